@@ -1,0 +1,34 @@
+package testutil
+
+import (
+	"testing"
+	"time"
+)
+
+// The pause between two looks at a condition starts at minPause, so that what is
+// quick stays quick, and doubles up to maxPause, so that what is slow is not
+// slowed further by being watched.
+const (
+	minPause = 200 * time.Microsecond
+	maxPause = 20 * time.Millisecond
+)
+
+// Eventually waits until cond returns true and fails the test at once if it has
+// not done so within timeout; message says what was waited for. cond runs on the
+// calling goroutine, which must be the test's own, and is asked a last time when
+// the timeout has passed.
+//
+// The timeout bounds a broken test, it does not measure: choose it far above what
+// a loaded machine needs.
+func Eventually(t testing.TB, timeout time.Duration, cond func() bool, message string) {
+	t.Helper()
+	deadline := time.Now().Add(timeout)
+	for pause := minPause; !cond(); pause = min(2*pause, maxPause) {
+		left := time.Until(deadline)
+		if left <= 0 {
+			t.Fatalf("still not so after %v: %s", timeout, message)
+			return // for a TB whose Fatalf returns
+		}
+		time.Sleep(min(pause, left))
+	}
+}

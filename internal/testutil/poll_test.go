@@ -1,0 +1,58 @@
+package testutil_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/trilith-go/trilith/internal/testutil"
+)
+
+// recorder is a testing.TB that notes a failure and goes on.
+type recorder struct {
+	testing.TB
+	failure string
+}
+
+func (r *recorder) Helper() {}
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.failure = fmt.Sprintf(format, args...)
+}
+
+func TestEventuallyReturnsWhenTheConditionHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		ready := begin.Add(3 * time.Second)
+		testutil.Eventually(t, time.Minute, func() bool { return !time.Now().Before(ready) }, "three seconds")
+		if took := time.Since(begin); took < 3*time.Second || took > 3*time.Second+100*time.Millisecond {
+			t.Errorf("returned after %v, want soon after 3s", took)
+		}
+	})
+}
+
+func TestEventuallyNeedsNoTimeForWhatAlreadyHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		testutil.Eventually(t, 0, func() bool { return true }, "nothing")
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("took %v, want none", took)
+		}
+	})
+}
+
+func TestEventuallyFailsAtItsTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		r := &recorder{TB: t}
+		testutil.Eventually(r, 5*time.Second, func() bool { return false }, "the sky to fall")
+		if took := time.Since(begin); took != 5*time.Second {
+			t.Errorf("gave up after %v, want 5s", took)
+		}
+		if !strings.Contains(r.failure, "5s") || !strings.Contains(r.failure, "the sky to fall") {
+			t.Errorf("failure %q does not name the timeout and what was waited for", r.failure)
+		}
+	})
+}
