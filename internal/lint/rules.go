@@ -1,0 +1,99 @@
+package lint
+
+// Rules are what a tree is held to.
+type Rules struct {
+	Layers []Layer
+
+	// Dependencies are the modules that any code may need, TestDependencies those
+	// that tests may need besides.
+	Dependencies     []string
+	TestDependencies []string
+	// Forbidden are the packages that nobody imports.
+	Forbidden map[string]Ban
+	// Nested are the directories that have a go.mod of their own.
+	Nested []string
+
+	Cores []Core
+
+	// Verbs are the main exported names of each package, by its directory; each
+	// has an example. A method is written Type_Method, as godoc wants it.
+	Verbs map[string][]string
+
+	// Sleeper is the one file that waits for the wall clock.
+	Sleeper string
+
+	// FileLines, TestFileLines and FunctionLines are the most lines that a file, a
+	// test file and a function outside tests may have.
+	FileLines     int
+	TestFileLines int
+	FunctionLines int
+	// Long are the files (by path) and functions (by path:name) that may be longer,
+	// each with the reason.
+	Long map[string]string
+}
+
+// A Layer says what the packages in a directory and below it may import of the
+// module, apart from one another.
+type Layer struct {
+	Dir     string
+	Imports []string // directories of other layers
+	Tests   []string // those that tests and test kits may import too
+}
+
+// A Ban forbids an import.
+type Ban struct {
+	Why    string
+	Except []string // directories
+}
+
+// A Core names files that must be deterministic: what they do depends on their
+// arguments alone.
+type Core struct {
+	Files  string   // a pattern as of path.Match, relative to the root
+	Except []string // files that it matches but does not mean
+	Seeded string   // why it may draw random numbers from a seed, if it may
+}
+
+// Trilith are the rules of this module.
+var Trilith = Rules{
+	// transport knows no message, rpc knows no system, a system knows no other
+	// system, and what is internal knows nothing of who uses it. Where two systems
+	// meet, the user of a service declares an interface and a program joins them.
+	Layers: []Layer{
+		{Dir: "internal"},
+		{Dir: "transport", Tests: []string{"internal"}},
+		{Dir: "rpc", Imports: []string{"transport", "internal"}},
+		{Dir: "mapreduce", Imports: []string{"rpc", "transport", "internal"}},
+		{Dir: "gfs", Imports: []string{"rpc", "transport", "internal"}},
+		{Dir: "vmft", Imports: []string{"rpc", "transport", "internal"}},
+		{Dir: "examples", Imports: []string{"mapreduce", "gfs", "vmft", "rpc", "transport", "internal"}},
+		{Dir: ".", Tests: []string{"examples", "mapreduce", "gfs", "vmft", "rpc", "transport", "internal"}},
+	},
+
+	Dependencies: []string{
+		"github.com/hashicorp/go-hclog",
+		"golang.org/x/sync",
+	},
+	TestDependencies: []string{
+		"github.com/anishathalye/porcupine",
+		"go.uber.org/goleak",
+		"golang.org/x/net",
+	},
+	Forbidden: map[string]Ban{
+		"encoding/gob": {Why: "it is not hardened against hostile input; lay the bytes out by hand with internal/wire"},
+		"net/rpc":      {Why: "it is what we are measured against", Except: []string{"examples/bench"}},
+		"math/rand":    {Why: "use math/rand/v2"},
+		"io/ioutil":    {Why: "use io and os"},
+	},
+
+	Cores: []Core{},
+
+	Verbs: map[string][]string{},
+
+	Sleeper: "internal/testutil/poll.go",
+
+	FileLines:     600,
+	TestFileLines: 900,
+	FunctionLines: 80,
+	Long:          map[string]string{},
+}

@@ -1,0 +1,93 @@
+package lint
+
+import "go/ast"
+
+// sleeps checks that nothing waits by time.Sleep but code in a synctest bubble,
+// where it costs no time, and the polling helper ([Rules.Sleeper]). In a bubble
+// means: lexically in a function literal that is passed to synctest.Test, or in a
+// function noted as //lint:bubble, or in a literal passed to one of the same
+// package. Programs may sleep.
+func sleeps(t *Tree, r *Rules) []Finding {
+	var found []Finding
+	for _, dir := range t.Dirs() {
+		bubbles := make(map[string]bool) // functions noted, by name
+		for _, f := range t.byDir[dir] {
+			for _, decl := range f.Syntax.Decls {
+				if fn, ok := decl.(*ast.FuncDecl); ok && f.bubble(fn) {
+					bubbles[fn.Name.Name] = true
+				}
+			}
+		}
+		for _, f := range t.byDir[dir] {
+			if f.Path != r.Sleeper && (f.Test() || !f.Main()) {
+				found = append(found, f.sleeps(bubbles)...)
+			}
+		}
+	}
+	return found
+}
+
+// bubble reports whether a function is noted as one that belongs to a bubble.
+func (f *File) bubble(fn *ast.FuncDecl) bool {
+	if fn.Doc == nil {
+		return f.noted(fn.Pos(), "lint:bubble")
+	}
+	for _, c := range fn.Doc.List {
+		if c.Text == "//lint:bubble" {
+			return true
+		}
+	}
+	return false
+}
+
+// sleeps finds the calls of time.Sleep in a file that are outside a bubble.
+func (f *File) sleeps(bubbles map[string]bool) []Finding {
+	var found []Finding
+	ast.Inspect(f.Syntax, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.FuncDecl:
+			return !f.bubble(n)
+		case *ast.CallExpr:
+			if f.runsBubble(n, bubbles) {
+				// What is passed is in the bubble, but for other calls among the arguments.
+				for _, arg := range n.Args {
+					if _, ok := arg.(*ast.FuncLit); !ok {
+						ast.Inspect(arg, func(n ast.Node) bool {
+							found = append(found, f.sleep(n)...)
+							return true
+						})
+					}
+				}
+				return false
+			}
+		}
+		found = append(found, f.sleep(n)...)
+		return true
+	})
+	return found
+}
+
+// runsBubble reports whether a call runs what it is passed in a bubble.
+func (f *File) runsBubble(call *ast.CallExpr, bubbles map[string]bool) bool {
+	switch fn := call.Fun.(type) {
+	case *ast.Ident:
+		return bubbles[fn.Name]
+	case *ast.SelectorExpr:
+		if pkg, name := f.selected(fn); pkg != "" {
+			return pkg == "testing/synctest" && name == "Test"
+		}
+		return bubbles[fn.Sel.Name]
+	}
+	return false
+}
+
+func (f *File) sleep(n ast.Node) []Finding {
+	if pkg, name := f.selected(n); pkg != "time" || name != "Sleep" {
+		return nil
+	}
+	if f.Test() || f.Kit() {
+		return []Finding{f.find(n.Pos(), "time.Sleep outside a synctest bubble; "+
+			"test in a bubble, or wait with testutil.Eventually; note a helper that only bubbles call with //lint:bubble")}
+	}
+	return []Finding{f.find(n.Pos(), "time.Sleep in a library cannot be cancelled; use a timer and the context")}
+}
