@@ -22,8 +22,11 @@ func syncData(f *os.File) error {
 			}
 		}
 	})
-	if err == nil && failed != nil {
-		err = &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: failed}
+	if err != nil {
+		failed = fs.ErrClosed // the only reason there is not to run it
 	}
-	return err
+	if failed != nil {
+		return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: failed}
+	}
+	return nil
 }
