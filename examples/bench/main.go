@@ -1,0 +1,174 @@
+// Bench measures what the systems here cost, each suite beside its baselines:
+// what the standard library offers for the same work, and the limit, a bare
+// program that does only this work. On a machine shared with others the absolute
+// figures move; the ratio to the limit, measured in the same minute, is what can
+// be compared.
+//
+//	go run ./examples/bench -suite rpc
+//	go run ./examples/bench -suite rpc -cases echo64/conc64 -subjects limit,netrpc -duration 5s
+//	go run ./examples/bench -suite rpc -json
+//
+// Each cell, one subject on one case, is measured for -duration in all, divided
+// into -rounds. The subjects of a case take turns, so that a disturbance hits
+// them all, and each metric's median over the rounds is printed: as a table, or
+// with -json as one object a line.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/pprof"
+	"slices"
+	"strings"
+	"time"
+)
+
+// suites are all there is to measure.
+var suites = []*suite{&rpcSuite}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+	case errors.As(err, new(*usageError)):
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(2)
+	default:
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// A usageError is a mistake in the arguments.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+// options are the arguments, checked.
+type options struct {
+	suite    *suite
+	cases    []string
+	subjects []string
+	plan     plan
+	json     bool
+	profile  string
+}
+
+// parse reads the arguments. Whatever is wrong with them is a *usageError.
+func parse(args []string, stderr io.Writer) (*options, error) {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // errors are reported once, by main
+	var (
+		name     = flags.String("suite", suites[0].name, "what to measure: "+strings.Join(suiteNames(), ", "))
+		cases    = flags.String("cases", "", "only the cases with these prefixes, separated by commas (default all)")
+		subjects = flags.String("subjects", "", "only these subjects, separated by commas (default all)")
+		duration = flags.Duration("duration", 2*time.Second, "how long to measure each subject on each case")
+		rounds   = flags.Int("rounds", 5, "into how many turns to divide the duration")
+	)
+	flags.BoolVar(&o.json, "json", false, "print one JSON object a line")
+	flags.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this `file`")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		flags.SetOutput(stderr)
+		flags.Usage()
+		return nil, err
+	} else if err != nil {
+		return nil, &usageError{err.Error()}
+	}
+	i := slices.IndexFunc(suites, func(s *suite) bool { return s.name == *name })
+	switch {
+	case flags.NArg() > 0:
+		return nil, &usageError{fmt.Sprintf("unexpected argument %q; everything is a flag, see -help", flags.Arg(0))}
+	case i < 0:
+		return nil, &usageError{fmt.Sprintf("-suite %q: there is only %s", *name, strings.Join(suiteNames(), ", "))}
+	case *duration <= 0:
+		return nil, &usageError{fmt.Sprintf("-duration %v: must be positive", *duration)}
+	case *rounds <= 0:
+		return nil, &usageError{fmt.Sprintf("-rounds %d: must be positive", *rounds)}
+	}
+	o.suite = suites[i]
+	o.plan = plan{rounds: *rounds, turn: *duration / time.Duration(*rounds)}
+	o.plan.warmup = min(o.plan.turn/4, 100*time.Millisecond)
+	var err error
+	if o.cases, err = pick("-cases", *cases, o.suite.cases, strings.HasPrefix); err != nil {
+		return nil, err
+	}
+	equal := func(name, wanted string) bool { return name == wanted }
+	if o.subjects, err = pick("-subjects", *subjects, o.suite.subjects, equal); err != nil {
+		return nil, err
+	}
+	return &o, nil
+}
+
+func suiteNames() []string {
+	var names []string
+	for _, s := range suites {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// pick returns the names, in their own order, that match one of those in a list
+// separated by commas. An empty list picks all; one that matches nothing is an error.
+func pick(option, list string, names []string, match func(name, wanted string) bool) ([]string, error) {
+	if list == "" {
+		return names, nil
+	}
+	wanted := strings.Split(list, ",")
+	for _, w := range wanted {
+		if w == "" || !slices.ContainsFunc(names, func(n string) bool { return match(n, w) }) {
+			return nil, &usageError{fmt.Sprintf("%s %q: nothing is called %q; there are %s", option, list, w, strings.Join(names, ", "))}
+		}
+	}
+	var picked []string
+	for _, n := range names {
+		if slices.ContainsFunc(wanted, func(w string) bool { return match(n, w) }) {
+			picked = append(picked, n)
+		}
+	}
+	return picked, nil
+}
+
+// run is main without the process around it.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	o, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	if o.profile != "" {
+		f, err := os.Create(o.profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	var out printer = &table{w: stdout, suite: o.suite}
+	if o.json {
+		out = &lines{w: stdout, suite: o.suite.name}
+	} else {
+		fmt.Fprintf(stdout, "suite %s: %s\n%s %s/%s, %d cores; median of %d turns of %v each\n",
+			o.suite.name, o.suite.about, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), o.plan.rounds, o.plan.turn)
+	}
+	for _, c := range o.cases {
+		results, err := o.suite.measure(ctx, c, o.subjects, o.plan)
+		if err != nil {
+			return err
+		}
+		if err := out.print(c, results); err != nil {
+			return err
+		}
+	}
+	return nil
+}
