@@ -22,8 +22,9 @@ func g() {
 	panic("kind") // unreachable: see f
 }
 `,
-			"a/a_test.go": "package a\n\nfunc f() { panic(1) }",
-			"cmd/main.go": "package main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println(); panic(1) }",
+			"a/a_test.go":  "package a\n\nfunc f() { panic(1) }",
+			"a/atest/b.go": "package atest\n\nimport \"fmt\"\n\nfunc f() { fmt.Println() }",
+			"cmd/main.go":  "package main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println(); panic(1) }",
 		}},
 		{name: "bad", files: map[string]string{
 			"a/a.go": `package a

@@ -176,14 +176,14 @@ func (c *coreCheck) sortedAtOnce(parents []ast.Node) bool {
 // part of a core too.
 func (c *coreCheck) use(id *ast.Ident) {
 	fn, ok := c.info.Uses[id].(*types.Func)
-	if !ok || fn.Pkg() == nil {
+	if !ok || fn.Pkg() == nil || fn.Pkg().Path() != c.tree.importPath(c.file.Dir) {
 		return
 	}
 	if recv := fn.Signature().Recv(); recv != nil && types.IsInterface(recv.Type()) {
 		return
 	}
 	where := c.tree.Fset.Position(fn.Origin().Pos()).Filename
-	if path.Dir(where) == c.file.Dir && c.files[where] == nil {
+	if c.files[where] == nil {
 		c.report(id.Pos(), "a core calls %s, which is in %s, a shell; move it to a core file or pass its result in", id.Name, where)
 	}
 }

@@ -19,7 +19,7 @@ func layers(t *Tree, r *Rules) []Finding {
 			continue
 		}
 		allowed := from.Imports
-		if f.Test() || f.Kit() {
+		if f.Test() || r.kit(f) {
 			allowed = slices.Concat(from.Imports, from.Tests)
 		}
 		for _, spec := range f.Syntax.Imports {
@@ -74,7 +74,7 @@ func dependencies(t *Tree, r *Rules) []Finding {
 			if ban, ok := r.Forbidden[p]; ok && !slices.Contains(ban.Except, f.Dir) {
 				found = append(found, f.find(spec.Pos(), "nobody imports %s: %s", p, ban.Why))
 			}
-			if p == "testing" && !f.Test() && !f.Kit() {
+			if p == "testing" && !f.Test() && !r.kit(f) {
 				found = append(found, f.find(spec.Pos(),
 					"testing in shipped code; move it to a _test.go file or to a test kit beside the package"))
 			}

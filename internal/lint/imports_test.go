@@ -41,6 +41,7 @@ func TestDependencies(t *testing.T) {
 	rules := Rules{
 		Dependencies:     []string{"example.com/log"},
 		TestDependencies: []string{"example.com/check"},
+		Kits:             []string{"kit"},
 		Forbidden:        map[string]Ban{"encoding/gob": {Why: "because", Except: []string{"old"}}},
 	}
 	play(t, dependencies, []scene{
@@ -49,6 +50,7 @@ func TestDependencies(t *testing.T) {
 			"a/a_test.go":   "package a\n\nimport (\n\t_ \"example.com/check\"\n\t_ \"testing\"\n)",
 			"old/a.go":      "package old\n\nimport _ \"encoding/gob\"",
 			"at/atest/a.go": "package atest\n\nimport _ \"testing\"",
+			"kit/a.go":      "package kit\n\nimport _ \"testing\"",
 		}},
 		{name: "not allowed", rules: rules, files: map[string]string{
 			"a/a.go":      "package a\n\nimport _ \"example.com/check\" // want `not among the dependencies`",

@@ -1,5 +1,11 @@
 package lint
 
+import (
+	"path"
+	"slices"
+	"strings"
+)
+
 // Rules are what a tree is held to.
 type Rules struct {
 	Layers []Layer
@@ -12,6 +18,10 @@ type Rules struct {
 	Forbidden map[string]Ban
 	// Nested are the directories that have a go.mod of their own.
 	Nested []string
+
+	// Kits are the packages for tests whose names do not end in "test", as those of
+	// all others do. A kit may use package testing and the terminal.
+	Kits []string
 
 	Cores []Core
 
@@ -54,6 +64,11 @@ type Core struct {
 	Seeded string   // why it may draw random numbers from a seed, if it may
 }
 
+// kit reports whether a file belongs to a package that only tests use.
+func (r *Rules) kit(f *File) bool {
+	return slices.Contains(r.Kits, f.Dir) || (f.Dir != "." && strings.HasSuffix(path.Base(f.Dir), "test"))
+}
+
 // Trilith are the rules of this module.
 var Trilith = Rules{
 	// transport knows no message, rpc knows no system, a system knows no other
@@ -86,7 +101,13 @@ var Trilith = Rules{
 		"io/ioutil":    {Why: "use io and os"},
 	},
 
-	Cores: []Core{},
+	Kits: []string{"internal/sim", "internal/testutil"},
+
+	Cores: []Core{
+		{Files: "internal/sim/*.go", Except: []string{"internal/sim/run.go"}, Seeded: "chance is what it simulates"},
+		{Files: "internal/wire/*.go"},
+		{Files: "rpc/sessions*.go"},
+	},
 
 	Verbs: map[string][]string{},
 

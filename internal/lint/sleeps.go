@@ -20,7 +20,7 @@ func sleeps(t *Tree, r *Rules) []Finding {
 		}
 		for _, f := range t.byDir[dir] {
 			if f.Path != r.Sleeper && (f.Test() || !f.Main()) {
-				found = append(found, f.sleeps(bubbles)...)
+				found = append(found, f.sleeps(r, bubbles)...)
 			}
 		}
 	}
@@ -41,7 +41,7 @@ func (f *File) bubble(fn *ast.FuncDecl) bool {
 }
 
 // sleeps finds the calls of time.Sleep in a file that are outside a bubble.
-func (f *File) sleeps(bubbles map[string]bool) []Finding {
+func (f *File) sleeps(r *Rules, bubbles map[string]bool) []Finding {
 	var found []Finding
 	ast.Inspect(f.Syntax, func(n ast.Node) bool {
 		switch n := n.(type) {
@@ -53,7 +53,7 @@ func (f *File) sleeps(bubbles map[string]bool) []Finding {
 				for _, arg := range n.Args {
 					if _, ok := arg.(*ast.FuncLit); !ok {
 						ast.Inspect(arg, func(n ast.Node) bool {
-							found = append(found, f.sleep(n)...)
+							found = append(found, f.sleep(r, n)...)
 							return true
 						})
 					}
@@ -61,7 +61,7 @@ func (f *File) sleeps(bubbles map[string]bool) []Finding {
 				return false
 			}
 		}
-		found = append(found, f.sleep(n)...)
+		found = append(found, f.sleep(r, n)...)
 		return true
 	})
 	return found
@@ -81,11 +81,11 @@ func (f *File) runsBubble(call *ast.CallExpr, bubbles map[string]bool) bool {
 	return false
 }
 
-func (f *File) sleep(n ast.Node) []Finding {
+func (f *File) sleep(r *Rules, n ast.Node) []Finding {
 	if pkg, name := f.selected(n); pkg != "time" || name != "Sleep" {
 		return nil
 	}
-	if f.Test() || f.Kit() {
+	if f.Test() || r.kit(f) {
 		return []Finding{f.find(n.Pos(), "time.Sleep outside a synctest bubble; "+
 			"test in a bubble, or wait with testutil.Eventually; note a helper that only bubbles call with //lint:bubble")}
 	}

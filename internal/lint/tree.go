@@ -160,12 +160,6 @@ func (f *File) Test() bool { return strings.HasSuffix(f.Path, "_test.go") }
 // Main reports whether the file belongs to a program.
 func (f *File) Main() bool { return f.Syntax.Name.Name == "main" }
 
-// Kit reports whether the file belongs to a package that only tests use.
-func (f *File) Kit() bool {
-	base := path.Base(f.Dir)
-	return base == "testutil" || (strings.HasSuffix(base, "test") && f.Dir != ".")
-}
-
 // find returns a finding at a position in the file.
 func (f *File) find(p token.Pos, format string, args ...any) Finding {
 	return Finding{f.Path, f.tree.line(p), fmt.Sprintf(format, args...)}
