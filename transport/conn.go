@@ -17,11 +17,11 @@ type conn struct {
 
 var _ net.Conn = (*conn)(nil)
 
-// newStream makes the connection that d asked for, from a port of its host. The
-// network's lock is held.
-func newStream(d *dialing, port uint16) *stream {
+// newStream makes the connection that d asked for, from a port of its host to the
+// listener at remote. The network's lock is held.
+func newStream(d *dialing, port uint16, remote net.Addr) *stream {
 	s := &stream{net: d.from.net}
-	local, remote := net.Addr(Addr(joinAddr(d.from.name, port))), net.Addr(d.addr)
+	local := net.Addr(Addr(joinAddr(d.from.name, port)))
 	for i := range s.flows {
 		f := &s.flows[i]
 		f.stream, f.number = s, d.number<<1|uint64(i)

@@ -186,7 +186,7 @@ func (h *Host) dial(ctx context.Context, addr string) (*conn, error) {
 	if name == "" {
 		name = h.name
 	}
-	d := dialing{from: h, port: port, addr: Addr(joinAddr(name, port))}
+	d := dialing{from: h, port: port}
 	if err := d.begin(name); err != nil {
 		return nil, err
 	}
@@ -207,7 +207,6 @@ func (h *Host) dial(ctx context.Context, addr string) (*conn, error) {
 type dialing struct {
 	from, to            *Host
 	port                uint16
-	addr                Addr
 	boot                uint64
 	out, back           *link
 	number              uint64
@@ -290,7 +289,7 @@ func (d *dialing) connect() (bool, error) {
 	}
 	d.from.dialPorts[port] = struct{}{}
 	d.out.past.Connections++
-	s := newStream(d, port)
+	s := newStream(d, port, l.addr)
 	d.conn = &s.ends[0]
 	l.queue = append(l.queue, &s.ends[1])
 	l.ready.Signal()
@@ -301,7 +300,7 @@ func (d *dialing) connect() (bool, error) {
 type listener struct {
 	host *Host
 	port uint16
-	addr Addr
+	addr net.Addr
 
 	// Guarded by Network.mu.
 	ready sync.Cond
