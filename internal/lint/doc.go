@@ -5,7 +5,7 @@
 // What is checked, each in the file of its name:
 //
 //   - imports.go: which package may import which ([Rules.Layers]), the two
-//     dependencies that code outside tests may have, packages nobody uses.
+//     dependencies that code outside tests may have, what nobody imports.
 //   - core.go: the deterministic cores ([Rules.Cores]) contain no goroutine,
 //     channel, clock, randomness or I/O, call nothing that might, and never let
 //     the order of a map decide. types.go gives it the types it needs for that.

@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -97,9 +98,21 @@ func standard(importPath string) bool {
 	return !strings.Contains(first, ".")
 }
 
-// modules checks that the nested modules are the ones we know of.
+// modules checks that go.mod requires what is imported and nothing else, and that
+// the nested modules are the ones we know of.
 func modules(t *Tree, r *Rules) []Finding {
 	var found []Finding
+	for _, mod := range slices.Concat(r.Dependencies, r.TestDependencies) {
+		imported, required := t.imported(mod), slices.Contains(t.Direct, mod)
+		if imported != required {
+			found = append(found, Finding{"go.mod", 1, fmt.Sprintf("%s: imported is %v, required is %v; run go mod tidy", mod, imported, required)})
+		}
+	}
+	for _, mod := range t.Direct {
+		if !slices.Contains(r.Dependencies, mod) && !slices.Contains(r.TestDependencies, mod) {
+			found = append(found, Finding{"go.mod", 1, mod + " is not among the dependencies (Rules.Dependencies, Rules.TestDependencies)"})
+		}
+	}
 	for _, dir := range t.Nested {
 		if !slices.Contains(r.Nested, dir) {
 			found = append(found, Finding{dir + "/go.mod", 1, "a module that Rules.Nested does not name; add it if it is meant"})
@@ -111,4 +124,16 @@ func modules(t *Tree, r *Rules) []Finding {
 		}
 	}
 	return found
+}
+
+// imported reports whether a file of the root module imports from a module.
+func (t *Tree) imported(mod string) bool {
+	for _, f := range t.Files {
+		for _, spec := range f.Syntax.Imports {
+			if f.Nested == "" && within(importPath(spec), mod) {
+				return true
+			}
+		}
+	}
+	return false
 }

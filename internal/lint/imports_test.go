@@ -68,9 +68,27 @@ func TestDependencies(t *testing.T) {
 }
 
 func TestModules(t *testing.T) {
+	rules := Rules{
+		Dependencies:     []string{"example.com/log", "example.com/more"},
+		TestDependencies: []string{"example.com/check"},
+	}
+	const log = "package a\n\nimport _ \"example.com/log/sub\""
+	const check = "package a\n\nimport _ \"example.com/check\""
 	play(t, modules, []scene{
-		{name: "as named", rules: Rules{Nested: []string{"x"}}, files: map[string]string{"x/go.mod": ""}},
-		{name: "one more", files: map[string]string{"x/go.mod": ""}, also: []string{`^x/go.mod:1: a module that Rules.Nested does not name`}},
+		{name: "required and imported", rules: rules, files: map[string]string{
+			"go.mod":      "module example.org/m\n\nrequire example.com/log v1.2.3\n\nrequire (\n\texample.com/check v0.1.0\n\texample.com/other v1.0.0 // indirect\n)\n",
+			"a/a.go":      log,
+			"a/a_test.go": check,
+		}},
+		{name: "one without the other", rules: rules, files: map[string]string{
+			"go.mod": "module example.org/m\n\nrequire (\n\texample.com/check v0.1.0\n\texample.com/log v1.0.0 // indirect\n\texample.com/other v1.0.0\n)\n",
+			"a/a.go": log,
+		}, also: []string{
+			"example.com/log: imported is true, required is false", "example.com/check: imported is false, required is true",
+			"example.com/other is not among the dependencies",
+		}},
+		{name: "nested as named", rules: Rules{Nested: []string{"x"}}, files: map[string]string{"x/go.mod": ""}},
+		{name: "one nested module more", files: map[string]string{"x/go.mod": ""}, also: []string{`^x/go.mod:1: a module that Rules.Nested does not name`}},
 		{name: "one less", rules: Rules{Nested: []string{"x"}}, also: []string{`^go.mod:1: no module in x`}},
 	})
 }

@@ -17,6 +17,7 @@ import (
 type Tree struct {
 	Fset   *token.FileSet
 	Module string   // the import path of the root
+	Direct []string // the modules that the root's go.mod requires for code of ours
 	Nested []string // directories, other than the root, with a go.mod of their own
 	Files  []*File  // in the order of their paths
 	Broken []Finding
@@ -50,7 +51,10 @@ func (f Finding) String() string {
 	return fmt.Sprintf("%s:%d: %s", f.Path, f.Line, f.Text)
 }
 
-var moduleLine = regexp.MustCompile(`(?m)^module\s+(\S+)`)
+var (
+	moduleLine  = regexp.MustCompile(`(?m)^module\s+(\S+)`)
+	requireLine = regexp.MustCompile(`(?m)^(?:require)?\s+([^\s(]+\.\S+)\s+v\S+\s*$`) // without // indirect
+)
 
 // Load parses every Go file below the root of fsys, except for testdata and
 // directories whose names begin with a dot or an underscore. A file that does not
@@ -68,6 +72,9 @@ func Load(fsys fs.FS) (*Tree, error) {
 		Fset:   token.NewFileSet(),
 		Module: string(name[1]),
 		byDir:  make(map[string][]*File),
+	}
+	for _, m := range requireLine.FindAllSubmatch(mod, -1) {
+		t.Direct = append(t.Direct, string(m[1]))
 	}
 	err = fs.WalkDir(fsys, ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
