@@ -112,11 +112,13 @@ func (c *conn) step(o outlet) {
 	c.write() // want §calls write, which is in p/shell.go§
 	o.put()
 	c.state++
+	c.failure = wrong("state")
 }
 `,
+			"p/errors.go": "package p\n\nfunc wrong(what string) error { return nil }",
 			"p/shell.go": `package p
 
-type conn struct{ state int }
+type conn struct { state int; failure error }
 
 type outlet interface{ put() }
 

@@ -106,7 +106,12 @@ var Trilith = Rules{
 	Cores: []Core{
 		{Files: "internal/sim/*.go", Except: []string{"internal/sim/run.go"}, Seeded: "chance is what it simulates"},
 		{Files: "internal/wire/*.go"},
+		{Files: "internal/journal/format.go"},
+		{Files: "internal/journal/scan.go"},
 		{Files: "rpc/sessions*.go"},
+		{Files: "transport/distribution.go"},
+		{Files: "transport/links.go"},
+		{Files: "transport/matrix.go"},
 	},
 
 	Verbs: map[string][]string{},
