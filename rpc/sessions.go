@@ -1,7 +1,10 @@
 package rpc
 
 import (
+	"encoding"
+	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"math"
 	"strconv"
 	"time"
@@ -25,6 +28,30 @@ func (id SessionID) String() string {
 	b = append(b, ':')
 	return string(strconv.AppendUint(b, id.N, 10))
 }
+
+// sessionIDLen is the length of an id in bytes, as AppendBinary lays it out.
+const sessionIDLen = 24
+
+// AppendBinary appends the id as 24 bytes. It never fails.
+func (id SessionID) AppendBinary(dst []byte) ([]byte, error) {
+	dst = append(dst, id.Table[:]...)
+	return binary.BigEndian.AppendUint64(dst, id.N), nil
+}
+
+// UnmarshalBinary reads what AppendBinary appended; anything else is ErrMessage.
+func (id *SessionID) UnmarshalBinary(b []byte) error {
+	if len(b) != sessionIDLen {
+		return fmt.Errorf("%w: a session id of %d bytes", ErrMessage, len(b))
+	}
+	copy(id.Table[:], b)
+	id.N = binary.BigEndian.Uint64(b[len(id.Table):])
+	return nil
+}
+
+var (
+	_ encoding.BinaryAppender    = SessionID{}
+	_ encoding.BinaryUnmarshaler = (*SessionID)(nil)
+)
 
 // SessionCall is one request as the table sees it.
 type SessionCall struct {
@@ -294,16 +321,12 @@ func (s *Sessions) Complete(id SessionID, seq uint64, result []byte, dst []uint6
 		return dst, ErrSessionStale
 	}
 	dst = s.release(e, dst)
-	s.ended(ss)
-	var err error
 	if len(result) > s.cfg.MaxResult {
-		e.phase, err = sessionTooLarge, ErrSessionResultTooLarge
-	} else {
-		e.phase, e.result, e.shared = sessionDone, s.pool.copy(result), false
+		s.store(ss, e, false, nil)
+		return dst, ErrSessionResultTooLarge
 	}
-	s.account(ss, sessionSize(len(e.result))-int64(s.cfg.MaxResult))
-	s.touchNow(ss)
-	return dst, err
+	s.store(ss, e, true, result)
+	return dst, nil
 }
 
 // Abort takes back a SessionExecute for a call that was certainly not executed
@@ -377,21 +400,23 @@ func (s *Sessions) Close(id SessionID) {
 
 // Expire ends the sessions that have been idle for the TTL at the time at, and
 // returns their number. A session with running calls counts as active.
-func (s *Sessions) Expire(at time.Time) int {
+func (s *Sessions) Expire(at time.Time) int { return len(s.expire(at, nil)) }
+
+// expire is Expire; it appends the numbers of the sessions to dst.
+func (s *Sessions) expire(at time.Time, dst []uint64) []uint64 {
 	s.advance(at)
-	n := 0
 	for {
 		ss := s.root.newer
 		if ss == &s.root || s.now-ss.last < s.cfg.TTL.Milliseconds() {
-			s.stats.Collected += uint64(n)
-			return n
+			return dst
 		}
 		if ss.running > 0 {
 			s.touchNow(ss)
 			continue
 		}
+		dst = append(dst, ss.n)
 		s.drop(ss)
-		n++
+		s.stats.Collected++
 	}
 }
 
@@ -407,13 +432,16 @@ func (s *Sessions) NextExpiry() (at time.Time, ok bool) {
 
 // Recover is called once after a crash, when everything recorded has been
 // applied: calls that were running when the server died answer
-// ErrOutcomeUnknown from now on. It returns their number. A replicated table
-// must do it at the same place of the log everywhere.
-func (s *Sessions) Recover() int {
-	n := 0
+// ErrOutcomeUnknown from now on, and every session counts as active at the time
+// at, since nobody could reach the server before. It returns the number of such
+// calls. A replicated table must do it at the same place of the log everywhere.
+func (s *Sessions) Recover(at time.Time) int {
+	s.advance(at)
 	s.waiters.reset() // who waited died with the server
+	n := 0
 	for ss := s.root.newer; ss != &s.root; {
 		next := ss.newer
+		ss.last = s.now
 		n += s.recoverSession(ss)
 		if ss.closed {
 			s.drop(ss)

@@ -178,6 +178,17 @@ func (s *Sessions) ended(ss *sessionState) {
 	s.running--
 }
 
+// store ends a running call, with a copy of its result or without.
+func (s *Sessions) store(ss *sessionState, e *sessionEntry, kept bool, result []byte) {
+	e.phase, e.result, e.shared = sessionTooLarge, nil, false
+	if kept {
+		e.phase, e.result = sessionDone, s.pool.copy(result)
+	}
+	s.account(ss, sessionSize(len(result))-int64(s.cfg.MaxResult))
+	s.ended(ss)
+	s.touchNow(ss)
+}
+
 // release appends the waiters of e to dst and forgets them.
 func (s *Sessions) release(e *sessionEntry, dst []uint64) []uint64 {
 	if s.planted.dropWaiter {
