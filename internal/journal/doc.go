@@ -1,0 +1,104 @@
+// Package journal is a log of records on disk that survives crashes, with
+// checkpoints that keep it short. It is what every durable part of this module
+// stands on.
+//
+// The owner of a journal appends records and syncs them; a record whose Sync has
+// returned is there after any crash. From time to time it hands over an image of
+// what its records add up to, which then takes the place of the older ones. A start
+// gets the newest image and the records after it.
+//
+//	j, err := journal.Open(journal.Config{Dir: dir}, state) // restores, replays
+//	seq, err := j.Append(record)                            // into memory
+//	safe, err := j.Sync()                                   // one write, one fsync
+//	err = j.Checkpoint(safe, image)                         // beside the running owner
+//
+// Append never waits for the disk: while a Sync writes one batch, the next fills a
+// second buffer. Concurrent Syncs share one fsync. No call allocates in a steady
+// state.
+//
+// # Files
+//
+//	LOCK                              locked while the journal is open
+//	log-<sequence>                    a segment: records from that sequence number on
+//	checkpoint-<sequence>             an image of the state after that record
+//	log-…​.tmp, checkpoint-….tmp       unfinished; removed at the next start
+//
+// Sequence numbers are in hexadecimal, 16 digits. A segment and a checkpoint are
+// written and synced under their temporary names first: under its final name a
+// file is whole from birth. Every change of the directory is synced before
+// anything builds on it.
+//
+// All integers are little-endian; all checksums are CRC32C. A segment begins with
+// a header of 64 bytes:
+//
+//	0  magic "trilog\r\n"   8  version, 4 bytes   12  zero, 4 bytes
+//	16 id of the journal, 16 bytes   32  sequence number of the first record, 8 bytes
+//	40 zero   60 checksum of the bytes before
+//
+// A record is a header of 24 bytes and a payload:
+//
+//	0  checksum of bytes 8 to 24 and the payload   4  checksum of bytes 8 to 24
+//	8  length of the payload, 4 bytes   12  kind, 1 byte   13  zero, 3 bytes
+//	16 sequence number, 8 bytes
+//
+// Both checksums start from the checksum of the journal's random id, so that no
+// bytes of another journal count as records of this one, not even inside a
+// payload. There are two kinds. Data (1) is what was appended; its sequence
+// numbers are consecutive. A mark (2) has no payload; it bears the sequence number
+// of the record before it and says that, when the mark was written, that record
+// and all before it had been synced. Each Sync begins its batch with a mark for
+// the batch before; a Sync that finds nothing to do, and Close, write one too.
+//
+// A checkpoint begins with a header as that of a segment (magic "trichk\r\n", the
+// sequence number that it stands for, and at 12 a 1 if the journal began with it),
+// goes on with the image, and ends with the length of the image, 8 bytes, and the
+// checksum of everything before, 4 bytes.
+//
+// # What a start accepts
+//
+// A crash can only harm what had not been synced: the end of the last segment.
+// There it leaves every sector either as written or as before, that is zero or
+// beyond the end of the file. Anything else is damage, and a start that finds
+// damage refuses to go on ([ErrCorrupt], with the file and the offset), since
+// records that were acknowledged may be gone. In detail, a place in the last
+// segment where the next record should begin and none can be read is a torn tail,
+// and cut, if
+//
+//  1. no mark behind it, wherever it begins, says that the record had been synced;
+//     and
+//  2. the record, or its header where the header is bad, goes beyond the end of
+//     the file, or from its beginning to the end of a sector, or throughout
+//     another of its sectors, up to the end of the file, is zero: was never
+//     written.
+//
+// All else is damage: a bad record that a later mark covers, a bad record all of
+// whose sectors were written, a record out of sequence, anything wrong in a
+// segment that is not the last, a missing segment, a bad header, files of another
+// journal. So a flipped bit is never taken for a torn tail, with one exception: in
+// the very last batch before a power failure that also kept the mark from the
+// disk, if the record in which it flipped has a whole sector of zeros.
+//
+// A checkpoint that is not whole is passed over, with a warning, in favour of the
+// one before it, or of the very beginning: the records needed for that are kept.
+// The two newest are kept, the beginning counting as one. A new checkpoint is read
+// back before anything older is removed.
+//
+// # Failure
+//
+// A write or sync of the log that fails, for whatever reason, a full disk
+// included, is final: every later call returns the same error, which matches
+// [ErrFailed]. It is never retried, since a second fsync may succeed after the
+// system has dropped what the first could not write. What had been synced stays
+// safe; what had not been may or may not be found by the next start. A checkpoint
+// that fails leaves the log as it was and may be tried again.
+//
+// Not guaranteed: that the loss of whole files at the end, newest segment and all,
+// is noticed; and anything on storage that acknowledges a sync it has not done.
+//
+// # Reading the source
+//
+// The pure core is format.go (what the bytes are) and scan.go (reading a segment,
+// and telling a torn tail from damage). journal.go appends and syncs, segment.go
+// makes files, recovery.go opens, checkpoint.go writes and verifies images,
+// reader.go follows the log while it grows.
+package journal

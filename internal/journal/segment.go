@@ -1,0 +1,164 @@
+package journal
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/trilith-go/trilith/internal/vfs"
+)
+
+const (
+	lockName         = "LOCK"
+	segmentPrefix    = "log-"
+	checkpointPrefix = "checkpoint-"
+	temporarySuffix  = ".tmp"
+)
+
+// segment is a file of the log.
+type segment struct {
+	first uint64 // its first record
+	path  string
+}
+
+func segmentPath(dir string, first uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%s%016x", segmentPrefix, first))
+}
+
+func checkpointPath(dir string, sequence uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%s%016x", checkpointPrefix, sequence))
+}
+
+// listing is what a directory holds.
+type listing struct {
+	segments    []segment // the oldest first
+	checkpoints []image   // the oldest first
+	temporary   []string  // paths
+}
+
+// list reads a directory. Files that are not a journal's are passed over.
+func list(fsys vfs.FS, dir string) (listing, error) {
+	entries, err := fsys.ReadDir(dir)
+	if err != nil {
+		return listing{}, err
+	}
+	var l listing
+	for _, entry := range entries { // sorted by name, and so by sequence number
+		name := entry.Name()
+		path := filepath.Join(dir, name)
+		kind := segmentPrefix
+		if strings.HasPrefix(name, checkpointPrefix) {
+			kind = checkpointPrefix
+		}
+		digits, ok := strings.CutPrefix(name, kind)
+		if !ok {
+			continue
+		}
+		digits, temporary := strings.CutSuffix(digits, temporarySuffix)
+		sequence, err := strconv.ParseUint(digits, 16, 64)
+		switch {
+		case err != nil || len(digits) != 16:
+		case temporary:
+			l.temporary = append(l.temporary, path)
+		case kind == segmentPrefix:
+			l.segments = append(l.segments, segment{first: sequence, path: path})
+		default:
+			l.checkpoints = append(l.checkpoints, image{sequence: sequence, path: path})
+		}
+	}
+	return l, nil
+}
+
+// roll ends the segment that is being written and begins one with the record
+// first. j.writing is held.
+func (j *Journal) roll(first uint64) error {
+	// A mark may have been written since the last sync, and only the last segment
+	// may have a torn tail.
+	if j.tail.dirty && !j.cfg.planted.ackBeforeSync {
+		if err := j.tail.sync(); err != nil {
+			return err
+		}
+	}
+	old := j.tail.file
+	if err := j.newSegment(first); err != nil {
+		return err
+	}
+	_ = old.Close() // all that counts has been synced
+	return nil
+}
+
+// newSegment makes a segment and points j.tail to it. j.writing is held, or the
+// journal not shared yet.
+func (j *Journal) newSegment(first uint64) error {
+	path := segmentPath(j.cfg.Dir, first)
+	header := fileHeader{magic: segmentMagic, id: j.id, sequence: first}
+	t := tail{path: path, marked: first - 1}
+	var err error
+	if t.file, err = vfs.Create(j.cfg.FS, path+temporarySuffix); err != nil {
+		return err
+	}
+	if err = t.write(header.encode()); err == nil {
+		err = t.sync()
+	}
+	if err == nil {
+		err = j.cfg.FS.Rename(path+temporarySuffix, path)
+	}
+	if err == nil {
+		err = j.syncDir()
+	}
+	if err != nil {
+		_ = t.file.Close() // the first error is the one that counts
+		return err
+	}
+	j.tail = t
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.segments = append(j.segments, segment{first: first, path: path})
+	return nil
+}
+
+func (j *Journal) syncDir() error {
+	if j.cfg.planted.noDirSync {
+		return nil
+	}
+	return j.cfg.FS.SyncDir(j.cfg.Dir)
+}
+
+// prune removes what is only needed to start from before the checkpoint keep: from
+// the oldest on, one after the other, so that whatever a crash leaves is without a
+// gap. Failures are told to the operator and left for the next time. j.imaging is
+// held.
+func (j *Journal) prune(keep uint64) {
+	j.mu.Lock()
+	var paths []string
+	images := slices.IndexFunc(j.images, func(c image) bool { return c.sequence >= keep })
+	if images < 0 {
+		images = len(j.images)
+	}
+	for _, c := range j.images[:images] {
+		paths = append(paths, c.path)
+	}
+	paths = append(paths, j.broken...)
+	segments := 0
+	for segments+1 < len(j.segments) && j.segments[segments+1].first <= keep+1 {
+		paths = append(paths, j.segments[segments].path)
+		segments++
+	}
+	j.images = slices.Delete(j.images, 0, images)
+	j.segments = slices.Delete(j.segments, 0, segments)
+	j.broken = nil
+	j.mu.Unlock()
+
+	for _, path := range paths {
+		err := j.cfg.FS.Remove(path)
+		if err == nil {
+			err = j.syncDir()
+		}
+		if err != nil {
+			j.cfg.Logger.Warn("a file that is no longer needed could not be removed", "path", path, "error", err)
+			return
+		}
+	}
+}

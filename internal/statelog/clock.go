@@ -1,0 +1,29 @@
+package statelog
+
+import "time"
+
+// clock is the machine's time: the time of the last command plus what a monotonic
+// clock has measured since, but never more than a step. It is pure: it is told
+// what the monotonic clock shows.
+type clock struct {
+	last  int64         // nanoseconds since 1970
+	shown time.Duration // by the monotonic clock at the last advance
+	step  time.Duration // the most that one advance adds
+}
+
+// advance moves the clock to what the monotonic clock shows now and returns the
+// time.
+func (c *clock) advance(shown time.Duration) int64 {
+	if elapsed := shown - c.shown; elapsed > 0 {
+		c.last += int64(min(elapsed, c.step))
+		c.shown = shown
+	}
+	return c.last
+}
+
+// set moves the clock to a time that was logged; it never goes back.
+func (c *clock) set(at int64) { c.last = max(c.last, at) }
+
+// machineTime returns a time as machines get it: equal if and only if the logged
+// numbers are.
+func machineTime(at int64) time.Time { return time.Unix(0, at).UTC() }
