@@ -80,6 +80,10 @@ const (
 	// that requires one where none was configured.
 	ErrSecret = Code("rpc: cluster secrets do not match")
 
+	// ErrNode reports a peer whose certificate does not bear the node id that
+	// it gave itself.
+	ErrNode = Code("rpc: node id does not match the certificate")
+
 	// ErrNoSessions reports an exactly-once call to a server that keeps no
 	// duplicate table. The request was not executed.
 	ErrNoSessions = Code("rpc: server keeps no sessions for exactly-once calls")
@@ -157,6 +161,13 @@ func (e *Error) Is(target error) bool {
 	}
 	return false
 }
+
+// Timeout reports whether a deadline passed; with Temporary it makes an Error a
+// net.Error, as users of a Stream expect.
+func (e *Error) Timeout() bool { return isTimeout(e.Err) }
+
+// Temporary is what Timeout is.
+func (e *Error) Temporary() bool { return e.Timeout() }
 
 // OutcomeOf returns what err says of the execution of the request: Executed for
 // nil, and OutcomeUnknown for an error that says nothing.

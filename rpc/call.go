@@ -1,0 +1,365 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/trilith-go/trilith/internal/wire"
+)
+
+// Semantics is what a call promises about executions of its handler.
+type Semantics uint8
+
+const (
+	// AtMostOnce: one try. An error's Outcome says whether the request was
+	// certainly not executed or may have been.
+	AtMostOnce Semantics = iota
+	// AtLeastOnce: tried until there is an answer or the context ends. For
+	// handlers that may run twice without harm.
+	AtLeastOnce
+	// ExactlyOnce: tried until there is an answer or the context ends; the
+	// server's duplicate table answers repeats. It needs a server with a table.
+	ExactlyOnce
+)
+
+// String returns the semantics in words.
+func (s Semantics) String() string {
+	switch s {
+	case AtLeastOnce:
+		return "at least once"
+	case ExactlyOnce:
+		return "exactly once"
+	default:
+		return "at most once"
+	}
+}
+
+// Caller makes calls with one of the semantics: a Client, or one of its views.
+type Caller interface {
+	invoke(ctx context.Context, method string, req, resp any) error
+}
+
+var (
+	_ Caller = (*Client)(nil)
+	_ Caller = (*view)(nil)
+)
+
+// A view is a Client with other semantics.
+type view struct {
+	c   *Client
+	sem Semantics
+}
+
+func (v *view) invoke(ctx context.Context, method string, req, resp any) error {
+	return v.c.do(ctx, v.sem, method, req, resp)
+}
+
+func (c *Client) invoke(ctx context.Context, method string, req, resp any) error {
+	return c.do(ctx, AtMostOnce, method, req, resp)
+}
+
+// AtLeastOnce returns a view of the client whose calls are retried.
+func (c *Client) AtLeastOnce() Caller { return &c.alo }
+
+// ExactlyOnce returns a view of the client whose calls are retried and, by the
+// server's duplicate table, executed once. The first call opens a session.
+func (c *Client) ExactlyOnce() Caller { return &c.eo }
+
+// Call calls a method and returns its response, or an *Error. req is borrowed
+// until Call returns.
+func Call[Resp, Req any](ctx context.Context, c Caller, method string, req *Req) (*Resp, error) {
+	resp := new(Resp)
+	if err := c.invoke(ctx, method, req, resp); err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// CallInto is Call into a response of the caller's, which is valid only if the
+// error is nil. If it embeds a Body, the body is received into its Data when
+// that has the capacity.
+func CallInto[Resp, Req any](ctx context.Context, c Caller, method string, req *Req, resp *Resp) error {
+	return c.invoke(ctx, method, req, resp)
+}
+
+// An Invocation is one call as interceptors see it. They must not change it.
+type Invocation struct {
+	Method    string
+	Semantics Semantics
+	Attempt   int  // client: counts from 1; server: 0
+	Stream    bool // a stream is opened, or handled, rather than a call made
+	Req       any  // pointer to the request; server: as received
+	Resp      any  // client: pointer to the response, filled by next; otherwise nil
+}
+
+// ClientInterceptor wraps every attempt of every call. It runs the attempt by
+// calling next, any number of times, one after the other: not calling it drops
+// the request, ignoring what it returns drops the reply. An error that it
+// returns itself counts as an attempt whose outcome is unknown, unless it is an
+// *Error that says otherwise. It must not keep inv.
+type ClientInterceptor func(ctx context.Context, inv *Invocation, next func(context.Context) error) error
+
+// An attempts is one call over all its attempts.
+type attempts struct {
+	c       *Client
+	inv     Invocation
+	out     outgoing
+	fields  *buffer
+	used    *clientConn // by the last attempt
+	sends   int         // requests that may have left
+	session *session    // of an exactly-once call
+}
+
+var attemptsPool = sync.Pool{New: func() any { return new(attempts) }}
+
+// do makes a call.
+func (c *Client) do(ctx context.Context, sem Semantics, method string, req, resp any) error {
+	c.ctr.calls.Add(1)
+	a := attemptsPool.Get().(*attempts)
+	err := a.run(c, ctx, sem, method, req, resp)
+	*a = attempts{}
+	attemptsPool.Put(a)
+	if err != nil {
+		c.ctr.failures.Add(1)
+	}
+	return err
+}
+
+func (a *attempts) run(c *Client, ctx context.Context, sem Semantics, method string, req, resp any) error {
+	a.c = c
+	a.inv = Invocation{Method: method, Semantics: sem, Req: req, Resp: resp}
+	if err := a.encode(req); err != nil {
+		return &Error{Op: "call", Method: method, Outcome: NotExecuted, Err: err}
+	}
+	defer a.fields.free()
+	if sem == ExactlyOnce {
+		return a.exactlyOnce(ctx)
+	}
+	if sem == AtLeastOnce {
+		a.out.head.flags |= flagAtLeastOnce
+	}
+	return a.retry(ctx)
+}
+
+// encode lays out the request once for all attempts.
+func (a *attempts) encode(req any) error {
+	method := a.inv.Method
+	if method == "" || len(method) > maxMethod {
+		return fmt.Errorf("%w: a method's name has 1 to %d bytes", ErrNoMethod, maxMethod)
+	}
+	a.fields = getBuffer(minEncode)
+	b, err := appendMessage(a.fields.b, req)
+	a.fields.b = b
+	if err != nil {
+		a.fields.free()
+		return malformed(req, err)
+	}
+	a.out.fields = b
+	if body := bodyOf(req); body != nil {
+		a.out.body = body.Data
+	}
+	a.out.head.method = method
+	a.out.head.fields, a.out.head.body = len(b), len(a.out.body)
+	if len(b) > maxInline || len(a.out.body) > 0 {
+		a.out.head.flags |= flagChunked
+	}
+	return nil
+}
+
+// minEncode is the first guess at a message's size.
+const minEncode = 512
+
+// retry makes attempts as the semantics allow.
+func (a *attempts) retry(ctx context.Context) error {
+	const freeHops, maxHops = 3, 16 // redirects followed at once, and at all without retrying
+	maybe := false                  // some attempt may have been executed
+	hops := 0
+	for n := 1; ; n++ {
+		a.inv.Attempt = n
+		err := a.attempt(ctx)
+		if err == nil {
+			return nil
+		}
+		outcome := OutcomeOf(err)
+		maybe = maybe || outcome == OutcomeUnknown
+		var to *redirect
+		hop := errors.As(err, &to) && outcome == NotExecuted
+		if hop {
+			hops++
+			a.c.ctr.redirects.Add(1)
+			if a.used != nil {
+				a.c.redirected(a.used, to.addrs)
+			}
+		}
+		switch {
+		case hop && hops <= freeHops && len(to.addrs) > 0:
+			continue
+		case hop && a.inv.Semantics == AtMostOnce && hops <= maxHops:
+		case a.inv.Semantics == AtMostOnce || final(err, outcome):
+			return a.failed(err, outcome, maybe)
+		}
+		if !hop && a.used != nil && outcome == NotExecuted && len(a.c.cfg.Addrs) > 1 && errors.Is(err, ErrUnavailable) {
+			a.c.redirected(a.used, nil)
+		}
+		if ctxErr := a.c.pause(ctx, n); ctxErr != nil {
+			err = fmt.Errorf("%w; the last of %d attempts: %w", ctxErr, n, err)
+			return a.failed(err, outcome, maybe)
+		}
+		a.c.ctr.retries.Add(1)
+	}
+}
+
+// pause waits between attempts, until ctx or the client ends.
+func (c *Client) pause(ctx context.Context, n int) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.ctx, func() { cancel(ErrClosed) })()
+	return c.cfg.Backoff.pause(ctx, n)
+}
+
+// failed dresses the error of a call's last attempt: what any attempt may have
+// done, the call may have done.
+func (a *attempts) failed(err error, outcome Outcome, maybe bool) error {
+	if maybe && outcome == NotExecuted {
+		outcome = OutcomeUnknown
+	}
+	var e *Error
+	if errors.As(err, &e) && e == err && e.Outcome == outcome {
+		return err
+	}
+	addr := ""
+	if a.used != nil {
+		addr = a.used.addr
+	}
+	return &Error{Op: "call", Method: a.inv.Method, Addr: addr, Outcome: outcome, Err: err}
+}
+
+// final reports whether another attempt makes no sense after err.
+func final(err error, outcome Outcome) bool {
+	if outcome == Executed {
+		return true
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		err = e.Err // whose ErrOutcomeUnknown, if there is one, is the table's
+	}
+	for _, f := range []error{
+		ErrOutcomeUnknown, ErrClosed, ErrNoMethod, ErrMessage, ErrTooLarge, ErrNoSessions, ErrCluster, ErrSecret, ErrVersion, ErrNode,
+		ErrSessionExpired, ErrSessionStale, ErrSessionMismatch, ErrSessionResultTooLarge,
+	} {
+		if errors.Is(err, f) {
+			return true
+		}
+	}
+	return false
+}
+
+// attempt makes one attempt, through the interceptors if there are any.
+func (a *attempts) attempt(ctx context.Context) error {
+	a.used = nil
+	if len(a.c.cfg.Interceptors) == 0 {
+		return a.roundTrip(ctx)
+	}
+	return a.intercepted(ctx, 0)
+}
+
+func (a *attempts) intercepted(ctx context.Context, i int) error {
+	if i == len(a.c.cfg.Interceptors) {
+		return a.roundTrip(ctx)
+	}
+	return a.c.cfg.Interceptors[i](ctx, &a.inv, func(ctx context.Context) error {
+		return a.intercepted(ctx, i+1)
+	})
+}
+
+// roundTrip sends the request once.
+func (a *attempts) roundTrip(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return a.err("", NotExecuted, ctxError(ctx))
+	}
+	cc, err := a.c.connect(ctx)
+	if err != nil {
+		return a.err("", NotExecuted, err)
+	}
+	a.used = cc
+	if a.out.head.fields > cc.remote.maxMessage {
+		return a.err(cc.addr, NotExecuted, tooLarge("a message", a.out.head.fields, cc.remote.maxMessage))
+	}
+	if a.out.head.body > cc.remote.maxBody {
+		return a.err(cc.addr, NotExecuted, tooLarge("a body", a.out.head.body, cc.remote.maxBody))
+	}
+	a.out.head.flags &^= flagDeadline
+	if deadline, ok := ctx.Deadline(); ok {
+		if left := time.Until(deadline); left < maxTimeout {
+			a.out.head.flags |= flagDeadline
+			a.out.head.timeout = left
+		}
+	}
+	cl := callPool.Get().(*call)
+	respBody := bodyOf(a.inv.Resp)
+	if respBody != nil {
+		cl.into = respBody.Data
+	}
+	if a.session != nil {
+		a.out.head.mark = a.session.watermark()
+	}
+	sent, err := cc.call(ctx, &a.out, cl)
+	if sent {
+		a.sends++
+	}
+	if err != nil {
+		outcome := OutcomeUnknown // and the connection may still refer to cl
+		if !sent {
+			outcome = NotExecuted
+			cl.recycle()
+		}
+		if errors.Is(err, ErrShutdown) || errors.Is(err, ErrConnLost) {
+			a.c.forget(cc)
+		}
+		return a.err(cc.addr, outcome, err)
+	}
+	err = a.take(cc, cl, respBody)
+	cl.recycle()
+	return err
+}
+
+// take decodes the response in cl.
+func (a *attempts) take(cc *clientConn, cl *call, respBody *Body) error {
+	fields := cl.in.fields
+	if cl.payload != nil {
+		fields = cl.payload.b
+	}
+	if cl.flags&flagError != 0 {
+		d := wire.NewDecoder(fields)
+		outcome, err := decodeError(&d)
+		return a.err(cc.addr, outcome, err)
+	}
+	if err := decodeMessage(fields, a.inv.Resp); err != nil {
+		return a.err(cc.addr, Executed, malformed(a.inv.Resp, err))
+	}
+	if respBody != nil {
+		respBody.Data = cl.in.body
+	}
+	return nil
+}
+
+func (a *attempts) err(addr string, outcome Outcome, err error) error {
+	var e *Error
+	if errors.As(err, &e) && e == err && e.Method == "" && outcome == NotExecuted {
+		addr, err = e.Addr, e.Err // of the dial
+	}
+	return &Error{Op: "call", Method: a.inv.Method, Addr: addr, Outcome: outcome, Err: err}
+}
+
+// ctxError says why ctx has ended: what ctx.Err returns, and the cause beside
+// it if there is one.
+func ctxError(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == nil || errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}

@@ -1,0 +1,311 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/trilith-go/trilith/transport"
+)
+
+// ClientConfig configures a Client. Transport and Addrs are required.
+type ClientConfig struct {
+	// Transport dials.
+	Transport transport.Transport
+	// Addrs are the servers of one service, of which one may be serving at a
+	// time. The client keeps one connection, to the one that answered first,
+	// goes where a redirect points, and comes back here when it is lost.
+	Addrs []string
+	// Cluster is the cluster's id, at most 255 bytes. A server of another
+	// cluster is refused. Default "".
+	Cluster string
+	// Secret is known to the whole cluster, and proven in the handshake without
+	// being sent. It should hold 16 random bytes at least: whoever poses as a
+	// server can try guesses against what a client answers. Default none.
+	Secret []byte
+	// Node is this node's id, at most 255 bytes, for the server to know: with
+	// TLS it must be a name in the client's certificate. Default "".
+	Node string
+	// Limits bound what a server can make this client hold.
+	Limits Limits
+	// Backoff spaces the attempts of calls that are retried.
+	Backoff Backoff
+	// DialTimeout bounds one attempt to connect, handshake included. Default 3 s.
+	DialTimeout time.Duration
+	// DialStagger is how long an attempt to connect is left alone before the
+	// next address is tried beside it. Default 100 ms.
+	DialStagger time.Duration
+	// SessionWindow bounds the exactly-once calls of the client in progress;
+	// more wait. Default 1,024; the server's table must allow as much.
+	SessionWindow int
+	// Interceptors wrap every attempt of every call, the first outermost.
+	Interceptors []ClientInterceptor
+	// Logger receives connects and losses; nil is silence.
+	Logger hclog.Logger
+}
+
+func (cfg ClientConfig) withDefaults() (ClientConfig, error) {
+	switch {
+	case cfg.Transport == nil:
+		return cfg, errors.New("rpc: ClientConfig.Transport is nil")
+	case len(cfg.Addrs) == 0:
+		return cfg, errors.New("rpc: ClientConfig.Addrs is empty")
+	case len(cfg.Cluster) > maxName:
+		return cfg, fmt.Errorf("rpc: ClientConfig.Cluster is longer than %d bytes", maxName)
+	case len(cfg.Node) > maxName:
+		return cfg, fmt.Errorf("rpc: ClientConfig.Node is longer than %d bytes", maxName)
+	case cfg.DialTimeout < 0:
+		return cfg, fmt.Errorf("rpc: ClientConfig.DialTimeout is %v", cfg.DialTimeout)
+	case cfg.DialStagger < 0:
+		return cfg, fmt.Errorf("rpc: ClientConfig.DialStagger is %v", cfg.DialStagger)
+	case cfg.SessionWindow < 0:
+		return cfg, fmt.Errorf("rpc: ClientConfig.SessionWindow is %d", cfg.SessionWindow)
+	}
+	for _, a := range cfg.Addrs {
+		if a == "" {
+			return cfg, errors.New("rpc: ClientConfig.Addrs holds an empty address")
+		}
+	}
+	if err := errors.Join(cfg.Limits.validate(), cfg.Backoff.validate()); err != nil {
+		return cfg, err
+	}
+	cfg.Limits = cfg.Limits.withDefaults()
+	cfg.Backoff = cfg.Backoff.withDefaults()
+	if cfg.DialTimeout == 0 {
+		cfg.DialTimeout = 3 * time.Second
+	}
+	if cfg.DialStagger == 0 {
+		cfg.DialStagger = 100 * time.Millisecond
+	}
+	if cfg.SessionWindow == 0 {
+		cfg.SessionWindow = 1024
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = hclog.NewNullLogger()
+	}
+	return cfg, nil
+}
+
+// Client calls the methods of a service. It connects when it is first used,
+// reconnects by itself, and may be used by any number of goroutines. A Client
+// is a Caller whose calls are made at most once.
+type Client struct {
+	cfg       ClientConfig
+	ctr       counters
+	handshake handshake
+	cur       atomic.Pointer[clientConn] // the connection that new calls use
+	ctx       context.Context            // ends with Close
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup // connections and what else runs in the background
+	alo, eo   view
+
+	mu      sync.Mutex // guards what follows
+	dialing *dialing   // the attempt to connect that is under way
+	prefer  []string   // where a redirect pointed, else nil
+	first   int        // the address in cfg.Addrs to try first
+	closed  bool
+	session *session // of exactly-once calls; opened by the first
+}
+
+// NewClient returns a Client. It does not connect yet; an error names the
+// field of cfg that is wrong.
+func NewClient(cfg ClientConfig) (*Client, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{cfg: cfg}
+	c.handshake = handshake{cluster: cfg.Cluster, node: cfg.Node, secret: cfg.Secret, lim: cfg.Limits}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.alo = view{c, AtLeastOnce}
+	c.eo = view{c, ExactlyOnce}
+	return c, nil
+}
+
+// Close ends all calls and streams with ErrClosed, after telling the server
+// that the client's session, if it has one, is over. It is idempotent.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closed = true
+	s := c.session
+	c.mu.Unlock()
+	if s != nil {
+		s.close()
+	}
+	c.cancel()
+	if cc := c.cur.Swap(nil); cc != nil {
+		cc.fail(ErrClosed)
+	}
+	c.wg.Wait()
+	return nil
+}
+
+// Stats returns the client's counts.
+func (c *Client) Stats() ClientStats {
+	return ClientStats{
+		Calls: c.ctr.calls.Load(), Failures: c.ctr.failures.Load(),
+		Retries: c.ctr.retries.Load(), Redirects: c.ctr.redirects.Load(),
+		Streams: c.ctr.streams.Load(), Conns: c.ctr.conns.Load(), OpenConns: c.ctr.openConns.Load(),
+		BytesIn: c.ctr.bytesIn.Load(), BytesOut: c.ctr.bytesOut.Load(),
+	}
+}
+
+// A dialing is an attempt to connect that any number of calls wait for.
+type dialing struct {
+	done chan struct{} // closed when conn or err is set
+	conn *clientConn
+	err  error
+}
+
+// connect returns the current connection, or waits for one.
+func (c *Client) connect(ctx context.Context) (*clientConn, error) {
+	if cc := c.cur.Load(); cc != nil {
+		return cc, nil
+	}
+	c.mu.Lock()
+	if cc := c.cur.Load(); cc != nil || c.closed {
+		c.mu.Unlock()
+		if cc == nil {
+			return nil, ErrClosed
+		}
+		return cc, nil
+	}
+	d := c.dialing
+	if d == nil {
+		d = &dialing{done: make(chan struct{})}
+		c.dialing = d
+		addrs := c.prefer
+		for i := range c.cfg.Addrs {
+			addrs = append(addrs, c.cfg.Addrs[(c.first+i)%len(c.cfg.Addrs)])
+		}
+		c.prefer = nil
+		c.wg.Go(func() { c.dial(d, addrs) })
+	}
+	c.mu.Unlock()
+	select {
+	case <-d.done:
+		return d.conn, d.err
+	case <-ctx.Done():
+		return nil, ctxError(ctx)
+	}
+}
+
+// dial makes the first of addrs that answers the current connection. A slow
+// address is not waited for: the next is tried beside it.
+func (c *Client) dial(d *dialing, addrs []string) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	type result struct {
+		conn *clientConn
+		nc   net.Conn
+		err  error
+	}
+	results := make(chan result)
+	start := func(addr string) {
+		go func() {
+			cc, nc, err := c.dialOne(ctx, addr)
+			select {
+			case results <- result{cc, nc, err}:
+			case <-ctx.Done():
+				if nc != nil {
+					nc.Close()
+				}
+			}
+		}()
+	}
+	var errs []error
+	next, running := 0, 0
+	stagger := time.NewTimer(0)
+	defer stagger.Stop()
+	for d.conn == nil && (running > 0 || next < len(addrs)) && ctx.Err() == nil {
+		select {
+		case <-stagger.C:
+			if next < len(addrs) {
+				start(addrs[next])
+				next, running = next+1, running+1
+				stagger.Reset(c.cfg.DialStagger)
+			}
+		case r := <-results:
+			running--
+			if r.err == nil {
+				d.conn = r.conn
+				break
+			}
+			errs = append(errs, r.err)
+			stagger.Reset(0)
+		case <-ctx.Done():
+		}
+	}
+	c.mu.Lock()
+	c.dialing = nil
+	switch {
+	case c.closed:
+		if d.conn != nil {
+			d.conn.nc.Close()
+		}
+		d.conn, d.err = nil, ErrClosed
+	case d.conn != nil:
+		c.start(d.conn)
+	default:
+		d.err = errors.Join(errs...)
+	}
+	c.mu.Unlock()
+	close(d.done)
+}
+
+// start puts a connection to use. The client's lock is held.
+func (c *Client) start(cc *clientConn) {
+	c.ctr.conns.Add(1)
+	c.ctr.openConns.Add(1)
+	cc.run(cc, c.cfg.Limits, &c.ctr, c.cfg.Logger)
+	c.cur.Store(cc)
+	c.wg.Go(func() {
+		cc.read()
+		<-cc.over
+		c.forget(cc)
+		c.ctr.openConns.Add(-1)
+	})
+}
+
+// forget makes calls look for another connection than cc.
+func (c *Client) forget(cc *clientConn) { c.cur.CompareAndSwap(cc, nil) }
+
+func (c *Client) dialOne(ctx context.Context, addr string) (*clientConn, net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
+	defer cancel()
+	nc, err := c.cfg.Transport.Dial(ctx, addr)
+	if err != nil {
+		return nil, nil, &Error{Op: "dial", Addr: addr, Outcome: NotExecuted, Err: err}
+	}
+	cc := &clientConn{addr: addr}
+	cc.nc = nc
+	cc.remote, cc.peer, err = c.handshake.client(ctx, nc)
+	if err != nil {
+		nc.Close()
+		return nil, nil, &Error{Op: "handshake", Addr: addr, Outcome: NotExecuted, Err: err}
+	}
+	return cc, nc, nil
+}
+
+// redirected leaves cc for where addrs point, or for the next address.
+func (c *Client) redirected(cc *clientConn, addrs []string) {
+	c.mu.Lock()
+	if c.cur.CompareAndSwap(cc, nil) {
+		c.prefer = append([]string(nil), addrs...)
+		if len(addrs) == 0 {
+			c.first = (c.first + 1) % len(c.cfg.Addrs)
+		}
+	}
+	c.mu.Unlock()
+	cc.drain() // the calls in progress there may end
+}

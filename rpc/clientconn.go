@@ -1,0 +1,371 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/trilith-go/trilith/internal/wire"
+)
+
+// eagerWrite bounds the bytes that callers put on a connection themselves while
+// answers are outstanding. So few fit in any transport's buffer, so the write
+// does not block and the caller's context stays in force; beyond, a goroutine
+// writes.
+const eagerWrite = 16 << 10
+
+// A clientConn is the client's side of a connection: a table of calls. An id is
+// a slot of the table and, above slotBits, a generation. A slot is free again
+// when the response is here and nothing of the request is left to send, so the
+// server sees at most one call a slot.
+type clientConn struct {
+	mux
+	addr string
+
+	// Guarded by mux.mu:
+	calls      uint64 // made so far
+	slots      []*call
+	free       []uint32 // slots that no call has
+	queue      []chan struct{}
+	unanswered int    // bytes of requests without a response
+	draining   bool   // no new calls: the server shuts down, or another serves
+	lastStream uint64 // the newest stream's id
+}
+
+var _ side = (*clientConn)(nil)
+
+// A call is one unary call in progress. It is recycled, unless its caller left.
+type call struct {
+	id      uint64
+	done    chan struct{} // of capacity 1: the response is here, or err is set
+	payload *buffer       // of a response that came in one frame
+	flags   byte          // the response's
+	in      inflow        // of a response that comes in chunks
+	into    []byte        // the caller's memory for a body
+	out     outflow       // of a request that goes in chunks
+	outDone chan struct{} // non-nil while out is not finished
+	size    int           // counted in unanswered
+	left    bool          // the caller has gone
+	ended   bool          // the response is here
+	err     error         // why there is none
+}
+
+var callPool = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+
+// recycle gives back a call that ended and that nothing refers to.
+func (cl *call) recycle() {
+	cl.payload.free()
+	*cl = call{done: cl.done}
+	callPool.Put(cl)
+}
+
+// An outgoing is an encoded request.
+type outgoing struct {
+	head   requestHead
+	fields []byte
+	body   []byte
+}
+
+// call sends a request and waits for its response, which stays in cl. If sent
+// is false, the server cannot have seen the request.
+func (c *clientConn) call(ctx context.Context, o *outgoing, cl *call) (sent bool, err error) {
+	c.mu.Lock()
+	slot, err := c.slot(ctx)
+	if err == nil {
+		err = c.waitRoom(ctx)
+		if err != nil {
+			c.freeSlot(slot)
+		}
+	}
+	if err != nil {
+		c.mu.Unlock()
+		return false, err
+	}
+	c.calls++
+	cl.id = c.calls<<slotBits | uint64(slot)
+	c.slots[slot] = cl
+	c.pending.Add(1)
+	rounds := c.addRequest(o, cl)
+	c.unlockAndWrite(rounds)
+
+	if ctx.Done() == nil {
+		<-cl.done
+	} else {
+		select {
+		case <-cl.done:
+		case <-ctx.Done():
+			if c.leave(cl) {
+				return true, ctxError(ctx)
+			}
+			<-cl.done
+		}
+	}
+	return true, cl.err
+}
+
+// addRequest adds the frames of a request. The lock is held. It returns how
+// many rounds the caller may write.
+func (c *clientConn) addRequest(o *outgoing, cl *call) (rounds int) {
+	var room [maxRequestHead]byte
+	head := o.head.append(room[:0])
+	fields := o.fields
+	if o.head.flags&flagChunked != 0 {
+		fields = nil
+	}
+	b := c.buffered()
+	start := len(b.b)
+	b.b = appendHead(b.b, kindRequest, cl.id, len(head)+len(fields))
+	b.b = append(append(b.b, head...), fields...)
+	cl.size = len(b.b) - start
+	c.unanswered += cl.size
+	if o.head.flags&flagChunked == 0 && c.unanswered <= eagerWrite {
+		return fewRounds
+	}
+	if o.head.flags&flagChunked != 0 {
+		done := make(chan struct{})
+		cl.outDone = done
+		cl.out = outflow{kind: kindChunk, id: cl.id, rest: [2][]byte{o.fields, o.body}, done: func(error) {
+			cl.outDone = nil
+			close(done)
+			c.handOver(cl)
+		}}
+		c.pushBulk(&cl.out)
+	}
+	return noRounds
+}
+
+// slot takes a free slot, waiting for one if all are taken. The lock is held.
+func (c *clientConn) slot(ctx context.Context) (uint32, error) {
+	for {
+		switch {
+		case c.err != nil:
+			return 0, c.err
+		case c.draining:
+			return 0, fmt.Errorf("%w: the server takes no new calls on this connection", ErrShutdown)
+		case len(c.free) > 0:
+			slot := c.free[len(c.free)-1]
+			c.free = c.free[:len(c.free)-1]
+			return slot, nil
+		case len(c.slots) < min(c.lim.MaxCalls, c.remote.maxCalls):
+			c.slots = append(c.slots, nil)
+			return uint32(len(c.slots) - 1), nil
+		}
+		turn := make(chan struct{})
+		c.queue = append(c.queue, turn)
+		c.mu.Unlock()
+		var err error
+		select {
+		case <-turn:
+		case <-c.ended:
+		case <-ctx.Done():
+			err = ctxError(ctx)
+		}
+		c.mu.Lock()
+		if err != nil {
+			if i := slices.Index(c.queue, turn); i >= 0 {
+				c.queue = slices.Delete(c.queue, i, i+1)
+			} else {
+				c.wakeOne() // the turn was ours; it is the next one's
+			}
+			return 0, err
+		}
+	}
+}
+
+func (c *clientConn) freeSlot(slot uint32) {
+	c.slots[slot] = nil
+	c.free = append(c.free, slot)
+	c.wakeOne()
+	if c.draining {
+		c.closeIfDrained()
+	}
+}
+
+func (c *clientConn) wakeOne() {
+	if len(c.queue) > 0 && len(c.free) > 0 {
+		close(c.queue[0])
+		c.queue = c.queue[1:]
+	}
+}
+
+// find returns the call with this id, or nil. The lock is held.
+func (c *clientConn) find(id uint64) *call {
+	slot := id & (1<<slotBits - 1)
+	if slot >= uint64(len(c.slots)) {
+		return nil
+	}
+	if cl := c.slots[slot]; cl != nil && cl.id == id {
+		return cl
+	}
+	return nil
+}
+
+// end notes that the response of cl is here, or that none will come. The lock
+// is held.
+func (c *clientConn) end(cl *call, err error) {
+	cl.ended, cl.err = true, err
+	c.unanswered -= cl.size
+	c.pending.Add(-1)
+	if cl.outDone != nil && c.err == nil {
+		// The server has answered before it had all of the request: it needs
+		// no more of it, and must know that no more comes.
+		c.cutBulk(&cl.out)
+		c.add(kindCancel, cl.id, nil)
+	}
+	c.handOver(cl)
+}
+
+// handOver gives a call to its caller when nothing more can happen to it.
+// The lock is held.
+func (c *clientConn) handOver(cl *call) {
+	if !cl.ended || cl.outDone != nil {
+		return
+	}
+	if c.err == nil {
+		c.freeSlot(uint32(cl.id & (1<<slotBits - 1)))
+	}
+	if cl.left {
+		cl.payload.free()
+		return
+	}
+	cl.done <- struct{}{}
+}
+
+// leave gives up a call whose context has ended and reports whether it did;
+// otherwise the response has just come. Afterwards nothing refers to the
+// caller's memory.
+func (c *clientConn) leave(cl *call) bool {
+	c.mu.Lock()
+	if cl.ended && cl.outDone == nil {
+		c.mu.Unlock()
+		return false
+	}
+	cl.left = true
+	outDone := cl.outDone
+	if !cl.ended && c.err == nil {
+		c.add(kindCancel, cl.id, nil)
+	}
+	if outDone != nil {
+		c.cutBulk(&cl.out)
+	}
+	var letGo chan struct{}
+	if cl.in.lent && cl.in.busy {
+		letGo = make(chan struct{})
+		cl.in.letGo = letGo
+		c.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+	c.unlockAndWrite(noRounds)
+	if outDone != nil {
+		<-outDone // at most one chunk's write
+	}
+	if letGo != nil {
+		<-letGo
+	}
+	return true
+}
+
+func (c *clientConn) frame(h frameHead, payload []byte) error {
+	switch h.kind {
+	case kindResponse:
+		return c.response(h.id, payload)
+	case kindGoAway:
+		c.drain()
+		return nil
+	}
+	return fmt.Errorf("%w: a server sent a frame of kind %d", ErrProtocol, h.kind)
+}
+
+// response takes the head of a response and, if it came whole, all of it.
+func (c *clientConn) response(id uint64, payload []byte) error {
+	c.mu.Lock()
+	cl := c.find(id)
+	if cl == nil || cl.ended {
+		c.mu.Unlock()
+		return fmt.Errorf("%w: a response to a call that was not made", ErrProtocol)
+	}
+	d := wire.NewDecoder(payload)
+	cl.flags = d.Byte()
+	if cl.flags&flagChunked != 0 {
+		cl.in.fieldsLeft = d.Int(c.lim.MaxMessageBytes)
+		cl.in.bodyLeft = d.Int(c.lim.MaxBodyBytes)
+		if !cl.left && cl.in.bodyLeft <= cap(cl.into) {
+			cl.in.body, cl.in.lent = cl.into[:0], true
+		}
+		if err := d.Finish(); err != nil {
+			c.mu.Unlock()
+			return fmt.Errorf("%w: response: %w", ErrProtocol, err)
+		}
+		if cl.in.complete() {
+			c.end(cl, nil)
+		}
+	} else {
+		if d.Err() != nil {
+			c.mu.Unlock()
+			return fmt.Errorf("%w: an empty response", ErrProtocol)
+		}
+		rest := d.Rest()
+		cl.payload = getBuffer(len(rest))
+		cl.payload.b = append(cl.payload.b, rest...)
+		c.end(cl, nil)
+	}
+	c.unlockAndWrite(noRounds)
+	return nil
+}
+
+func (c *clientConn) inflow(id uint64) (*inflow, error) {
+	cl := c.find(id)
+	switch {
+	case cl == nil, cl.ended, cl.in.complete():
+		return nil, fmt.Errorf("%w: a chunk that was not announced", ErrProtocol)
+	case cl.left: // the caller is gone, with its memory
+		cl.in.discard()
+	}
+	if n := cl.in.need(); n > 0 {
+		cl.in.grow(n)
+	}
+	return &cl.in, nil
+}
+
+func (c *clientConn) arrived(id uint64, in *inflow) {
+	if in.complete() {
+		c.end(c.find(id), nil)
+	}
+}
+
+func (c *clientConn) settle() {}
+
+func (c *clientConn) lost(err error) {
+	c.mu.Lock()
+	for _, cl := range c.slots {
+		if cl != nil && !cl.ended {
+			c.end(cl, err)
+		}
+	}
+	for _, turn := range c.queue {
+		close(turn)
+	}
+	c.queue = nil
+	c.mu.Unlock()
+}
+
+// drain lets the calls in progress end, and the connection after them.
+func (c *clientConn) drain() {
+	c.mu.Lock()
+	c.draining = true
+	for _, turn := range c.queue {
+		close(turn)
+	}
+	c.queue = nil
+	c.closeIfDrained()
+	c.mu.Unlock()
+}
+
+// closeIfDrained ends a draining connection with nothing left on it. The lock
+// is held.
+func (c *clientConn) closeIfDrained() {
+	if len(c.free) == len(c.slots) && len(c.streams) == 0 {
+		c.failLocked(fmt.Errorf("%w: drained", ErrConnLost))
+	}
+}

@@ -1,0 +1,145 @@
+package rpc
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// CallInfo describes the call or stream that a handler serves.
+type CallInfo struct {
+	Method    string
+	Semantics Semantics
+	// Session, Seq and Watermark identify an exactly-once call; Hash tells its
+	// request from another with the same Seq.
+	Session   SessionID
+	Seq       uint64
+	Watermark uint64
+	Hash      uint64
+}
+
+type callInfoKey struct{}
+
+// CallFromContext returns the call that a handler's context belongs to.
+func CallFromContext(ctx context.Context) (CallInfo, bool) {
+	c, ok := ctx.Value(callInfoKey{}).(*callContext)
+	if !ok {
+		return CallInfo{}, false
+	}
+	return c.info, true
+}
+
+// PeerFromContext returns the peer that a handler's call came from.
+func PeerFromContext(ctx context.Context) (Peer, bool) {
+	c, ok := ctx.Value(callInfoKey{}).(*callContext)
+	if !ok {
+		return Peer{}, false
+	}
+	return *c.peer, true
+}
+
+// A callContext is a handler's context. It makes its channel and timer only
+// when somebody asks for them, and implements AfterFunc, so that a context
+// derived from it costs no goroutine.
+type callContext struct {
+	info     CallInfo
+	peer     *Peer
+	deadline time.Time // zero: none
+
+	mu     sync.Mutex // guards what follows
+	done   chan struct{}
+	err    error
+	timer  *time.Timer
+	after  map[uint64]func()
+	afters uint64
+}
+
+var _ context.Context = (*callContext)(nil)
+
+// Deadline is the caller's, less the time the request was under way.
+func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+
+// Done is closed when the caller is gone or its deadline passes, and when the
+// handler has returned.
+func (c *callContext) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.err != nil {
+			close(c.done)
+		} else {
+			c.armLocked()
+		}
+	}
+	return c.done
+}
+
+func (c *callContext) armLocked() {
+	if c.timer == nil && !c.deadline.IsZero() {
+		c.timer = time.AfterFunc(time.Until(c.deadline), func() { c.cancel(context.DeadlineExceeded) })
+	}
+}
+
+// Err says why Done is closed.
+func (c *callContext) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil && !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+		return context.DeadlineExceeded
+	}
+	return c.err
+}
+
+// Value finds the call itself; there is nothing else to find.
+func (c *callContext) Value(key any) any {
+	if key == (callInfoKey{}) {
+		return c
+	}
+	return nil
+}
+
+// AfterFunc is what package context looks for before it starts a goroutine to
+// wait for Done.
+func (c *callContext) AfterFunc(f func()) (stop func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		go f()
+		return func() bool { return false }
+	}
+	c.armLocked()
+	if c.after == nil {
+		c.after = make(map[uint64]func())
+	}
+	c.afters++
+	id := c.afters
+	c.after[id] = f
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		_, waiting := c.after[id]
+		delete(c.after, id)
+		return waiting
+	}
+}
+
+// cancel ends the context, once.
+func (c *callContext) cancel(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return
+	}
+	c.err = err
+	if c.done != nil {
+		close(c.done)
+	}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	for _, f := range c.after {
+		go f()
+	}
+	c.after = nil
+}

@@ -1,0 +1,125 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"testing"
+
+	"github.com/trilith-go/trilith/internal/wire"
+	"github.com/trilith-go/trilith/transport"
+	"github.com/trilith-go/trilith/transport/transporttest"
+)
+
+// A rig is one way to connect a client with a server.
+type rig struct {
+	name           string
+	server, client transport.Transport
+	addr           string
+}
+
+// rigs are the transports that the package's promises hold on.
+var rigs = []string{"Network", "TCP", "TLS over Network", "TLS over TCP"}
+
+func newRig(t testing.TB, kind string) rig {
+	r := rig{name: kind}
+	if kind == "Network" || kind == "TLS over Network" {
+		n := transporttest.NewNetwork(t, transport.NetworkConfig{Seed: 1})
+		r.server, r.client, r.addr = n.Host("server"), n.Host("client"), ":1"
+	} else {
+		r.server, r.client, r.addr = transport.TCP{}, transport.TCP{}, "127.0.0.1:0"
+	}
+	if kind == "TLS over Network" || kind == "TLS over TCP" {
+		ca := transporttest.NewCA(t)
+		r.server = transport.TLS(r.server, ca.Config(t, "server", "127.0.0.1"))
+		r.client = transport.TLS(r.client, ca.Config(t, "client"))
+	}
+	return r
+}
+
+// onEach runs f on every transport.
+func onEach(t *testing.T, f func(t *testing.T, r rig)) {
+	for _, kind := range rigs {
+		t.Run(kind, func(t *testing.T) { f(t, newRig(t, kind)) })
+	}
+}
+
+// A pair is a server and a client of it, closed when the test ends.
+type pair struct {
+	s    *Server
+	c    *Client
+	addr string
+}
+
+// start starts a server whose handlers setup registers, and a client.
+func (r rig) start(t testing.TB, scfg ServerConfig, ccfg ClientConfig, setup func(*Server)) pair {
+	t.Helper()
+	s, err := NewServer(scfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	setup(s)
+	addr, err := s.Listen(context.Background(), r.server, r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ccfg.Transport = r.client
+	if ccfg.Addrs == nil {
+		ccfg.Addrs = []string{addr.String()}
+	}
+	c, err := NewClient(ccfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		s.Close()
+	})
+	return pair{s, c, addr.String()}
+}
+
+// note is a message with a field and a body.
+type note struct {
+	N    uint64
+	Text string
+	Body
+}
+
+func (n *note) AppendBinary(dst []byte) ([]byte, error) {
+	dst = binary.AppendUvarint(dst, n.N)
+	return wire.AppendString(dst, n.Text), nil
+}
+
+func (n *note) UnmarshalBinary(b []byte) error {
+	d := wire.NewDecoder(b)
+	n.N, n.Text = d.Uvarint(), d.String()
+	return d.Finish()
+}
+
+// echo answers a note with itself, body included.
+func echo(_ context.Context, n *note) (*note, error) {
+	return &note{N: n.N, Text: n.Text, Body: Body{Data: n.Keep()}}, nil
+}
+
+// pattern returns n bytes that differ from place to place and from seed to seed.
+func pattern(n int, seed byte) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i) ^ byte(i>>8) ^ byte(i>>16) ^ seed
+	}
+	return b
+}
+
+// echoStream sends back what it reads, until the end.
+func echoStream(_ context.Context, _ *Empty, st *Stream) error {
+	_, err := io.Copy(st, st)
+	return err
+}
+
+func mustEqual(t testing.TB, what string, got, want []byte) {
+	t.Helper()
+	if !bytes.Equal(got, want) {
+		t.Fatalf("%s: %d bytes differ from the %d expected", what, len(got), len(want))
+	}
+}

@@ -1,0 +1,643 @@
+package rpc
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/trilith-go/trilith/internal/wire"
+)
+
+// accept takes connections until the listener is closed.
+func (s *Server) accept(l net.Listener) {
+	const minPause, maxPause = 5 * time.Millisecond, time.Second
+	pause := minPause
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) || s.ctx.Err() != nil || s.draining.Load() {
+				break
+			}
+			s.cfg.Logger.Warn("accepting a connection failed", "addr", l.Addr(), "error", err, "pause", pause)
+			select {
+			case <-time.After(pause):
+			case <-s.ctx.Done():
+			}
+			pause = min(2*pause, maxPause)
+			continue
+		}
+		pause = minPause
+		s.mu.Lock()
+		ok := !s.closed && s.accepted < s.cfg.Limits.MaxConns
+		if ok {
+			s.accepted++
+			s.wg.Go(func() { s.serve(nc) })
+		}
+		s.mu.Unlock()
+		if !ok {
+			s.ctr.rejected.Add(1)
+			nc.Close()
+		}
+	}
+	l.Close()
+	s.mu.Lock()
+	delete(s.listeners, l)
+	s.mu.Unlock()
+}
+
+// serve is the life of one connection.
+func (s *Server) serve(nc net.Conn) {
+	defer func() {
+		s.mu.Lock()
+		s.accepted--
+		s.mu.Unlock()
+	}()
+	c := &serverConn{s: s}
+	c.nc = nc
+	var err error
+	c.remote, c.peer, err = s.handshake.server(s.ctx, nc, s.admit)
+	if err == nil {
+		err = s.join(c)
+	}
+	if err != nil {
+		s.ctr.rejected.Add(1)
+		s.cfg.Logger.Debug("refused a connection", "peer", nc.RemoteAddr(), "error", err)
+		nc.Close()
+		return
+	}
+	c.read()
+	<-c.over
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.ctr.openConns.Add(-1)
+	s.checkIdleLocked()
+	s.mu.Unlock()
+}
+
+// admit says whether the server takes new connections.
+func (s *Server) admit() byte {
+	if s.draining.Load() {
+		return helloShutdown
+	}
+	return helloOK
+}
+
+// join counts a connection in.
+func (s *Server) join(c *serverConn) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.conns[c] = struct{}{}
+	s.ctr.conns.Add(1)
+	s.ctr.openConns.Add(1)
+	c.budget = &connBudget{limit: s.cfg.Limits.ConnBudgetBytes, total: &s.budget}
+	c.run(c, s.cfg.Limits, &s.ctr, s.cfg.Logger)
+	if s.draining.Load() {
+		go c.goAway()
+	}
+	return nil
+}
+
+// A serverConn is the server's side of a connection.
+type serverConn struct {
+	mux
+	s *Server
+
+	// Guarded by mux.mu:
+	calls      []*serverCall // by slot
+	lastStream uint64
+	owing      bool // inline handlers have left responses to be written
+}
+
+var _ side = (*serverConn)(nil)
+
+// A callState is where a call stands. It goes on from each state to a later one.
+type callState uint8
+
+const (
+	callReceiving callState = iota // its chunks arrive
+	callRefused                    // answered, while chunks still arrive
+	callRunning                    // its handler runs
+	callSending                    // chunks of its response leave
+)
+
+// A serverCall is one call in progress on a server. It is recycled.
+type serverCall struct {
+	c      *serverConn
+	m      *method
+	id     uint64
+	head   requestHead
+	ctx    *callContext
+	state  callState
+	flags  byte    // the response's
+	fields *buffer // the request's message, then the response's
+	in     inflow  // of a request that comes in chunks
+	out    outflow // of a response that goes in chunks
+	body   *Body   // of the request, once decoded
+	answer *Body   // of the response
+	held   int64   // of the connection's budget
+}
+
+var serverCallPool = sync.Pool{New: func() any { return new(serverCall) }}
+
+func (sc *serverCall) recycle() {
+	sc.fields.free()
+	*sc = serverCall{}
+	serverCallPool.Put(sc)
+}
+
+// callOverhead is what a call is taken to hold besides its message and body.
+const callOverhead = 1 << 10
+
+func (c *serverConn) frame(h frameHead, payload []byte) error {
+	switch h.kind {
+	case kindRequest:
+		return c.request(h.id, payload)
+	case kindCancel:
+		c.cancel(h.id)
+		return nil
+	case kindOpen:
+		return c.open(h.id, payload)
+	}
+	return fmt.Errorf("%w: a client sent a frame of kind %d", ErrProtocol, h.kind)
+}
+
+// request takes the head of a request and, if it came whole, all of it.
+func (c *serverConn) request(id uint64, payload []byte) error {
+	sc := serverCallPool.Get().(*serverCall)
+	sc.c, sc.id = c, id
+	d := wire.NewDecoder(payload)
+	sc.head.parse(&d, &c.lim)
+	if err := d.Err(); err != nil {
+		return fmt.Errorf("%w: request: %w", ErrProtocol, err)
+	}
+	slot := id & (1<<slotBits - 1)
+	if slot >= uint64(c.lim.MaxCalls) {
+		return fmt.Errorf("%w: a call in slot %d of %d", ErrProtocol, slot, c.lim.MaxCalls)
+	}
+	sc.m = c.s.methods[string(sc.head.name)] // complete before the first connection
+	rest := d.Rest()
+	sc.fields = getBuffer(len(rest))
+	sc.fields.b = append(sc.fields.b, rest...)
+	refusal := c.admit(sc)
+
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return c.err
+	}
+	for slot >= uint64(len(c.calls)) {
+		c.calls = append(c.calls, nil)
+	}
+	if c.calls[slot] != nil {
+		c.mu.Unlock()
+		return fmt.Errorf("%w: two calls in one slot", ErrProtocol)
+	}
+	c.calls[slot] = sc
+	c.pending.Add(1)
+	chunked := sc.head.flags&flagChunked != 0
+	sc.held = int64(len(rest)) + callOverhead
+	if refusal == nil && !c.budget.reserve(sc.held) {
+		refusal = c.overloaded()
+	}
+	if refusal != nil {
+		sc.held = 0
+		c.refuse(sc, refusal, chunked)
+		return nil
+	}
+	if chunked {
+		sc.in.pooled = true
+		sc.in.fieldsLeft, sc.in.bodyLeft = sc.head.fields, sc.head.body
+		c.mu.Unlock()
+		return nil
+	}
+	sc.state = callRunning
+	c.mu.Unlock()
+	c.dispatch(sc)
+	return nil
+}
+
+// admit reports why a request cannot be served, and readies its context.
+func (c *serverConn) admit(sc *serverCall) error {
+	switch {
+	case sc.m == nil || sc.m.unary == nil:
+		return fmt.Errorf("%w: %q", ErrNoMethod, sc.head.name)
+	case sc.head.flags&flagExactlyOnce != 0 && c.s.cfg.Sessions == nil:
+		return ErrNoSessions
+	}
+	sc.ctx = &callContext{peer: &c.peer}
+	sc.ctx.info.Method = sc.m.name
+	sc.ctx.setTimeout(&sc.head)
+	if sc.head.flags&flagAtLeastOnce != 0 {
+		sc.ctx.info.Semantics = AtLeastOnce
+	}
+	if sc.head.flags&flagExactlyOnce != 0 {
+		sc.ctx.info.Semantics = ExactlyOnce
+		sc.ctx.info.Session, sc.ctx.info.Seq, sc.ctx.info.Watermark = sc.head.session, sc.head.seq, sc.head.mark
+	}
+	sc.head.name = nil // borrowed
+	return nil
+}
+
+func (c *callContext) setTimeout(h *requestHead) {
+	if h.flags&flagDeadline != 0 {
+		c.deadline = time.Now().Add(h.timeout)
+	}
+}
+
+func (c *serverConn) overloaded() error {
+	c.ctr.overloads.Add(1)
+	return ErrOverloaded
+}
+
+// refuse answers a request that is not executed. If more of it is to come, its
+// slot stays taken until that has been thrown away. The lock is held on entry.
+func (c *serverConn) refuse(sc *serverCall, err error, more bool) {
+	c.s.ctr.failures.Add(1)
+	sc.state = callRefused
+	sc.in.fieldsLeft, sc.in.bodyLeft = sc.head.fields-len(sc.in.fields), sc.head.body-len(sc.in.body)
+	sc.in.discard()
+	c.budget.release(sc.held)
+	sc.held = 0
+	c.waitRoom(context.Background()) // holds up the reader, so a flood of bad requests holds up itself
+	c.addResponse(sc.id, flagError, appendError(nil, NotExecuted, err))
+	if !more {
+		c.free(sc)
+	}
+	c.unlockAndWrite(noRounds)
+}
+
+// addResponse adds a response that goes whole. The lock is held.
+func (c *serverConn) addResponse(id uint64, flags byte, payload []byte) {
+	b := c.buffered()
+	b.b = appendHead(b.b, kindResponse, id, 1+len(payload))
+	b.b = append(append(b.b, flags), payload...)
+}
+
+// free empties a call's slot. The lock is held.
+func (c *serverConn) free(sc *serverCall) {
+	c.calls[sc.id&(1<<slotBits-1)] = nil
+	c.budget.release(sc.held)
+	sc.held = 0
+	c.pending.Add(-1)
+}
+
+// find returns the call with this id, or nil. The lock is held.
+func (c *serverConn) find(id uint64) *serverCall {
+	slot := id & (1<<slotBits - 1)
+	if slot >= uint64(len(c.calls)) {
+		return nil
+	}
+	if sc := c.calls[slot]; sc != nil && sc.id == id {
+		return sc
+	}
+	return nil
+}
+
+func (c *serverConn) inflow(id uint64) (*inflow, error) {
+	sc := c.find(id)
+	if sc == nil || sc.state > callRefused || sc.in.complete() {
+		return nil, fmt.Errorf("%w: a chunk that was not announced", ErrProtocol)
+	}
+	if n := int64(sc.in.need()); n > 0 {
+		if !c.budget.reserve(n) {
+			c.refuse(sc, c.overloaded(), true)
+			c.mu.Lock()
+			return c.inflow(id)
+		}
+		sc.held += n
+		sc.in.grow(int(n))
+	}
+	return &sc.in, nil
+}
+
+func (c *serverConn) arrived(id uint64, in *inflow) {
+	if !in.complete() {
+		return
+	}
+	sc := c.find(id)
+	if sc.state == callRefused {
+		c.free(sc)
+		return
+	}
+	sc.state = callRunning
+	c.mu.Unlock()
+	c.dispatch(sc)
+	c.mu.Lock()
+}
+
+// cancel ends a call whose caller has gone, or has its answer and sends no more
+// of the request.
+func (c *serverConn) cancel(id uint64) {
+	c.mu.Lock()
+	sc := c.find(id)
+	if sc == nil { // answered in the meantime
+		c.mu.Unlock()
+		return
+	}
+	switch sc.state {
+	case callReceiving:
+		c.refuse(sc, context.Canceled, false)
+		return
+	case callRefused:
+		c.free(sc)
+	case callRunning:
+		ctx := sc.ctx
+		c.mu.Unlock()
+		ctx.cancel(context.Canceled)
+		return
+	case callSending: // the client waits for chunks; an error is an end too
+		c.addResponse(id, flagError, appendError(nil, Executed, context.Canceled))
+		c.cutBulk(&sc.out)
+	}
+	c.unlockAndWrite(noRounds)
+}
+
+// lost ends the contexts of the calls in progress and of the streams' handlers.
+func (c *serverConn) lost(error) {
+	c.mu.Lock()
+	var running []*callContext
+	for _, sc := range c.calls {
+		if sc == nil {
+			continue
+		}
+		switch sc.state {
+		case callReceiving, callRefused:
+			if !sc.in.busy {
+				sc.in.discard()
+			}
+			c.free(sc)
+		case callRunning:
+			running = append(running, sc.ctx)
+		}
+	}
+	c.mu.Unlock()
+	for _, ctx := range running {
+		ctx.cancel(context.Canceled)
+	}
+}
+
+// goAway tells the client to make no new calls here.
+func (c *serverConn) goAway() {
+	c.mu.Lock()
+	c.add(kindGoAway, 0, nil)
+	c.unlockAndWrite(noRounds)
+}
+
+// dispatch runs a call's handler, here or on a worker.
+func (c *serverConn) dispatch(sc *serverCall) {
+	if !c.s.begin() {
+		c.mu.Lock()
+		c.refuse(sc, ErrShutdown, false)
+		return
+	}
+	c.ctr.calls.Add(1)
+	if sc.m.inline && sc.head.flags&flagExactlyOnce == 0 {
+		sc.run(true)
+	} else {
+		c.s.workers.run(sc)
+	}
+}
+
+// run executes a call and sends its response.
+func (sc *serverCall) run(inline bool) {
+	s := sc.c.s
+	err := sc.execute()
+	sc.ctx.cancel(context.Canceled)
+	if sc.body != nil && !sc.body.kept {
+		freeBytes(sc.in.body)
+	}
+	sc.in.body = nil
+	if err != nil {
+		sc.setError(err)
+	}
+	sc.respond(inline)
+	s.finish()
+}
+
+// setError makes err the response.
+func (sc *serverCall) setError(err error) {
+	sc.c.s.ctr.failures.Add(1)
+	sc.dropAnswer()
+	sc.fields.b = appendError(sc.fields.b[:0], outcomeOfHandler(err), err)
+	sc.flags = flagError
+}
+
+// execute runs the handler, under the duplicate table if the call is to be
+// executed exactly once beside it.
+func (sc *serverCall) execute() (err error) {
+	if sc.head.flags&flagExactlyOnce != 0 {
+		return sc.executeOnce()
+	}
+	return sc.handle()
+}
+
+func (sc *serverCall) handle() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = sc.c.panicked(sc.m, r)
+		}
+	}()
+	return sc.m.unary(sc.ctx, sc.c.s, sc)
+}
+
+// panicked turns what a handler panicked with into its error.
+func (c *serverConn) panicked(m *method, r any) error {
+	c.ctr.panics.Add(1)
+	c.log.Error("handler panicked", "method", m.name, "peer", c.peer.Addr, "panic", r, "stack", string(debug.Stack()))
+	return fmt.Errorf("%w: %v", ErrPanic, r)
+}
+
+// decode fills req from the request.
+func (sc *serverCall) decode(req any) error {
+	fields := sc.fields.b
+	if sc.in.fields != nil {
+		fields = sc.in.fields
+	}
+	if err := decodeMessage(fields, req); err != nil {
+		return Refuse(malformed(req, err))
+	}
+	if sc.body = bodyOf(req); sc.body != nil {
+		sc.body.Data = sc.in.body
+	}
+	if sc.in.fields != nil {
+		freeBytes(sc.in.fields)
+		sc.in.fields = nil
+	}
+	return nil
+}
+
+// encode lays out the response in sc.fields; a nil one is empty.
+func (sc *serverCall) encode(resp any, isNil bool) (err error) {
+	sc.dropAnswer()
+	sc.fields.b = sc.fields.b[:0]
+	if isNil {
+		return nil
+	}
+	sc.answer = bodyOf(resp)
+	sc.fields.b, err = appendMessage(sc.fields.b, resp)
+	switch {
+	case err != nil:
+		return malformed(resp, err)
+	case len(sc.fields.b) > sc.c.remote.maxMessage:
+		return tooLarge("the response", len(sc.fields.b), sc.c.remote.maxMessage)
+	case sc.answer != nil && len(sc.answer.Data) > sc.c.remote.maxBody:
+		return tooLarge("the response's body", len(sc.answer.Data), sc.c.remote.maxBody)
+	}
+	return nil
+}
+
+// dropAnswer lets go of a response's body that is not sent, or not any more.
+func (sc *serverCall) dropAnswer() {
+	if a := sc.answer; a != nil {
+		sc.answer = nil
+		if a.Release != nil {
+			a.Release()
+		}
+	}
+}
+
+// respond sends what encode laid out.
+func (sc *serverCall) respond(inline bool) {
+	c, flags := sc.c, sc.flags
+	var body []byte
+	if sc.answer != nil {
+		body = sc.answer.Data
+	}
+	c.mu.Lock()
+	c.waitRoom(context.Background())
+	if len(sc.fields.b) <= maxInline && len(body) == 0 {
+		if c.err == nil {
+			c.addResponse(sc.id, flags, sc.fields.b)
+		}
+		c.free(sc)
+		if inline && len(c.buffered().b) < busyRead {
+			c.owing = true
+			c.mu.Unlock()
+		} else {
+			c.unlockAndWrite(workerRounds)
+		}
+		sc.dropAnswer()
+		sc.recycle()
+		return
+	}
+	sc.state = callSending
+	done := func(error) { // the lock is held
+		if c.find(sc.id) == sc {
+			c.free(sc)
+		}
+		go func() {
+			sc.dropAnswer()
+			sc.recycle()
+		}()
+	}
+	if c.err != nil {
+		done(c.err)
+		c.mu.Unlock()
+		return
+	}
+	var sizes [2 * binary.MaxVarintLen64]byte
+	c.addResponse(sc.id, flags|flagChunked, appendSizes(sizes[:0], len(sc.fields.b), len(body)))
+	// The slot must be free before the client can have the last of it.
+	last := func() { c.free(sc) }
+	sc.out = outflow{kind: kindChunk, id: sc.id, rest: [2][]byte{sc.fields.b, body}, last: last, done: done}
+	c.pushBulk(&sc.out)
+	c.unlockAndWrite(workerRounds)
+}
+
+// settle writes what inline handlers have left, before the reader waits.
+func (c *serverConn) settle() {
+	c.mu.Lock()
+	if !c.owing {
+		c.mu.Unlock()
+		return
+	}
+	c.owing = false
+	c.unlockAndWrite(workerRounds)
+}
+
+// maxIdleWorkers bounds the goroutines that wait for a call.
+const maxIdleWorkers = 256
+
+// workers are the goroutines that run handlers. They outlive their call, stack
+// and all, and wait for the next on an unbuffered channel: whoever has a call
+// finds one waiting, or starts one.
+type workers struct {
+	calls chan *serverCall
+	idle  atomic.Int32
+	wg    sync.WaitGroup
+	over  sync.Once
+}
+
+func (w *workers) init() { w.calls = make(chan *serverCall) }
+
+func (w *workers) run(sc *serverCall) {
+	select {
+	case w.calls <- sc:
+	default:
+		w.wg.Go(func() { w.work(sc) })
+	}
+}
+
+func (w *workers) work(sc *serverCall) {
+	for sc != nil {
+		sc.run(false)
+		if w.idle.Add(1) > maxIdleWorkers {
+			w.idle.Add(-1)
+			return
+		}
+		sc = <-w.calls
+		w.idle.Add(-1)
+	}
+}
+
+// close ends the idle workers and waits for all. No more calls come.
+func (w *workers) close() {
+	w.over.Do(func() { close(w.calls) })
+	w.wg.Wait()
+}
+
+// A connBudget is a connection's share of its server's budget. It takes from the
+// total in lumps, so that a small call touches nothing that connections share.
+// Guarded by the mux's lock.
+type connBudget struct {
+	limit int64
+	used  int64 // by calls and streams
+	taken int64 // from the total
+	total *budget
+}
+
+const budgetLump = 64 << 10
+
+func (b *connBudget) reserve(n int64) bool {
+	if b.used+n > b.limit {
+		return false
+	}
+	if short := b.used + n - b.taken; short > 0 {
+		lump := max(short, budgetLump)
+		if !b.total.reserve(lump) {
+			if lump = short; !b.total.reserve(lump) {
+				return false
+			}
+		}
+		b.taken += lump
+	}
+	b.used += n
+	return true
+}
+
+func (b *connBudget) release(n int64) {
+	b.used -= n
+	if spare := b.taken - b.used; spare > 4*budgetLump || b.used == 0 {
+		b.total.release(spare)
+		b.taken = b.used
+	}
+}

@@ -1,0 +1,270 @@
+package rpc
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/trilith-go/trilith/internal/wire"
+)
+
+// The methods by which a client manages its session.
+const (
+	methodOpenSession  = "trilith.session.open"
+	methodAckSession   = "trilith.session.acknowledge"
+	methodCloseSession = "trilith.session.close"
+)
+
+// SessionHost keeps the sessions of exactly-once calls: a SessionTable or a
+// Guard.
+type SessionHost interface {
+	// OpenSession issues the id of a new session, durably.
+	OpenSession(ctx context.Context) (SessionID, error)
+	// AcknowledgeSession frees the results below the watermark.
+	AcknowledgeSession(ctx context.Context, id SessionID, watermark uint64) error
+	// CloseSession frees all that the session holds.
+	CloseSession(ctx context.Context, id SessionID) error
+	// execute runs an exactly-once call.
+	execute(sc *serverCall) error
+}
+
+// sessionMessage is the request and the response of these methods.
+type sessionMessage struct {
+	id        SessionID
+	watermark uint64
+}
+
+func (m *sessionMessage) AppendBinary(dst []byte) ([]byte, error) {
+	dst = append(dst, m.id.Table[:]...)
+	dst = binary.AppendUvarint(dst, m.id.N)
+	return binary.AppendUvarint(dst, m.watermark), nil
+}
+
+func (m *sessionMessage) UnmarshalBinary(b []byte) error {
+	d := wire.NewDecoder(b)
+	copy(m.id.Table[:], d.Next(len(m.id.Table)))
+	m.id.N, m.watermark = d.Uvarint(), d.Uvarint()
+	return d.Finish()
+}
+
+func registerSessions(s *Server, host SessionHost) {
+	Handle(s, methodOpenSession, func(ctx context.Context, _ *Empty) (*sessionMessage, error) {
+		id, err := host.OpenSession(ctx)
+		return &sessionMessage{id: id}, err
+	})
+	Handle(s, methodAckSession, func(ctx context.Context, m *sessionMessage) (*Empty, error) {
+		return nil, host.AcknowledgeSession(ctx, m.id, m.watermark)
+	})
+	Handle(s, methodCloseSession, func(ctx context.Context, m *sessionMessage) (*Empty, error) {
+		return nil, host.CloseSession(ctx, m.id)
+	})
+}
+
+const (
+	// sessionAckAfter is how long a client is idle before it tells its watermark by
+	// itself, so that the server can free the last results.
+	sessionAckAfter = time.Second
+	// sessionCloseWithin bounds what closing a session may take.
+	sessionCloseWithin = time.Second
+)
+
+// A session is the shell around a client's clientSession.
+type session struct {
+	c *Client
+
+	mu      sync.Mutex // guards what follows
+	core    clientSession
+	opening chan struct{} // non-nil while somebody opens a session
+	room    chan struct{} // non-nil while somebody waits for the window
+	idle    *time.Timer
+	closed  bool
+}
+
+// exactlyOnceSession returns the client's session, which may yet have to be
+// opened.
+func (c *Client) exactlyOnceSession() (*session, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, ErrClosed
+	}
+	if c.session == nil {
+		c.session = &session{c: c}
+	}
+	return c.session, nil
+}
+
+// begin hands out the sequence of a new call, after opening a session or waiting
+// for the window where that is needed.
+func (s *session) begin(ctx context.Context) (id SessionID, seq uint64, err error) {
+	for {
+		s.mu.Lock()
+		id, seq, _, ok := s.core.next()
+		if ok {
+			s.mu.Unlock()
+			return id, seq, nil
+		}
+		var wait chan struct{}
+		mine := false
+		if s.core.opened() {
+			if s.room == nil {
+				s.room = make(chan struct{})
+			}
+			wait = s.room
+		} else {
+			if mine = s.opening == nil; mine {
+				s.opening = make(chan struct{})
+			}
+			wait = s.opening
+		}
+		s.mu.Unlock()
+		if mine {
+			if err := s.open(ctx); err != nil {
+				return id, 0, err
+			}
+			continue
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return id, 0, ctxError(ctx)
+		case <-s.c.ctx.Done():
+			return id, 0, ErrClosed
+		}
+	}
+}
+
+// open asks the server for a session. A reply that is lost leaves an id that
+// nobody uses, which expires.
+func (s *session) open(ctx context.Context) error {
+	var m sessionMessage
+	err := s.c.do(ctx, AtLeastOnce, methodOpenSession, &Empty{}, &m)
+	if errors.Is(err, ErrNoMethod) {
+		err = ErrNoSessions
+	}
+	s.mu.Lock()
+	if err == nil {
+		s.core.open(m.id, s.c.cfg.SessionWindow)
+		s.wakeLocked()
+	}
+	close(s.opening)
+	s.opening = nil
+	s.mu.Unlock()
+	return err
+}
+
+func (s *session) wakeLocked() {
+	if s.room != nil {
+		close(s.room)
+		s.room = nil
+	}
+}
+
+// watermark returns what a request of the session should carry now.
+func (s *session) watermark() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.core.watermark()
+}
+
+// end finishes with a call: heard is the watermark of a request that was
+// answered, or 0, and lost that the server does not know the session.
+func (s *session) end(id SessionID, seq, heard uint64, lost bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if heard > 0 {
+		s.core.heard(id, heard)
+	}
+	s.core.done(id, seq)
+	if lost {
+		s.core.lost(id)
+	}
+	s.wakeLocked()
+	if s.closed || !s.core.owes() {
+		return
+	}
+	if s.idle == nil {
+		s.idle = time.AfterFunc(sessionAckAfter, s.acknowledge)
+	} else {
+		s.idle.Reset(sessionAckAfter)
+	}
+}
+
+// acknowledge tells the server the watermark, after a while without calls that
+// would have.
+func (s *session) acknowledge() {
+	s.mu.Lock()
+	m := sessionMessage{id: s.core.id, watermark: s.core.watermark()}
+	owes := s.core.owes() && !s.closed
+	s.mu.Unlock()
+	if !owes {
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.c.ctx, sessionCloseWithin)
+	defer cancel()
+	err := s.c.do(ctx, AtMostOnce, methodAckSession, &m, &Empty{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err == nil:
+		s.core.heard(m.id, m.watermark)
+	case errors.Is(err, ErrSessionExpired):
+		s.core.lost(m.id)
+	case !s.closed:
+		s.idle.Reset(sessionAckAfter)
+	}
+}
+
+// close tells the server that the session is over, if it can be told at once.
+func (s *session) close() {
+	s.mu.Lock()
+	s.closed = true
+	if s.idle != nil {
+		s.idle.Stop()
+	}
+	m := sessionMessage{id: s.core.id, watermark: s.core.watermark()}
+	opened := s.core.opened()
+	s.mu.Unlock()
+	if !opened || s.c.cur.Load() == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.c.ctx, sessionCloseWithin)
+	defer cancel()
+	// Without an answer the session expires in its time.
+	_ = s.c.do(ctx, AtMostOnce, methodCloseSession, &m, &Empty{})
+}
+
+// exactlyOnce makes the attempts of an exactly-once call.
+func (a *attempts) exactlyOnce(ctx context.Context) error {
+	s, err := a.c.exactlyOnceSession()
+	if err != nil {
+		return a.err("", NotExecuted, err)
+	}
+	a.session = s
+	a.out.head.flags |= flagExactlyOnce
+	for {
+		id, seq, err := s.begin(ctx)
+		if err != nil {
+			var e *Error
+			if errors.As(err, &e) {
+				err = e.Err
+			}
+			return a.err("", NotExecuted, err)
+		}
+		a.out.head.session, a.out.head.seq = id, seq
+		a.sends = 0
+		err = a.retry(ctx)
+		lost := err != nil && errors.Is(err, ErrSessionExpired)
+		heard := uint64(0)
+		if err == nil || OutcomeOf(err) == Executed {
+			heard = a.out.head.mark
+		}
+		s.end(id, seq, heard, lost)
+		if lost && a.sends == 1 {
+			continue // the one request that was sent found no session: nothing was executed
+		}
+		return err
+	}
+}

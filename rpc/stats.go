@@ -1,0 +1,40 @@
+package rpc
+
+import "sync/atomic"
+
+// counters are what a client or server counts over all its connections.
+type counters struct {
+	calls, failures, retries, redirects   atomic.Uint64
+	conns, openConns, rejected, panics    atomic.Int64
+	streams, bytesIn, bytesOut, overloads atomic.Int64
+	running                               atomic.Int64
+}
+
+// ClientStats are counts since the client was made, but for those that say now.
+type ClientStats struct {
+	Calls     uint64 // unary calls made, each once however often it was sent
+	Failures  uint64 // calls that returned an error
+	Retries   uint64 // attempts beyond a call's first
+	Redirects uint64 // redirects followed
+	Streams   int64  // streams opened
+	Conns     int64  // connections made
+	OpenConns int64  // connections open now
+	BytesIn   int64  // bytes read from connections
+	BytesOut  int64  // bytes handed to connections
+}
+
+// ServerStats are counts since the server was made, but for those that say now.
+type ServerStats struct {
+	Calls     uint64 // requests that reached a handler
+	Failures  uint64 // requests answered with an error
+	Panics    int64  // handlers that panicked
+	Overloads int64  // requests refused by a limit or budget
+	Streams   int64  // streams accepted
+	Conns     int64  // connections accepted
+	Rejected  int64  // connections that failed their handshake or came beyond MaxConns
+	OpenConns int64  // connections open now
+	Running   int64  // handlers running now
+	HeldBytes int64  // bytes held of the budget now
+	BytesIn   int64  // bytes read from connections
+	BytesOut  int64  // bytes handed to connections
+}
