@@ -4,18 +4,44 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"maps"
-	"slices"
 )
 
 // rpcSuite measures remote calls, client and server in one process.
 var rpcSuite = suite{
 	name:     "rpc",
 	about:    "remote calls, client and server in this process over loopback TCP unless the name says otherwise",
-	cases:    []string{"echo64/conc1", "echo64/conc64", "echo64/conc512", "resp1m/conc1", "resp1m/conc64", "stream"},
-	subjects: []string{"netrpc", "limit"},
+	cases:    names(rpcCases),
+	subjects: names(rpcSubjects),
 	baseline: "limit",
-	open:     openRPC,
+	open: func(ctx context.Context, kase, subject string) (cell, error) {
+		c := find(rpcCases, kase)
+		l, err := find(rpcSubjects, subject)(ctx, c)
+		if l == nil || err != nil {
+			return nil, err
+		}
+		l.bytes = c.kind.bytes()
+		return l, nil
+	},
+}
+
+var rpcCases = []named[rpcCase]{
+	{"echo64/conc1", rpcCase{echo, 1}},
+	{"echo64/conc64", rpcCase{echo, 64}},
+	{"echo64/conc512", rpcCase{echo, 512}},
+	{"resp1m/conc1", rpcCase{bulk, 1}},
+	{"resp1m/conc64", rpcCase{bulk, 64}},
+	{"stream", rpcCase{stream, 1}},
+}
+
+// rpcSubjects set up a subject for a case; those that have nothing to set
+// against it return nil.
+var rpcSubjects = []named[func(context.Context, rpcCase) (*load, error)]{
+	{"trilith", openTrilith(way{})},
+	{"trilith-inline", openTrilith(way{inline: true})},
+	{"trilith-memory", openTrilith(way{memory: true})},
+	{"trilith-exactly-once", openTrilith(way{once: true})},
+	{"netrpc", openNetRPC},
+	{"limit", openLimit},
 }
 
 // The sizes in the names of the cases.
@@ -38,15 +64,6 @@ const (
 	bulk                  // smallSize bytes there, bulkSize bytes back into the caller's buffer
 	stream                // chunkSize bytes there, nothing back
 )
-
-var rpcCases = map[string]rpcCase{
-	"echo64/conc1":   {echo, 1},
-	"echo64/conc64":  {echo, 64},
-	"echo64/conc512": {echo, 512},
-	"resp1m/conc1":   {bulk, 1},
-	"resp1m/conc64":  {bulk, 64},
-	"stream":         {stream, 1},
-}
 
 // An exchange is the request and the response of one caller, made once and used
 // again for every call. Each request is unlike all others, so that a response
@@ -98,22 +115,4 @@ func newBulkBody() []byte {
 // bytes returns how much an operation moves.
 func (k rpcKind) bytes() int {
 	return map[rpcKind]int{echo: 2 * smallSize, bulk: smallSize + bulkSize, stream: chunkSize}[k]
-}
-
-var rpcSubjects = map[string]func(context.Context, rpcCase) (*load, error){
-	"netrpc": openNetRPC,
-	"limit":  openLimit,
-}
-
-func openRPC(ctx context.Context, kase, subject string) (cell, error) {
-	c, ok := rpcCases[kase]
-	if !ok {
-		return nil, fmt.Errorf("no such case; there are %v", slices.Sorted(maps.Keys(rpcCases)))
-	}
-	l, err := rpcSubjects[subject](ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	l.bytes = c.kind.bytes()
-	return l, nil
 }

@@ -35,6 +35,27 @@ type metric struct {
 	value float64
 }
 
+// A named value is a case or a subject of a suite.
+type named[T any] struct {
+	name  string
+	value T
+}
+
+// names returns the names in a list.
+func names[T any](list []named[T]) []string {
+	var names []string
+	for _, n := range list {
+		names = append(names, n.name)
+	}
+	return names
+}
+
+// find returns the value of a name that is in the list.
+func find[T any](list []named[T], name string) T {
+	i := slices.IndexFunc(list, func(n named[T]) bool { return n.name == name })
+	return list[i].value
+}
+
 // A plan says how long to measure.
 type plan struct {
 	rounds int
