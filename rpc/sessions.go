@@ -123,7 +123,8 @@ type SessionVerdict struct {
 //   - a result stays, unchanged, until the watermark passes it or its session
 //     ends; a session with running calls does not end
 //   - watermarks and the table's time never go back, numbers are never reissued
-//   - the limits of SessionsConfig hold
+//   - the limits of SessionsConfig hold, and a client whose lowest call is
+//     refused need only wait until others acknowledge or expire
 type Sessions struct {
 	cfg   SessionsConfig
 	table [16]byte
@@ -274,10 +275,16 @@ func (s *Sessions) repeat(e *sessionEntry, c SessionCall) SessionVerdict {
 }
 
 // admits reports whether a new call of seq keeps within the limits. A call that
-// starts holds room for the largest result, so that Complete can't fail.
+// starts holds room for the largest result, so that Complete can't fail. Only
+// the call at the watermark gets the last such room: results above it can't be
+// freed before it is done, and must not keep it out.
 func (s *Sessions) admits(ss *sessionState, seq uint64) bool {
 	slots := max(0, int(seq+1-ss.top))
-	bytes := int64(slots)*sessionSlotBytes + int64(s.cfg.MaxResult)
+	bytes := int64(slots)*sessionSlotBytes + s.reserve()
+	if seq != ss.watermark {
+		slots++
+		bytes += s.reserve() + sessionSlotBytes
+	}
 	return s.slots+slots <= s.cfg.MaxEntries &&
 		len(ss.orphans) < s.cfg.Window &&
 		ss.bytes+bytes <= s.cfg.MaxSessionBytes &&
@@ -291,7 +298,7 @@ func (s *Sessions) insert(ss *sessionState, seq, hash uint64) {
 	}
 	e := &ss.ring[seq&uint64(len(ss.ring)-1)]
 	*e = sessionEntry{phase: sessionRunning, hash: hash}
-	s.account(ss, int64(s.cfg.MaxResult))
+	s.account(ss, s.reserve())
 	ss.running++
 	s.running++
 }
@@ -347,7 +354,7 @@ func (s *Sessions) Abort(id SessionID, seq uint64, dst []uint64) []uint64 {
 	}
 	dst = s.release(e, dst)
 	s.ended(ss)
-	s.account(ss, -int64(s.cfg.MaxResult))
+	s.account(ss, -s.reserve())
 	*e = sessionEntry{}
 	return dst
 }

@@ -12,9 +12,7 @@ import "math/bits"
 // or refused as stale, but never answered.
 //
 // When the server answers ErrSessionExpired, the session is over (lost); calls go
-// on in the next one. A call whose only request so far got that answer was
-// certainly not executed and may have a sequence of the next session; for a call
-// that was sent before, the outcome is unknown.
+// on in the next one. The outcome of those that were under way is unknown.
 //
 // Invariants: no ⟨id, seq⟩ is handed out twice; the watermark never goes back,
 // and never passes a call that is neither done nor abandoned; at most window

@@ -35,9 +35,11 @@ type SessionsConfig struct {
 	MaxEntries int
 	// MaxResult is the size of the largest result kept, in bytes. Each running
 	// call holds that much of MaxSessionBytes and MaxBytes until it completes.
-	// The default is 64 KiB, the most SessionMaxResult.
+	// Results up to 32 KiB count as the next power of two, from 64 bytes up. The
+	// default is 64 KiB, the most SessionMaxResult.
 	MaxResult int
-	// MaxSessionBytes bounds what one session holds. The default is 64 MiB.
+	// MaxSessionBytes bounds what one session holds; it has room for two results
+	// at least. The default is 64 MiB.
 	MaxSessionBytes int64
 	// MaxBytes bounds what all sessions hold. The default is 256 MiB.
 	MaxBytes int64
@@ -70,16 +72,17 @@ func orSessionDefault[T ~int | ~int64](v, def T) T {
 
 func (c SessionsConfig) validate() error {
 	d := c.withDefaults()
+	room := 2 * (sessionSize(max(0, d.MaxResult)) + sessionSlotBytes)
 	for _, f := range []struct {
 		name         string
 		v, low, high int64
 	}{
 		{"Window", int64(d.Window), 1, SessionMaxWindow},
 		{"MaxSessions", int64(d.MaxSessions), 1, 1 << 40},
-		{"MaxEntries", int64(d.MaxEntries), 1, 1 << 40},
+		{"MaxEntries", int64(d.MaxEntries), 2, 1 << 40},
 		{"MaxResult", int64(d.MaxResult), 1, SessionMaxResult},
-		{"MaxSessionBytes", d.MaxSessionBytes, int64(d.MaxResult) + sessionSlotBytes, 1 << 50},
-		{"MaxBytes", d.MaxBytes, int64(d.MaxResult) + sessionSlotBytes, 1 << 50},
+		{"MaxSessionBytes", d.MaxSessionBytes, room, 1 << 50},
+		{"MaxBytes", d.MaxBytes, room, 1 << 50},
 		{"WaitersPerCall", int64(d.WaitersPerCall), 1, 1 << 20},
 		{"MaxWaiters", int64(d.MaxWaiters), 1, 1 << 30},
 	} {

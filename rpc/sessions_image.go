@@ -326,7 +326,7 @@ func (in *sessionsReader) entry(t *Sessions, ss *sessionState) error {
 		e.result = t.pool.copy(b)
 		t.account(ss, sessionSize(len(b)))
 	case sessionRunning:
-		t.account(ss, int64(t.cfg.MaxResult))
+		t.account(ss, t.reserve())
 		ss.running++
 		t.running++
 	case sessionTooLarge, sessionUnknown:

@@ -137,7 +137,13 @@ func (j *sessionJournal) begin(c SessionCall, at time.Time) error {
 		return ErrSessionsFull
 	}
 	o := sessionOutput{Waiter: c.Waiter, ID: c.ID, Seq: c.Seq}
-	switch v := j.table.Begin(c, at); v.Action {
+	before := j.table.watermark(c.ID)
+	v := j.table.Begin(c, at)
+	c.Watermark = j.table.watermark(c.ID)
+	if v.Action != SessionExecute && c.Watermark != before {
+		j.record(appendSessionRecordMark(nil, c.ID.N, c.Watermark, at))
+	}
+	switch v.Action {
 	case SessionWait:
 		return nil
 	case SessionExecute:
@@ -185,7 +191,11 @@ func (j *sessionJournal) answer(id SessionID, seq uint64, result []byte, err err
 
 // acknowledge takes a watermark that came alone.
 func (j *sessionJournal) acknowledge(id SessionID, watermark, waiter uint64, at time.Time) {
+	before := j.table.watermark(id)
 	err := j.table.Acknowledge(id, watermark, at)
+	if now := j.table.watermark(id); now != before {
+		j.record(appendSessionRecordMark(nil, id.N, now, at))
+	}
 	j.output(sessionOutput{Waiter: waiter, ID: id, Err: err})
 }
 

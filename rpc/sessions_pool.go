@@ -20,6 +20,9 @@ func sessionSize(n int) int64 {
 	return sessionSmallest << sessionClass(n)
 }
 
+// reserve is what a running call holds: the room for any result.
+func (s *Sessions) reserve() int64 { return sessionSize(s.cfg.MaxResult) }
+
 func sessionClass(n int) int {
 	return max(0, bits.Len(uint(n-1))-bits.Len(sessionSmallest-1))
 }

@@ -10,11 +10,12 @@ import (
 
 // The records of a table that stands on its own. They say what was decided, not
 // what was asked: replaying them repeats no decision, so they may be replayed
-// under other limits. A repeat that was answered and a watermark that came alone
-// are not recorded; after a crash, results are merely kept longer.
+// under other limits. What changes nothing but the time of a session's last
+// activity is not recorded.
 const (
 	sessionRecordTable    = 't' // uuid
 	sessionRecordOpen     = 'o' // n, at
+	sessionRecordMark     = 'w' // n, watermark, at
 	sessionRecordBegin    = 'b' // n, seq, watermark, at, hash
 	sessionRecordComplete = 'c' // n, seq, kept, result
 	sessionRecordAbort    = 'a' // n, seq
@@ -27,6 +28,12 @@ func appendSessionRecordTable(dst []byte, uuid [16]byte) []byte {
 
 func appendSessionRecordOpen(dst []byte, n uint64, at time.Time) []byte {
 	dst = binary.AppendUvarint(append(dst, sessionRecordOpen), n)
+	return binary.AppendVarint(dst, at.UnixMilli())
+}
+
+func appendSessionRecordMark(dst []byte, n, watermark uint64, at time.Time) []byte {
+	dst = binary.AppendUvarint(append(dst, sessionRecordMark), n)
+	dst = binary.AppendUvarint(dst, watermark)
 	return binary.AppendVarint(dst, at.UnixMilli())
 }
 
@@ -73,6 +80,12 @@ func (s *Sessions) replay(record []byte) error {
 		if d.Err() == nil {
 			s.next = n + 1
 			s.add(n, at)
+		}
+	case sessionRecordMark:
+		n, watermark, at := d.Uvarint(), d.Uvarint(), time.UnixMilli(d.Varint())
+		if ss := s.replayed(&d, n); ss != nil {
+			s.touch(ss, at)
+			s.acknowledge(ss, watermark)
 		}
 	case sessionRecordBegin:
 		n, seq, watermark := d.Uvarint(), d.Uvarint(), d.Uvarint()

@@ -70,6 +70,14 @@ func (s *Sessions) open(id SessionID) *sessionState {
 	return nil
 }
 
+// watermark returns that of a session that the table knows.
+func (s *Sessions) watermark(id SessionID) uint64 {
+	if ss := s.find(id); ss != nil {
+		return ss.watermark
+	}
+	return 0
+}
+
 // entry returns the entry of seq, or nil if there is none.
 func (ss *sessionState) entry(seq uint64) *sessionEntry {
 	if seq < ss.watermark || seq >= ss.top {
@@ -140,7 +148,7 @@ func (s *Sessions) acknowledge(ss *sessionState, watermark uint64) {
 		case sessionRunning:
 			ss.orphans = append(ss.orphans, sessionOrphan{seq, e.waiters})
 			s.slots++
-			s.account(ss, sessionSlotBytes-int64(s.cfg.MaxResult))
+			s.account(ss, sessionSlotBytes-s.reserve())
 		case sessionDone:
 			s.account(ss, -sessionSize(len(e.result)))
 			if !e.shared {
@@ -184,7 +192,7 @@ func (s *Sessions) store(ss *sessionState, e *sessionEntry, kept bool, result []
 	if kept {
 		e.phase, e.result = sessionDone, s.pool.copy(result)
 	}
-	s.account(ss, sessionSize(len(result))-int64(s.cfg.MaxResult))
+	s.account(ss, sessionSize(len(result))-s.reserve())
 	s.ended(ss)
 	s.touchNow(ss)
 }
@@ -192,7 +200,7 @@ func (s *Sessions) store(ss *sessionState, e *sessionEntry, kept bool, result []
 // release appends the waiters of e to dst and forgets them.
 func (s *Sessions) release(e *sessionEntry, dst []uint64) []uint64 {
 	if s.planted.dropWaiter {
-		e.waiters = 0
+		s.waiters.release(&e.waiters, nil)
 		return dst
 	}
 	return s.waiters.release(&e.waiters, dst)
@@ -223,7 +231,7 @@ func (s *Sessions) recoverSession(ss *sessionState) int {
 		if e := ss.entry(seq); e != nil && e.phase == sessionRunning {
 			e.phase, e.waiters = sessionUnknown, 0
 			s.ended(ss)
-			s.account(ss, -int64(s.cfg.MaxResult))
+			s.account(ss, -s.reserve())
 			n++
 		}
 	}

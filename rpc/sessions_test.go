@@ -80,7 +80,7 @@ func (s *Sessions) checkSession(ss *sessionState) error {
 		switch e.phase {
 		case sessionRunning:
 			running++
-			bytes += int64(s.cfg.MaxResult)
+			bytes += s.reserve()
 		case sessionDone:
 			bytes += sessionSize(len(e.result))
 		}
