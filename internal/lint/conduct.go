@@ -34,9 +34,9 @@ func conduct(t *Tree, r *Rules) []Finding {
 				if !ok {
 					break
 				}
-				if id.Name == "panic" && !f.noted(n.Pos(), "unreachable:") {
-					found = append(found, f.find(n.Pos(),
-						"a panic in a library; return an error, or say in a comment above why only a bug of ours leads here (unreachable: …)"))
+				if id.Name == "panic" && !f.noted(n.Pos(), "unreachable:") && !f.noted(n.Pos(), "caught:") {
+					found = append(found, f.find(n.Pos(), "a panic in a library; return an error, or say in a comment above "+
+						"why only a bug of ours leads here (unreachable: …) or where it is recovered (caught: …)"))
 				}
 				if id.Name == "print" || id.Name == "println" {
 					found = append(found, f.find(n.Pos(), "%s in a library; log through the Config's Logger", id.Name))

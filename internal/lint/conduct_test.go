@@ -20,6 +20,7 @@ func f(w io.Writer) {
 
 func g() {
 	panic("kind") // unreachable: see f
+	panic("kind") // caught: by h
 }
 `,
 			"a/a_test.go":  "package a\n\nfunc f() { panic(1) }",

@@ -24,11 +24,12 @@
 //
 // # Notes in the source
 //
-// Three comments, on the line or directly above it, tell the lint what it cannot
-// see. Each of the first two wants a reason after the colon.
+// Some comments, on the line or directly above it, tell the lint what it cannot
+// see. Those with a colon want a reason after it.
 //
 //	// order-free: …     this iteration over a map has the same effect in any order
 //	// unreachable: …    this panic can only be reached through a bug in this package
+//	// caught: …         this panic never leaves the package: it is recovered there
 //	//lint:bubble        this function runs, or calls what it is passed, in a synctest bubble only
 //
 // # What it does not do

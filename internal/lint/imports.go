@@ -72,7 +72,7 @@ func dependencies(t *Tree, r *Rules) []Finding {
 		}
 		for _, spec := range f.Syntax.Imports {
 			p := importPath(spec)
-			if ban, ok := r.Forbidden[p]; ok && !slices.Contains(ban.Except, f.Dir) {
+			if ban, ok := r.Forbidden[p]; ok && !slices.Contains(ban.Except, f.Dir) && !(ban.Tests && f.Test()) {
 				found = append(found, f.find(spec.Pos(), "nobody imports %s: %s", p, ban.Why))
 			}
 			if p == "testing" && !f.Test() && !r.kit(f) {

@@ -42,7 +42,10 @@ func TestDependencies(t *testing.T) {
 		Dependencies:     []string{"example.com/log"},
 		TestDependencies: []string{"example.com/check"},
 		Kits:             []string{"kit"},
-		Forbidden:        map[string]Ban{"encoding/gob": {Why: "because", Except: []string{"old"}}},
+		Forbidden:        map[string]Ban{
+			"encoding/gob": {Why: "because", Except: []string{"old"}, Tests: true},
+			"math/rand":    {Why: "because"},
+		},
 	}
 	play(t, dependencies, []scene{
 		{name: "allowed", rules: rules, files: map[string]string{
@@ -57,6 +60,7 @@ func TestDependencies(t *testing.T) {
 			"a/b.go":      "package a\n\nimport _ \"example.com/logger\" // want `not among the dependencies`",
 			"a/a_test.go": "package a\n\nimport _ \"example.com/other\" // want `not among the dependencies`",
 			"a/c.go":      "package a\n\nimport _ \"encoding/gob\" // want `nobody imports encoding/gob: because`",
+			"a/b_test.go": "package a\n\nimport _ \"math/rand\" // want `nobody imports math/rand: because`",
 			"a/d.go":      "package a\n\nimport _ \"testing\" // want `testing in shipped code`",
 		}},
 		{name: "a nested module has its own", rules: rules, files: map[string]string{

@@ -54,6 +54,7 @@ type Layer struct {
 type Ban struct {
 	Why    string
 	Except []string // directories
+	Tests  bool     // tests may
 }
 
 // A Core names files that must be deterministic: what they do depends on their
@@ -95,7 +96,7 @@ var Trilith = Rules{
 		"golang.org/x/net",
 	},
 	Forbidden: map[string]Ban{
-		"encoding/gob": {Why: "it is not hardened against hostile input; lay the bytes out by hand with internal/wire"},
+		"encoding/gob": {Why: "it is not hardened against hostile input; lay the bytes out by hand with internal/wire", Tests: true},
 		"net/rpc":      {Why: "it is what we are measured against", Except: []string{"examples/bench"}},
 		"math/rand":    {Why: "use math/rand/v2"},
 		"io/ioutil":    {Why: "use io and os"},
