@@ -42,7 +42,7 @@ func TestDependencies(t *testing.T) {
 		Dependencies:     []string{"example.com/log"},
 		TestDependencies: []string{"example.com/check"},
 		Kits:             []string{"kit"},
-		Forbidden:        map[string]Ban{
+		Forbidden: map[string]Ban{
 			"encoding/gob": {Why: "because", Except: []string{"old"}, Tests: true},
 			"math/rand":    {Why: "because"},
 		},
