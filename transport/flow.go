@@ -41,7 +41,7 @@ type flow struct {
 	ended    error  // what Read returns after the last byte, once the notice arrived
 	readErr  error  // what Read returns at once: closed here, broken
 	writeErr error  // what Write returns
-	sink     bool   // nobody will read: bytes are accepted and dropped
+	sink     bool   // nobody will read: bytes are dropped, and never make room again
 
 	reading, writing        bool // somebody copies without the lock
 	readPaused, writePaused bool // the host of that end is paused
@@ -169,9 +169,8 @@ func (f *flow) sendSome(p []byte, delay time.Duration) int {
 	room := uint64(f.stream.net.cfg.Buffer) - (f.written - f.read)
 	n := int(min(uint64(len(p)), room))
 	if f.sink {
-		f.written += uint64(len(p))
-		f.arrived, f.read = f.written, f.written
-		return len(p)
+		f.written += uint64(n)
+		return n
 	}
 	into := f.buf.reserve(n)
 	n = len(into)
@@ -313,7 +312,8 @@ func (f *flow) failReads(err error) {
 	f.readable.Broadcast()
 }
 
-// discard drops what is unread and all that will be written.
+// discard drops what is unread and all that will be written. Until a notice tells
+// the writer, it may fill the buffer once more.
 func (f *flow) discard() {
 	if f.sink {
 		return
@@ -322,12 +322,15 @@ func (f *flow) discard() {
 	f.buf.drop(f.reading || f.writing)
 	f.transit = transit{}
 	f.arrival.stop()
-	f.arrived, f.read = f.written, f.written
+	f.read = f.written
 	f.writable.Broadcast()
 }
 
 // lose drops what has not arrived: the writer's host has crashed.
 func (f *flow) lose() {
+	if f.sink {
+		return
+	}
 	f.transit = transit{}
 	f.arrival.stop()
 	f.written = f.arrived

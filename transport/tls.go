@@ -21,6 +21,10 @@ import (
 // The result is a PacketTransport if and only if inner is one. Packets pass as
 // they are: they are neither encrypted nor authenticated, so what they carry has to
 // prove its origin itself.
+//
+// In a synctest bubble, only one goroutine at a time may write to a connection:
+// crypto/tls holds a mutex while it writes, and time stands still while another
+// goroutine waits for it.
 func TLS(inner Transport, config *tls.Config) Transport {
 	t := tlsTransport{inner, config}
 	if p, ok := inner.(PacketTransport); ok {
