@@ -145,12 +145,14 @@ var sessionHashTable = crc32.MakeTable(crc32.Castagnoli)
 // process. It finds mistakes, not malice: it tells a retry from a sequence
 // reused by accident.
 func SessionHash(method string, request ...[]byte) uint64 {
-	var name [64]byte
-	n := crc32.Checksum(append(name[:0], method...), sessionHashTable)
+	name := uint32(2166136261) // FNV-1a: names are short, and strings
+	for i := range len(method) {
+		name = (name ^ uint32(method[i])) * 16777619
+	}
 	sum := uint32(0)
 	for _, p := range request {
 		sum = crc32.Update(sum, sessionHashTable, p)
-		n += uint32(len(p))
+		name += uint32(len(p))
 	}
-	return uint64(n)<<32 | uint64(sum)
+	return uint64(name)<<32 | uint64(sum)
 }
