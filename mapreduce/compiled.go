@@ -1,0 +1,221 @@
+package mapreduce
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"runtime/debug"
+)
+
+// compiled is a job whose defaults are set. It is the only place where keys and
+// values have their types while a task runs.
+type compiled[K, V, R any] struct{ Job[K, V, R] }
+
+// encoder encodes values of one goroutine into memory that it uses again.
+type encoder[T any] struct {
+	codec   Codec[T]
+	view    func(T) []byte // the encoding without copying, if the type is its own
+	scratch []byte
+}
+
+// viewer is implemented by the codecs whose encoding is the value's own memory.
+type viewer[T any] interface{ view(v T) []byte }
+
+func newEncoder[T any](codec Codec[T]) encoder[T] {
+	e := encoder[T]{codec: codec}
+	if v, ok := codec.(viewer[T]); ok {
+		e.view = v.view
+	}
+	return e
+}
+
+// encode returns the encoding of v, valid until the next call.
+func (e *encoder[T]) encode(v T) []byte {
+	if e.view != nil {
+		return e.view(v)
+	}
+	e.scratch = e.codec.Append(e.scratch[:0], v)
+	return e.scratch
+}
+
+// mapRecords implements definition.mapRecords.
+func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error], out *collector) error {
+	keys, values := newEncoder(c.Keys), newEncoder(c.Values)
+	var failed error // of what emit does, which has no way to return it
+	if c.Combine == nil {
+		err := c.eachRecord(t, records, &failed, func(k K, v V) {
+			if failed != nil {
+				return
+			}
+			key := keys.encode(k)
+			p, err := c.partition(k, key, out.reduces)
+			if err == nil {
+				err = out.add(p, key, values.encode(v))
+			}
+			failed = err
+		})
+		return err
+	}
+	table := newCombiner(c.Combine, values, func(key []byte, hash uint64, value []byte) error {
+		p, err := c.partitionEncoded(key, hash, out.reduces)
+		if err != nil {
+			return err
+		}
+		return out.add(p, key, value)
+	}, out.limit)
+	err := c.eachRecord(t, records, &failed, func(k K, v V) {
+		if failed == nil {
+			failed = table.add(keys.encode(k), v)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return guard(func() string { return "combining" }, table.flush)
+}
+
+// eachRecord calls Map with every record. It returns *failed as soon as Map
+// returns after it was set.
+func (c *compiled[K, V, R]) eachRecord(t *Task, records iter.Seq2[Record, error], failed *error, emit func(K, V)) error {
+	var at Record
+	describe := func() string { return fmt.Sprintf("record at %s:%d", at.File, at.Offset) }
+	return guard(describe, func() error {
+		for r, err := range records {
+			if err != nil {
+				return err
+			}
+			at = r
+			t.progress.Add(1)
+			if err := c.Map(t, r, emit); err != nil {
+				return fmt.Errorf("%s: %w", describe(), err)
+			}
+			if *failed != nil {
+				return fmt.Errorf("%s: %w", describe(), *failed)
+			}
+			if err := t.ctx.Err(); err != nil {
+				return context.Cause(t.ctx)
+			}
+		}
+		return nil
+	})
+}
+
+// partition returns the partition of a key whose encoding is at hand.
+func (c *compiled[K, V, R]) partition(k K, key []byte, n int) (int, error) {
+	if c.Partition == nil {
+		return hashRange(hashKey(key), n), nil
+	}
+	return checkPartition(c.Partition(k, n), n)
+}
+
+// partitionEncoded returns the partition of an encoded key with that hash.
+func (c *compiled[K, V, R]) partitionEncoded(key []byte, hash uint64, n int) (int, error) {
+	if c.Partition == nil {
+		return hashRange(hash, n), nil
+	}
+	k, err := c.Keys.Decode(key)
+	if err != nil {
+		return 0, fmt.Errorf("decode a key: %w", err)
+	}
+	return checkPartition(c.Partition(k, n), n)
+}
+
+func checkPartition(p, n int) (int, error) {
+	if p < 0 || p >= n {
+		return 0, fmt.Errorf("%w: Job.Partition returned %d for %d partitions", ErrConfig, p, n)
+	}
+	return p, nil
+}
+
+// fold implements definition.fold.
+func (c *compiled[K, V, R]) fold(dst, a, b []byte) ([]byte, error) {
+	x, err := c.Values.Decode(a)
+	if err != nil {
+		return dst, fmt.Errorf("decode a value: %w", err)
+	}
+	y, err := c.Values.Decode(b)
+	if err != nil {
+		return dst, fmt.Errorf("decode a value: %w", err)
+	}
+	return c.Values.Append(dst, c.Combine(x, y)), nil
+}
+
+// reduceGroups implements definition.reduceGroups.
+func (c *compiled[K, V, R]) reduceGroups(t *Task, in groupReader, write func([]byte) error) error {
+	var (
+		key     K
+		line    []byte
+		failed  error // of what emit and the values do, which cannot return it
+		reading bool  // Reduce runs, and may range over the values
+	)
+	emit := func(result R) {
+		if failed != nil {
+			return
+		}
+		line = c.Format(line[:0], key, result)
+		failed = write(line)
+	}
+	values := func(yield func(V) bool) {
+		for reading && failed == nil {
+			src, ok := in.nextValue()
+			if !ok {
+				return
+			}
+			t.progress.Add(1)
+			v, err := c.Values.Decode(src)
+			if err != nil {
+				failed = fmt.Errorf("decode a value: %w", err)
+				return
+			}
+			if !yield(v) {
+				return
+			}
+		}
+	}
+	describe := func() string { return fmt.Sprintf("key %.100q", fmt.Sprint(key)) }
+	return guard(describe, func() error {
+		for {
+			encoded, ok, err := in.nextKey()
+			if err != nil || !ok {
+				return err
+			}
+			t.progress.Add(1)
+			if key, err = c.Keys.Decode(encoded); err != nil {
+				return fmt.Errorf("decode a key: %w", err)
+			}
+			reading = true
+			err = c.Reduce(t, key, values, emit)
+			reading = false
+			if err == nil {
+				err = failed
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", describe(), err)
+			}
+			if t.ctx.Err() != nil {
+				return context.Cause(t.ctx)
+			}
+		}
+	})
+}
+
+// groupReader is sorted input for a reducer: pairs, grouped by key.
+type groupReader interface {
+	// nextKey skips what is left of the present group and returns the key of the
+	// next, valid until the call after it; false at the end.
+	nextKey() (key []byte, ok bool, err error)
+	// nextValue returns the next value of the group, valid until the next call;
+	// false at the end of the group. An error shows in nextKey.
+	nextValue() (value []byte, ok bool)
+}
+
+// guard runs code of the user's and turns a panic into an error that says where
+// it was.
+func guard(where func() string, run func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %s: %v\n%s", ErrPanic, where(), p, debug.Stack())
+		}
+	}()
+	return run()
+}

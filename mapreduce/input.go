@@ -1,0 +1,250 @@
+package mapreduce
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"iter"
+)
+
+// An Input divides a job's input into splits and reads them. Its methods are
+// called concurrently, Splits by the coordinator, Read by workers.
+type Input interface {
+	// Splits divides the input that the Spec names, in the order in which a
+	// sequential run would read it. spec.SplitBytes is set.
+	Splits(ctx context.Context, fsys FileSystem, spec *Spec) ([]Split, error)
+
+	// Read yields the records of a split, the same each time. A record's memory
+	// must never be changed later. An error ends the split and fails the
+	// attempt.
+	Read(ctx context.Context, fsys FileSystem, split Split) iter.Seq2[Record, error]
+}
+
+// Split is the input of one map task.
+type Split struct {
+	// Pieces are ranges of files, read one after the other.
+	Pieces []Piece
+	// Data is for inputs that are not, or not only, files. At most 64 KiB.
+	Data []byte
+}
+
+// Piece is a range of a file.
+type Piece struct {
+	Name   string
+	Offset int64
+	Length int64
+}
+
+// bytes returns the size of all pieces.
+func (s *Split) bytes() int64 {
+	var n int64
+	for i := range s.Pieces {
+		n += s.Pieces[i].Length
+	}
+	return n
+}
+
+const (
+	// maxSplits bounds the map tasks of a job.
+	maxSplits = 1 << 20
+	// maxSplitData bounds Split.Data.
+	maxSplitData = 64 << 10
+
+	// Splits are of this size unless Spec.SplitBytes says otherwise: as small as
+	// gives the input's size defaultSplits splits, within these bounds.
+	minSplitBytes = 16 << 20
+	maxSplitBytes = 64 << 20
+	defaultSplits = 64
+)
+
+// Text is input of lines that end with a newline; the last line of a file need
+// not. A Record's Value is the line without its newline, its Offset where it
+// begins. A file of more than SplitBytes is divided; a line belongs to the split
+// in which its first byte lies. Smaller files are packed, several to a split, in
+// the order of their names.
+type Text struct{}
+
+var _ Input = Text{}
+
+// Splits implements Input.
+func (Text) Splits(ctx context.Context, fsys FileSystem, spec *Spec) ([]Split, error) {
+	names, err := expand(ctx, fsys, spec.Input)
+	if err != nil {
+		return nil, err
+	}
+	files := make([]Piece, len(names))
+	var total int64
+	for i, name := range names {
+		f, size, err := fsys.Open(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("find the size of an input file: %w", err)
+		}
+		_ = f.Close() // nothing was read
+		files[i] = Piece{Name: name, Length: size}
+		total += size
+	}
+	size := spec.SplitBytes
+	if size == 0 {
+		size = min(max(total/defaultSplits, minSplitBytes), maxSplitBytes)
+	}
+	return packSplits(files, size), nil
+}
+
+// packSplits divides files into splits of about size bytes.
+func packSplits(files []Piece, size int64) []Split {
+	var splits []Split
+	var open Split
+	var have int64
+	closeOpen := func() {
+		if len(open.Pieces) > 0 {
+			splits = append(splits, open)
+		}
+		open, have = Split{}, 0
+	}
+	for _, f := range files {
+		if f.Length == 0 {
+			continue
+		}
+		if have+f.Length > size {
+			closeOpen()
+		}
+		if f.Length <= size {
+			open.Pieces = append(open.Pieces, f)
+			have += f.Length
+			continue
+		}
+		n := (f.Length + size - 1) / size
+		cut := func(i int64) int64 { return f.Length/n*i + f.Length%n*i/n }
+		for i := range n {
+			from, to := cut(i), cut(i+1)
+			splits = append(splits, Split{Pieces: []Piece{{Name: f.Name, Offset: from, Length: to - from}}})
+		}
+	}
+	closeOpen()
+	return splits
+}
+
+// Read implements Input.
+func (Text) Read(ctx context.Context, fsys FileSystem, split Split) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		for _, piece := range split.Pieces {
+			more, err := readLines(ctx, fsys, piece, yield)
+			if err != nil {
+				yield(Record{}, fmt.Errorf("read %s: %w", piece.Name, err))
+				return
+			}
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+// readBytes is how much of a file is read at a time.
+const readBytes = 1 << 20
+
+// lineReader reads the lines that begin in a piece. Its blocks are never written
+// to again once they have been read, as records refer to them.
+type lineReader struct {
+	file io.ReaderAt
+	size int64  // of the file
+	off  int64  // of the next byte to be read
+	rest []byte // read, but not yet taken
+}
+
+// readLines yields the lines that begin in a piece. It reports whether yield
+// wants more.
+func readLines(ctx context.Context, fsys FileSystem, piece Piece, yield func(Record, error) bool) (bool, error) {
+	f, size, err := fsys.Open(ctx, piece.Name)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	end := piece.Offset + piece.Length
+	if end > size {
+		return false, fmt.Errorf("%d bytes long now, %d when the job began: %w", size, end, io.ErrUnexpectedEOF)
+	}
+	r := &lineReader{file: f, size: size, off: piece.Offset}
+	at := piece.Offset
+	if at > 0 {
+		// What comes before the first newline from here on is the rest of a line
+		// that began earlier. Beginning one byte early leaves a line that begins
+		// exactly here whole.
+		r.off--
+		n, _, err := r.line(end)
+		if err != nil {
+			return false, err
+		}
+		at = r.off - int64(len(r.rest))
+		if n == 0 {
+			return true, nil
+		}
+	}
+	for at < end {
+		n, line, err := r.line(end)
+		if err != nil || n == 0 {
+			return true, err
+		}
+		if !yield(Record{File: piece.Name, Offset: at, Value: line}, nil) {
+			return false, nil
+		}
+		at += int64(n)
+	}
+	return true, nil
+}
+
+// line takes the next line. n is its length with the newline, if it has one; 0 at
+// the end of the file. Up to end the file is read in large blocks; beyond it only
+// the rest of a line is wanted.
+func (r *lineReader) line(end int64) (n int, line []byte, err error) {
+	if i := bytes.IndexByte(r.rest, '\n'); i >= 0 {
+		line, r.rest = r.rest[:i:i], r.rest[i+1:]
+		return i + 1, line, nil
+	}
+	for {
+		seen := len(r.rest)
+		if r.off == r.size {
+			line, r.rest = r.rest, nil
+			return len(line), line, nil
+		}
+		if err := r.fill(end); err != nil {
+			return 0, nil, err
+		}
+		if i := bytes.IndexByte(r.rest[seen:], '\n'); i >= 0 {
+			i += seen
+			line, r.rest = r.rest[:i:i], r.rest[i+1:]
+			return i + 1, line, nil
+		}
+		if len(r.rest) > MaxRecordBytes {
+			return 0, nil, fmt.Errorf("line at byte %d: %w", r.off-int64(len(r.rest)), tooLarge(len(r.rest)))
+		}
+	}
+}
+
+// beyondBytes is how much is read at a time to find the end of a line that goes
+// on beyond its piece.
+const beyondBytes int64 = 16 << 10
+
+// fill reads more into a new block, behind what is left of the last.
+func (r *lineReader) fill(end int64) error {
+	// At least as much again as is left over, so that a long line is not copied
+	// too often.
+	want := max(beyondBytes, int64(len(r.rest)))
+	if r.off < end {
+		want = min(end-r.off, max(readBytes, int64(len(r.rest))))
+	}
+	want = min(want, r.size-r.off)
+	block := make([]byte, len(r.rest)+int(want))
+	copy(block, r.rest)
+	n, err := r.file.ReadAt(block[len(r.rest):], r.off)
+	if int64(n) < want {
+		if err == nil || err == io.EOF {
+			err = io.ErrUnexpectedEOF // the file shrank
+		}
+		return err
+	}
+	r.off += want
+	r.rest = block
+	return nil
+}

@@ -1,0 +1,237 @@
+package mapreduce
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"reflect"
+	"slices"
+	"sync/atomic"
+	"unicode"
+)
+
+// A Job is a program: what is done with each record, and with all values of a
+// key. K is the type of the intermediate keys, V that of the intermediate values
+// and R that of the results.
+//
+// A Job is a value that both ends have in their code; what differs from run to
+// run is in a [Spec]. Its functions are called from several goroutines at once
+// for different tasks, and in one task from one goroutine. They may be executed
+// more than once for the same input and must then do the same: the output is
+// that of one sequential execution only if they are deterministic.
+type Job[K, V, R any] struct {
+	// Name identifies the job to the coordinator and its workers. Letters,
+	// digits, and ". _ - /", at most 128 bytes.
+	Name string
+
+	// Version is for the author of the job: peers whose versions of a job differ
+	// refuse each other, even if their binaries are declared equal.
+	Version string
+
+	// Map is called with each record of the input, and emits any number of
+	// pairs. emit may be called only while Map runs and only by the goroutine
+	// that runs it; it copies what it is given. The record is immutable and may
+	// be kept.
+	Map func(t *Task, r Record, emit func(K, V)) error
+
+	// Reduce is called once for each key, in increasing order of the keys of a
+	// partition, with all values of the key. The values come in the order in
+	// which a sequential execution emits them, can be ranged over once, and only
+	// until Reduce returns; there is no need to take them all.
+	Reduce func(t *Task, key K, values iter.Seq[V], emit func(R)) error
+
+	// Combine, if set, joins two values of one key into one that stands for both
+	// where Reduce gets it, a before b. It is called wherever that saves work,
+	// any number of times and in any grouping, with values that it returned
+	// itself too: it must be associative and commutative, and Reduce must give
+	// the same for its result as for the values it was made from. That is true
+	// of sums and maxima of integers; it is not of means, nor exactly of sums of
+	// floats. It may change a, and return it. No combiner is the default because
+	// nobody can check this from outside; RunSequential never combines.
+	Combine func(a, b V) V
+
+	// Partition returns which of n partitions a key belongs to, from 0 to n-1.
+	// The default spreads keys by a hash of their encoding.
+	Partition func(key K, n int) int
+
+	// Input divides and reads the input. The default is [Text], lines of text.
+	Input Input
+
+	// Format appends a result, as it stands in the output file, to dst. The
+	// default is the key, a tab, the result and a newline, both written as text:
+	// strings and byte slices as they are, numbers in decimal, other types by
+	// their AppendText, MarshalText or String methods, or as fmt prints them.
+	Format func(dst []byte, key K, result R) []byte
+
+	// Keys and Values encode what is emitted by Map. Defaults: DefaultCodec.
+	Keys   Codec[K]
+	Values Codec[V]
+}
+
+// A Definition is a [Job] of any types.
+type Definition interface {
+	define() (*definition, error)
+}
+
+// Record is one element of the input.
+type Record struct {
+	File   string // where it comes from
+	Offset int64  // where it begins there, in bytes
+	Key    []byte // nil in text
+	Value  []byte // in text the line, without its newline
+}
+
+// Text returns the Value as a string, without copying it.
+func (r Record) Text() string { return viewString(r.Value) }
+
+// TaskKind tells map from reduce.
+type TaskKind uint8
+
+// The kinds of tasks.
+const (
+	MapTask TaskKind = iota
+	ReduceTask
+)
+
+// String returns "map" or "reduce".
+func (k TaskKind) String() string {
+	if k == ReduceTask {
+		return "reduce"
+	}
+	return "map"
+}
+
+// Attempt identifies one execution of a task: no two executions, in whatever
+// process and after whatever crash, have the same. The sequential runner's is
+// the zero Attempt.
+type Attempt struct {
+	Epoch uint64 // the coordinator's, which rises with each start
+	N     uint64 // counts the attempts that coordinators of all epochs granted
+}
+
+// String returns the attempt as it is shown in names of files and in logs.
+func (a Attempt) String() string { return fmt.Sprintf("%d-%d", a.Epoch, a.N) }
+
+// Task is what a job's functions know of the task they run in. Its methods may
+// be called concurrently, until the function returns.
+type Task struct {
+	ctx      context.Context
+	spec     *Spec
+	kind     TaskKind
+	index    int
+	attempt  Attempt
+	progress atomic.Uint64 // rises with whatever shows that the task is alive
+}
+
+// Context ends when the attempt is not wanted any more.
+func (t *Task) Context() context.Context { return t.ctx }
+
+// Arg returns an argument of the job, or "" if it was not given.
+func (t *Task) Arg(name string) string { return t.spec.Args[name] }
+
+// Kind returns whether it is a map or a reduce task.
+func (t *Task) Kind() TaskKind { return t.kind }
+
+// Index returns the number of the task: that of the split from 0 to M-1, or of
+// the partition from 0 to R-1.
+func (t *Task) Index() int { return t.index }
+
+// Attempt returns which execution of the task it is.
+func (t *Task) Attempt() Attempt { return t.attempt }
+
+// Reduces returns the number of partitions, R.
+func (t *Task) Reduces() int { return t.spec.Reduces }
+
+// Progress says that the task is alive. Each record that Map or Reduce takes in
+// says so too; a function that works on one record for longer than
+// Spec.TaskTimeout must call Progress now and then.
+func (t *Task) Progress() { t.progress.Add(1) }
+
+// name returns the task as it is named in errors.
+func (t *Task) name() string { return taskName(t.kind, t.index) }
+
+func taskName(kind TaskKind, index int) string { return fmt.Sprintf("%v task %d", kind, index) }
+
+// definition is a job with its types taken away: the rest of the package sees
+// encoded keys and values only.
+type definition struct {
+	name    string
+	version string
+	types   string // for the fingerprint
+	input   Input
+
+	// mapRecords runs Map over the records of a split and hands what it emits to
+	// the collector, already combined as far as memory allows.
+	mapRecords func(t *Task, records iter.Seq2[Record, error], out *collector) error
+	// reduceGroups runs Reduce over sorted pairs and hands the formatted results
+	// to write.
+	reduceGroups func(t *Task, in groupReader, write func([]byte) error) error
+	// fold appends the encoding of the combination of two encoded values. Nil
+	// without a combiner.
+	fold func(dst, a, b []byte) ([]byte, error)
+	// sequential runs the whole job in the obvious way.
+	sequential func(ctx context.Context, r *sequentialRun) error
+}
+
+// fingerprint identifies the job's code as far as it can be seen.
+func (d *definition) fingerprint() string { return d.name + " " + d.version + " " + d.types }
+
+var _ Definition = Job[string, int, int]{}
+
+// define checks the job and takes its types away.
+func (j Job[K, V, R]) define() (*definition, error) {
+	if err := j.validate(); err != nil {
+		return nil, &Error{Op: "define", Job: j.Name, Err: err}
+	}
+	c := &compiled[K, V, R]{Job: j}
+	var err error
+	if c.Keys == nil {
+		if c.Keys, err = DefaultCodec[K](); err != nil {
+			return nil, &Error{Op: "define", Job: j.Name, On: "Keys", Err: err}
+		}
+	}
+	if c.Values == nil {
+		if c.Values, err = DefaultCodec[V](); err != nil {
+			return nil, &Error{Op: "define", Job: j.Name, On: "Values", Err: err}
+		}
+	}
+	if c.Input == nil {
+		c.Input = Text{}
+	}
+	if c.Format == nil {
+		c.Format = textFormat[K, R]()
+	}
+	d := &definition{
+		name:         j.Name,
+		version:      j.Version,
+		types:        fmt.Sprintf("%v,%v,%v", reflect.TypeFor[K](), reflect.TypeFor[V](), reflect.TypeFor[R]()),
+		input:        c.Input,
+		mapRecords:   c.mapRecords,
+		reduceGroups: c.reduceGroups,
+		sequential:   c.sequential,
+	}
+	if j.Combine != nil {
+		d.fold = c.fold
+	}
+	return d, nil
+}
+
+// maxNameBytes bounds the length of a job's name.
+const maxNameBytes = 128
+
+func (j *Job[K, V, R]) validate() error {
+	switch {
+	case j.Name == "" || len(j.Name) > maxNameBytes:
+		return fmt.Errorf("%w: Job.Name has %d bytes, not 1 to %d", ErrConfig, len(j.Name), maxNameBytes)
+	case j.Map == nil:
+		return fmt.Errorf("%w: Job.Map is missing", ErrConfig)
+	case j.Reduce == nil:
+		return fmt.Errorf("%w: Job.Reduce is missing", ErrConfig)
+	}
+	for _, r := range j.Name {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !slices.Contains([]rune("._-/"), r) {
+			return fmt.Errorf("%w: Job.Name %q contains %q", ErrConfig, j.Name, r)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,135 @@
+package mapreduce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/trilith-go/trilith/internal/wire"
+)
+
+// RunSequential runs a job in the obvious way: one record after the other, then
+// one key after the other, with all pairs in memory, no cluster and no combiner.
+// It is what every other way to run the job is measured against: their output
+// must be the same, byte for byte. Use it to debug a job too, since panics and
+// breakpoints are where the job's code is.
+//
+// Input is read from cfg.Input, output goes to cfg.FileSystem; other fields of
+// cfg are ignored.
+func RunSequential(ctx context.Context, job Definition, spec Spec, cfg RunConfig) (*Result, error) {
+	d, err := job.define()
+	if err != nil {
+		return nil, err
+	}
+	spec = spec.withDefaults()
+	fail := func(err error) (*Result, error) {
+		return nil, &Error{Op: "run sequentially", Job: d.name, Err: err}
+	}
+	if err := errors.Join(spec.validate(), cfg.validate()); err != nil {
+		return fail(err)
+	}
+	cfg = cfg.withDefaults()
+	if err := checkOutput(ctx, cfg.FileSystem, &spec); err != nil {
+		return fail(err)
+	}
+	splits, err := planSplits(ctx, d, cfg.Input, &spec)
+	if err != nil {
+		return fail(err)
+	}
+	r := &sequentialRun{spec: &spec, splits: splits, input: cfg.Input, output: cfg.FileSystem}
+	if err := d.sequential(ctx, r); err != nil {
+		return fail(err)
+	}
+	result := &Result{Maps: len(splits), Reduces: spec.Reduces}
+	for p := range spec.Reduces {
+		result.Files = append(result.Files, partName(&spec, p))
+	}
+	for i := range splits {
+		result.InputBytes += splits[i].bytes()
+	}
+	return result, nil
+}
+
+// sequentialRun is what a sequential run works on.
+type sequentialRun struct {
+	spec          *Spec
+	splits        []Split
+	input, output FileSystem
+}
+
+// sequential implements definition.sequential. The values of a key are kept in
+// the order in which they were emitted, each with its length.
+func (c *compiled[K, V, R]) sequential(ctx context.Context, r *sequentialRun) error {
+	parts := make([]map[string][]byte, r.spec.Reduces)
+	for p := range parts {
+		parts[p] = make(map[string][]byte)
+	}
+	for i, split := range r.splits {
+		t := &Task{ctx: ctx, spec: r.spec, kind: MapTask, index: i}
+		var failed error
+		err := c.eachRecord(t, c.Input.Read(ctx, r.input, split), &failed, func(k K, v V) {
+			key := c.Keys.Append(nil, k)
+			p, err := c.partition(k, key, r.spec.Reduces)
+			if err != nil {
+				failed = err
+				return
+			}
+			parts[p][string(key)] = wire.AppendBytes(parts[p][string(key)], c.Values.Append(nil, v))
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.name(), err)
+		}
+	}
+	for p, values := range parts {
+		t := &Task{ctx: ctx, spec: r.spec, kind: ReduceTask, index: p}
+		if err := c.sequentialReduce(t, values, r.output); err != nil {
+			return fmt.Errorf("%s: %w", t.name(), err)
+		}
+	}
+	return nil
+}
+
+func (c *compiled[K, V, R]) sequentialReduce(t *Task, values map[string][]byte, fsys FileSystem) error {
+	temporary := attemptName(t.spec, t.index, t.attempt)
+	w, err := createPart(t.ctx, fsys, temporary)
+	if err != nil {
+		return err
+	}
+	in := &sequentialGroups{keys: slices.Sorted(maps.Keys(values)), values: values}
+	if err := c.reduceGroups(t, in, w.write); err != nil {
+		w.abandon(fsys, temporary)
+		return err
+	}
+	if err := w.close(); err != nil {
+		return err
+	}
+	return fsys.Commit(t.ctx, temporary, partName(t.spec, t.index))
+}
+
+// sequentialGroups walks through the dictionary of a partition.
+type sequentialGroups struct {
+	keys   []string // those left
+	values map[string][]byte
+	rest   wire.Decoder // the values left of the present key
+}
+
+var _ groupReader = (*sequentialGroups)(nil)
+
+func (g *sequentialGroups) nextKey() ([]byte, bool, error) {
+	if len(g.keys) == 0 {
+		return nil, false, nil
+	}
+	key := g.keys[0]
+	g.keys = g.keys[1:]
+	g.rest = wire.NewDecoder(g.values[key])
+	return []byte(key), true, nil
+}
+
+func (g *sequentialGroups) nextValue() ([]byte, bool) {
+	if g.rest.Len() == 0 {
+		return nil, false
+	}
+	return g.rest.Bytes(), true
+}

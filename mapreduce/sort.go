@@ -1,0 +1,139 @@
+package mapreduce
+
+import (
+	"bytes"
+	"math/bits"
+)
+
+// fewPairs is how many pairs are sorted by insertion rather than by radix.
+const fewPairs = 40
+
+// sort sorts the pairs by partition, then by key, and leaves pairs with equal keys
+// in the order in which they were added.
+//
+// The partitions are told apart by counting. Within one, the pairs are sorted by a
+// stable radix sort from the most significant byte on, of the eight bytes of key
+// that each pair carries; only where those are all equal the arena is looked at,
+// for the next eight.
+func (b *pairBuffer) sort() {
+	if len(b.spare) < len(b.pairs) {
+		b.spare = make([]pair, cap(b.pairs))
+	}
+	spare := b.spare[:len(b.pairs)]
+	if len(b.parts) > 1 {
+		next := make([]int, len(b.parts))
+		at := 0
+		for p := range next {
+			next[p] = at
+			at += b.parts[p].pairs
+		}
+		for _, x := range b.pairs {
+			spare[next[x.part]] = x
+			next[x.part]++
+		}
+		b.pairs, b.spare = spare, b.pairs[:cap(b.pairs)]
+		spare = b.spare[:len(b.pairs)]
+	}
+	at := 0
+	for p := range b.parts {
+		end := at + b.parts[p].pairs
+		b.sortFrom(b.pairs[at:end], spare[at:end], 0)
+		at = end
+	}
+}
+
+// sortFrom sorts pairs whose keys agree in their first depth bytes and whose
+// prefixes are the eight bytes that follow. spare is as long as pairs.
+func (b *pairBuffer) sortFrom(pairs, spare []pair, depth int) {
+	if len(pairs) <= fewPairs {
+		b.insertionSort(pairs, depth)
+		return
+	}
+	var differ uint64
+	for _, p := range pairs {
+		differ |= p.prefix ^ pairs[0].prefix
+	}
+	if differ == 0 {
+		b.sortDeeper(pairs, spare, depth)
+		return
+	}
+	shift := (63 - bits.LeadingZeros64(differ)) &^ 7
+	var counts [256]int
+	for _, p := range pairs {
+		counts[byte(p.prefix>>shift)]++
+	}
+	at := 0
+	for i, n := range counts {
+		counts[i] = at
+		at += n
+	}
+	for _, p := range pairs {
+		bucket := &counts[byte(p.prefix>>shift)]
+		spare[*bucket] = p
+		*bucket++
+	}
+	copy(pairs, spare)
+	// Now counts holds where each bucket ends.
+	at = 0
+	for _, end := range counts {
+		if end-at > 1 {
+			b.sortFrom(pairs[at:end], spare[at:end], depth)
+		}
+		at = end
+	}
+}
+
+// sortDeeper sorts pairs whose prefixes are equal: first those whose keys end
+// within them, the shorter ones first as they differ in trailing zeros only, then
+// the others by the next eight bytes.
+func (b *pairBuffer) sortDeeper(pairs, spare []pair, depth int) {
+	var counts [10]int // of keys with 0 to 8 bytes left, and with more
+	left := func(p pair) int { return min(len(b.key(p.place))-depth, 9) }
+	for _, p := range pairs {
+		counts[left(p)]++
+	}
+	longer := len(pairs) - counts[9]
+	if counts[9] < len(pairs) {
+		at := 0
+		for i, n := range counts {
+			counts[i] = at
+			at += n
+		}
+		for _, p := range pairs {
+			bucket := &counts[left(p)]
+			spare[*bucket] = p
+			*bucket++
+		}
+		copy(pairs, spare)
+	}
+	if longer == len(pairs) {
+		return
+	}
+	pairs, spare = pairs[longer:], spare[longer:]
+	depth += 8
+	for i := range pairs {
+		pairs[i].prefix = prefixOf(b.key(pairs[i].place)[depth:])
+	}
+	b.sortFrom(pairs, spare, depth)
+}
+
+// insertionSort sorts a few pairs whose keys agree in their first depth bytes.
+func (b *pairBuffer) insertionSort(pairs []pair, depth int) {
+	for i := 1; i < len(pairs); i++ {
+		p := pairs[i]
+		j := i
+		for j > 0 && b.less(p, pairs[j-1], depth) {
+			pairs[j] = pairs[j-1]
+			j--
+		}
+		pairs[j] = p
+	}
+}
+
+// less reports whether the key of x is less than that of y.
+func (b *pairBuffer) less(x, y pair, depth int) bool {
+	if x.prefix != y.prefix {
+		return x.prefix < y.prefix
+	}
+	return bytes.Compare(b.key(x.place)[depth:], b.key(y.place)[depth:]) < 0
+}

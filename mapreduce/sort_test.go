@@ -1,0 +1,153 @@
+package mapreduce
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// keyMaker makes random keys of a kind that is hard on some part of the sort.
+type keyMaker func(r *rand.Rand) []byte
+
+var keyMakers = map[string]keyMaker{
+	"random": func(r *rand.Rand) []byte {
+		b := make([]byte, r.IntN(20))
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		return b
+	},
+	"zeros":    func(r *rand.Rand) []byte { return make([]byte, r.IntN(30)) },
+	"few":      func(r *rand.Rand) []byte { return []byte{byte(r.IntN(3))} },
+	"prefixed": func(r *rand.Rand) []byte { return fmt.Appendf(nil, "%s%d", strings.Repeat("p", 30), r.IntN(1000)) },
+	"binary": func(r *rand.Rand) []byte {
+		b := make([]byte, r.IntN(20))
+		for i := range b {
+			b[i] = byte(r.IntN(2))
+		}
+		return b
+	},
+	"numbers": func(r *rand.Rand) []byte { return appendUnsigned(nil, r.Uint64()>>r.IntN(64)) },
+}
+
+// testPair is a pair of a test; its value says which it was.
+type testPair struct {
+	part int
+	key  []byte
+	seq  int
+}
+
+func randomPairs(r *rand.Rand, makeKey keyMaker, n, parts int) []testPair {
+	pairs := make([]testPair, n)
+	for i := range pairs {
+		pairs[i] = testPair{part: r.IntN(parts), key: makeKey(r), seq: i}
+	}
+	return pairs
+}
+
+func sortTestPairs(pairs []testPair) {
+	slices.SortStableFunc(pairs, func(a, b testPair) int {
+		if a.part != b.part {
+			return a.part - b.part
+		}
+		return bytes.Compare(a.key, b.key)
+	})
+}
+
+func TestSortIsStableAndRight(t *testing.T) {
+	for name, makeKey := range keyMakers {
+		t.Run(name, func(t *testing.T) {
+			b := newPairBuffer(5)
+			for seed := range uint64(40) {
+				r := rand.New(rand.NewPCG(seed, 0))
+				parts := 1 + r.IntN(5)
+				b.parts = make([]partSize, parts)
+				pairs := randomPairs(r, makeKey, r.IntN(1<<r.IntN(14)), parts)
+				for _, p := range pairs {
+					b.add(p.part, p.key, binary.AppendUvarint(nil, uint64(p.seq)))
+				}
+				b.sort()
+				sortTestPairs(pairs)
+				for i, p := range b.pairs {
+					key, value := splitPair(b.encoded(p.place))
+					seq, _ := binary.Uvarint(value)
+					if want := pairs[i]; int(p.part) != want.part || !bytes.Equal(key, want.key) || int(seq) != want.seq {
+						t.Fatalf("seed %d: pair %d is %d %x #%d, want %d %x #%d", seed, i, p.part, key, seq, want.part, want.key, want.seq)
+					}
+				}
+				b.reset()
+			}
+		})
+	}
+}
+
+func TestPairBufferTakesPairsLargerThanAChunk(t *testing.T) {
+	b := newPairBuffer(1)
+	large := bytes.Repeat([]byte("x"), 3*chunkBytes)
+	b.add(0, []byte("b"), large)
+	b.add(0, []byte("a"), nil)
+	b.add(0, large, []byte("v"))
+	b.sort()
+	var got []string
+	for _, p := range b.pairs {
+		key, value := splitPair(b.encoded(p.place))
+		got = append(got, fmt.Sprintf("%.1s/%d %.1s/%d", key, len(key), value, len(value)))
+	}
+	want := []string{"a/1 /0", fmt.Sprintf("b/1 x/%d", len(large)), fmt.Sprintf("x/%d v/1", len(large))}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestHashSpreadsEvenly(t *testing.T) {
+	const n, keys = 64, 1 << 16
+	var counts [n]int
+	for i := range keys {
+		counts[hashRange(hashKey(fmt.Appendf(nil, "key%d", i)), n)]++
+	}
+	for p, c := range counts {
+		if c < keys/n*8/10 || c > keys/n*12/10 {
+			t.Errorf("partition %d of %d got %d of %d keys", p, n, c, keys)
+		}
+	}
+}
+
+// The hash decides which file a key is written to, so it may never change.
+func TestHashNeverChanges(t *testing.T) {
+	for key, want := range map[string]uint64{
+		"":                  0xb9c3f1e57ae6d35e,
+		"a":                 0x567f023bc973b5e,
+		"word":              0x34bde7a785d4eb02,
+		"lorem ipsum dolor": 0x98af6a310db63981,
+	} {
+		if got := hashKey([]byte(key)); got != want {
+			t.Errorf("hashKey(%q) = %#x, want %#x", key, got, want)
+		}
+	}
+}
+
+func BenchmarkSort(b *testing.B) {
+	for name, makeKey := range map[string]keyMaker{"random10": func(r *rand.Rand) []byte {
+		return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint64(nil, r.Uint64()), uint16(r.Uint32()))
+	}, "numbers": keyMakers["numbers"], "prefixed": keyMakers["prefixed"]} {
+		b.Run(fmt.Sprintf("%s/pairs=500000", name), func(b *testing.B) {
+			const n = 500_000
+			buf := newPairBuffer(1)
+			r := rand.New(rand.NewPCG(1, 2))
+			for range n {
+				buf.add(0, makeKey(r), nil)
+			}
+			unsorted := slices.Clone(buf.pairs)
+			b.ReportAllocs()
+			for b.Loop() {
+				copy(buf.pairs, unsorted)
+				buf.sort()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/pair")
+		})
+	}
+}

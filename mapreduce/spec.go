@@ -1,0 +1,150 @@
+package mapreduce
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/trilith-go/trilith/internal/wire"
+)
+
+// A Spec says what one run of a job works on. The zero value of each field but
+// Input and Output means its default.
+type Spec struct {
+	// Input names the input: patterns as FileSystem.Glob takes them, relative to
+	// the input's file system. A directory stands for all files below it, "." for
+	// all there are.
+	Input []string
+
+	// Output is the directory of the R output files, part-00000 and so on. It
+	// must be empty or not exist. "." is the root of the output's file system.
+	Output string
+
+	// Reduces is the number of partitions R, each with a reduce task and an
+	// output file of its own. Default 1, at most 65,536.
+	Reduces int
+
+	// SplitBytes is the size of the splits, of which each is the input of one map
+	// task, in bytes. The default gives 64 splits, of at least 16 MiB and at most
+	// 64 MiB.
+	SplitBytes int64
+
+	// Args are arguments for the job's functions, which get them from Task.Arg.
+	Args map[string]string
+
+	// MaxAttempts is how often a task may fail before the job is given up.
+	// Attempts that were lost with their worker count for a quarter. Default 4,
+	// at most 60.
+	MaxAttempts int
+
+	// TaskTimeout is how long an attempt may go without taking in a record before
+	// it counts as failed. Default 10 s.
+	TaskTimeout time.Duration
+}
+
+// Defaults and limits of a Spec.
+const (
+	DefaultMaxAttempts = 4
+	DefaultTaskTimeout = 10 * time.Second
+
+	maxReduces     = 1 << 16
+	maxMaxAttempts = 60
+	maxPatterns    = 1 << 16
+	maxArgs        = 1 << 10
+	maxTextBytes   = 64 << 10 // of a pattern, a directory or an argument
+)
+
+// withDefaults returns a copy with every zero field set, but SplitBytes, whose
+// default is the Input's affair.
+func (s Spec) withDefaults() Spec {
+	s.Input = slices.Clone(s.Input)
+	s.Args = maps.Clone(s.Args)
+	if s.Reduces == 0 {
+		s.Reduces = 1
+	}
+	if s.MaxAttempts == 0 {
+		s.MaxAttempts = DefaultMaxAttempts
+	}
+	if s.TaskTimeout == 0 {
+		s.TaskTimeout = DefaultTaskTimeout
+	}
+	return s
+}
+
+func (s *Spec) validate() error {
+	bad := func(field, format string, args ...any) error {
+		return fmt.Errorf("%w: Spec.%s %s", ErrConfig, field, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case len(s.Input) > maxPatterns:
+		return bad("Input", "has %d patterns, the limit is %d", len(s.Input), maxPatterns)
+	case s.Output == "":
+		return bad("Output", "is missing")
+	case !fs.ValidPath(s.Output) || len(s.Output) > maxTextBytes:
+		return bad("Output", "is %.200q; it must be relative, with slashes, and without . or .. elements", s.Output)
+	case s.Reduces < 1 || s.Reduces > maxReduces:
+		return bad("Reduces", "is %d, not 1 to %d", s.Reduces, maxReduces)
+	case s.SplitBytes < 0:
+		return bad("SplitBytes", "is negative")
+	case len(s.Args) > maxArgs:
+		return bad("Args", "has %d entries, the limit is %d", len(s.Args), maxArgs)
+	case s.MaxAttempts < 1 || s.MaxAttempts > maxMaxAttempts:
+		return bad("MaxAttempts", "is %d, not 1 to %d", s.MaxAttempts, maxMaxAttempts)
+	case s.TaskTimeout < 0:
+		return bad("TaskTimeout", "is negative")
+	}
+	for _, pattern := range s.Input {
+		if len(pattern) > maxTextBytes {
+			return bad("Input", "has a pattern of %d bytes, the limit is %d", len(pattern), maxTextBytes)
+		}
+	}
+	for name, value := range s.Args {
+		if len(name)+len(value) > maxTextBytes {
+			return bad("Args", "%.50q has %d bytes, the limit is %d", name, len(name)+len(value), maxTextBytes)
+		}
+	}
+	return nil
+}
+
+// append appends the Spec, in which defaults are set, to dst.
+func (s *Spec) append(dst []byte) []byte {
+	dst = wire.AppendString(dst, s.Output)
+	dst = appendUvarints(dst, uint64(s.Reduces), uint64(s.SplitBytes), uint64(s.MaxAttempts), uint64(s.TaskTimeout), uint64(len(s.Input)))
+	for _, pattern := range s.Input {
+		dst = wire.AppendString(dst, pattern)
+	}
+	dst = appendUvarints(dst, uint64(len(s.Args)))
+	for _, name := range slices.Sorted(maps.Keys(s.Args)) {
+		dst = wire.AppendString(dst, name)
+		dst = wire.AppendString(dst, s.Args[name])
+	}
+	return dst
+}
+
+// decode takes a Spec off the front of d.
+func (s *Spec) decode(d *wire.Decoder) {
+	s.Output = d.String()
+	s.Reduces = d.Int(maxReduces)
+	s.SplitBytes = int64(d.Int(maxInt))
+	s.MaxAttempts = d.Int(maxMaxAttempts)
+	s.TaskTimeout = time.Duration(d.Int(maxInt))
+	s.Input = make([]string, d.Count(1))
+	for i := range s.Input {
+		s.Input[i] = d.String()
+	}
+	n := d.Count(2)
+	if n > 0 {
+		s.Args = make(map[string]string, n)
+	}
+	for range n {
+		name := d.String()
+		s.Args[name] = d.String()
+	}
+	if d.Err() == nil {
+		if err := s.validate(); err != nil {
+			d.Fail("%v", err)
+		}
+	}
+}
