@@ -102,12 +102,13 @@ type Invocation struct {
 // *Error that says otherwise. It must not keep inv.
 type ClientInterceptor func(ctx context.Context, inv *Invocation, next func(context.Context) error) error
 
-// An attempts is one call over all its attempts.
+// An attempts is one call over all its attempts. It is recycled.
 type attempts struct {
 	c       *Client
 	inv     Invocation
 	out     outgoing
-	fields  *buffer
+	fields  []byte      // the encoded request; the memory is kept for the next
+	cl      *call       // likewise
 	used    *clientConn // by the last attempt
 	sends   int         // requests that may have left
 	session *session    // of an exactly-once call
@@ -120,7 +121,7 @@ func (c *Client) do(ctx context.Context, sem Semantics, method string, req, resp
 	c.ctr.calls.Add(1)
 	a := attemptsPool.Get().(*attempts)
 	err := a.run(c, ctx, sem, method, req, resp)
-	*a = attempts{}
+	*a = attempts{fields: kept(a.fields), cl: a.cl}
 	attemptsPool.Put(a)
 	if err != nil {
 		c.ctr.failures.Add(1)
@@ -134,7 +135,6 @@ func (a *attempts) run(c *Client, ctx context.Context, sem Semantics, method str
 	if err := a.encode(req); err != nil {
 		return &Error{Op: "call", Method: method, Outcome: NotExecuted, Err: err}
 	}
-	defer a.fields.free()
 	if sem == ExactlyOnce {
 		return a.exactlyOnce(ctx)
 	}
@@ -150,14 +150,11 @@ func (a *attempts) encode(req any) error {
 	if method == "" || len(method) > maxMethod {
 		return fmt.Errorf("%w: a method's name has 1 to %d bytes", ErrNoMethod, maxMethod)
 	}
-	a.fields = getBuffer(minEncode)
-	b, err := appendMessage(a.fields.b, req)
-	a.fields.b = b
+	b, err := appendMessage(a.fields[:0], req)
 	if err != nil {
-		a.fields.free()
 		return malformed(req, err)
 	}
-	a.out.fields = b
+	a.fields, a.out.fields = b, b
 	if body := bodyOf(req); body != nil {
 		a.out.body = body.Data
 	}
@@ -168,9 +165,6 @@ func (a *attempts) encode(req any) error {
 	}
 	return nil
 }
-
-// minEncode is the first guess at a message's size.
-const minEncode = 512
 
 // retry makes attempts as the semantics allow.
 func (a *attempts) retry(ctx context.Context) error {
@@ -298,7 +292,11 @@ func (a *attempts) roundTrip(ctx context.Context) error {
 			a.out.head.timeout = left
 		}
 	}
-	cl := callPool.Get().(*call)
+	cl := a.cl
+	if cl == nil {
+		cl = &call{done: make(chan struct{}, 1)}
+		a.cl = cl
+	}
 	respBody := bodyOf(a.inv.Resp)
 	if respBody != nil {
 		cl.into = respBody.Data
@@ -311,26 +309,26 @@ func (a *attempts) roundTrip(ctx context.Context) error {
 		a.sends++
 	}
 	if err != nil {
-		outcome := OutcomeUnknown // and the connection may still refer to cl
+		outcome := OutcomeUnknown
 		if !sent {
 			outcome = NotExecuted
-			cl.recycle()
 		}
+		a.cl = nil // the connection may still refer to it
 		if errors.Is(err, ErrShutdown) || errors.Is(err, ErrConnLost) {
 			a.c.forget(cc)
 		}
 		return a.err(cc.addr, outcome, err)
 	}
 	err = a.take(cc, cl, respBody)
-	cl.recycle()
+	cl.reset()
 	return err
 }
 
 // take decodes the response in cl.
 func (a *attempts) take(cc *clientConn, cl *call, respBody *Body) error {
 	fields := cl.in.fields
-	if cl.payload != nil {
-		fields = cl.payload.b
+	if cl.flags&flagChunked == 0 {
+		fields = cl.payload
 	}
 	if cl.flags&flagError != 0 {
 		d := wire.NewDecoder(fields)

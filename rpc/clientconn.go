@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/trilith-go/trilith/internal/wire"
@@ -40,7 +39,7 @@ var _ side = (*clientConn)(nil)
 type call struct {
 	id      uint64
 	done    chan struct{} // of capacity 1: the response is here, or err is set
-	payload *buffer       // of a response that came in one frame
+	payload []byte        // of a response that came in one frame; kept for the next
 	flags   byte          // the response's
 	in      inflow        // of a response that comes in chunks
 	into    []byte        // the caller's memory for a body
@@ -52,14 +51,19 @@ type call struct {
 	err     error         // why there is none
 }
 
-var callPool = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+// keepBytes is the most that a recycled struct keeps in a buffer of its own.
+const keepBytes = 4 << 10
 
-// recycle gives back a call that ended and that nothing refers to.
-func (cl *call) recycle() {
-	cl.payload.free()
-	*cl = call{done: cl.done}
-	callPool.Put(cl)
+// kept returns b emptied, or nil if it is too large to be kept.
+func kept(b []byte) []byte {
+	if cap(b) > keepBytes {
+		return nil
+	}
+	return b[:0]
 }
+
+// reset readies a call that ended, and that nothing refers to, for another.
+func (cl *call) reset() { *cl = call{done: cl.done, payload: kept(cl.payload)} }
 
 // An outgoing is an encoded request.
 type outgoing struct {
@@ -86,7 +90,7 @@ func (c *clientConn) call(ctx context.Context, o *outgoing, cl *call) (sent bool
 	c.calls++
 	cl.id = c.calls<<slotBits | uint64(slot)
 	c.slots[slot] = cl
-	c.pending.Add(1)
+	c.pending++
 	rounds := c.addRequest(o, cl)
 	c.unlockAndWrite(rounds)
 
@@ -207,7 +211,7 @@ func (c *clientConn) find(id uint64) *call {
 func (c *clientConn) end(cl *call, err error) {
 	cl.ended, cl.err = true, err
 	c.unanswered -= cl.size
-	c.pending.Add(-1)
+	c.pending--
 	if cl.outDone != nil && c.err == nil {
 		// The server has answered before it had all of the request: it needs
 		// no more of it, and must know that no more comes.
@@ -226,11 +230,9 @@ func (c *clientConn) handOver(cl *call) {
 	if c.err == nil {
 		c.freeSlot(uint32(cl.id & (1<<slotBits - 1)))
 	}
-	if cl.left {
-		cl.payload.free()
-		return
+	if !cl.left {
+		cl.done <- struct{}{}
 	}
-	cl.done <- struct{}{}
 }
 
 // leave gives up a call whose context has ended and reports whether it did;
@@ -305,9 +307,7 @@ func (c *clientConn) response(id uint64, payload []byte) error {
 			c.mu.Unlock()
 			return fmt.Errorf("%w: an empty response", ErrProtocol)
 		}
-		rest := d.Rest()
-		cl.payload = getBuffer(len(rest))
-		cl.payload.b = append(cl.payload.b, rest...)
+		cl.payload = append(cl.payload, d.Rest()...)
 		c.end(cl, nil)
 	}
 	c.unlockAndWrite(noRounds)

@@ -8,7 +8,6 @@ import (
 	"net"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -43,16 +42,16 @@ type mux struct {
 	bulk    []*outflow // payloads of which chunks wait for the writer
 	writing bool       // somebody is the writer
 	ponging bool       // a pong waits in out
+	pending int        // calls in progress: if many, more frames are likely to come
+	usual   int        // bytes in a round of writing, lately: how large to make out
 	room    chan struct{}
 	streams map[uint64]*Stream
 
-	ended   chan struct{} // closed when err is set
-	over    chan struct{} // closed when all has been told of it
-	pending atomic.Int32  // calls in progress: more frames are likely to come
-	heard   atomic.Int64  // bytes received, for the probe
-	probe   *time.Timer
-	quiet   int   // probes since something was heard; only the probe's
-	seen    int64 // heard at the last probe; only the probe's
+	ended chan struct{} // closed when err is set
+	over  chan struct{} // closed when all has been told of it
+	probe *time.Timer
+	quiet int   // probes since something was heard; only the probe's
+	seen  int64 // heard at the last probe; only the probe's
 }
 
 // A side is the part of a mux that only a client or only a server has.
@@ -80,7 +79,7 @@ type params struct {
 func (m *mux) run(s side, lim Limits, ctr *counters, log hclog.Logger) {
 	m.side, m.lim, m.ctr, m.log = s, lim, ctr, log
 	m.tcp, _ = m.nc.(*net.TCPConn)
-	m.in.nc, m.in.block = m.nc, s.settle
+	m.in.nc, m.in.block, m.in.total = m.nc, s.settle, &ctr.bytesIn
 	m.ended, m.over = make(chan struct{}), make(chan struct{})
 	m.streams = make(map[uint64]*Stream)
 	m.mu.Lock()
@@ -169,7 +168,7 @@ func (m *mux) cutBulk(o *outflow) {
 func (m *mux) buffered() *buffer {
 	if m.out == nil {
 		if m.out = m.spare; m.out == nil {
-			m.out = getBuffer(1 << 10)
+			m.out = getBuffer(max(1<<10, m.usual))
 		}
 		m.spare = nil
 	}
@@ -223,24 +222,26 @@ func (m *mux) unlockAndWrite(rounds int) {
 		return
 	}
 	m.writing = true
+	crowd := m.pending > 1
 	m.mu.Unlock()
 	if rounds == noRounds {
-		go m.write(allRounds)
+		go m.write(allRounds, crowd)
 		return
 	}
-	m.write(rounds)
+	m.write(rounds, crowd)
 }
 
-// write is the writer's loop.
-func (m *mux) write(rounds int) {
-	if m.pending.Load() > 1 {
-		runtime.Gosched() // let the others who are about to send add their frames
+// write is the writer's loop. crowd tells that others are likely to add frames
+// in a moment: they are let go first, so that all leave together.
+func (m *mux) write(rounds int, crowd bool) {
+	if crowd {
+		runtime.Gosched()
 	}
 	m.mu.Lock()
 	for m.err == nil && (m.out != nil || len(m.bulk) > 0) {
 		if rounds == 0 {
 			m.mu.Unlock()
-			go m.write(allRounds)
+			go m.write(allRounds, false)
 			return
 		}
 		rounds--
@@ -250,10 +251,12 @@ func (m *mux) write(rounds int) {
 			close(m.room)
 			m.room = nil
 		}
+		m.usual += (min(len(out.b), maxUsual) - m.usual) / 4
 		o, chunk := m.nextChunk(out)
+		crowd := m.pending > 1 && o == nil
 		m.mu.Unlock()
 		err := m.send(out.b, chunk)
-		if m.pending.Load() > 1 && chunk == nil {
+		if crowd {
 			runtime.Gosched()
 		}
 		m.mu.Lock()
@@ -268,6 +271,9 @@ func (m *mux) write(rounds int) {
 	m.writing = false
 	m.mu.Unlock()
 }
+
+// maxUsual bounds the buffer that a busy connection starts a round with.
+const maxUsual = 64 << 10
 
 // nextChunk takes the next chunk in turn and appends its frame head to out. A
 // small one is copied there whole.
@@ -373,7 +379,7 @@ func (m *mux) failLocked(err error) {
 // say something, and given up if it stays silent.
 func (m *mux) probePeer() {
 	const patience = 3
-	if heard := m.heard.Load(); heard != m.seen {
+	if heard := m.in.heard.Load(); heard != m.seen {
 		m.seen, m.quiet = heard, 0
 	} else if m.quiet++; m.quiet >= patience {
 		m.fail(fmt.Errorf("%w: nothing heard for %v", ErrConnLost, patience*m.lim.PingInterval))
@@ -410,7 +416,6 @@ func (m *mux) readFrames() error {
 		if err != nil {
 			return err
 		}
-		m.heard.Add(int64(h.size) + 1)
 		switch h.kind {
 		case kindChunk:
 			err = m.readChunk(h)
@@ -454,8 +459,6 @@ func (m *mux) readChunk(h frameHead) error {
 		in.busy = true
 		m.mu.Unlock()
 		got, err := m.in.read(dst)
-		m.ctr.bytesIn.Add(int64(got))
-		m.heard.Add(int64(got))
 		m.mu.Lock()
 		n -= got
 		in.busy = false

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 )
 
 const (
@@ -19,9 +20,12 @@ const (
 type frameReader struct {
 	nc    net.Conn
 	buf   *buffer
-	r, w  int    // the bytes buf.b[r:w] have been read and not been taken
-	small int    // reads in a row that a small buffer would have taken
-	block func() // called before a read that may block
+	r, w  int // the bytes buf.b[r:w] have been read and not been taken
+	small int // reads in a row that a small buffer would have taken
+
+	block func()        // called before a read that may block
+	heard atomic.Int64  // bytes read
+	total *atomic.Int64 // the same, over all connections
 }
 
 // next returns the next frame: whole, with its payload borrowed until the next
@@ -60,8 +64,7 @@ func (f *frameReader) next() (frameHead, []byte, error) {
 func (f *frameReader) fill(need int) error {
 	f.fit(need)
 	for f.w-f.r < need {
-		f.block()
-		n, err := f.nc.Read(f.buf.b[f.w:cap(f.buf.b)])
+		n, err := f.receive(f.buf.b[f.w:cap(f.buf.b)])
 		f.w += n
 		if n < idleRead {
 			f.small++
@@ -113,11 +116,19 @@ func (f *frameReader) read(dst []byte) (int, error) {
 		f.r += n
 		return n, nil
 	}
-	f.block()
-	n, err := f.nc.Read(dst)
+	n, err := f.receive(dst)
 	if n > 0 {
 		err = nil // it will be back at the next read
 	}
+	return n, err
+}
+
+// receive reads from the connection.
+func (f *frameReader) receive(dst []byte) (int, error) {
+	f.block()
+	n, err := f.nc.Read(dst)
+	f.heard.Add(int64(n))
+	f.total.Add(int64(n))
 	return n, err
 }
 

@@ -138,7 +138,7 @@ type serverCall struct {
 	ctx    *callContext
 	state  callState
 	flags  byte    // the response's
-	fields *buffer // the request's message, then the response's
+	fields []byte  // the request's message, then the response's; kept for the next
 	in     inflow  // of a request that comes in chunks
 	out    outflow // of a response that goes in chunks
 	body   *Body   // of the request, once decoded
@@ -149,8 +149,7 @@ type serverCall struct {
 var serverCallPool = sync.Pool{New: func() any { return new(serverCall) }}
 
 func (sc *serverCall) recycle() {
-	sc.fields.free()
-	*sc = serverCall{}
+	*sc = serverCall{fields: kept(sc.fields)}
 	serverCallPool.Put(sc)
 }
 
@@ -185,8 +184,7 @@ func (c *serverConn) request(id uint64, payload []byte) error {
 	}
 	sc.m = c.s.methods[string(sc.head.name)] // complete before the first connection
 	rest := d.Rest()
-	sc.fields = getBuffer(len(rest))
-	sc.fields.b = append(sc.fields.b, rest...)
+	sc.fields = append(sc.fields, rest...)
 	refusal := c.admit(sc)
 
 	c.mu.Lock()
@@ -202,7 +200,7 @@ func (c *serverConn) request(id uint64, payload []byte) error {
 		return fmt.Errorf("%w: two calls in one slot", ErrProtocol)
 	}
 	c.calls[slot] = sc
-	c.pending.Add(1)
+	c.pending++
 	chunked := sc.head.flags&flagChunked != 0
 	sc.held = int64(len(rest)) + callOverhead
 	if refusal == nil && !c.budget.reserve(sc.held) {
@@ -287,7 +285,7 @@ func (c *serverConn) free(sc *serverCall) {
 	c.calls[sc.id&(1<<slotBits-1)] = nil
 	c.budget.release(sc.held)
 	sc.held = 0
-	c.pending.Add(-1)
+	c.pending--
 }
 
 // find returns the call with this id, or nil. The lock is held.
@@ -427,7 +425,7 @@ func (sc *serverCall) run(inline bool) {
 func (sc *serverCall) setError(err error) {
 	sc.c.s.ctr.failures.Add(1)
 	sc.dropAnswer()
-	sc.fields.b = appendError(sc.fields.b[:0], outcomeOfHandler(err), err)
+	sc.fields = appendError(sc.fields[:0], outcomeOfHandler(err), err)
 	sc.flags = flagError
 }
 
@@ -458,7 +456,7 @@ func (c *serverConn) panicked(m *method, r any) error {
 
 // decode fills req from the request.
 func (sc *serverCall) decode(req any) error {
-	fields := sc.fields.b
+	fields := sc.fields
 	if sc.in.fields != nil {
 		fields = sc.in.fields
 	}
@@ -478,17 +476,17 @@ func (sc *serverCall) decode(req any) error {
 // encode lays out the response in sc.fields; a nil one is empty.
 func (sc *serverCall) encode(resp any, isNil bool) (err error) {
 	sc.dropAnswer()
-	sc.fields.b = sc.fields.b[:0]
+	sc.fields = sc.fields[:0]
 	if isNil {
 		return nil
 	}
 	sc.answer = bodyOf(resp)
-	sc.fields.b, err = appendMessage(sc.fields.b, resp)
+	sc.fields, err = appendMessage(sc.fields, resp)
 	switch {
 	case err != nil:
 		return malformed(resp, err)
-	case len(sc.fields.b) > sc.c.remote.maxMessage:
-		return tooLarge("the response", len(sc.fields.b), sc.c.remote.maxMessage)
+	case len(sc.fields) > sc.c.remote.maxMessage:
+		return tooLarge("the response", len(sc.fields), sc.c.remote.maxMessage)
 	case sc.answer != nil && len(sc.answer.Data) > sc.c.remote.maxBody:
 		return tooLarge("the response's body", len(sc.answer.Data), sc.c.remote.maxBody)
 	}
@@ -514,9 +512,9 @@ func (sc *serverCall) respond(inline bool) {
 	}
 	c.mu.Lock()
 	c.waitRoom(context.Background())
-	if len(sc.fields.b) <= maxInline && len(body) == 0 {
+	if len(sc.fields) <= maxInline && len(body) == 0 {
 		if c.err == nil {
-			c.addResponse(sc.id, flags, sc.fields.b)
+			c.addResponse(sc.id, flags, sc.fields)
 		}
 		c.free(sc)
 		if inline && len(c.buffered().b) < busyRead {
@@ -545,10 +543,10 @@ func (sc *serverCall) respond(inline bool) {
 		return
 	}
 	var sizes [2 * binary.MaxVarintLen64]byte
-	c.addResponse(sc.id, flags|flagChunked, appendSizes(sizes[:0], len(sc.fields.b), len(body)))
+	c.addResponse(sc.id, flags|flagChunked, appendSizes(sizes[:0], len(sc.fields), len(body)))
 	// The slot must be free before the client can have the last of it.
 	last := func() { c.free(sc) }
-	sc.out = outflow{kind: kindChunk, id: sc.id, rest: [2][]byte{sc.fields.b, body}, last: last, done: done}
+	sc.out = outflow{kind: kindChunk, id: sc.id, rest: [2][]byte{sc.fields, body}, last: last, done: done}
 	c.pushBulk(&sc.out)
 	c.unlockAndWrite(workerRounds)
 }

@@ -543,8 +543,6 @@ func (m *mux) readData(h frameHead) error {
 	if err := m.in.readFull(b.b); err != nil {
 		return err
 	}
-	m.ctr.bytesIn.Add(int64(h.size))
-	m.heard.Add(int64(h.size))
 	m.mu.Lock()
 	st := m.streams[h.id]
 	m.mu.Unlock()

@@ -159,7 +159,7 @@ func (t *SessionTable) wait(sc *serverCall, call SessionCall) error {
 
 // executeOnce runs an exactly-once call under the server's session host.
 func (sc *serverCall) executeOnce() error {
-	fields := sc.fields.b
+	fields := sc.fields
 	if sc.in.fields != nil {
 		fields = sc.in.fields
 	}
@@ -174,9 +174,9 @@ func (sc *serverCall) result() *buffer {
 	if sc.answer != nil {
 		body = sc.answer.Data
 	}
-	b := getBuffer(1 + binary.MaxVarintLen64 + len(sc.fields.b) + len(body))
+	b := getBuffer(1 + binary.MaxVarintLen64 + len(sc.fields) + len(body))
 	b.b = append(b.b, sc.flags)
-	b.b = wire.AppendBytes(b.b, sc.fields.b)
+	b.b = wire.AppendBytes(b.b, sc.fields)
 	b.b = append(b.b, body...)
 	return b
 }
@@ -185,7 +185,7 @@ func (sc *serverCall) result() *buffer {
 func (sc *serverCall) setResult(result []byte) error {
 	d := wire.NewDecoder(result)
 	sc.flags = d.Byte()
-	sc.fields.b = append(sc.fields.b[:0], d.Bytes()...)
+	sc.fields = append(sc.fields[:0], d.Bytes()...)
 	if body := d.Rest(); len(body) > 0 {
 		sc.answer = &Body{Data: append([]byte(nil), body...)}
 	}

@@ -1,0 +1,126 @@
+// Package rpc makes remote calls: typed calls with one of three semantics, raw
+// bodies that are not copied more than needed, and ordered streams, all
+// multiplexed on one connection of any transport.Transport. The three systems of
+// this module stand on it.
+//
+//	s, err := rpc.NewServer(rpc.ServerConfig{})
+//	rpc.Handle(s, "Greet", func(ctx context.Context, req *Req) (*Resp, error) { … })
+//	addr, err := s.Listen(ctx, t, ":7101")
+//
+//	c, err := rpc.NewClient(rpc.ClientConfig{Transport: t, Addrs: []string{"host:7101"}})
+//	resp, err := rpc.Call[Resp](ctx, c, "Greet", &Req{…})
+//
+// # Semantics
+//
+// What can be promised about the execution of a request, when requests, replies
+// and servers can be lost, is chosen call by call:
+//
+//   - At most once: Call(ctx, client, …). One try. The error says whether the
+//     request was certainly not executed (ErrNotExecuted) or may have been
+//     (ErrOutcomeUnknown). This is what Go's net/rpc gives, less the first case.
+//   - At least once: Call(ctx, client.AtLeastOnce(), …). Tried again, with
+//     growing random pauses, until there is an answer or ctx ends. For handlers
+//     that may run twice without harm.
+//   - Exactly once: Call(ctx, client.ExactlyOnce(), …). Tried again likewise, but
+//     each request carries ⟨client id, sequence⟩, and the server's duplicate
+//     table answers a repetition with the first execution's result. It also
+//     carries the watermark X below which the client needs no answer any more,
+//     so that the table can forget; a repetition of a call that is running waits
+//     for it. Ids are issued by the server's side, and never twice.
+//
+// "Exactly once" has two strengths, and the difference is what a crash of the
+// server can do.
+//
+// If a handler's effect is a command in a log, the table belongs into the machine
+// that the log drives: SessionMachine puts it there, and a Guard proposes the
+// commands. The effect, its result and the fact that it was executed are then one
+// log entry: they survive together or not at all, on every replica, and exactly
+// once holds across every crash and fail-over for which the log holds.
+//
+// If a handler has other effects (a file written, another service called), a
+// SessionTable stands beside it. Without a directory it lives in memory: exactly
+// once holds while the process lives, and a repetition across its death ends with
+// ErrSessionExpired. With one, it syncs a record before the handler runs and
+// another before the answer leaves. A crash between the two leaves a call of
+// which nobody can know whether its effect took place; the table then answers
+// ErrOutcomeUnknown and never runs the call again. So such a table promises: at
+// most once always, exactly once without a crash in the middle of the handler,
+// and it tells which.
+//
+// # Errors
+//
+// Every failed call returns an *Error, whose Outcome says what is known of the
+// execution. A handler's error arrives as its text and as the codes (type Code)
+// and standard sentinels in its tree, so errors.Is answers the same at both ends.
+// A handler that has not executed a request says so with Refuse or RedirectTo,
+// and Uncertain if it cannot know.
+//
+// # The life of a call
+//
+//  1. Call encodes the request into the connection's outgoing buffer, takes a slot
+//     of the connection's call table and, if nobody is writing, writes: itself,
+//     for as little as fits any transport's buffer, by a goroutine otherwise.
+//  2. The server's reader cuts the frame out of its buffer and hands the request to
+//     a worker, a goroutine that was kept from an earlier call (or runs it itself,
+//     with HandleInline).
+//  3. The worker decodes, runs the handler, encodes the response into the
+//     connection's outgoing buffer and becomes the writer if nobody is. Whoever
+//     is the writer first lets others who are about to add frames do so: calls
+//     that come together share system calls, and a lone one waits for nobody.
+//  4. The client's reader wakes the caller, which decodes.
+//
+// Bodies, long messages and streams leave in chunks of at most 128 KiB, taken in
+// turn, between which all waiting small frames go first: bulk delays a small call
+// by one chunk at most. A body is received into its final place: memory of the
+// caller's own, if it lent any.
+//
+// Which tool of Go is used where, and why: mutexes guard tables, and are never
+// held across I/O. Channels of capacity one wake callers, because a caller waits
+// for its answer and its context at once; a sync.Cond could not be combined with
+// a context. An unbuffered channel hands calls to idle workers: a send that finds
+// none means that there is none. Wait groups make Close wait for every goroutine.
+// sync.Cond is what the transport's buffers use, where a reader and a writer wait
+// for each other and for nothing else.
+//
+// # Trust and limits
+//
+// The handshake proves, if there is a secret, that both ends know it; then
+// nothing but the limits stands between a client and a server. Every queue, table
+// and message is bounded by Limits; what is announced is not believed until it has
+// arrived; what comes beyond is refused with an error that says so. Garbage on
+// the port costs one connection. Confidentiality and integrity are the
+// transport's: use transport.TLS.
+//
+// # Protocol, version 1
+//
+// After the handshake (see handshake.go) a connection carries frames:
+//
+//	length uvarint, kind byte, id uvarint, payload
+//
+//	request   client  flags, [time-out µs], method, [session, sequence, watermark],
+//	                  then the message, or its length and the body's if chunked
+//	response  server  flags, then the message or error, or the lengths if chunked
+//	chunk     both    bytes of the message, then of the body, of the call id
+//	cancel    client  the caller has gone, or no more of the request comes
+//	open      client  as a request: a stream
+//	credit    both    the peer may send so many bytes more; the first one of the
+//	                  server, of 0 bytes, says that the stream is taken
+//	data      both    bytes of a stream
+//	fin       both    the end of one direction of a stream
+//	reset     both    the end of a stream, with an error
+//	ping, pong both   for connections that are silent
+//	go-away   server  no new calls on this connection
+//
+// The low 16 bits of a call's id are its slot, of which the server says in the
+// handshake how many there are. A client uses a slot again when it has the whole
+// response and sends no more of the request. The ids of streams rise.
+//
+// # Reading the source
+//
+// Pure: sessions*.go (the duplicate table and all that belongs to it, a
+// deterministic core), frame.go, remote.go, codec.go. Shells: mux.go is one
+// connection, reader.go its incoming side, stream.go the streams on it;
+// clientconn.go and serverconn.go are what only one end has; call.go has the
+// attempts of a call, session.go its session, client.go the connecting; server.go
+// the listening; table.go and guard.go put the duplicate table to work.
+package rpc
