@@ -14,7 +14,7 @@ import (
 var pure = []string{
 	"bufio", "bytes", "cmp", "container/heap", "container/list",
 	"crypto/hmac", "crypto/sha256", "crypto/subtle",
-	"encoding", "encoding/base64", "encoding/binary", "encoding/hex",
+	"encoding", "encoding/base64", "encoding/binary", "encoding/hex", "encoding/json",
 	"errors", "fmt", "hash", "hash/crc32", "hash/crc64", "hash/fnv",
 	"io", "io/fs", "iter", "maps", "math", "math/bits", "path", "slices", "sort",
 	"strconv", "strings", "time", "unicode", "unicode/utf16", "unicode/utf8", "unsafe",

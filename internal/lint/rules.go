@@ -106,10 +106,15 @@ var Trilith = Rules{
 
 	Cores: []Core{
 		{Files: "internal/sim/*.go", Except: []string{"internal/sim/run.go"}, Seeded: "chance is what it simulates"},
-		{Files: "internal/wire/*.go"},
 		{Files: "internal/journal/format.go"},
 		{Files: "internal/journal/scan.go"},
-		{Files: "rpc/sessions*.go"},
+		{Files: "internal/statelog/clock.go"},
+		{Files: "internal/statelog/gate.go"},
+		{Files: "internal/statelog/record.go"},
+		{Files: "internal/wire/*.go"},
+		{Files: "rpc/codec.go"},
+		{Files: "rpc/frame.go"},
+		{Files: "rpc/sessions*.go", Except: []string{"rpc/sessions_durable.go"}},
 		{Files: "transport/distribution.go"},
 		{Files: "transport/links.go"},
 		{Files: "transport/matrix.go"},
