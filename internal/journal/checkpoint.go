@@ -205,7 +205,7 @@ func (c *image) open(fsys vfs.FS, fn func(f vfs.File, h fileHeader, size int64) 
 func (c *image) read(f vfs.File, length int64, to func(io.Reader) error) error {
 	sum := crc32.New(castagnoli)
 	whole := io.NewSectionReader(f, 0, fileHeaderSize+length+8)
-	r := bufio.NewReaderSize(io.TeeReader(whole, sum), imageBuffer)
+	r := bufio.NewReaderSize(io.TeeReader(whole, sum), int(min(imageBuffer, whole.Size())))
 	if _, err := r.Discard(fileHeaderSize); err != nil {
 		return &Error{Op: "read", Path: c.path, Err: err}
 	}

@@ -66,13 +66,6 @@ func (s *scanner) scan() (sequence uint64, payload []byte, err error) {
 		if err != nil {
 			return 0, nil, err
 		}
-		want := s.next
-		if h.kind == kindMark {
-			want--
-		}
-		if h.sequence != want {
-			return 0, nil, corrupt(s.path, s.offset, "record %d where %d should be", h.sequence, want)
-		}
 		s.offset += recordHeaderSize + int64(h.length)
 		if h.kind == kindData {
 			s.next++
@@ -97,6 +90,13 @@ func (s *scanner) record() (h recordHeader, payload []byte, err error) {
 	if !ok {
 		bad.what = "the header of a record is wrong"
 		return h, nil, bad
+	}
+	want := s.next
+	if h.kind == kindMark {
+		want--
+	}
+	if h.sequence != want {
+		return h, nil, corrupt(s.path, s.offset, "record %d where %d should be", h.sequence, want)
 	}
 	bad.end += int64(h.length)
 	if bad.end > s.size {

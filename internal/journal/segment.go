@@ -1,7 +1,9 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -128,37 +130,45 @@ func (j *Journal) syncDir() error {
 
 // prune removes what is only needed to start from before the checkpoint keep: from
 // the oldest on, one after the other, so that whatever a crash leaves is without a
-// gap. Failures are told to the operator and left for the next time. j.imaging is
-// held.
+// gap. A failure is told to the operator and ends it; what is left is removed the
+// next time. j.imaging is held.
 func (j *Journal) prune(keep uint64) {
-	j.mu.Lock()
-	var paths []string
-	images := slices.IndexFunc(j.images, func(c image) bool { return c.sequence >= keep })
-	if images < 0 {
-		images = len(j.images)
-	}
-	for _, c := range j.images[:images] {
-		paths = append(paths, c.path)
-	}
-	paths = append(paths, j.broken...)
-	segments := 0
-	for segments+1 < len(j.segments) && j.segments[segments+1].first <= keep+1 {
-		paths = append(paths, j.segments[segments].path)
-		segments++
-	}
-	j.images = slices.Delete(j.images, 0, images)
-	j.segments = slices.Delete(j.segments, 0, segments)
-	j.broken = nil
-	j.mu.Unlock()
-
-	for _, path := range paths {
+	for {
+		path, gone := j.oldest(keep)
+		if path == "" {
+			return
+		}
 		err := j.cfg.FS.Remove(path)
-		if err == nil {
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
 			err = j.syncDir()
 		}
 		if err != nil {
 			j.cfg.Logger.Warn("a file that is no longer needed could not be removed", "path", path, "error", err)
 			return
 		}
+		gone()
 	}
+}
+
+// oldest returns a file that is not needed any more, and what to call when it is
+// gone; or "" if there is none.
+func (j *Journal) oldest(keep uint64) (path string, gone func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case len(j.broken) > 0:
+		return j.broken[0], func() { forget(j, &j.broken) }
+	case len(j.images) > 0 && j.images[0].sequence < keep:
+		return j.images[0].path, func() { forget(j, &j.images) }
+	case len(j.segments) > 1 && j.segments[1].first <= keep+1:
+		return j.segments[0].path, func() { forget(j, &j.segments) }
+	}
+	return "", nil
+}
+
+// forget drops the first of one of the lists of files.
+func forget[T any](j *Journal, files *[]T) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	*files = slices.Delete(*files, 0, 1)
 }
