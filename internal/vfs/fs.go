@@ -139,9 +139,10 @@ func WriteFile(fsys FS, name string, data []byte) error {
 	return fsys.SyncDir(filepath.Dir(name))
 }
 
-// MkdirAllSync makes a directory and what is missing above it, durably. Of what
-// was there already it syncs the entry of name alone, which a crash of an earlier
-// attempt may have left undone.
+// MkdirAllSync makes a directory and what is missing above it, durably. If the
+// directory is there already its entry is synced all the same, since an earlier
+// attempt may not have come to that; the directories above it that are there are
+// taken to be durable.
 func MkdirAllSync(fsys FS, name string) error {
 	name = filepath.Clean(name)
 	var parents []string // whose entries must be synced, the nearest first
