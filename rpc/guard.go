@@ -70,8 +70,8 @@ func (g *Guard) propose(ctx context.Context, cmd []byte) (uint64, []byte, error)
 
 // sessionAnswer marks a table's answer with what it says of the outcome.
 func sessionAnswer(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || outcomeOfHandler(err) != Executed {
+		return err // none, or marked already
 	}
 	switch sessionOutcome(err) {
 	case NotExecuted:

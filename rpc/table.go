@@ -8,6 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/trilith-go/trilith/internal/vfs"
 	"github.com/trilith-go/trilith/internal/wire"
 )
 
@@ -16,6 +19,16 @@ import (
 type SessionTableConfig struct {
 	// Sessions has the table's limits.
 	Sessions SessionsConfig
+	// Dir is a directory for the journal of this table and nothing else; it is
+	// made if need be. Default "": the table is kept in memory.
+	Dir string
+	// CheckpointBytes is how many bytes of records the journal collects before
+	// an image of the table takes their place. Default 16 MiB.
+	CheckpointBytes int64
+	// Logger receives what the journal has to say; nil is silence.
+	Logger hclog.Logger
+
+	fs vfs.FS // where Dir is; tests set it
 }
 
 // A SessionTable makes handlers with effects of any kind run once for each
@@ -25,30 +38,62 @@ type SessionTableConfig struct {
 // table is another one, which knows none of the ids issued before: a call that
 // is repeated across a crash ends with ErrSessionExpired, outcome unknown.
 //
+// With a directory, it syncs a record before a handler runs and another before
+// the answer leaves, many of them in one fsync. After a crash it knows every
+// call that was answered, and answers ErrOutcomeUnknown to one that was cut off
+// between the two records. If its disk fails, it refuses all calls until it is
+// opened again: those under way end with an unknown outcome.
+//
 // It may be used concurrently, by several servers.
 type SessionTable struct {
+	log *tableLog // nil in memory
+
 	mu      sync.Mutex // guards what follows
 	core    *Sessions
-	waiters map[uint64]chan []byte // by the names that the core knows them by
-	last    uint64                 // the last such name
-	freed   []uint64               // scratch
+	waiters map[uint64]chan sessionOutput // by the names that the core knows them by
+	last    uint64                        // the last such name
+	freed   []uint64                      // scratch
 }
 
 var _ SessionHost = (*SessionTable)(nil)
 
-// NewSessionTable returns an empty table with a UUID of its own. An error names
-// the field of cfg that is wrong.
+// NewSessionTable opens the table in cfg.Dir, or makes an empty one with a UUID
+// of its own. It fails if a field of cfg is wrong, which it names, and if what is
+// in the directory is damaged, of another format, or in use.
 func NewSessionTable(cfg SessionTableConfig) (*SessionTable, error) {
 	core, err := NewSessions(cfg.Sessions)
 	if err != nil {
 		return nil, err
 	}
-	if core.Table() == [16]byte{} {
-		var uuid [16]byte
-		rand.Read(uuid[:]) // never fails
-		core.SetTable(uuid)
+	if cfg.CheckpointBytes < 0 {
+		return nil, fmt.Errorf("rpc: SessionTableConfig.CheckpointBytes is %d", cfg.CheckpointBytes)
 	}
-	return &SessionTable{core: core, waiters: make(map[uint64]chan []byte)}, nil
+	t := &SessionTable{core: core, waiters: make(map[uint64]chan sessionOutput)}
+	if cfg.Dir != "" {
+		if err := t.openLog(cfg); err != nil {
+			return nil, &Error{Op: "open session table", Addr: cfg.Dir, Outcome: NotExecuted, Err: err}
+		}
+		return t, nil
+	}
+	t.name()
+	return t, nil
+}
+
+// name gives a new table its UUID and reports whether it is new.
+func (t *SessionTable) name() bool {
+	var uuid [16]byte
+	rand.Read(uuid[:]) // never fails
+	return t.core.SetTable(uuid)
+}
+
+// Close makes what a table with a directory holds safe and gives the directory
+// up. Calls under way end with an unknown outcome; so close the servers first. It
+// is idempotent.
+func (t *SessionTable) Close() error {
+	if t.log == nil {
+		return nil
+	}
+	return t.closeLog()
 }
 
 // Stats returns the table's figures.
@@ -59,24 +104,45 @@ func (t *SessionTable) Stats() SessionsStats {
 }
 
 // OpenSession issues the id of a new session.
-func (t *SessionTable) OpenSession(context.Context) (SessionID, error) {
+func (t *SessionTable) OpenSession(ctx context.Context) (SessionID, error) {
+	now := time.Now()
+	if t.log != nil {
+		out, err := t.ask(ctx, func(waiter uint64) error {
+			t.log.core.expire(now)
+			return t.log.core.open(waiter, now)
+		})
+		return out.ID, err
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := time.Now()
 	t.core.Expire(now)
 	id, err := t.core.Open(now)
 	return id, sessionAnswer(err)
 }
 
 // AcknowledgeSession frees the results below the watermark.
-func (t *SessionTable) AcknowledgeSession(_ context.Context, id SessionID, watermark uint64) error {
+func (t *SessionTable) AcknowledgeSession(ctx context.Context, id SessionID, watermark uint64) error {
+	if t.log != nil {
+		_, err := t.ask(ctx, func(waiter uint64) error {
+			t.log.core.acknowledge(id, watermark, waiter, time.Now())
+			return nil
+		})
+		return err
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return sessionAnswer(t.core.Acknowledge(id, watermark, time.Now()))
 }
 
 // CloseSession frees all that the session holds.
-func (t *SessionTable) CloseSession(_ context.Context, id SessionID) error {
+func (t *SessionTable) CloseSession(ctx context.Context, id SessionID) error {
+	if t.log != nil {
+		_, err := t.ask(ctx, func(waiter uint64) error {
+			t.log.core.close(id, waiter)
+			return nil
+		})
+		return err
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.core.Close(id)
@@ -87,67 +153,68 @@ func (t *SessionTable) CloseSession(_ context.Context, id SessionID) error {
 // the repetition of one that has.
 func (t *SessionTable) execute(sc *serverCall) error {
 	info := &sc.ctx.info
+	call := SessionCall{ID: info.Session, Seq: info.Seq, Watermark: info.Watermark, Hash: info.Hash}
+	if t.log != nil {
+		return t.executeLogged(sc, call)
+	}
 	t.mu.Lock()
 	t.last++
-	call := SessionCall{ID: info.Session, Seq: info.Seq, Watermark: info.Watermark, Hash: info.Hash, Waiter: t.last}
+	call.Waiter = t.last
 	switch v := t.core.Begin(call, time.Now()); v.Action {
 	case SessionExecute:
 		t.mu.Unlock()
-		return t.run(sc, call)
+		t.run(sc, call)
+		return nil
 	case SessionReplay:
 		err := sc.setResult(v.Result)
 		t.mu.Unlock()
 		return err
 	case SessionWait:
-		return t.wait(sc, call)
+		ch := make(chan sessionOutput, 1)
+		t.waiters[call.Waiter] = ch
+		t.mu.Unlock()
+		return t.wait(sc, call, ch)
 	default:
 		t.mu.Unlock()
 		return sessionAnswer(v.Err)
 	}
 }
 
-// run executes a call and keeps its result.
-func (t *SessionTable) run(sc *serverCall, call SessionCall) error {
-	err := sc.handle()
-	if err != nil {
-		sc.setError(err)
-	}
-	var result *buffer
-	if outcomeOfHandler(err) != NotExecuted {
-		result = sc.result()
-		defer result.free()
-	}
+// run executes a call and keeps its result, which is then sc's response.
+func (t *SessionTable) run(sc *serverCall, call SessionCall) {
+	result := sc.handleForResult()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	out := sessionOutput{}
 	if result == nil {
 		t.freed = t.core.Abort(call.ID, call.Seq, t.freed[:0])
-	} else if t.freed, err = t.core.Complete(call.ID, call.Seq, result.b, t.freed[:0]); err == ErrSessionResultTooLarge {
-		err = nil // the one who runs it has it all the same
+		out.Err = Refuse(ErrUnavailable)
+	} else {
+		defer result.free()
+		var err error
+		t.freed, err = t.core.Complete(call.ID, call.Seq, result.b, t.freed[:0])
+		if err == ErrSessionResultTooLarge {
+			out.Err = err // for the others: sc has it in hand
+		} else if len(t.freed) > 0 {
+			out.Result = append([]byte(nil), result.b...)
+		}
 	}
 	for _, w := range t.freed {
 		if ch := t.waiters[w]; ch != nil {
 			delete(t.waiters, w)
-			if result != nil {
-				ch <- append([]byte(nil), result.b...)
-			}
-			close(ch)
+			ch <- out
 		}
 	}
-	return nil
 }
 
-// wait answers a call that is running with that run's result. The table is
-// locked on entry.
-func (t *SessionTable) wait(sc *serverCall, call SessionCall) error {
-	ch := make(chan []byte, 1)
-	t.waiters[call.Waiter] = ch
-	t.mu.Unlock()
+// wait answers a call that is running with that run's result.
+func (t *SessionTable) wait(sc *serverCall, call SessionCall, ch chan sessionOutput) error {
 	select {
-	case result, ok := <-ch:
-		if !ok { // it was refused after all: so is this
-			return Refuse(ErrUnavailable)
+	case out := <-ch:
+		if out.Err != nil {
+			return sessionAnswer(out.Err)
 		}
-		return sc.setResult(result)
+		return sc.setResult(out.Result)
 	case <-sc.ctx.Done():
 		t.mu.Lock()
 		t.core.CancelWait(call.ID, call.Seq, call.Waiter)
@@ -155,6 +222,19 @@ func (t *SessionTable) wait(sc *serverCall, call SessionCall) error {
 		t.mu.Unlock()
 		return Uncertain(sc.ctx.Err())
 	}
+}
+
+// handleForResult runs the handler, makes what it returns the response, and lays
+// that out for the table; nil says that the handler refused the request.
+func (sc *serverCall) handleForResult() *buffer {
+	err := sc.handle()
+	if err != nil {
+		sc.setError(err)
+	}
+	if outcomeOfHandler(err) == NotExecuted {
+		return nil
+	}
+	return sc.result()
 }
 
 // executeOnce runs an exactly-once call under the server's session host.
