@@ -11,7 +11,7 @@ const (
 	// SessionMaxWindow is the largest Window.
 	SessionMaxWindow = 1 << 16
 	// SessionMaxResult is the largest MaxResult, in bytes.
-	SessionMaxResult = 1 << 26
+	SessionMaxResult = 1 << 25
 )
 
 // SessionsConfig bounds a table. The zero value of each field means its default.

@@ -1,9 +1,7 @@
 package rpc
 
 import (
-	"fmt"
 	"io"
-	"iter"
 	"slices"
 	"time"
 )
@@ -21,8 +19,10 @@ import (
 // unknown, for ever; one after, a result.
 //
 // The owner takes what is to be written with take, writes and syncs it, says so
-// with synced, and does what released hands out. Positions count records from 0
-// at the table's creation or recovery.
+// with synced, and does what released hands out. Positions count records, from 0
+// when the process starts. After a crash the owner restores the last image into a
+// table, replays the records since, calls Recover, and goes on with a
+// sessionJournal of that table.
 //
 // A request gets one output. At SessionsConfig.MaxWaiters held outputs, further
 // requests are refused with ErrSessionsFull.
@@ -58,21 +58,6 @@ func newSessionJournal(table *Sessions) *sessionJournal {
 	j := &sessionJournal{table: table}
 	j.record(appendSessionRecordTable(nil, table.table))
 	return j
-}
-
-// recoverSessionJournal makes the journal of a table that was restored from its
-// last image; records are all that were written since, in order. The second
-// result is the number of calls whose outcome is unknown.
-func recoverSessionJournal(table *Sessions, records iter.Seq[[]byte], at time.Time) (*sessionJournal, int, error) {
-	var err error
-	n := 0
-	for r := range records {
-		if err = table.replay(r); err != nil {
-			return nil, 0, fmt.Errorf("record %d: %w", n, err)
-		}
-		n++
-	}
-	return &sessionJournal{table: table}, table.Recover(at), nil
 }
 
 // record adds a record to what is to be written.
