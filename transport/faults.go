@@ -2,7 +2,6 @@ package transport
 
 import (
 	"fmt"
-	"net"
 	"strings"
 )
 
@@ -271,9 +270,7 @@ func (h *Host) stop(err error, what notice) {
 func (c *conn) crash(err error, what notice) {
 	s := c.out.stream
 	s.mu.Lock()
-	if err != net.ErrClosed {
-		c.out.lose()
-	}
+	c.out.lose()
 	if what == noNotice {
 		c.out.failWrites(err)
 		c.in.readErr = err

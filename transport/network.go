@@ -150,11 +150,12 @@ func (n *Network) Close() error {
 		return nil
 	}
 	n.closed = true
+	for _, l := range n.order {
+		l.each(func(f *flow) { f.stream.breakBoth(net.ErrClosed) })
+		l.stop()
+	}
 	for _, h := range n.hosts {
 		h.stop(net.ErrClosed, noticeClosed)
-	}
-	for _, l := range n.order {
-		l.stop()
 	}
 	n.announce()
 	return nil
