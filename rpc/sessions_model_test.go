@@ -226,7 +226,11 @@ func (m *modelTable) recover(at time.Time) (n int) {
 }
 
 func TestSessionsAgainstModel(t *testing.T) {
-	for seed := range uint64(300) {
+	seeds := uint64(300)
+	if sessionsRace {
+		seeds = 30
+	}
+	for seed := range seeds {
 		if err := sessionsModelRun(t, seed); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}

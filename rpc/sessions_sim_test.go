@@ -117,7 +117,7 @@ func (l *simLedger) answers(m simMsg) {
 	case nil, ErrSessionResultTooLarge, ErrOutcomeUnknown:
 		a := simAnswered{m.err, string(m.result)}
 		if before, ok := l.settled[k]; ok && before != a {
-			l.failf("⟨%v,%d⟩ answered %v, before that %v", k.id, k.seq, a, before)
+			l.failf("⟨%v,%d⟩ answered %x, %v; before that %x, %v", k.id, k.seq, a.result, a.err, before.result, before.err)
 		}
 		l.settled[k] = a
 	case ErrSessionsFull, ErrSessionWindow, ErrUnavailable:
@@ -216,7 +216,11 @@ func TestSessionsSimulation(t *testing.T) {
 		{"inside a machine", true, map[string]uint64{"replayed": 5000}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			stats := sim.Run(t, simSeeds, simConfig, simBuild(c.inside, sessionsPlanted{}))
+			seeds := simSeeds
+			if sessionsRace {
+				seeds /= 10
+			}
+			stats := sim.Run(t, seeds, simConfig, simBuild(c.inside, sessionsPlanted{}))
 			c.want["stale"] = 1000
 			c.want["expired"] = 300
 			c.want["full"] = 1000

@@ -1,0 +1,7 @@
+//go:build race
+
+package rpc
+
+// The cores run on one goroutine, where the race detector finds nothing and
+// costs much: it sees a tenth of the seeds.
+const sessionsRace = true
