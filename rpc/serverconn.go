@@ -8,7 +8,6 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/trilith-go/trilith/internal/wire"
@@ -560,47 +559,6 @@ func (c *serverConn) settle() {
 	}
 	c.owing = false
 	c.unlockAndWrite(workerRounds)
-}
-
-// maxIdleWorkers bounds the goroutines that wait for a call.
-const maxIdleWorkers = 256
-
-// workers are the goroutines that run handlers. They outlive their call, stack
-// and all, and wait for the next on an unbuffered channel: whoever has a call
-// finds one waiting, or starts one.
-type workers struct {
-	calls chan *serverCall
-	idle  atomic.Int32
-	wg    sync.WaitGroup
-	over  sync.Once
-}
-
-func (w *workers) init() { w.calls = make(chan *serverCall) }
-
-func (w *workers) run(sc *serverCall) {
-	select {
-	case w.calls <- sc:
-	default:
-		w.wg.Go(func() { w.work(sc) })
-	}
-}
-
-func (w *workers) work(sc *serverCall) {
-	for sc != nil {
-		sc.run(false)
-		if w.idle.Add(1) > maxIdleWorkers {
-			w.idle.Add(-1)
-			return
-		}
-		sc = <-w.calls
-		w.idle.Add(-1)
-	}
-}
-
-// close ends the idle workers and waits for all. No more calls come.
-func (w *workers) close() {
-	w.over.Do(func() { close(w.calls) })
-	w.wg.Wait()
 }
 
 // A connBudget is a connection's share of its server's budget. It takes from the
