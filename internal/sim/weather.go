@@ -206,10 +206,13 @@ func (w *World[M]) Pause(id int, d time.Duration) {
 	n.paused = max(n.paused, w.now+int64(d))
 }
 
-// Cut makes the network lose what from sends to to, until Heal.
+// Cut makes the network lose what from sends to to, until Heal. It is for worlds
+// whose nodes have all been added.
 func (w *World[M]) Cut(from, to int) {
 	w.begun()
-	w.cuts[from*len(w.nodes)+to]++
+	if c := &w.cuts[from*len(w.nodes)+to]; *c < 255 {
+		*c++
+	}
 }
 
 // Heal undoes one Cut.
@@ -261,7 +264,9 @@ func (w *World[M]) heal(i int) {
 	p.healed = true
 	w.traceEvent("partition %d heals", i)
 	for _, link := range p.links {
-		w.cuts[link]--
+		if w.cuts[link] > 0 { // unless Heal was there before
+			w.cuts[link]--
+		}
 	}
 	p.links = nil
 }

@@ -131,7 +131,8 @@ func (w *World[M]) Stats() Stats { return w.stats }
 func (w *World[M]) Calm() bool { return w.calm }
 
 // Add adds a node that crashes, now and then, if the profile has crashes. Its
-// process boots at the beginning and again after each crash.
+// process boots at the beginning and again after each crash. Nodes are added
+// before the first step.
 func (w *World[M]) Add(name string, boot func(n *Node[M]) Process[M]) *Node[M] {
 	n := w.AddImmortal(name, boot)
 	n.mortal = true
