@@ -39,7 +39,7 @@
 // [Run] runs many seeds on all processors and fails the test at the first
 // failure, with the end of its trace and the command that repeats it:
 //
-//	go test ./rpc -run '^TestSessionsSimulation$' -sim.seed=4711 -sim.trace=0
+//	go test ./rpc -v -run '^TestSessionsSimulation$' -sim.seed=4711
 //
 // It returns the [Stats] of all seeds together, by which a test asserts that
 // enough has happened. [Search] is Run for those who expect a failure: the tests

@@ -42,7 +42,7 @@ func Run[M any](t testing.TB, seeds int, cfg Config, build func(w *World[M])) St
 	}
 	failure, stats := Search(seeds, cfg, build)
 	if failure != nil {
-		t.Fatalf("%v\n%s\nrepeat it with: go test -run '^%s$' -sim.seed=%d -sim.trace=%d",
+		t.Fatalf("%v\n%s\nrepeat it with: go test -v -run '^%s$' -sim.seed=%d -sim.trace=%d",
 			failure, story(failure, cfg, build), t.Name(), failure.Seed, back(failure.Step))
 	}
 	return stats
