@@ -120,28 +120,26 @@ var attemptsPool = sync.Pool{New: func() any { return new(attempts) }}
 func (c *Client) do(ctx context.Context, sem Semantics, method string, req, resp any) error {
 	c.ctr.calls.Add(1)
 	a := attemptsPool.Get().(*attempts)
-	err := a.run(c, ctx, sem, method, req, resp)
+	a.c = c
+	a.inv = Invocation{Method: method, Semantics: sem, Req: req, Resp: resp}
+	err := a.encode(req)
+	switch {
+	case err != nil:
+		err = &Error{Op: "call", Method: method, Outcome: NotExecuted, Err: err}
+	case sem == ExactlyOnce:
+		err = a.exactlyOnce(ctx)
+	default:
+		if sem == AtLeastOnce {
+			a.out.head.flags |= flagAtLeastOnce
+		}
+		err = a.retry(ctx)
+	}
 	*a = attempts{fields: kept(a.fields), cl: a.cl}
 	attemptsPool.Put(a)
 	if err != nil {
 		c.ctr.failures.Add(1)
 	}
 	return err
-}
-
-func (a *attempts) run(c *Client, ctx context.Context, sem Semantics, method string, req, resp any) error {
-	a.c = c
-	a.inv = Invocation{Method: method, Semantics: sem, Req: req, Resp: resp}
-	if err := a.encode(req); err != nil {
-		return &Error{Op: "call", Method: method, Outcome: NotExecuted, Err: err}
-	}
-	if sem == ExactlyOnce {
-		return a.exactlyOnce(ctx)
-	}
-	if sem == AtLeastOnce {
-		a.out.head.flags |= flagAtLeastOnce
-	}
-	return a.retry(ctx)
 }
 
 // encode lays out the request once for all attempts.
@@ -172,8 +170,13 @@ func (a *attempts) retry(ctx context.Context) error {
 	maybe := false                  // some attempt may have been executed
 	hops := 0
 	for n := 1; ; n++ {
-		a.inv.Attempt = n
-		err := a.attempt(ctx)
+		a.inv.Attempt, a.used = n, nil
+		var err error
+		if len(a.c.cfg.Interceptors) == 0 {
+			err = a.roundTrip(ctx)
+		} else {
+			err = a.intercepted(ctx, 0)
+		}
 		if err == nil {
 			return nil
 		}
@@ -251,15 +254,7 @@ func final(err error, outcome Outcome) bool {
 	return false
 }
 
-// attempt makes one attempt, through the interceptors if there are any.
-func (a *attempts) attempt(ctx context.Context) error {
-	a.used = nil
-	if len(a.c.cfg.Interceptors) == 0 {
-		return a.roundTrip(ctx)
-	}
-	return a.intercepted(ctx, 0)
-}
-
+// intercepted makes one attempt through the interceptors from the i-th on.
 func (a *attempts) intercepted(ctx context.Context, i int) error {
 	if i == len(a.c.cfg.Interceptors) {
 		return a.roundTrip(ctx)

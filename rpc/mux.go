@@ -43,7 +43,7 @@ type mux struct {
 	writing bool       // somebody is the writer
 	ponging bool       // a pong waits in out
 	pending int        // calls in progress: if many, more frames are likely to come
-	usual   int        // bytes in a round of writing, lately: how large to make out
+	usual   int        // the most bytes in a round of writing, lately: how large to make out
 	room    chan struct{}
 	streams map[uint64]*Stream
 
@@ -251,7 +251,7 @@ func (m *mux) write(rounds int, crowd bool) {
 			close(m.room)
 			m.room = nil
 		}
-		m.usual += (min(len(out.b), maxUsual) - m.usual) / 4
+		m.usual = max(min(len(out.b), maxUsual), m.usual-m.usual/8)
 		o, chunk := m.nextChunk(out)
 		crowd := m.pending > 1 && o == nil
 		m.mu.Unlock()
