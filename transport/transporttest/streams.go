@@ -293,8 +293,12 @@ func testDialContext(t *testing.T, p Pair) {
 	}
 	// connectTo cancels its context when Dial has returned.
 	client, server := p.connectTo(t, l)
+	giveItTime()
 	wantEcho(t, client, server)
 }
+
+// giveItTime lets something happen in the background that should not.
+func giveItTime() { <-time.After(20 * time.Millisecond) }
 
 func testListenContext(t *testing.T, p Pair) {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -304,6 +308,7 @@ func testListenContext(t *testing.T, p Pair) {
 	}
 	defer l.Close()
 	cancel()
+	giveItTime()
 	client, server := p.connectTo(t, l)
 	wantEcho(t, client, server)
 	if l, err := p.Server.Listen(ctx, p.Addr()); err == nil {
