@@ -30,7 +30,7 @@
 //	// order-free: …     this iteration over a map has the same effect in any order
 //	// unreachable: …    this panic can only be reached through a bug in this package
 //	// caught: …         this panic never leaves the package: it is recovered there
-//	//lint:bubble        this function runs, or calls what it is passed, in a synctest bubble only
+//	//lint:bubble        this function, or file, runs only in a synctest bubble or calls what it is passed in one
 //
 // # What it does not do
 //

@@ -112,6 +112,10 @@ var Trilith = Rules{
 		{Files: "internal/statelog/gate.go"},
 		{Files: "internal/statelog/record.go"},
 		{Files: "internal/wire/*.go"},
+		{Files: "mapreduce/attempt.go"},
+		{Files: "mapreduce/schedule*.go"},
+		{Files: "mapreduce/spec.go"},
+		{Files: "mapreduce/tasks*.go"},
 		{Files: "rpc/codec.go"},
 		{Files: "rpc/frame.go"},
 		{Files: "rpc/sessions*.go", Except: []string{"rpc/sessions_durable.go"}},
@@ -120,7 +124,9 @@ var Trilith = Rules{
 		{Files: "transport/matrix.go"},
 	},
 
-	Verbs: map[string][]string{},
+	Verbs: map[string][]string{
+		"transport": {"Network", "TCP", "TLS", "Transport"},
+	},
 
 	Sleeper: "internal/testutil/poll.go",
 

@@ -5,8 +5,8 @@ import "go/ast"
 // sleeps checks that nothing waits by time.Sleep but code in a synctest bubble,
 // where it costs no time, and the polling helper ([Rules.Sleeper]). In a bubble
 // means: lexically in a function literal that is passed to synctest.Test, or in a
-// function noted as //lint:bubble, or in a literal passed to one of the same
-// package. Programs may sleep.
+// function or a file noted as //lint:bubble, or in a literal passed to such a
+// function of the same package. Programs may sleep.
 func sleeps(t *Tree, r *Rules) []Finding {
 	var found []Finding
 	for _, dir := range t.Dirs() {
@@ -19,7 +19,7 @@ func sleeps(t *Tree, r *Rules) []Finding {
 			}
 		}
 		for _, f := range t.byDir[dir] {
-			if f.Path != r.Sleeper && (f.Test() || !f.Main()) {
+			if f.Path != r.Sleeper && (f.Test() || !f.Main()) && !f.noted(f.Syntax.Package, "lint:bubble") {
 				found = append(found, f.sleeps(r, bubbles)...)
 			}
 		}
@@ -87,7 +87,7 @@ func (f *File) sleep(r *Rules, n ast.Node) []Finding {
 	}
 	if f.Test() || r.kit(f) {
 		return []Finding{f.find(n.Pos(), "time.Sleep outside a synctest bubble; "+
-			"test in a bubble, or wait with testutil.Eventually; note a helper that only bubbles call with //lint:bubble")}
+			"test in a bubble, or wait with testutil.Eventually; note a helper or a file that only bubbles call with //lint:bubble")}
 	}
 	return []Finding{f.find(n.Pos(), "time.Sleep in a library cannot be cancelled; use a timer and the context")}
 }

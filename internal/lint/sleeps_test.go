@@ -34,7 +34,9 @@ func bubble(t *testing.T, f func()) {
 //lint:bubble
 func settle() { time.Sleep(1) }
 `,
-			"a/b_test.go": "package a\n\nfunc TestB(t *testing.T) { bubble(t, func() { time.Sleep(1) }) }",
+			"a/atest/a.go": "package atest",
+			"a/atest/b.go": "// What follows is called in bubbles.\n//\n//lint:bubble\npackage atest\n\nimport \"time\"\n\nfunc F() { time.Sleep(1) }",
+			"a/b_test.go":  "package a\n\nfunc TestB(t *testing.T) { bubble(t, func() { time.Sleep(1) }) }",
 		}},
 		{name: "outside", files: map[string]string{
 			"a/a.go":           "package a\n\nimport \"time\"\n\nfunc F() { time.Sleep(1) } // want `cannot be cancelled`",
