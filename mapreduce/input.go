@@ -27,6 +27,8 @@ type Split struct {
 	Pieces []Piece
 	// Data is for inputs that are not, or not only, files. At most 64 KiB.
 	Data []byte
+
+	hosts []string // that hold the data, the best first
 }
 
 // Piece is a range of a file.

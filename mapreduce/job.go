@@ -84,34 +84,6 @@ type Record struct {
 // Text returns the Value as a string, without copying it.
 func (r Record) Text() string { return viewString(r.Value) }
 
-// TaskKind tells map from reduce.
-type TaskKind uint8
-
-// The kinds of tasks.
-const (
-	MapTask TaskKind = iota
-	ReduceTask
-)
-
-// String returns "map" or "reduce".
-func (k TaskKind) String() string {
-	if k == ReduceTask {
-		return "reduce"
-	}
-	return "map"
-}
-
-// Attempt identifies one execution of a task: no two executions, in whatever
-// process and after whatever crash, have the same. The sequential runner's is
-// the zero Attempt.
-type Attempt struct {
-	Epoch uint64 // the coordinator's, which rises with each start
-	N     uint64 // counts the attempts that coordinators of all epochs granted
-}
-
-// String returns the attempt as it is shown in names of files and in logs.
-func (a Attempt) String() string { return fmt.Sprintf("%d-%d", a.Epoch, a.N) }
-
 // Task is what a job's functions know of the task they run in. Its methods may
 // be called concurrently, until the function returns.
 type Task struct {
@@ -149,8 +121,6 @@ func (t *Task) Progress() { t.progress.Add(1) }
 
 // name returns the task as it is named in errors.
 func (t *Task) name() string { return taskName(t.kind, t.index) }
-
-func taskName(kind TaskKind, index int) string { return fmt.Sprintf("%v task %d", kind, index) }
 
 // definition is a job with its types taken away: the rest of the package sees
 // encoded keys and values only.

@@ -1,0 +1,48 @@
+package mapreduce
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// TaskKind tells map from reduce.
+type TaskKind uint8
+
+// The kinds of tasks.
+const (
+	MapTask TaskKind = iota
+	ReduceTask
+)
+
+// String returns "map" or "reduce".
+func (k TaskKind) String() string {
+	if k == ReduceTask {
+		return "reduce"
+	}
+	return "map"
+}
+
+// Attempt identifies one execution of a task: no two executions, in whatever
+// process and after whatever crash, have the same. The sequential runner's is
+// the zero Attempt.
+type Attempt struct {
+	Epoch uint64 // the coordinator's, which rises with each start
+	N     uint64 // counts the attempts that coordinators of all epochs granted
+}
+
+// String returns the attempt as it is shown in names of files and in logs.
+func (a Attempt) String() string { return fmt.Sprintf("%d-%d", a.Epoch, a.N) }
+
+// taskName returns a task as it is named in errors.
+func taskName(kind TaskKind, index int) string { return fmt.Sprintf("%v task %d", kind, index) }
+
+const maxInt = math.MaxInt
+
+// appendUvarints appends numbers, each as an unsigned varint.
+func appendUvarints(dst []byte, numbers ...uint64) []byte {
+	for _, n := range numbers {
+		dst = binary.AppendUvarint(dst, n)
+	}
+	return dst
+}

@@ -1,0 +1,378 @@
+package mapreduce
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/trilith-go/trilith/internal/sim"
+)
+
+// This file simulates the core of a cluster: the task table behind a log that
+// loses what it has not synced, the schedule, and workers that crash, hang, fail
+// and lose messages. What the shells do is in simCoordinator and, in
+// schedule_sim_worker_test.go, simWorker, as simply as it can be said.
+
+// simKind is a kind of message.
+type simKind uint8
+
+const (
+	simRegister simKind = iota
+	simRegistered
+	simPoll
+	simOrders
+	simUnknown
+	simComplete
+	simCompleted
+	simFailed
+	simLocate
+	simLocations
+	simFetch
+	simData
+	simUnfetched
+	simSubmit
+	simSubmitted
+	simWait
+	simEnded
+)
+
+// simMsg is any message between any nodes.
+type simMsg struct {
+	kind    simKind
+	token   string
+	worker  workerID
+	epoch   uint64
+	attempt Attempt
+	of      Attempt // the map attempt of a fetch, or of a complaint
+	ref     taskRef
+	held    []Attempt
+	doing   []progress
+	zombies [2]int
+	begin   []order
+	stop    []Attempt
+	over    []jobID
+	status  status
+	locs    []location
+	pos     int
+	job     *job
+	state   jobState
+	found   bool
+}
+
+func (m simMsg) String() string {
+	return fmt.Sprintf("%s w%d e%d %v of %v %v %v pos %d %v %v %v", [...]string{"register", "registered", "poll", "orders", "unknown",
+		"complete", "completed", "failed", "locate", "locations", "fetch", "data", "unfetched", "submit", "submitted", "wait", "ended"}[m.kind],
+		m.worker, m.epoch, m.attempt, m.of, m.ref, m.status, m.pos, m.begin, m.stop, m.locs)
+}
+
+// simFile is a reduce's output: the maps whose data is in it.
+type simFile struct{ maps []int }
+
+// simFiles is the file system that all share. It never fails.
+type simFiles struct {
+	written   map[Attempt]simFile
+	committed map[taskRef]Attempt
+}
+
+// simRecord is a record of the coordinator's log: a command, or an image.
+type simRecord struct {
+	at    time.Time
+	cmd   []byte
+	image []byte
+}
+
+// simWorld is a cluster and what it has to do.
+type simWorld struct {
+	w       *sim.World[simMsg]
+	planted plantedBugs
+	files   simFiles
+	jobs    []*job
+	ended   map[string]jobState
+	table   *tasks // of the coordinator that is up, or was last
+	changed bool   // the table or what is committed, since it was checked
+	tokens  int
+	workers int
+	winners map[taskRef]Attempt
+}
+
+const simTimeout = 400 * time.Millisecond
+
+func simCluster(planted plantedBugs) func(w *sim.World[simMsg]) {
+	return func(w *sim.World[simMsg]) {
+		r := w.Rand()
+		s := &simWorld{
+			w: w, planted: planted, workers: 2 + r.IntN(2), ended: make(map[string]jobState), winners: make(map[taskRef]Attempt),
+			files: simFiles{written: make(map[Attempt]simFile), committed: make(map[taskRef]Attempt)},
+		}
+		w.Add("coordinator", func(n *sim.Node[simMsg]) sim.Process[simMsg] { return s.bootCoordinator(n) })
+		for i := range s.workers {
+			w.Add(fmt.Sprint("worker", i), func(n *sim.Node[simMsg]) sim.Process[simMsg] { return s.bootWorker(n) })
+		}
+		for i := range 1 + r.IntN(2) {
+			j := &job{
+				token: fmt.Sprint("job", i), name: "job", splits: make([]Split, r.IntN(5)),
+				spec: Spec{Output: fmt.Sprint("out", i), Reduces: 1 + r.IntN(3), MaxAttempts: maxMaxAttempts, TaskTimeout: simTimeout},
+			}
+			s.jobs = append(s.jobs, j)
+		}
+		w.AddImmortal("client", func(n *sim.Node[simMsg]) sim.Process[simMsg] {
+			n.After(0, 0)
+			return &simClient{n: n, s: s}
+		})
+		w.Invariant(s.check)
+		w.Done(func() bool { return len(s.ended) == len(s.jobs) })
+		w.AtEnd(s.checkOutput)
+	}
+}
+
+// check verifies the table of the coordinator, and that winners stay.
+func (s *simWorld) check() error {
+	if !s.changed {
+		return nil
+	}
+	s.changed = false
+	if err := s.table.check(); err != nil {
+		return err
+	}
+	for _, id := range s.table.order {
+		j := s.table.jobs[id]
+		for i := range j.tasks[ReduceTask] {
+			ref := taskRef{id, ReduceTask, i}
+			if task := s.table.task(ref); task.state == taskCompleted {
+				if before, ok := s.winners[ref]; ok && before != task.attempt {
+					return fmt.Errorf("the winner of %v was %v and is %v", ref, before, task.attempt)
+				}
+				// Only what is safe binds; and all that is announced is safe.
+				if _, announced := s.files.committed[ref]; announced {
+					s.winners[ref] = task.attempt
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// checkOutput verifies that every file is there and has every map's data once.
+func (s *simWorld) checkOutput() error {
+	for i, j := range s.jobs {
+		if got := s.ended[j.token]; got != jobSucceeded {
+			return fmt.Errorf("%s ended in state %d: %s", j.token, got, s.table.jobs[jobID(i+1)].err)
+		}
+	}
+	for _, id := range s.table.order {
+		j := s.table.jobs[id]
+		for i := range j.spec.Reduces {
+			a, ok := s.files.committed[taskRef{id, ReduceTask, i}]
+			if !ok {
+				return fmt.Errorf("job %d has succeeded without the file of reduce %d", id, i)
+			}
+			if f := s.files.written[a]; len(f.maps) != len(j.splits) {
+				return fmt.Errorf("the file of reduce %d has the data of %d maps, not %d", i, len(f.maps), len(j.splits))
+			}
+		}
+	}
+	return nil
+}
+
+// simClient submits the jobs and waits for them.
+type simClient struct {
+	n *sim.Node[simMsg]
+	s *simWorld
+}
+
+func (c *simClient) Receive(_ int, m simMsg) {
+	if m.kind == simEnded && m.state.ended() {
+		c.s.ended[m.token] = m.state
+	}
+}
+
+func (c *simClient) Timer(uint64) {
+	for _, j := range c.s.jobs {
+		if _, ok := c.s.ended[j.token]; !ok {
+			c.n.Send(0, simMsg{kind: simSubmit, job: j, token: j.token})
+		}
+	}
+	c.n.After(200*time.Millisecond, 0)
+}
+
+// simCoordinator is the shell of the coordinator.
+type simCoordinator struct {
+	n        *sim.Node[simMsg]
+	s        *simWorld
+	log      *sim.Log[simRecord]
+	tasks    *tasks
+	schedule *schedule // nil until its epoch is safe
+	wait     map[uint64]func()
+	waits    uint64
+}
+
+func (s *simWorld) bootCoordinator(n *sim.Node[simMsg]) sim.Process[simMsg] {
+	c := &simCoordinator{n: n, s: s, log: sim.OpenLog[simRecord](n, "log"), tasks: newTasks(), wait: make(map[uint64]func())}
+	c.tasks.planted = s.planted
+	for _, r := range c.log.Records() {
+		if r.image != nil {
+			if err := c.tasks.restore(bytes.NewReader(r.image)); err != nil {
+				n.Failf("restore: %v", err)
+			}
+			continue
+		}
+		c.tasks.apply(r.at, r.cmd, nil)
+	}
+	if c.log.End() > 0 {
+		n.Count("coordinator restarts", 1)
+		c.checkpoint()
+	}
+	s.table, s.changed = c.tasks, true
+	c.tasks.observed = true
+	c.log.Append(simRecord{at: n.Now(), cmd: commandLead(c.tasks.epoch + 1)})
+	c.tasks.lead(c.tasks.epoch + 1)
+	c.tasks.takeEffects()
+	c.after(func() {
+		cfg := scheduleConfig{workerTimeout: simTimeout, grace: simTimeout}
+		c.schedule = newSchedule(cfg, c.tasks, n.Now())
+		c.n.After(0, 0)
+	})
+	return c
+}
+
+// checkpoint replaces the log by an image of what it holds, and checks that the
+// image is all of it.
+func (c *simCoordinator) checkpoint() {
+	var image, again bytes.Buffer
+	if _, err := c.tasks.freeze().WriteTo(&image); err != nil {
+		c.n.Failf("freeze: %v", err)
+	}
+	restored := newTasks()
+	err := restored.restore(bytes.NewReader(image.Bytes()))
+	if err == nil {
+		_, err = restored.WriteTo(&again)
+	}
+	if err != nil || !bytes.Equal(image.Bytes(), again.Bytes()) {
+		c.n.Failf("the image of a restored table differs: %v", err)
+	}
+	c.log.Reset(simRecord{image: image.Bytes()})
+}
+
+// after calls done when all that is logged is safe.
+func (c *simCoordinator) after(done func()) {
+	c.waits++
+	c.wait[c.waits] = done
+	c.log.Sync(c.waits)
+}
+
+// propose logs and applies a command, and hands its output on once it is safe.
+func (c *simCoordinator) propose(cmd []byte, done func(out []byte)) {
+	c.log.Append(simRecord{at: c.n.Now(), cmd: cmd})
+	out := c.tasks.apply(c.n.Now(), cmd, nil)
+	c.s.changed = true
+	c.schedule.observe(c.n.Now(), c.tasks.takeEffects())
+	c.after(func() { done(out) })
+}
+
+// step does what the schedule wants until it wants no more.
+func (c *simCoordinator) step() {
+	for actions := c.schedule.step(c.n.Now()); len(actions) > 0; actions = c.schedule.step(c.n.Now()) {
+		for _, a := range actions {
+			if a.command != nil {
+				c.propose(a.command, func([]byte) {})
+				continue
+			}
+			c.after(func() { c.commit(a.commit, 0) })
+		}
+	}
+}
+
+// commit commits one file after the other, with time for a crash between them.
+func (c *simCoordinator) commit(id jobID, partition int) {
+	j := c.tasks.jobs[id]
+	if partition == j.spec.Reduces {
+		c.propose(commandEnd(c.tasks.epoch, id, jobSucceeded, ""), func([]byte) {})
+		return
+	}
+	ref := taskRef{id, ReduceTask, partition}
+	winner := c.tasks.task(ref).attempt
+	if before, ok := c.s.files.committed[ref]; ok && before != winner {
+		c.n.Failf("committing %v would replace the file of %v by that of %v", ref, before, winner)
+	} else if _, written := c.s.files.written[winner]; !ok && !written {
+		c.n.Failf("committing %v: the file of %v is gone", ref, winner)
+	}
+	c.s.files.committed[ref], c.s.changed = winner, true
+	c.after(func() { c.commit(id, partition+1) })
+}
+
+func (c *simCoordinator) Timer(key uint64) {
+	if key > 0 {
+		done := c.wait[key]
+		delete(c.wait, key)
+		done()
+	} else {
+		c.n.After(20*time.Millisecond, 0)
+	}
+	if c.schedule != nil {
+		c.step()
+	}
+}
+
+func (c *simCoordinator) Receive(from int, m simMsg) {
+	if c.schedule == nil {
+		return
+	}
+	reply := func(m simMsg) { c.after(func() { c.n.Send(from, m) }) }
+	ignore := func([]byte) {}
+	epoch := c.tasks.epoch
+	switch m.kind {
+	case simRegister:
+		w := &workerRow{token: m.token, addr: fmt.Sprint(from), slots: 1 + from%2}
+		c.propose(commandJoin(epoch, w), func([]byte) {})
+		for _, w := range c.schedule.workers { // order-free: tokens are unique
+			if w.row.token == m.token {
+				c.schedule.confirm(c.n.Now(), w.row.id, func(a Attempt) bool { return slices.Contains(m.held, a) })
+				reply(simMsg{kind: simRegistered, token: m.token, worker: w.row.id, epoch: epoch})
+			}
+		}
+	case simPoll:
+		if m.epoch != epoch || !c.schedule.alive(c.n.Now(), m.worker, m.zombies, m.doing) {
+			reply(simMsg{kind: simUnknown, worker: m.worker, epoch: m.epoch})
+			break
+		}
+		begin, stop := c.schedule.orders(m.worker, m.doing)
+		reply(simMsg{kind: simOrders, worker: m.worker, epoch: epoch, begin: begin, stop: stop, over: c.schedule.over(m.over)})
+	case simComplete:
+		c.propose(commandComplete(epoch, m.ref, m.attempt, m.sizes(c.tasks)), func(out []byte) {
+			if status(out[0]) == statusStale {
+				c.n.Count("stale completions", 1)
+			}
+			c.n.Send(from, simMsg{kind: simCompleted, attempt: m.attempt, status: status(out[0])})
+		})
+	case simFailed:
+		c.propose(commandFailed(epoch, m.attempt, "failed"), ignore)
+	case simLocate:
+		locs, next, ok := c.schedule.locations(m.ref.job, m.ref.index, m.pos, 3)
+		reply(simMsg{kind: simLocations, attempt: m.attempt, locs: locs, pos: next, found: ok})
+	case simUnfetched:
+		c.schedule.unfetched(m.attempt, m.ref, m.of)
+	case simSubmit:
+		c.submit(from, m)
+	}
+	c.step()
+}
+
+func (c *simCoordinator) submit(from int, m simMsg) {
+	for _, id := range c.tasks.order {
+		if j := c.tasks.jobs[id]; j.token == m.token {
+			state := j.state
+			c.after(func() { c.n.Send(from, simMsg{kind: simEnded, token: m.token, state: state}) })
+			return
+		}
+	}
+	c.propose(commandSubmit(c.tasks.epoch, m.job), func([]byte) {})
+}
+
+// sizes returns the region sizes of a completed map.
+func (m *simMsg) sizes(t *tasks) []byte {
+	if j := t.jobs[m.ref.job]; j != nil && m.ref.kind == MapTask {
+		return bytes.Repeat([]byte{1}, j.spec.Reduces)
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package mapreduce
+
+// order tells a worker to begin an attempt.
+type order struct {
+	attempt Attempt
+	task    taskRef
+}
+
+// orders compares what a worker should run with what it says it does. Nothing is
+// remembered of what it was told before, so that no message needs to arrive.
+func (s *schedule) orders(id workerID, doing []progress) (begin []order, stop []Attempt) {
+	w := s.workers[id]
+	if w == nil {
+		return nil, nil
+	}
+	does := make(map[Attempt]bool, len(doing))
+	for _, p := range doing {
+		does[p.attempt] = true
+		if r, ok := s.tasks.running[p.attempt]; !ok || r.worker != id {
+			stop = append(stop, p.attempt)
+		}
+	}
+	for _, a := range w.watched() {
+		if !does[a.attempt] {
+			begin = append(begin, order{a.attempt, a.task})
+		}
+	}
+	return begin, stop
+}
+
+// over returns those of the jobs that have ended or are not known: what a worker
+// holds for them it can drop.
+func (s *schedule) over(jobs []jobID) (ended []jobID) {
+	for _, id := range jobs {
+		if j := s.tasks.jobs[id]; j == nil || j.state != jobRunning {
+			ended = append(ended, id)
+		}
+	}
+	return ended
+}
+
+// location says where the output of a map is.
+type location struct {
+	index   int
+	attempt Attempt // zero: there is none at present
+	addr    string  // of the worker that holds it
+	size    byte    // of the wanted region, as sizeCode has it
+}
+
+// locations returns where the output of a job's maps is, as far as that has
+// changed since a position, the first being 0: at most limit changes, and the
+// position after them. It reports false if the job does not run.
+func (s *schedule) locations(id jobID, partition, since, limit int) (changed []location, next int, ok bool) {
+	j := s.find(id)
+	if j == nil || j.job.state != jobRunning || partition >= j.job.spec.Reduces || since > len(j.changes) {
+		return nil, since, false
+	}
+	next = min(len(j.changes), since+limit)
+	for _, i := range j.changes[since:next] {
+		m := &j.job.tasks[MapTask][i]
+		l := location{index: i}
+		if w := s.tasks.workers[m.worker]; m.state == taskCompleted && w != nil {
+			l.attempt, l.addr, l.size = m.attempt, w.addr, m.sizes[partition]
+		}
+		changed = append(changed, l)
+	}
+	return changed, next, true
+}

@@ -1,0 +1,486 @@
+package mapreduce
+
+import (
+	"fmt"
+	"time"
+)
+
+// workerID names an incarnation of a worker. The table issues them, from 1 on, and
+// none twice.
+type workerID uint32
+
+// jobID names a job. The table issues them, from 1 on, and none twice.
+type jobID uint64
+
+// taskState is what a task is. Legal transitions:
+//
+//	idle      → running    an attempt is assigned to a worker
+//	running   → idle       the attempt failed, or its worker is dead, or the coordinator was replaced
+//	running   → completed  the attempt is the first to complete
+//	completed → idle       a map's output is lost, while reduces still need it
+type taskState uint8
+
+const (
+	taskIdle taskState = iota
+	taskRunning
+	taskCompleted
+)
+
+// task is one map or reduce task.
+type task struct {
+	state    taskState
+	failures uint8    // attempts that failed
+	losses   uint8    // attempts that were lost with their worker or output
+	worker   workerID // running: where; completed map: who holds the output
+	attempt  Attempt  // running, or the one that completed
+	sizes    []byte   // completed map: the size of each region, as sizeCode has it; never changed
+}
+
+// jobState is what a job is. Legal transitions:
+//
+//	running → won        all reduces have completed; their files are being committed
+//	running → failed     a task failed too often, or the job cannot go on at all
+//	running → cancelled
+//	won     → succeeded  all files have their final names
+//	won     → failed     a file could not be committed
+type jobState uint8
+
+const (
+	jobRunning jobState = iota
+	jobWon
+	jobSucceeded
+	jobFailed
+	jobCanceled
+)
+
+// ended reports whether nothing more happens to the job.
+func (s jobState) ended() bool { return s >= jobSucceeded }
+
+// job is one run of a Job.
+type job struct {
+	id        jobID
+	token     string // identifies the submission, so that it can be repeated
+	name      string
+	build     string // of the binary that planned it
+	spec      Spec   // never changed
+	splits    []Split
+	tasks     [2][]task // by TaskKind
+	completed [2]int    // how many of them are
+	state     jobState
+	err       string // why it failed
+	submitted time.Time
+	ended     time.Time
+}
+
+// taskRef names a task.
+type taskRef struct {
+	job   jobID
+	kind  TaskKind
+	index int
+}
+
+// runningAttempt is an attempt that a worker was given and has not ended.
+type runningAttempt struct {
+	taskRef
+	worker workerID
+}
+
+// workerRow is a worker that is not dead.
+type workerRow struct {
+	id    workerID
+	token string // identifies the incarnation, so that it can register again
+	addr  string // where it serves its map output
+	host  string // the host it is on, for locality
+	slots int    // tasks of each kind that it runs at a time
+}
+
+// tasks is the task table: the state of the coordinator that survives it. It is a
+// deterministic machine: apply carries out one command at a time, and what it does
+// follows from the commands alone.
+//
+// Invariants, which check verifies:
+//
+//   - An attempt runs only on a worker that is alive, and only for a running task
+//     of a running job, whose attempt it is; and it is of the present epoch.
+//   - The output of a completed map of a running job is held by a living worker.
+//   - completed counts the completed tasks.
+//   - A job is won if and only if all its reduces are completed and it has not
+//     ended; the winner of a completed reduce never changes.
+type tasks struct {
+	epoch   uint64
+	issued  uint64 // attempts
+	workers map[workerID]*workerRow
+	worker  workerID // the last one issued
+	jobs    map[jobID]*job
+	order   []jobID // of jobs, as submitted
+	job     jobID   // the last one issued
+	running map[Attempt]runningAttempt
+
+	// effects are what the commands have changed since they were last taken, for
+	// the schedule. They are no part of the state.
+	effects  []effect
+	observed bool // somebody takes the effects
+
+	planted plantedBugs
+}
+
+// plantedBugs are for the tests of the tests.
+type plantedBugs struct {
+	countDuplicates bool // a repeated completion of a map counts again
+	replaceWinner   bool // the last reduce attempt to complete wins, not the first
+	anyEpoch        bool // attempts survive the epoch in which they were issued
+	keepDeadOutput  bool // what a dead worker held stays completed
+}
+
+func newTasks() *tasks {
+	return &tasks{
+		workers: make(map[workerID]*workerRow),
+		jobs:    make(map[jobID]*job),
+		running: make(map[Attempt]runningAttempt),
+	}
+}
+
+const (
+	// maxJobsRunning bounds the jobs that have not ended.
+	maxJobsRunning = 1 << 10
+	// maxJobsKept bounds the jobs that have ended and are still known.
+	maxJobsKept = 1 << 8
+	// maxWorkers bounds the living workers.
+	maxWorkers = 1 << 16
+	// maxErrorBytes bounds the text of a failure that is kept.
+	maxErrorBytes = 16 << 10
+	// lossesPerFailure is how many lost attempts weigh as much as one that failed.
+	lossesPerFailure = 4
+)
+
+// effectKind says what a command has changed.
+type effectKind uint8
+
+const (
+	effectWorkerJoined effectKind = iota + 1 // worker
+	effectWorkerGone                         // worker
+	effectJobBegan                           // task.job
+	effectJobWon                             // task.job
+	effectJobEnded                           // task.job
+	effectTaskIdle                           // task
+	effectRefused                            // task could not be assigned to worker
+	effectStarted                            // attempt of task on worker
+	effectStopped                            // attempt of task on worker
+	effectMapDone                            // task
+	effectMapLost                            // task
+)
+
+// effect is one change.
+type effect struct {
+	kind    effectKind
+	task    taskRef
+	worker  workerID
+	attempt Attempt
+}
+
+func (t *tasks) notify(e effect) {
+	if t.observed {
+		t.effects = append(t.effects, e)
+	}
+}
+
+// takeEffects returns the effects since the last call.
+func (t *tasks) takeEffects() []effect {
+	e := t.effects
+	t.effects = nil
+	return e
+}
+
+// lead begins an epoch: whatever runs was given out by an older coordinator, whose
+// attempts nobody waits for.
+func (t *tasks) lead(epoch uint64) status {
+	if epoch <= t.epoch {
+		return statusStale
+	}
+	t.epoch = epoch
+	if t.planted.anyEpoch {
+		return statusOK
+	}
+	for _, a := range t.runningOf(0) {
+		t.stop(a)
+	}
+	return statusOK
+}
+
+// join adds a worker, or finds the incarnation that has joined before.
+func (t *tasks) join(w workerRow) (workerID, status) {
+	for _, known := range t.workers { // order-free: tokens are unique
+		if known.token == w.token {
+			return known.id, statusOK
+		}
+	}
+	if len(t.workers) >= maxWorkers {
+		return 0, statusFull
+	}
+	t.worker++
+	w.id = t.worker
+	t.workers[w.id] = &w
+	t.notify(effect{kind: effectWorkerJoined, worker: w.id})
+	return w.id, statusOK
+}
+
+// dead removes a worker. What it was running is lost, and so is the map output
+// that it held, unless nobody needs it any more.
+func (t *tasks) dead(at time.Time, id workerID) status {
+	if t.workers[id] == nil {
+		return statusStale
+	}
+	for _, a := range t.runningOf(id) {
+		r, ok := t.running[a]
+		if !ok {
+			continue // it ended with its job, just now
+		}
+		t.stop(a)
+		t.countLoss(at, r.taskRef, "its worker died")
+	}
+	if !t.planted.keepDeadOutput {
+		for _, j := range t.order {
+			t.loseOutputs(t.jobs[j], id)
+		}
+	}
+	delete(t.workers, id)
+	t.notify(effect{kind: effectWorkerGone, worker: id})
+	return statusOK
+}
+
+// loseOutputs makes the completed maps idle whose output a worker holds.
+func (t *tasks) loseOutputs(j *job, id workerID) {
+	if j.state != jobRunning {
+		return
+	}
+	maps := j.tasks[MapTask]
+	for i := range maps {
+		if maps[i].state == taskCompleted && maps[i].worker == id {
+			t.loseOutput(j, i)
+		}
+	}
+}
+
+func (t *tasks) loseOutput(j *job, index int) {
+	m := &j.tasks[MapTask][index]
+	m.state, m.worker, m.attempt, m.sizes = taskIdle, 0, Attempt{}, nil
+	j.completed[MapTask]--
+	ref := taskRef{j.id, MapTask, index}
+	t.notify(effect{kind: effectMapLost, task: ref})
+	t.notify(effect{kind: effectTaskIdle, task: ref})
+}
+
+// submit adds a job, or finds the one that was submitted with the same token. A
+// job with nothing to map has its reduces all the same: their files are empty.
+func (t *tasks) submit(at time.Time, j *job) (jobID, status) {
+	running := 0
+	for _, id := range t.order {
+		switch known := t.jobs[id]; {
+		case known.token == j.token:
+			return id, statusOK
+		case !known.state.ended():
+			running++
+			if known.spec.Output == j.spec.Output {
+				return id, statusOutputTaken
+			}
+		}
+	}
+	if running >= maxJobsRunning {
+		return 0, statusFull
+	}
+	t.job++
+	j.id, j.submitted = t.job, at
+	j.tasks[MapTask] = make([]task, len(j.splits))
+	j.tasks[ReduceTask] = make([]task, j.spec.Reduces)
+	t.jobs[j.id] = j
+	t.order = append(t.order, j.id)
+	t.forget()
+	t.notify(effect{kind: effectJobBegan, task: taskRef{job: j.id}})
+	return j.id, statusOK
+}
+
+// forget drops the oldest of the jobs that have ended, if there are too many.
+func (t *tasks) forget() {
+	ended := 0
+	for _, id := range t.order {
+		if t.jobs[id].state.ended() {
+			ended++
+		}
+	}
+	kept := t.order[:0]
+	for _, id := range t.order {
+		if ended > maxJobsKept && t.jobs[id].state.ended() {
+			ended--
+			delete(t.jobs, id)
+			continue
+		}
+		kept = append(kept, id)
+	}
+	t.order = kept
+}
+
+// assign gives a task to a worker and returns the attempt.
+func (t *tasks) assign(ref taskRef, id workerID) (Attempt, status) {
+	j, w := t.jobs[ref.job], t.workers[id]
+	if w == nil || j == nil || j.state != jobRunning || ref.index >= len(j.tasks[ref.kind]) ||
+		j.tasks[ref.kind][ref.index].state != taskIdle {
+		t.notify(effect{kind: effectRefused, task: ref, worker: id})
+		return Attempt{}, statusStale
+	}
+	t.issued++
+	a := Attempt{Epoch: t.epoch, N: t.issued}
+	task := t.task(ref)
+	task.state, task.worker, task.attempt = taskRunning, id, a
+	t.running[a] = runningAttempt{ref, id}
+	t.notify(effect{kind: effectStarted, task: ref, worker: id, attempt: a})
+	return a, statusOK
+}
+
+// stop ends an attempt that did not complete. The task is idle again.
+func (t *tasks) stop(a Attempt) {
+	r := t.running[a]
+	delete(t.running, a)
+	t.notify(effect{kind: effectStopped, task: r.taskRef, worker: r.worker, attempt: a})
+	if task := t.task(r.taskRef); task.state == taskRunning && task.attempt == a {
+		task.state, task.worker, task.attempt = taskIdle, 0, Attempt{}
+		t.notify(effect{kind: effectTaskIdle, task: r.taskRef})
+	}
+}
+
+// complete ends an attempt that has done its task. sizes are those of a map's
+// regions. The answer is the same if the command is repeated: whether it is this
+// attempt whose output counts.
+func (t *tasks) complete(ref taskRef, a Attempt, sizes []byte) status {
+	j := t.jobs[ref.job]
+	if j == nil || ref.index >= len(j.tasks[ref.kind]) {
+		return statusStale
+	}
+	task := &j.tasks[ref.kind][ref.index]
+	r, running := t.running[a]
+	switch {
+	case running && r.taskRef == ref:
+	case task.state == taskCompleted && task.attempt == a:
+		if t.planted.countDuplicates {
+			j.completed[ref.kind]++
+		}
+		return statusOK
+	case t.planted.replaceWinner && ref.kind == ReduceTask && task.state == taskCompleted:
+		task.attempt = a
+		return statusOK
+	default:
+		return statusStale
+	}
+	if ref.kind == MapTask && len(sizes) != j.spec.Reduces {
+		return statusStale
+	}
+	delete(t.running, a)
+	t.notify(effect{kind: effectStopped, task: ref, worker: r.worker, attempt: a})
+	task.state, task.worker, task.attempt = taskCompleted, r.worker, a
+	j.completed[ref.kind]++
+	if ref.kind == MapTask {
+		task.sizes = sizes
+		t.notify(effect{kind: effectMapDone, task: ref})
+	} else if j.completed[ReduceTask] == j.spec.Reduces {
+		t.win(j)
+	}
+	return statusOK
+}
+
+// win makes a job won: what still runs for it, re-executed maps, is stopped.
+func (t *tasks) win(j *job) {
+	j.state = jobWon
+	t.stopAll(j)
+	t.notify(effect{kind: effectJobWon, task: taskRef{job: j.id}})
+}
+
+// failed ends an attempt that failed, and counts it against its task.
+func (t *tasks) failed(at time.Time, a Attempt, text string) status {
+	r, ok := t.running[a]
+	if !ok {
+		return statusStale
+	}
+	t.stop(a)
+	t.blame(at, r.taskRef, text)
+	return statusOK
+}
+
+// blame counts a failure against a task, and gives the job up if it is the last
+// that it is allowed.
+func (t *tasks) blame(at time.Time, ref taskRef, text string) {
+	j, task := t.jobs[ref.job], t.task(ref)
+	task.failures++
+	if int(task.failures) >= j.spec.MaxAttempts && j.state == jobRunning {
+		t.abandon(at, j, jobFailed, fmt.Sprintf("%s failed %d times, the last time with: %s", taskName(ref.kind, ref.index), task.failures, text))
+	}
+}
+
+// countLoss counts an attempt that was lost without failing, with its worker or
+// its output. That is rarely the task's fault; but it can be, so there is an end
+// to it too.
+func (t *tasks) countLoss(at time.Time, ref taskRef, text string) {
+	j, task := t.jobs[ref.job], t.task(ref)
+	task.losses++
+	if int(task.losses) >= lossesPerFailure*j.spec.MaxAttempts && j.state == jobRunning {
+		t.abandon(at, j, jobFailed, fmt.Sprintf("%s was lost %d times, the last time because %s", taskName(ref.kind, ref.index), task.losses, text))
+	}
+}
+
+// lost makes a completed map idle whose output could not be had, although the
+// worker that holds it lives. It counts as a loss of the map, unless it is known
+// why it happened.
+func (t *tasks) lost(at time.Time, ref taskRef, a Attempt, count bool, text string) status {
+	j := t.jobs[ref.job]
+	if j == nil || j.state != jobRunning || ref.kind != MapTask || ref.index >= len(j.tasks[MapTask]) {
+		return statusStale
+	}
+	if m := &j.tasks[MapTask][ref.index]; m.state != taskCompleted || m.attempt != a {
+		return statusStale
+	}
+	t.loseOutput(j, ref.index)
+	if count {
+		t.countLoss(at, ref, text)
+	}
+	return statusOK
+}
+
+// end ends a job: succeeded if it was won and its files are committed, failed if
+// they cannot be or it can't go on, cancelled if it is still running.
+func (t *tasks) end(at time.Time, id jobID, to jobState, text string) status {
+	j := t.jobs[id]
+	if j == nil {
+		return statusStale
+	}
+	switch {
+	case j.state == to:
+		return statusOK
+	case to == jobSucceeded && j.state == jobWon:
+		j.state, j.ended = to, at
+		t.notify(effect{kind: effectJobEnded, task: taskRef{job: id}})
+	case to == jobFailed && !j.state.ended(), to == jobCanceled && j.state == jobRunning:
+		t.abandon(at, j, to, text)
+	default:
+		return statusStale
+	}
+	return statusOK
+}
+
+// abandon ends a job that does not succeed.
+func (t *tasks) abandon(at time.Time, j *job, to jobState, text string) {
+	j.state, j.ended, j.err = to, at, text[:min(len(text), maxErrorBytes)]
+	t.stopAll(j)
+	t.notify(effect{kind: effectJobEnded, task: taskRef{job: j.id}})
+}
+
+// stopAll stops what runs for a job.
+func (t *tasks) stopAll(j *job) {
+	for kind := range j.tasks {
+		for i := range j.tasks[kind] {
+			if task := &j.tasks[kind][i]; task.state == taskRunning {
+				t.stop(task.attempt)
+			}
+		}
+	}
+}
+
+// task returns a task that exists.
+func (t *tasks) task(ref taskRef) *task { return &t.jobs[ref.job].tasks[ref.kind][ref.index] }

@@ -1,0 +1,104 @@
+package mapreduce
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math/bits"
+	"slices"
+)
+
+// runningOf returns the attempts that a worker runs, or that all do if id is 0, in
+// the order in which they were issued.
+func (t *tasks) runningOf(id workerID) []Attempt {
+	var found []Attempt
+	for a, r := range t.running { // order-free: sorted below
+		if id == 0 || r.worker == id {
+			found = append(found, a)
+		}
+	}
+	slices.SortFunc(found, func(a, b Attempt) int { return cmp.Compare(a.N, b.N) })
+	return found
+}
+
+// check verifies the invariants of the table.
+func (t *tasks) check() error {
+	for _, a := range t.runningOf(0) {
+		r := t.running[a]
+		j := t.jobs[r.job]
+		switch {
+		case a.Epoch != t.epoch:
+			return fmt.Errorf("attempt %v runs in epoch %d", a, t.epoch)
+		case t.workers[r.worker] == nil:
+			return fmt.Errorf("attempt %v runs on worker %d, which is dead", a, r.worker)
+		case j == nil || j.state != jobRunning:
+			return fmt.Errorf("attempt %v runs for job %d, which does not", a, r.job)
+		}
+		if task := t.task(r.taskRef); task.state != taskRunning || task.attempt != a || task.worker != r.worker {
+			return fmt.Errorf("attempt %v runs on worker %d, but its task is %+v", a, r.worker, task)
+		}
+	}
+	if len(t.order) != len(t.jobs) {
+		return fmt.Errorf("%d jobs in order, %d in the table", len(t.order), len(t.jobs))
+	}
+	for _, id := range slices.Sorted(maps.Keys(t.jobs)) {
+		if err := t.checkJob(t.jobs[id]); err != nil {
+			return fmt.Errorf("job %d: %w", id, err)
+		}
+	}
+	return nil
+}
+
+func (t *tasks) checkJob(j *job) error {
+	for kind := range j.tasks {
+		completed := 0
+		for i := range j.tasks[kind] {
+			name := taskName(TaskKind(kind), i)
+			switch task := &j.tasks[kind][i]; task.state {
+			case taskRunning:
+				if _, ok := t.running[task.attempt]; !ok {
+					return fmt.Errorf("%s is running, but its attempt %v is not", name, task.attempt)
+				}
+			case taskCompleted:
+				completed++
+				if TaskKind(kind) != MapTask || j.state != jobRunning {
+					continue
+				}
+				if t.workers[task.worker] == nil {
+					return fmt.Errorf("%s is completed, but its worker %d is dead", name, task.worker)
+				}
+				if len(task.sizes) != j.spec.Reduces {
+					return fmt.Errorf("%s is completed with %d sizes for %d regions", name, len(task.sizes), j.spec.Reduces)
+				}
+			}
+		}
+		if completed != j.completed[kind] {
+			return fmt.Errorf("%d %v tasks are completed, %d were counted", completed, TaskKind(kind), j.completed[kind])
+		}
+	}
+	all := j.completed[ReduceTask] == len(j.tasks[ReduceTask])
+	if (j.state == jobWon || j.state == jobSucceeded) && !all || j.state == jobRunning && all {
+		return fmt.Errorf("state %d with %d of %d reduces completed", j.state, j.completed[ReduceTask], len(j.tasks[ReduceTask]))
+	}
+	return nil
+}
+
+// sizeCode writes the size of a region in one byte: 0 for none, and otherwise the
+// logarithm, in steps of an eighth of a power of two.
+func sizeCode(n int64) byte {
+	if n <= 0 {
+		return 0
+	}
+	octave := bits.Len64(uint64(n)) - 1
+	fraction := uint64(n) << 3 >> octave & 7
+	return byte(min(1+8*octave+int(fraction), 255))
+}
+
+// maxSize returns the largest size with that code: what has to be reckoned with.
+func maxSize(code byte) int64 {
+	if code == 0 {
+		return 0
+	}
+	octave, fraction := (int(code)-1)/8, (int64(code)-1)%8
+	return (8+fraction+1)<<octave>>3 + 1
+}
