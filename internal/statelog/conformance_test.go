@@ -96,6 +96,9 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 	} {
 		caught := ""
 		for _, c := range statelogtest.Checks {
+			if caught != "" {
+				break
+			}
 			t.Run(name+"/"+c.Name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := &host{cfg: small, disk: vfs.NewMemory(1), slow: time.Millisecond, plant: plant}

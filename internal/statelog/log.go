@@ -201,7 +201,7 @@ func (l *Solo) settle(n int, bytes int64) {
 func (l *Solo) Confirm(ctx context.Context) (index uint64, err error) {
 	index = l.started.Load()
 	if l.safe.Load() < index && !l.cfg.planted.confirmEarly {
-		if err := l.await(ctx, index); err != nil {
+		if index, err = l.await(ctx); err != nil {
 			return 0, &Error{Op: "confirm", Err: err}
 		}
 	}
@@ -211,12 +211,15 @@ func (l *Solo) Confirm(ctx context.Context) (index uint64, err error) {
 	return index, nil
 }
 
-// await waits until the log is safe up to an index, or is down.
-func (l *Solo) await(ctx context.Context, index uint64) error {
+// await waits until everything that the machine has begun is safe, or nothing will
+// be any more. Readers that wait for the same index share a channel: there are never
+// more of those than proposals in progress.
+func (l *Solo) await(ctx context.Context) (index uint64, err error) {
 	l.gateMu.Lock()
+	index = l.started.Load() // under the lock, so that readers are held in order
 	if l.gate.synced >= index || l.lost != nil {
 		l.gateMu.Unlock()
-		return nil
+		return index, nil
 	}
 	ready, ok := l.gate.readers.last(index)
 	if !ok {
@@ -226,9 +229,9 @@ func (l *Solo) await(ctx context.Context, index uint64) error {
 	l.gateMu.Unlock()
 	select {
 	case <-ready:
-		return nil
+		return index, nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return 0, context.Cause(ctx)
 	}
 }
 

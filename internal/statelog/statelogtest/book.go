@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"sync"
 	"time"
@@ -56,13 +57,8 @@ func (b *Book) Apply(index uint64, at time.Time, cmd, dst []byte) []byte {
 	return e.append(dst)
 }
 
-// sum is FNV-1a.
 func sum(b []byte) uint64 {
-	h := uint64(14695981039346656037)
-	for _, c := range b {
-		h = (h ^ uint64(c)) * 1099511628211
-	}
-	return h
+	return uint64(len(b))<<32 | uint64(crc32.ChecksumIEEE(b))
 }
 
 func (e Entry) append(b []byte) []byte {

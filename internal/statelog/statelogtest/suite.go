@@ -161,8 +161,8 @@ func (r *run) command(size int) (*proposal, []byte) {
 	r.ids++
 	cmd := make([]byte, max(8, size))
 	le.PutUint64(cmd, r.ids)
-	for i := 8; i < len(cmd); i++ {
-		cmd[i] = byte(r.ids) + byte(i)
+	for filled := 8; filled < len(cmd); {
+		filled += copy(cmd[filled:], cmd[:filled])
 	}
 	p := &proposal{id: r.ids, sum: sum(cmd), floor: r.told}
 	r.proposals = append(r.proposals, p)
@@ -173,9 +173,7 @@ func (r *run) command(size int) (*proposal, []byte) {
 func (r *run) propose(ctx context.Context, size int) *proposal {
 	p, cmd := r.command(size)
 	index, out, err := r.log.Propose(ctx, cmd)
-	for i := range cmd {
-		cmd[i] = 0xee // it is ours again
-	}
+	clear(cmd) // it is ours again
 	p.outcome = OutcomeOf(err)
 	if err != nil {
 		return p
