@@ -68,6 +68,12 @@ func (e Entry) append(b []byte) []byte {
 	return b
 }
 
+// DecodeEntry returns the entry that an output of a [Book] holds, or a zero Entry.
+func DecodeEntry(out []byte) Entry {
+	e, _ := decodeEntry(out)
+	return e
+}
+
 func decodeEntry(b []byte) (Entry, error) {
 	if len(b) != entrySize {
 		return Entry{}, fmt.Errorf("an output of %d bytes where the machine gives %d", len(b), entrySize)
