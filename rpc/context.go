@@ -50,6 +50,8 @@ type callContext struct {
 	done   chan struct{}
 	err    error
 	timer  *time.Timer
+	kept   bool        // what the handler returns is kept for whoever asks again
+	detach func() bool // set when the connection of a kept call was lost
 	after  map[uint64]func()
 	afters uint64
 }
@@ -124,6 +126,29 @@ func (c *callContext) AfterFunc(f func()) (stop func() bool) {
 	}
 }
 
+// keep tells that what the handler returns is kept, and will be asked for again
+// if the connection is lost: the context goes on then. It reports whether the
+// context had not ended before.
+func (c *callContext) keep() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kept = true
+	return c.err == nil
+}
+
+// lost tells that the connection is gone. The context ends, or that of a call
+// whose result is kept ends with the server's.
+func (c *callContext) lost(server context.Context) {
+	c.mu.Lock()
+	if c.kept && c.err == nil {
+		c.detach = context.AfterFunc(server, func() { c.cancel(context.Canceled) })
+		c.mu.Unlock()
+		return
+	}
+	c.mu.Unlock()
+	c.cancel(context.Canceled)
+}
+
 // cancel ends the context, once.
 func (c *callContext) cancel(err error) {
 	c.mu.Lock()
@@ -137,6 +162,9 @@ func (c *callContext) cancel(err error) {
 	}
 	if c.timer != nil {
 		c.timer.Stop()
+	}
+	if c.detach != nil {
+		c.detach()
 	}
 	for _, f := range c.after {
 		go f()

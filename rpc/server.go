@@ -117,8 +117,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 }
 
 // Handle registers a handler of calls. It runs on a goroutine of its own and may
-// block; ctx ends with the caller's, or with its connection. req is the
-// handler's to keep, but for its Body, if it has one. An error is the caller's,
+// block; ctx ends with the caller's, or with its connection (that of a call whose
+// result a SessionTable keeps, only with the caller's: the caller will ask
+// again). req is the handler's to keep, but for its Body, if it has one. An error is the caller's,
 // whole but for its type: errors.Is finds the codes and standard sentinels in
 // it. A response of nil is an empty one. A mistake (an empty or repeated name,
 // a nil handler, half a codec, too late) is reported by Listen.

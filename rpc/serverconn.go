@@ -317,11 +317,14 @@ func (c *serverConn) inflow(id uint64) (*inflow, error) {
 }
 
 func (c *serverConn) arrived(id uint64, in *inflow) {
-	if !in.complete() {
-		return
-	}
 	sc := c.find(id)
-	if sc.state == callRefused {
+	switch {
+	case sc == nil: // the connection was lost meanwhile
+		in.discard()
+		return
+	case !in.complete():
+		return
+	case sc.state == callRefused:
 		c.free(sc)
 		return
 	}
@@ -378,7 +381,7 @@ func (c *serverConn) lost(error) {
 	}
 	c.mu.Unlock()
 	for _, ctx := range running {
-		ctx.cancel(context.Canceled)
+		ctx.lost(c.s.ctx)
 	}
 }
 

@@ -157,10 +157,12 @@ func (t *SessionTable) execute(sc *serverCall) error {
 	if t.log != nil {
 		return t.executeLogged(sc, call)
 	}
+	now := time.Now()
 	t.mu.Lock()
 	t.last++
 	call.Waiter = t.last
-	switch v := t.core.Begin(call, time.Now()); v.Action {
+	t.core.Expire(now)
+	switch v := t.core.Begin(call, now); v.Action {
 	case SessionExecute:
 		t.mu.Unlock()
 		t.run(sc, call)
@@ -227,11 +229,18 @@ func (t *SessionTable) wait(sc *serverCall, call SessionCall, ch chan sessionOut
 // handleForResult runs the handler, makes what it returns the response, and lays
 // that out for the table; nil says that the handler refused the request.
 func (sc *serverCall) handleForResult() *buffer {
-	err := sc.handle()
+	err := Refuse(context.Canceled)
+	if sc.ctx.keep() {
+		err = sc.handle()
+	}
+	outcome := outcomeOfHandler(err)
+	if err != nil && outcome == OutcomeUnknown { // and stays so: repeats get this answer too
+		err = Uncertain(fmt.Errorf("%w: %w", ErrOutcomeUnknown, err))
+	}
 	if err != nil {
 		sc.setError(err)
 	}
-	if outcomeOfHandler(err) == NotExecuted {
+	if outcome == NotExecuted {
 		return nil
 	}
 	return sc.result()
