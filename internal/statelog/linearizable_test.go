@@ -1,3 +1,4 @@
+//lint:bubble
 package statelog_test
 
 import (

@@ -1,3 +1,4 @@
+//lint:bubble
 package statelog
 
 import (
@@ -376,16 +377,18 @@ func TestCheckpointsAreMade(t *testing.T) {
 			}})
 		}
 		l := open()
-		for range 500 {
-			mustPropose(t, l, "x 34 bytes with the record header")
+		for n := range 500 {
+			mustPropose(t, l, "x, and so on for 42 bytes")
+			if n%10 == 9 {
+				synctest.Wait() // for the checkpoint, if one is being made
+			}
 		}
-		synctest.Wait()
-		if s := l.Status(); frozen < 3 || frozen > 12 || s.Journal.Checkpoint == 0 || s.Journal.First == 1 {
+		if s := l.Status(); frozen < 6 || frozen > 9 || s.Journal.Checkpoint == 0 || s.Journal.First == 1 {
 			t.Errorf("frozen %d times, status %+v", frozen, s)
 		}
 		mustClose(t, l)
 		l = open()
-		if sum != 500*'x' || replayed >= 500 {
+		if sum != 500*'x' || replayed > 100 {
 			t.Errorf("the sum is %d, %d commands were replayed", sum, replayed)
 		}
 		if err := l.Checkpoint(t.Context()); err != nil {

@@ -1,3 +1,4 @@
+//lint:bubble
 package statelogtest
 
 import (
@@ -13,8 +14,6 @@ import (
 )
 
 // pause sleeps for a moment of the bubble's time that depends on a seed.
-//
-//lint:bubble
 func pause(rng *rand.Rand) {
 	time.Sleep(time.Duration(rng.IntN(3000)) * time.Microsecond)
 }
