@@ -289,7 +289,6 @@ func (c *conn) disown() {
 	s := c.out.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.in.discard()
 	c.out.notify(noticeReset)
 }
 

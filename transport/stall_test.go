@@ -359,6 +359,50 @@ func TestLatencyKeepsOrder(t *testing.T) {
 	})
 }
 
+// TestFasterLinkKeepsOrder: what is written after a link has become fast waits for
+// what is on its way since before.
+func TestFasterLinkKeepsOrder(t *testing.T) {
+	inBubble(t, transport.NetworkConfig{}, func(t *testing.T, n *transport.Network) {
+		client, server := join(t, n, "a", "b")
+		must(t, n.SetLink("a", "b", transport.Link{Latency: transport.Constant(time.Hour)}))
+		send(t, client, "slow ")
+		must(t, n.SetLink("a", "b", transport.Link{}))
+		begin := time.Now()
+		send(t, client, "fast")
+		expect(t, server, "slow fast")
+		if d := time.Since(begin); d != time.Hour {
+			t.Errorf("it arrived after %v", d)
+		}
+	})
+}
+
+// TestManySmallWritesPushBack: what a connection keeps on its way is bounded in
+// number too, not only in bytes.
+func TestManySmallWritesPushBack(t *testing.T) {
+	inBubble(t, transport.NetworkConfig{Latency: transport.Constant(time.Hour)}, func(t *testing.T, n *transport.Network) {
+		client, server := join(t, n, "a", "b")
+		must(t, client.SetWriteDeadline(time.Now().Add(time.Hour/2)))
+		written := 0
+		for {
+			time.Sleep(time.Millisecond)
+			if _, err := client.Write([]byte{byte(written)}); err != nil {
+				wantIs(t, "Write", err, os.ErrDeadlineExceeded)
+				break
+			}
+			written++
+		}
+		if written != 1024 {
+			t.Errorf("%d writes are on their way, want 1024", written)
+		}
+		for i := range written {
+			expect(t, server, string([]byte{byte(i)}))
+		}
+		must(t, client.SetWriteDeadline(time.Time{}))
+		send(t, client, "go on")
+		expect(t, server, "go on")
+	})
+}
+
 func TestDeadlinesAreExact(t *testing.T) {
 	inBubble(t, transport.NetworkConfig{}, func(t *testing.T, n *transport.Network) {
 		client, _ := join(t, n, "a", "b")
