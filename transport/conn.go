@@ -24,7 +24,7 @@ func newStream(d *dialing, port uint16, remote net.Addr) *stream {
 	local := net.Addr(Addr(joinAddr(d.from.name, port)))
 	for i := range s.flows {
 		f := &s.flows[i]
-		f.stream, f.number = s, d.number<<1|uint64(i)
+		f.stream, f.number = s, d.number<<1|uint64(i) // either end may dial on a link
 		f.readable.L, f.writable.L = &s.mu, &s.mu
 		s.ends[i].out, s.ends[1-i].in = f, f
 	}
@@ -84,10 +84,12 @@ func (c *conn) Close() error {
 func (c *conn) close(err error, what notice) {
 	s := c.out.stream
 	s.mu.Lock()
-	if what == noticeClosed && c.in.arrived > c.in.read {
-		what = noticeReset
+	if !c.done { // a crashed host can't say anything any more
+		if what == noticeClosed && c.in.arrived > c.in.read {
+			what = noticeReset
+		}
+		c.out.notify(what)
 	}
-	c.out.notify(what)
 	c.out.failWrites(err)
 	c.in.failReads(err)
 	c.in.readErr, c.out.writeErr = err, err // an earlier failure matters no more

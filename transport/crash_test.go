@@ -65,6 +65,9 @@ func TestCrashSilent(t *testing.T) {
 		a, b := n.Host("a"), n.Host("b")
 		client, server := join(t, n, "a", "b")
 		idle, _ := join(t, n, "a", "b")
+		lonely, closed := join(t, n, "a", "b")
+		send(t, closed, "last words")
+		must(t, closed.Close())
 		from, to := packets(t, n, "a", "b")
 		send(t, server, "is on its way")
 		b.Crash(transport.CrashSilent)
@@ -74,7 +77,9 @@ func TestCrashSilent(t *testing.T) {
 		_, _, err = to.ReadFrom(make([]byte, 1))
 		wantIs(t, "ReadFrom on the crashed host", err, transport.ErrHostDown)
 
+		must(t, server.Close()) // the goroutine that ran there cleans up, and nobody hears of it
 		expectSilence(t, client, time.Hour)
+		expectSilence(t, lonely, time.Hour)
 		must(t, client.SetWriteDeadline(time.Now().Add(time.Hour)))
 		written, err := client.Write(make([]byte, 5000))
 		wantIs(t, "Write", err, os.ErrDeadlineExceeded)
@@ -89,7 +94,7 @@ func TestCrashSilent(t *testing.T) {
 		}
 
 		b.Restart()
-		for _, c := range []net.Conn{client, idle} {
+		for _, c := range []net.Conn{client, idle, lonely} {
 			_, err = c.Read(make([]byte, 1))
 			wantIs(t, "Read after the other's Restart", err, transport.ErrReset)
 			_, err = c.Write([]byte{1})

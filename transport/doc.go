@@ -57,13 +57,13 @@
 //
 // # Reading the source
 //
-// The pure part, which decides and is tested without goroutines: links.go (a
-// link's verdicts and its schedule), matrix.go (who can reach whom),
-// distribution.go, addr.go, and chunks.go (the byte queue of a stream). The shell
-// around it: network.go (hosts, links), faults.go (the verbs that cause faults),
-// host.go (listen and dial), flow.go and conn.go (streams), packet.go (packets),
-// faultlog.go and stats.go. tcp.go and tls.go stand alone.
+// The core, which decides and is tested without goroutines: links.go (a link's
+// verdicts and its schedule), matrix.go (who is kept from reaching whom) and
+// distribution.go. The shell around it: network.go (hosts, links), faults.go (the
+// verbs that cause faults), host.go (listen and dial), flow.go, conn.go and
+// chunks.go (streams), packet.go (packets), faultlog.go and stats.go. tcp.go and
+// tls.go stand alone.
 //
-// Locks are taken in this order: Network.mu, flow.mu or packetConn.mu, link.mu,
+// Locks are taken in this order: Network.mu, stream.mu or packetConn.mu, link.mu,
 // faultLog.mu. None is held while anything blocks.
 package transport

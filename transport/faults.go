@@ -92,7 +92,7 @@ func (n *Network) Reset(a, b string) (broken int, err error) {
 	l.each(func(f *flow) {
 		if f.stream.breakBoth(ErrReset) {
 			broken++
-			l.resetBy(f.number)
+			l.countReset(f.number)
 		}
 	})
 	return broken, nil
@@ -252,9 +252,7 @@ func (h *Host) conns() []*conn {
 // the notice. The network's lock is held.
 func (h *Host) stop(err error, what notice) {
 	for _, c := range h.conns() {
-		if !c.done {
-			c.crash(err, what)
-		}
+		c.crash(err, what)
 	}
 	for _, l := range h.listeners {
 		l.queue = nil // ended already
@@ -265,21 +263,18 @@ func (h *Host) stop(err error, what notice) {
 	}
 }
 
-// crash ends the conn because its host did; without a notice, the other end is
-// left in the dark. The network's lock is held.
+// crash ends the conn because its host did. What was closed before, the host's
+// system still takes care of, unless it is down itself and can't even send a notice.
+// The network's lock is held.
 func (c *conn) crash(err error, what notice) {
+	if c.done && what != noNotice {
+		return
+	}
 	s := c.out.stream
 	s.mu.Lock()
 	c.out.lose()
-	if what == noNotice {
-		c.out.failWrites(err)
-		c.in.readErr = err
-		c.in.readable.Broadcast()
-	}
 	s.mu.Unlock()
-	if what == noNotice {
-		c.finish()
-	} else {
+	if !c.done {
 		c.close(err, what)
 	}
 }

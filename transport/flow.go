@@ -144,15 +144,16 @@ func (f *flow) send(p []byte) (n int, err error) {
 		return 0, err
 	}
 	f.writing = true
-	delay, broken := f.verdict()
-	for n < len(p) && err == nil && !broken {
+	fate := f.verdict()
+	f.writes++
+	for n < len(p) && err == nil && !fate.reset {
 		if err = f.awaitWritable(true); err == nil {
-			n += f.sendSome(p[n:], delay)
+			n += f.sendSome(p[n:], fate.delay)
 		}
 	}
 	f.writing = false
-	if broken {
-		f.link.resetBy(f.number)
+	if fate.reset {
+		f.link.countReset(f.number)
 		f.stream.breakBoth(ErrReset)
 		err = ErrReset
 	}
@@ -190,15 +191,12 @@ func (f *flow) sendSome(p []byte, delay time.Duration) int {
 	return n
 }
 
-// verdict decides on the Write that begins.
-func (f *flow) verdict() (delay time.Duration, broken bool) {
-	index := f.writes
-	f.writes++
+// verdict decides on the Write that begins, or on the notice after the last one.
+func (f *flow) verdict() writeFate {
 	if f.link.plain.Load() {
-		return 0, false
+		return writeFate{}
 	}
-	fate := f.link.writeFate(f.number, index)
-	return fate.delay, fate.reset
+	return f.link.writeFate(f.number, f.writes)
 }
 
 // awaitWritable returns when there is room and, unless the caller is in the
@@ -291,8 +289,7 @@ func (f *flow) notify(what notice) {
 	if f.sink {
 		return // nobody is there to be told
 	}
-	delay, _ := f.verdict()
-	f.forward(what, 0, delay)
+	f.forward(what, 0, f.verdict().delay)
 }
 
 // failWrites makes every Write return err from now on, unless it already fails.
@@ -326,7 +323,7 @@ func (f *flow) discard() {
 	f.writable.Broadcast()
 }
 
-// lose drops what has not arrived: the writer's host has crashed.
+// lose drops what has not arrived, because the writer's host has crashed.
 func (f *flow) lose() {
 	if f.sink {
 		return

@@ -314,7 +314,7 @@ func (l *link) breakAll() {
 	}
 	l.each(func(f *flow) {
 		if f.stream.breakBoth(ErrTimedOut) {
-			n.log.add(n.now(), Fault{Kind: FaultBreak, From: l.from.name, To: l.to.name, Index: f.number})
+			n.log.add(n.now(), Fault{Kind: FaultBreak, From: l.from.name, To: l.to.name, Index: f.number >> 1})
 		}
 	})
 }
@@ -341,10 +341,10 @@ func (l *link) send(now time.Duration, size int, delay time.Duration) time.Durat
 	return l.wire.send(now, size, l.shape.Bandwidth, delay)
 }
 
-// resetBy notes that a verdict, or a call of Reset, has broken a stream.
-func (l *link) resetBy(stream uint64) {
+// countReset notes that a verdict, or a call of Reset, has broken a stream.
+func (l *link) countReset(stream uint64) {
 	l.mu.Lock()
 	l.resets++
 	l.mu.Unlock()
-	l.net.log.add(l.net.now(), Fault{Kind: FaultReset, From: l.from.name, To: l.to.name, Index: stream})
+	l.net.log.add(l.net.now(), Fault{Kind: FaultReset, From: l.from.name, To: l.to.name, Index: stream >> 1})
 }

@@ -9,10 +9,12 @@ import (
 // Its methods may be called concurrently.
 //
 // The connections are net.Conns in full: deadlines work and give an error that
-// matches os.ErrDeadlineExceeded, Read and Write may run at the same time, Close
-// wakes both up with an error that matches net.ErrClosed, a slow reader pushes
-// back on the writer, and what was written before Close still arrives, followed by
-// io.EOF. A connection that offers CloseWrite() error ends one direction only.
+// matches os.ErrDeadlineExceeded and leaves the connection usable for reading,
+// Read and Write may run at the same time, the bytes of two Writes do not mix,
+// Close wakes both up with an error that matches net.ErrClosed, and what was
+// written before Close still arrives, followed by io.EOF. A few hundred bytes can
+// be written before anybody reads; a reader that stays away pushes back on the
+// writer. A connection that offers CloseWrite() error ends one direction with it.
 //
 // transport/transporttest checks all of this.
 type Transport interface {
