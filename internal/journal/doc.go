@@ -21,7 +21,7 @@
 //	LOCK                              locked while the journal is open
 //	log-<sequence>                    a segment: records from that sequence number on
 //	checkpoint-<sequence>             an image of the state after that record
-//	log-…​.tmp, checkpoint-….tmp       unfinished; removed at the next start
+//	log-….tmp, checkpoint-….tmp       unfinished; removed at the next start
 //
 // Sequence numbers are in hexadecimal, 16 digits. A segment and a checkpoint are
 // written and synced under their temporary names first: under its final name a
@@ -64,19 +64,19 @@
 // segment where the next record should begin and none can be read is a torn tail,
 // and cut, if
 //
-//  1. no mark behind it, wherever it begins, says that the record had been synced;
+//  1. no mark behind it, wherever one begins, says that the record had been synced;
 //     and
-//  2. the record, or its header where the header is bad, goes beyond the end of
-//     the file, or from its beginning to the end of a sector, or throughout
-//     another of its sectors, up to the end of the file, is zero: was never
-//     written.
+//  2. the file ends within the record, or one of the record's sectors was never
+//     written: is zero to its end, or to the end of the file. Of the sector in which
+//     the record begins only what is behind its beginning counts; of a record whose
+//     header can't be read, only the sectors of the header.
 //
 // All else is damage: a bad record that a later mark covers, a bad record all of
 // whose sectors were written, a record out of sequence, anything wrong in a
 // segment that is not the last, a missing segment, a bad header, files of another
 // journal. So a flipped bit is never taken for a torn tail, with one exception: in
-// the very last batch before a power failure that also kept the mark from the
-// disk, if the record in which it flipped has a whole sector of zeros.
+// the last batch before a power failure that also kept its mark from the disk, in a
+// record of which a sector, as far as the record reaches, is nothing but zeros.
 //
 // A checkpoint that is not whole is passed over, with a warning, in favour of the
 // one before it, or of the very beginning: the records needed for that are kept.

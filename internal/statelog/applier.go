@@ -6,9 +6,9 @@ import (
 )
 
 const (
-	// deliverEvery is how many outputs that are free to leave gather, at most, before
-	// they do.
-	deliverEvery = 32
+	// settleEvery is how many answered commands gather, at most, before their room is
+	// given to others.
+	settleEvery = 32
 	// keepScratch is the largest buffer for outputs that is kept.
 	keepScratch = 1 << 20
 )
@@ -17,12 +17,14 @@ const (
 type applier struct {
 	stopped bool // guarded by Solo.mu: there will be no more commands
 	clock   clock
-	began   time.Time   // when clock showed 0
-	index   uint64      // the last index that was given away
-	logged  int64       // bytes since the last image
-	free    []*proposal // outputs that may leave
-	scratch []byte      // an output, before it is its caller's
+	began   time.Time // when clock showed 0
+	index   uint64    // the last index that was given away
+	logged  int64     // bytes since the last image
+	scratch []byte    // an output, before it is its caller's
 	header  [recordOverhead]byte
+
+	answered int   // commands that were answered and still take room
+	bytes    int64 // of those
 }
 
 // apply is the goroutine that gives commands their places in the log and applies
@@ -38,9 +40,9 @@ func (l *Solo) apply() {
 		for _, p := range taken {
 			l.applyOne(p)
 		}
-		l.deliverFree()
 		clear(batch)
 		l.mu.Lock()
+		l.settleAnswered()
 		l.spare = batch[:0]
 		l.mu.Unlock()
 		l.freezeIfDue()
@@ -129,16 +131,22 @@ func (l *Solo) applyOne(p *proposal) {
 	case lost != nil:
 		l.refuse(p, ErrUnknown, lost)
 	case free:
-		a.free = append(a.free, p)
-		if len(a.free) == deliverEvery {
-			l.deliverFree()
+		a.answered++
+		a.bytes += p.size
+		p.done <- struct{}{} // p may be another's from here on
+		if a.answered == settleEvery {
+			l.mu.Lock()
+			l.settleAnswered()
+			l.mu.Unlock()
 		}
 	}
 }
 
-// deliverFree hands out the outputs that may leave.
-func (l *Solo) deliverFree() {
-	l.deliver(l.applier.free)
-	clear(l.applier.free)
-	l.applier.free = l.applier.free[:0]
+// settleAnswered gives away the room of what has been answered. l.mu is held.
+func (l *Solo) settleAnswered() {
+	a := &l.applier
+	if a.answered > 0 {
+		l.settle(a.answered, a.bytes)
+	}
+	a.answered, a.bytes = 0, 0
 }

@@ -33,7 +33,7 @@ func (l *Solo) Checkpoint(ctx context.Context) error {
 	case <-l.term.Done():
 		err = context.Cause(l.term)
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		err = causeOf(ctx)
 	}
 	if err != nil {
 		return &Error{Op: "checkpoint", Err: err}

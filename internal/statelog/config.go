@@ -46,7 +46,8 @@ type Config struct {
 	// 64 MiB less a few bytes.
 	MaxCommand int
 	// MaxStep is the most that the time of the machine advances from one command to
-	// the next. Default: 1 minute.
+	// the next. A machine whose time must follow the clock while nothing happens gets
+	// a command at least that often. Default: 1 minute.
 	MaxStep time.Duration
 
 	planted planted // bugs, for the tests that prove they would be found

@@ -98,7 +98,7 @@ func (l *Solo) wait(ctx context.Context, p *proposal) error {
 	case <-ctx.Done():
 	}
 	if l.withdraw(p) {
-		return notLogged(context.Cause(ctx))
+		return notLogged(causeOf(ctx))
 	}
 	// The machine may be reading the command at this moment.
 	l.gateMu.Lock()
@@ -118,8 +118,17 @@ func (l *Solo) wait(ctx context.Context, p *proposal) error {
 	case <-p.done:
 		return nil
 	default:
-		return &Error{Op: "propose", Outcome: ErrUnknown, Err: context.Cause(ctx)}
+		return &Error{Op: "propose", Outcome: ErrUnknown, Err: causeOf(ctx)}
 	}
+}
+
+// causeOf returns why a context has ended, as an error that matches ctx.Err too.
+func causeOf(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == err {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, cause)
 }
 
 func notLogged(err error) error { return &Error{Op: "propose", Outcome: ErrNotLogged, Err: err} }
@@ -127,7 +136,7 @@ func notLogged(err error) error { return &Error{Op: "propose", Outcome: ErrNotLo
 // enqueue puts a command in the queue as soon as there is room for it.
 func (l *Solo) enqueue(ctx context.Context, cmd []byte) (*proposal, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, context.Cause(ctx)
+		return nil, causeOf(ctx)
 	}
 	l.mu.Lock()
 	for {
@@ -147,7 +156,7 @@ func (l *Solo) enqueue(ctx context.Context, cmd []byte) (*proposal, error) {
 		case <-room:
 		case <-l.term.Done():
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, causeOf(ctx)
 		}
 		l.mu.Lock()
 	}
@@ -231,7 +240,7 @@ func (l *Solo) await(ctx context.Context) (index uint64, err error) {
 	case <-ready:
 		return index, nil
 	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+		return 0, causeOf(ctx)
 	}
 }
 
@@ -240,7 +249,7 @@ func (l *Solo) await(ctx context.Context) (index uint64, err error) {
 // Open.
 func (l *Solo) Lead(ctx context.Context) (term context.Context, epoch uint64, err error) {
 	if ctx.Err() != nil {
-		return nil, 0, &Error{Op: "lead", Err: context.Cause(ctx)}
+		return nil, 0, &Error{Op: "lead", Err: causeOf(ctx)}
 	}
 	l.mu.Lock()
 	first := !l.led && l.down.Load() == nil
@@ -253,7 +262,7 @@ func (l *Solo) Lead(ctx context.Context) (term context.Context, epoch uint64, er
 	case <-l.term.Done():
 		return nil, 0, &Error{Op: "lead", Err: context.Cause(l.term)}
 	case <-ctx.Done():
-		return nil, 0, &Error{Op: "lead", Err: context.Cause(ctx)}
+		return nil, 0, &Error{Op: "lead", Err: causeOf(ctx)}
 	}
 }
 
@@ -284,7 +293,9 @@ func (l *Solo) fail(cause error) {
 		l.cfg.Logger.Error("the log has failed", "dir", l.cfg.Dir, "error", cause)
 	}
 	l.gateMu.Lock()
-	l.lost = why
+	if l.lost == nil {
+		l.lost = why
+	}
 	outputs, readers := l.gate.abandon(nil, nil)
 	l.gateMu.Unlock()
 	for _, p := range outputs {
@@ -312,16 +323,15 @@ func (l *Solo) refuse(p *proposal, outcome, why error) {
 
 // deliver hands released outputs to their callers.
 func (l *Solo) deliver(outputs []*proposal) {
-	if len(outputs) == 0 {
-		return
-	}
 	bytes := int64(0)
 	for _, p := range outputs {
 		bytes += p.size
 	}
-	l.mu.Lock()
-	l.settle(len(outputs), bytes)
-	l.mu.Unlock()
+	if len(outputs) > 0 {
+		l.mu.Lock()
+		l.settle(len(outputs), bytes)
+		l.mu.Unlock()
+	}
 	for _, p := range outputs {
 		p.done <- struct{}{} // p may be another's from here on
 	}

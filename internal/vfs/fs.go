@@ -145,31 +145,33 @@ func WriteFile(fsys FS, name string, data []byte) error {
 // taken to be durable.
 func MkdirAllSync(fsys FS, name string) error {
 	name = filepath.Clean(name)
-	var parents []string // whose entries must be synced, the nearest first
-	for dir := name; ; {
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			break
-		}
-		parents = append(parents, parent)
-		_, err := fsys.Stat(parent)
+	var made []string // the directories that are missing, the lowest first
+	for dir := name; ; dir = filepath.Dir(dir) {
+		_, err := fsys.Stat(dir)
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
 			return err
 		}
-		dir = parent
+		made = append(made, dir)
 	}
 	if err := fsys.MkdirAll(name); err != nil {
 		return err
 	}
-	for _, parent := range parents {
-		if err := fsys.SyncDir(parent); err != nil {
+	for _, dir := range made {
+		if err := fsys.SyncDir(filepath.Dir(dir)); err != nil {
 			return err
 		}
 	}
-	return nil
+	if len(made) > 0 {
+		return nil
+	}
+	err := fsys.SyncDir(filepath.Dir(name))
+	if errors.Is(err, fs.ErrPermission) {
+		return nil // it is another's directory, and who made the entry has seen to it
+	}
+	return err
 }
 
 // RemoveAll removes a file, or a directory with everything in it. It returns nil
