@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/trilith-go/trilith/internal/wire"
@@ -110,16 +109,17 @@ type attempts struct {
 	fields  []byte      // the encoded request; the memory is kept for the next
 	cl      *call       // likewise
 	used    *clientConn // by the last attempt
-	sends   int         // requests that may have left
+	sends   int         // requests that have left and were not refused
 	session *session    // of an exactly-once call
 }
-
-var attemptsPool = sync.Pool{New: func() any { return new(attempts) }}
 
 // do makes a call.
 func (c *Client) do(ctx context.Context, sem Semantics, method string, req, resp any) error {
 	c.ctr.calls.Add(1)
-	a := attemptsPool.Get().(*attempts)
+	a, _ := c.spare.Get().(*attempts)
+	if a == nil {
+		a = new(attempts)
+	}
 	a.c = c
 	a.inv = Invocation{Method: method, Semantics: sem, Req: req, Resp: resp}
 	err := a.encode(req)
@@ -135,7 +135,7 @@ func (c *Client) do(ctx context.Context, sem Semantics, method string, req, resp
 		err = a.retry(ctx)
 	}
 	*a = attempts{fields: kept(a.fields), cl: a.cl}
-	attemptsPool.Put(a)
+	c.spare.Put(a)
 	if err != nil {
 		c.ctr.failures.Add(1)
 	}
@@ -170,7 +170,7 @@ func (a *attempts) retry(ctx context.Context) error {
 	maybe := false                  // some attempt may have been executed
 	hops := 0
 	for n := 1; ; n++ {
-		a.inv.Attempt, a.used = n, nil
+		a.inv.Attempt = n
 		var err error
 		if len(a.c.cfg.Interceptors) == 0 {
 			err = a.roundTrip(ctx)
@@ -264,8 +264,26 @@ func (a *attempts) intercepted(ctx context.Context, i int) error {
 	})
 }
 
-// roundTrip sends the request once.
+// roundTrip sends the request once. If the connection turns out to be of no use
+// before the request is on it, or the server to be draining, another takes its
+// place: that is no second try.
 func (a *attempts) roundTrip(ctx context.Context) error {
+	err := a.send(ctx)
+	if a.used != nil && unused(err) {
+		a.c.forget(a.used)
+		err = a.send(ctx)
+	}
+	return err
+}
+
+// unused reports whether err says that a connection was over before a request
+// could be executed on it.
+func unused(err error) bool {
+	return err != nil && OutcomeOf(err) == NotExecuted && (errors.Is(err, ErrShutdown) || errors.Is(err, ErrConnLost))
+}
+
+func (a *attempts) send(ctx context.Context) error {
+	a.used = nil
 	if err := ctx.Err(); err != nil {
 		return a.err("", NotExecuted, ctxError(ctx))
 	}
@@ -315,6 +333,9 @@ func (a *attempts) roundTrip(ctx context.Context) error {
 		return a.err(cc.addr, outcome, err)
 	}
 	err = a.take(cc, cl, respBody)
+	if err != nil && OutcomeOf(err) == NotExecuted {
+		a.sends--
+	}
 	cl.reset()
 	return err
 }

@@ -104,6 +104,7 @@ type Client struct {
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup // connections and what else runs in the background
 	alo, eo   view
+	spare     sync.Pool // of *attempts; the client's own, as their channels may be of a synctest bubble
 
 	mu      sync.Mutex // guards what follows
 	dialing *dialing   // the attempt to connect that is under way
@@ -143,9 +144,6 @@ func (c *Client) Close() error {
 		s.close()
 	}
 	c.cancel()
-	if cc := c.cur.Swap(nil); cc != nil {
-		cc.fail(ErrClosed)
-	}
 	c.wg.Wait()
 	return nil
 }
@@ -212,7 +210,7 @@ func (c *Client) dial(d *dialing, addrs []string) {
 	}
 	results := make(chan result)
 	start := func(addr string) {
-		go func() {
+		c.wg.Go(func() {
 			cc, nc, err := c.dialOne(ctx, addr)
 			select {
 			case results <- result{cc, nc, err}:
@@ -221,7 +219,7 @@ func (c *Client) dial(d *dialing, addrs []string) {
 					nc.Close()
 				}
 			}
-		}()
+		})
 	}
 	var errs []error
 	next, running := 0, 0
@@ -270,6 +268,7 @@ func (c *Client) start(cc *clientConn) {
 	cc.run(cc, c.cfg.Limits, &c.ctr, c.cfg.Logger)
 	c.cur.Store(cc)
 	c.wg.Go(func() {
+		defer context.AfterFunc(c.ctx, func() { cc.fail(ErrClosed) })()
 		cc.read()
 		<-cc.over
 		c.forget(cc)

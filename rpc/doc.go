@@ -69,7 +69,7 @@
 //     that come together share system calls, and a lone one waits for nobody.
 //  4. The client's reader wakes the caller, which decodes.
 //
-// Bodies, long messages and streams leave in chunks of at most 128 KiB, taken in
+// Bodies, long messages and streams leave in chunks of at most 256 KiB, taken in
 // turn, between which all waiting small frames go first: bulk delays a small call
 // by one chunk at most. A body is received into its final place: memory of the
 // caller's own, if it lent any.

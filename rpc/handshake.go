@@ -116,7 +116,7 @@ func (hs *handshake) hello() *hello {
 	h := &hello{minVersion: minVersion, maxVersion: maxVersion, cluster: hs.cluster, node: hs.node}
 	rand.Read(h.nonce[:]) // never fails
 	l := hs.lim
-	h.params = params{l.MaxMessageBytes, l.MaxBodyBytes, l.MaxCalls, l.MaxStreams, l.StreamWindowBytes}
+	h.params = params{l.MaxMessageBytes, l.MaxBodyBytes, l.MaxCalls, l.MaxStreams, int(l.firstWindow())}
 	return h
 }
 

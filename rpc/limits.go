@@ -21,7 +21,8 @@ type Limits struct {
 	// MaxStreams bounds the open streams of one connection. Default 256.
 	MaxStreams int
 	// StreamWindowBytes is how much a stream's sender may be ahead of its
-	// reader. Default 1 MiB, at least 64 KiB.
+	// reader. A stream begins with 512 KiB at most and gets more while its reader
+	// keeps up. Default 4 MiB, at least 64 KiB.
 	StreamWindowBytes int
 	// MaxConns bounds the connections that a server accepts, those in their
 	// handshake included. Default 4,096.
@@ -42,10 +43,10 @@ type Limits struct {
 
 const (
 	// maxFrame bounds the length of a frame as it is written before its kind.
-	maxFrame = 1<<17 + 64
+	maxFrame = 1<<18 + 64
 	// maxChunk bounds the bytes of a body or stream in one frame: what a small
 	// call can be made to wait for on a busy connection.
-	maxChunk = 1 << 17
+	maxChunk = 1 << 18
 	// maxInline bounds the message fields that travel inside a request or
 	// response frame; longer ones follow in chunks.
 	maxInline = 16 << 10
@@ -71,7 +72,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.MaxBodyBytes, 256<<20)
 	def(&l.MaxCalls, 1024)
 	def(&l.MaxStreams, 256)
-	def(&l.StreamWindowBytes, 1<<20)
+	def(&l.StreamWindowBytes, 4<<20)
 	def(&l.MaxConns, 4096)
 	if l.ConnBudgetBytes == 0 {
 		l.ConnBudgetBytes = 512 << 20
@@ -87,6 +88,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	return l
 }
+
+// firstWindow is the window that a stream begins with.
+func (l *Limits) firstWindow() int64 { return int64(min(l.StreamWindowBytes, 512<<10)) }
 
 // validate reports the first field that makes no sense. Zero means default.
 func (l Limits) validate() error {

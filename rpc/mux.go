@@ -35,6 +35,9 @@ type mux struct {
 	log    hclog.Logger
 	budget *connBudget // of a server's connection; nil on a client
 
+	pair   [2][]byte   // what the writer hands to the transport at once
+	vector net.Buffers // of pair; a field because WriteTo makes it escape
+
 	mu      sync.Mutex // guards everything below, and the side's calls
 	err     error      // why the connection ended, once it has
 	out     *buffer    // encoded frames that wait for the writer
@@ -46,6 +49,7 @@ type mux struct {
 	usual   int        // the most bytes in a round of writing, lately: how large to make out
 	room    chan struct{}
 	streams map[uint64]*Stream
+	drained func() // if not nil, called when a stream or the writer has ended
 
 	ended chan struct{} // closed when err is set
 	over  chan struct{} // closed when all has been told of it
@@ -269,6 +273,9 @@ func (m *mux) write(rounds int, crowd bool) {
 		}
 	}
 	m.writing = false
+	if m.drained != nil {
+		m.drained()
+	}
 	m.mu.Unlock()
 }
 
@@ -334,8 +341,10 @@ func (m *mux) send(frames, chunk []byte) error {
 		return err
 	}
 	if m.tcp != nil {
-		v := net.Buffers{frames, chunk}
-		_, err := v.WriteTo(m.tcp)
+		m.pair = [2][]byte{frames, chunk}
+		m.vector = m.pair[:]
+		_, err := m.vector.WriteTo(m.tcp)
+		m.pair = [2][]byte{}
 		return err
 	}
 	if _, err := m.nc.Write(frames); err != nil {
@@ -472,6 +481,9 @@ func (m *mux) readChunk(h frameHead) error {
 			}
 		}
 		m.side.arrived(h.id, in)
+		if err == nil {
+			err = m.err
+		}
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,8 @@ const (
 	maxWhole = 24 << 10 // the longest payload of a frame that is taken whole
 	calmDown = 64       // small reads in a row that make a connection quiet
 	wasteMax = 16 << 10 // bytes thrown away in one read
+
+	afterBulk = 1 << 10 // bytes read for a head after a bulk frame
 )
 
 // A frameReader cuts what arrives into frames. Its buffer is small while the
@@ -20,8 +22,9 @@ const (
 type frameReader struct {
 	nc    net.Conn
 	buf   *buffer
-	r, w  int // the bytes buf.b[r:w] have been read and not been taken
-	small int // reads in a row that a small buffer would have taken
+	r, w  int  // the bytes buf.b[r:w] have been read and not been taken
+	small int  // reads in a row that a small buffer would have taken
+	bulk  bool // the last frame was bulk: read little before the next head, so as to copy little
 
 	block func()        // called before a read that may block
 	heard atomic.Int64  // bytes read
@@ -45,6 +48,7 @@ func (f *frameReader) next() (frameHead, []byte, error) {
 			err = f.fill(len(pending) + 1)
 		case !h.kind.whole():
 			f.r += n
+			f.bulk = true
 			return h, nil, nil
 		case h.size > maxWhole:
 			return h, nil, fmt.Errorf("%w: a frame of kind %d of %d bytes", ErrProtocol, h.kind, h.size)
@@ -52,6 +56,7 @@ func (f *frameReader) next() (frameHead, []byte, error) {
 			err = f.fill(n + h.size)
 		default:
 			f.r += n + h.size
+			f.bulk = false
 			return h, pending[n : n+h.size : n+h.size], nil
 		}
 		if err != nil {
@@ -64,7 +69,11 @@ func (f *frameReader) next() (frameHead, []byte, error) {
 func (f *frameReader) fill(need int) error {
 	f.fit(need)
 	for f.w-f.r < need {
-		n, err := f.receive(f.buf.b[f.w:cap(f.buf.b)])
+		end := cap(f.buf.b)
+		if f.bulk {
+			end = min(end, max(f.w+afterBulk, f.r+need))
+		}
+		n, err := f.receive(f.buf.b[f.w:end])
 		f.w += n
 		if n < idleRead {
 			f.small++

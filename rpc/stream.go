@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -49,8 +50,13 @@ type Stream struct {
 	cur    *buffer // being read
 	at     int     // bytes of cur that have been read
 
-	mu      sync.Mutex // guards what follows; taken after mux.mu, if both are
+	mu      sync.Mutex    // guards what follows; taken after mux.mu, if both are
+	want    []byte        // the memory of a Read that waits, for the connection's reader to fill
+	got     int           // bytes that it has put there; it is then no longer wanted
+	filling bool          // it is about to
+	letGo   chan struct{} // to be closed when it has stopped
 	arrived []*buffer
+	window  int64         // what the peer may send ahead; changed under mux.mu too
 	owed    int64         // bytes read for which no credit has been given back
 	unread  int64         // bytes arrived that the peer has not been given back
 	rend    error         // what Read returns after what has arrived
@@ -72,8 +78,8 @@ type streamEnd struct {
 func newStream(m *mux, id uint64, method string, server bool) *Stream {
 	return &Stream{
 		m: m, id: id, method: method, server: server,
-		credit: int64(m.remote.window),
-		wlock:  make(chan struct{}, 1), rlock: make(chan struct{}, 1),
+		credit: int64(m.remote.window), window: m.lim.firstWindow(),
+		wlock: make(chan struct{}, 1), rlock: make(chan struct{}, 1),
 		ready: make(chan struct{}, 1), accepted: make(chan struct{}),
 	}
 }
@@ -135,27 +141,12 @@ func (st *Stream) Read(p []byte) (int, error) {
 		return 0, st.err("read stream", os.ErrDeadlineExceeded)
 	}
 	for st.cur == nil {
-		st.mu.Lock()
-		switch {
-		case st.rclosed:
-			st.mu.Unlock()
-			return 0, st.err("read stream", ErrClosed)
-		case len(st.arrived) > 0:
-			st.cur, st.at = st.arrived[0], 0
-			st.arrived[0] = nil
-			st.arrived = st.arrived[1:]
-			st.mu.Unlock()
-		case st.rend != nil:
-			err := st.rend
-			st.mu.Unlock()
-			return 0, st.err("read stream", err)
-		default:
-			st.mu.Unlock()
-			select {
-			case <-st.ready:
-			case <-limit:
-				return 0, st.err("read stream", os.ErrDeadlineExceeded)
+		if n, err := st.await(p, limit); n > 0 || err != nil {
+			if err != nil {
+				return 0, st.err("read stream", err)
 			}
+			st.giveBack(int64(n))
+			return n, nil
 		}
 	}
 	n := copy(p, st.cur.b[st.at:])
@@ -168,25 +159,125 @@ func (st *Stream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// await takes the next buffer that has arrived as st.cur. If there is none, it
+// lends p to the connection's reader, so that what arrives next is copied once
+// less, and returns how much has come.
+func (st *Stream) await(p []byte, limit <-chan struct{}) (int, error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	var err error
+	for st.got == 0 {
+		switch {
+		case st.rclosed:
+			err = ErrClosed
+		case len(st.arrived) > 0:
+			st.cur, st.at = st.arrived[0], 0
+			st.arrived[0] = nil
+			st.arrived = st.arrived[1:]
+			st.want = nil
+			return 0, nil
+		case st.rend != nil:
+			err = st.rend
+		case st.want == nil && len(p) >= minDirect:
+			st.want = p
+		}
+		if err != nil {
+			break
+		}
+		st.mu.Unlock()
+		select {
+		case <-st.ready:
+		case <-limit:
+			err = os.ErrDeadlineExceeded
+		}
+		st.mu.Lock()
+		if err != nil {
+			break
+		}
+	}
+	if st.filling { // p is needed back, at once
+		letGo := make(chan struct{})
+		st.letGo = letGo
+		st.m.nc.SetReadDeadline(time.Unix(1, 0))
+		st.mu.Unlock()
+		<-letGo
+		st.mu.Lock()
+	}
+	n := st.got
+	st.want, st.got = nil, 0
+	if n > 0 {
+		err = nil
+	}
+	return n, err
+}
+
+// minDirect is the smallest memory that Read lends to the connection's reader.
+const minDirect = 4 << 10
+
+// fill reads up to n payload bytes from the connection into the memory of a Read
+// that waits, if one does, with a single read.
+func (st *Stream) fill(n int) (got int, tried bool, err error) {
+	st.mu.Lock()
+	if st.want == nil || st.got > 0 || st.rclosed || st.rend != nil || len(st.arrived) > 0 {
+		st.mu.Unlock()
+		return 0, false, nil
+	}
+	dst := st.want[:min(n, len(st.want))]
+	st.filling = true
+	st.mu.Unlock()
+	got, err = st.m.in.read(dst)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.filling = false
+	if st.letGo != nil {
+		st.m.nc.SetReadDeadline(time.Time{})
+		close(st.letGo)
+		st.letGo = nil
+		if isTimeout(err) {
+			err = nil
+		}
+	}
+	st.want, st.got = nil, got
+	st.unread += int64(got)
+	if st.unread > st.window {
+		return got, true, errBeyondWindow
+	}
+	st.wake()
+	return got, true, err
+}
+
+var errBeyondWindow = fmt.Errorf("%w: a stream's peer sent beyond its window", ErrProtocol)
+
 // giveBack lets the peer send as much again as has been read, once that is a
-// fair part of the window.
+// fair part of the window. If nothing is left unread, the window and not the
+// reader held the peer up: it gets a larger one, as far as the limits allow.
 func (st *Stream) giveBack(n int64) {
 	st.mu.Lock()
 	st.owed += n
 	owed := st.owed
-	ended := st.rend != nil
-	if owed < int64(st.m.lim.StreamWindowBytes)/2 || ended {
+	if owed < st.window/4 || st.rend != nil {
 		st.mu.Unlock()
 		return
 	}
 	st.owed = 0
 	st.unread -= owed
-	st.mu.Unlock()
-	st.m.mu.Lock()
-	if st.m.streams[st.id] == st {
-		st.m.appendCredit(st.id, owed)
+	more := int64(0)
+	if len(st.arrived) == 0 {
+		more = min(st.window, int64(st.m.lim.StreamWindowBytes)-st.window)
 	}
-	st.m.unlockAndWrite(fewRounds)
+	st.mu.Unlock()
+	m := st.m
+	m.mu.Lock()
+	if m.streams[st.id] == st {
+		if more > 0 && (m.budget == nil || m.budget.reserve(more)) {
+			st.mu.Lock()
+			st.window += more
+			st.mu.Unlock()
+			owed += more
+		}
+		m.appendCredit(st.id, owed)
+	}
+	m.unlockAndWrite(fewRounds)
 }
 
 // wake tells the reader that something changed.
@@ -203,7 +294,7 @@ func (st *Stream) deliver(b *buffer) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.unread += int64(len(b.b))
-	if st.unread > int64(st.m.lim.StreamWindowBytes) {
+	if st.unread > st.window {
 		return false
 	}
 	switch last := len(st.arrived) - 1; {
@@ -442,20 +533,25 @@ func (c *Client) openStream(ctx context.Context, method string, req any) (*Strea
 		}
 		return &Error{Op: "open stream", Method: method, Addr: addr, Outcome: outcome, Err: err}
 	}
-	open := func(ctx context.Context) error {
-		cc, err := c.connect(ctx)
-		if err != nil {
-			return fail("", NotExecuted, err)
-		}
-		var outcome Outcome
-		if st, outcome, err = cc.open(ctx, method, req); err != nil {
+	open := func(ctx context.Context) (err error) {
+		for range 2 { // as roundTrip does
+			cc, err := c.connect(ctx)
+			if err != nil {
+				return fail("", NotExecuted, err)
+			}
+			var outcome Outcome
+			if st, outcome, err = cc.open(ctx, method, req); err == nil {
+				c.ctr.streams.Add(1)
+				return nil
+			}
 			if errors.Is(err, ErrShutdown) || errors.Is(err, ErrConnLost) {
 				c.forget(cc)
 			}
-			return fail(cc.addr, outcome, err)
+			if err = fail(cc.addr, outcome, err); !unused(err) {
+				return err
+			}
 		}
-		c.ctr.streams.Add(1)
-		return nil
+		return err
 	}
 	for i := len(c.cfg.Interceptors) - 1; i >= 0; i-- {
 		inner := open
@@ -529,29 +625,47 @@ func (m *mux) removeStream(st *Stream) {
 	}
 	delete(m.streams, st.id)
 	if m.budget != nil {
-		m.budget.release(int64(m.lim.StreamWindowBytes))
+		st.mu.Lock()
+		m.budget.release(st.window)
+		st.mu.Unlock()
 	}
 }
 
-// readData moves the payload of a data frame to its stream.
+// readData moves the payload of a data frame to its stream: straight into the
+// memory of a Read that waits, or into buffers.
 func (m *mux) readData(h frameHead) error {
 	if h.size > maxChunk {
 		return fmt.Errorf("%w: %d bytes of a stream in one frame", ErrProtocol, h.size)
 	}
-	b := getBuffer(h.size)
-	b.b = b.b[:h.size]
-	if err := m.in.readFull(b.b); err != nil {
-		return err
-	}
 	m.mu.Lock()
 	st := m.streams[h.id]
 	m.mu.Unlock()
-	if st == nil { // it ended here while this was under way
-		b.free()
-		return nil
-	}
-	if !st.deliver(b) {
-		return fmt.Errorf("%w: stream %d sent beyond its window", ErrProtocol, h.id)
+	for n := h.size; n > 0; {
+		if st != nil {
+			got, tried, err := st.fill(n)
+			if err != nil {
+				return err
+			}
+			if n -= got; tried {
+				runtime.Gosched() // so that Read may be back before there is more
+				continue
+			}
+		}
+		b := getBuffer(n)
+		got, err := m.in.read(b.b[:n])
+		if err != nil {
+			b.free()
+			return err
+		}
+		n -= got
+		if st == nil { // it ended here while this was under way
+			b.free()
+			continue
+		}
+		b.b = b.b[:got]
+		if !st.deliver(b) {
+			return errBeyondWindow
+		}
 	}
 	return nil
 }
@@ -600,10 +714,10 @@ func (c *serverConn) mayTake(meth *method, name string) error {
 		return c.err
 	case meth == nil || meth.stream == nil:
 		return fmt.Errorf("%w for streams: %q", ErrNoMethod, name)
-	case len(c.streams) >= c.lim.MaxStreams, !c.budget.reserve(int64(c.lim.StreamWindowBytes)):
+	case len(c.streams) >= c.lim.MaxStreams, !c.budget.reserve(c.lim.firstWindow()):
 		return c.overloaded()
 	case !c.s.begin():
-		c.budget.release(int64(c.lim.StreamWindowBytes))
+		c.budget.release(c.lim.firstWindow())
 		return ErrShutdown
 	}
 	return nil

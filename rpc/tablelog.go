@@ -115,8 +115,10 @@ func (t *SessionTable) enter(request func(waiter uint64) error) (uint64, chan se
 func (t *SessionTable) executeLogged(sc *serverCall, call SessionCall) error {
 	t.mu.Lock()
 	_, ch, err := t.enter(func(waiter uint64) error {
+		now := time.Now()
 		call.Waiter = waiter
-		return t.log.core.begin(call, time.Now())
+		t.log.core.expire(now)
+		return t.log.core.begin(call, now)
 	})
 	t.mu.Unlock()
 	if err != nil {
