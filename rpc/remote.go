@@ -86,6 +86,9 @@ func RedirectTo(addrs ...string) error { return &redirect{addrs} }
 // outcome of a call that the handler itself made elsewhere says nothing about
 // the handler's, so only the explicit marks count.
 func outcomeOfHandler(err error) Outcome {
+	if err == nil {
+		return Executed
+	}
 	var (
 		r *refusal
 		d *redirect

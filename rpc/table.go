@@ -229,9 +229,11 @@ func (t *SessionTable) wait(sc *serverCall, call SessionCall, ch chan sessionOut
 // handleForResult runs the handler, makes what it returns the response, and lays
 // that out for the table; nil says that the handler refused the request.
 func (sc *serverCall) handleForResult() *buffer {
-	err := Refuse(context.Canceled)
+	var err error
 	if sc.ctx.keep() {
 		err = sc.handle()
+	} else {
+		err = Refuse(context.Canceled)
 	}
 	outcome := outcomeOfHandler(err)
 	if err != nil && outcome == OutcomeUnknown { // and stays so: repeats get this answer too
