@@ -17,6 +17,14 @@ const (
 
 var bufferPools [maxClass - minClass + 1]sync.Pool
 
+// classSize returns the capacity of getBuffer(n).
+func classSize(n int) int {
+	if class := max(bits.Len(uint(max(n, 1)-1)), minClass); class <= maxClass {
+		return 1 << class
+	}
+	return n
+}
+
 // getBuffer returns an empty buffer of capacity n at least.
 func getBuffer(n int) *buffer {
 	class := max(bits.Len(uint(max(n, 1)-1)), minClass)

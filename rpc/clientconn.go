@@ -10,7 +10,7 @@ import (
 )
 
 // eagerWrite bounds the bytes that callers put on a connection themselves while
-// answers are outstanding. So few fit in any transport's buffer, so the write
+// answers are outstanding, and no stream is open. So few fit in any transport's buffer, so the write
 // does not block and the caller's context stays in force; beyond, a goroutine
 // writes.
 const eagerWrite = 16 << 10
@@ -123,9 +123,12 @@ func (c *clientConn) addRequest(o *outgoing, cl *call) (rounds int) {
 	b.b = appendHead(b.b, kindRequest, cl.id, len(head)+len(fields))
 	b.b = append(append(b.b, head...), fields...)
 	cl.size = len(b.b) - start
+	if o.head.flags&flagChunked != 0 {
+		cl.size += len(o.fields) + len(o.body)
+	}
 	c.unanswered += cl.size
-	if o.head.flags&flagChunked == 0 && c.unanswered <= eagerWrite {
-		return fewRounds
+	if c.unanswered <= eagerWrite && len(c.streams) == 0 {
+		rounds = fewRounds
 	}
 	if o.head.flags&flagChunked != 0 {
 		done := make(chan struct{})
@@ -137,7 +140,7 @@ func (c *clientConn) addRequest(o *outgoing, cl *call) (rounds int) {
 		}}
 		c.pushBulk(&cl.out)
 	}
-	return noRounds
+	return rounds
 }
 
 // slot takes a free slot, waiting for one if all are taken. The lock is held.
@@ -182,9 +185,7 @@ func (c *clientConn) freeSlot(slot uint32) {
 	c.slots[slot] = nil
 	c.free = append(c.free, slot)
 	c.wakeOne()
-	if c.draining {
-		c.closeIfDrained()
-	}
+	c.closeIfDrained()
 }
 
 func (c *clientConn) wakeOne() {
@@ -329,8 +330,11 @@ func (c *clientConn) inflow(id uint64) (*inflow, error) {
 }
 
 func (c *clientConn) arrived(id uint64, in *inflow) {
-	if in.complete() {
+	switch {
+	case in.complete():
 		c.end(c.find(id), nil)
+	case c.err != nil:
+		c.end(c.find(id), c.err)
 	}
 }
 
@@ -339,7 +343,7 @@ func (c *clientConn) settle() {}
 func (c *clientConn) lost(err error) {
 	c.mu.Lock()
 	for _, cl := range c.slots {
-		if cl != nil && !cl.ended {
+		if cl != nil && !cl.ended && !cl.in.busy { // a busy one has its caller's memory in use: arrived ends it
 			c.end(cl, err)
 		}
 	}
@@ -353,7 +357,7 @@ func (c *clientConn) lost(err error) {
 // drain lets the calls in progress end, and the connection after them.
 func (c *clientConn) drain() {
 	c.mu.Lock()
-	c.draining = true
+	c.draining, c.drained = true, c.closeIfDrained
 	for _, turn := range c.queue {
 		close(turn)
 	}
@@ -362,10 +366,10 @@ func (c *clientConn) drain() {
 	c.mu.Unlock()
 }
 
-// closeIfDrained ends a draining connection with nothing left on it. The lock
-// is held.
+// closeIfDrained ends a draining connection with nothing left on it, nor to be
+// written. The lock is held.
 func (c *clientConn) closeIfDrained() {
-	if len(c.free) == len(c.slots) && len(c.streams) == 0 {
+	if c.draining && len(c.free) == len(c.slots) && len(c.streams) == 0 && c.out == nil && !c.writing {
 		c.failLocked(fmt.Errorf("%w: drained", ErrConnLost))
 	}
 }

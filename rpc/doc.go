@@ -112,7 +112,7 @@
 //	go-away   server  no new calls on this connection
 //
 // The low 16 bits of a call's id are its slot, of which the server says in the
-// handshake how many there are. A client uses a slot again when it has the whole
+// handshake how many there are; the rest rises from call to call. A client uses a slot again when it has the whole
 // response and sends no more of the request. The ids of streams rise.
 //
 // # Reading the source

@@ -181,6 +181,8 @@ func (hs *handshake) client(ctx context.Context, nc net.Conn) (p params, peer Pe
 		return p, peer, ErrVersion
 	case theirs.cluster != hs.cluster:
 		return p, peer, fmt.Errorf("%w: it is of %q, this is of %q", ErrCluster, theirs.cluster, hs.cluster)
+	case !nodeMatches(&peer):
+		return p, peer, ErrNode
 	case theirs.prove != (len(hs.secret) > 0):
 		return p, peer, fmt.Errorf("%w: only one side has one", ErrSecret)
 	}

@@ -153,6 +153,20 @@ func (f *frameReader) readFull(dst []byte) error {
 	return nil
 }
 
+// skip throws n payload bytes away.
+func (f *frameReader) skip(n int) error {
+	waste := getBuffer(min(n, wasteMax))
+	defer waste.free()
+	for n > 0 {
+		got, err := f.read(waste.b[:min(n, cap(waste.b))])
+		if err != nil {
+			return err
+		}
+		n -= got
+	}
+	return nil
+}
+
 func (f *frameReader) close() {
 	if f.buf != nil {
 		f.buf.free()
@@ -185,7 +199,11 @@ func (in *inflow) need() int {
 		if len(have) < cap(have) {
 			return 0
 		}
-		return min(left, max(eagerBytes, cap(have)))
+		n := min(left, max(eagerBytes, cap(have)))
+		if in.pooled && n > 0 {
+			n = classSize(len(have)+n) - len(have)
+		}
+		return n
 	}
 	if in.fieldsLeft > 0 {
 		return grow(in.fields, in.fieldsLeft)

@@ -6,7 +6,9 @@ import (
 	"encoding/binary"
 	"io"
 	"testing"
+	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/wire"
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/transport/transporttest"
@@ -55,28 +57,95 @@ type pair struct {
 // start starts a server whose handlers setup registers, and a client.
 func (r rig) start(t testing.TB, scfg ServerConfig, ccfg ClientConfig, setup func(*Server)) pair {
 	t.Helper()
-	s, err := NewServer(scfg)
+	s, addr := r.serve(t, scfg, setup)
+	if ccfg.Addrs == nil {
+		ccfg.Addrs = []string{addr}
+	}
+	return pair{s, r.dial(t, ccfg), addr}
+}
+
+// serve starts a server and returns its address. A rig may have several.
+func (r rig) serve(t testing.TB, cfg ServerConfig, setup func(*Server)) (*Server, string) {
+	t.Helper()
+	addr := r.addr
+	if addr == ":1" { // the first server's; any other takes a free port
+		if l, err := r.server.Listen(context.Background(), ":1"); err != nil {
+			addr = ":0"
+		} else {
+			l.Close()
+		}
+	}
+	return serveAt(t, r.server, addr, cfg, setup)
+}
+
+// dial returns a client of the servers that cfg names.
+func (r rig) dial(t testing.TB, cfg ClientConfig) *Client {
+	t.Helper()
+	return dialFrom(t, r.client, cfg)
+}
+
+// serveAt starts a server and returns its address.
+func serveAt(t testing.TB, tr transport.Transport, addr string, cfg ServerConfig, setup func(*Server)) (*Server, string) {
+	t.Helper()
+	s, err := NewServer(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	setup(s)
-	addr, err := s.Listen(context.Background(), r.server, r.addr)
+	at, err := s.Listen(context.Background(), tr, addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ccfg.Transport = r.client
-	if ccfg.Addrs == nil {
-		ccfg.Addrs = []string{addr.String()}
-	}
-	c, err := NewClient(ccfg)
+	t.Cleanup(func() { s.Close() })
+	return s, at.String()
+}
+
+// dialFrom returns a client.
+func dialFrom(t testing.TB, tr transport.Transport, cfg ClientConfig) *Client {
+	t.Helper()
+	cfg.Transport = tr
+	c, err := NewClient(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		c.Close()
-		s.Close()
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// newTable returns a session table in memory.
+func newTable(t testing.TB) *SessionTable {
+	t.Helper()
+	table, err := NewSessionTable(SessionTableConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+// eachSemantics runs f with a caller of each kind.
+func eachSemantics(t *testing.T, f func(t *testing.T, sem Semantics, as func(*Client) Caller)) {
+	for sem, as := range map[Semantics]func(*Client) Caller{
+		AtMostOnce:  func(c *Client) Caller { return c },
+		AtLeastOnce: (*Client).AtLeastOnce,
+		ExactlyOnce: (*Client).ExactlyOnce,
+	} {
+		t.Run(sem.String(), func(t *testing.T) { f(t, sem, as) })
+	}
+}
+
+// eventually waits for a condition that other goroutines bring about.
+func eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	testutil.Eventually(t, 30*time.Second, cond, what)
+}
+
+// idle waits until a server runs nothing and holds nothing.
+func idle(t testing.TB, s *Server) {
+	t.Helper()
+	eventually(t, "the server runs and holds nothing", func() bool {
+		st := s.Stats()
+		return st.Running == 0 && st.HeldBytes == 0
 	})
-	return pair{s, c, addr.String()}
 }
 
 // note is a message with a field and a body.

@@ -112,6 +112,7 @@ type serverConn struct {
 
 	// Guarded by mux.mu:
 	calls      []*serverCall // by slot
+	lastCall   uint64
 	lastStream uint64
 	owing      bool // inline handlers have left responses to be written
 }
@@ -198,6 +199,11 @@ func (c *serverConn) request(id uint64, payload []byte) error {
 		c.mu.Unlock()
 		return fmt.Errorf("%w: two calls in one slot", ErrProtocol)
 	}
+	if id>>slotBits <= c.lastCall {
+		c.mu.Unlock()
+		return fmt.Errorf("%w: call %d was made before", ErrProtocol, id>>slotBits)
+	}
+	c.lastCall = id >> slotBits
 	c.calls[slot] = sc
 	c.pending++
 	chunked := sc.head.flags&flagChunked != 0
@@ -409,7 +415,6 @@ func (c *serverConn) dispatch(sc *serverCall) {
 
 // run executes a call and sends its response.
 func (sc *serverCall) run(inline bool) {
-	s := sc.c.s
 	err := sc.execute()
 	sc.ctx.cancel(context.Canceled)
 	if sc.body != nil && !sc.body.kept {
@@ -420,7 +425,6 @@ func (sc *serverCall) run(inline bool) {
 		sc.setError(err)
 	}
 	sc.respond(inline)
-	s.finish()
 }
 
 // setError makes err the response.
@@ -505,7 +509,8 @@ func (sc *serverCall) dropAnswer() {
 	}
 }
 
-// respond sends what encode laid out.
+// respond sends what encode laid out. The call has finished when all of it has
+// been handed to the transport.
 func (sc *serverCall) respond(inline bool) {
 	c, flags := sc.c, sc.flags
 	var body []byte
@@ -527,6 +532,7 @@ func (sc *serverCall) respond(inline bool) {
 		}
 		sc.dropAnswer()
 		sc.recycle()
+		c.s.finish()
 		return
 	}
 	sc.state = callSending
@@ -537,6 +543,7 @@ func (sc *serverCall) respond(inline bool) {
 		go func() {
 			sc.dropAnswer()
 			sc.recycle()
+			c.s.finish()
 		}()
 	}
 	if c.err != nil {

@@ -256,14 +256,14 @@ func (a *attempts) exactlyOnce(ctx context.Context) error {
 		a.out.head.session, a.out.head.seq = id, seq
 		a.sends = 0
 		err = a.retry(ctx)
-		lost := err != nil && errors.Is(err, ErrSessionExpired)
+		lost := errors.Is(err, ErrSessionExpired) && OutcomeOf(err) == OutcomeUnknown
 		heard := uint64(0)
 		if err == nil || OutcomeOf(err) == Executed {
 			heard = a.out.head.mark
 		}
 		s.end(id, seq, heard, lost)
 		if lost && a.sends == 1 {
-			continue // the one request that was sent found no session: nothing was executed
+			continue // the one request that was not refused found no session: nothing was executed
 		}
 		return err
 	}

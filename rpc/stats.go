@@ -33,7 +33,7 @@ type ServerStats struct {
 	Conns     int64  // connections accepted
 	Rejected  int64  // connections that failed their handshake or came beyond MaxConns
 	OpenConns int64  // connections open now
-	Running   int64  // handlers running now
+	Running   int64  // handlers running now, and long responses being sent
 	HeldBytes int64  // bytes held of the budget now
 	BytesIn   int64  // bytes read from connections
 	BytesOut  int64  // bytes handed to connections

@@ -629,6 +629,9 @@ func (m *mux) removeStream(st *Stream) {
 		m.budget.release(st.window)
 		st.mu.Unlock()
 	}
+	if m.drained != nil {
+		m.drained()
+	}
 }
 
 // readData moves the payload of a data frame to its stream: straight into the
@@ -640,28 +643,24 @@ func (m *mux) readData(h frameHead) error {
 	m.mu.Lock()
 	st := m.streams[h.id]
 	m.mu.Unlock()
+	if st == nil { // it ended here while this was under way
+		return m.in.skip(h.size)
+	}
 	for n := h.size; n > 0; {
-		if st != nil {
-			got, tried, err := st.fill(n)
-			if err != nil {
-				return err
-			}
-			if n -= got; tried {
-				runtime.Gosched() // so that Read may be back before there is more
-				continue
-			}
+		got, tried, err := st.fill(n)
+		if err != nil {
+			return err
+		}
+		if n -= got; tried {
+			runtime.Gosched() // so that Read may be back before there is more
+			continue
 		}
 		b := getBuffer(n)
-		got, err := m.in.read(b.b[:n])
-		if err != nil {
+		if got, err = m.in.read(b.b[:n]); err != nil {
 			b.free()
 			return err
 		}
 		n -= got
-		if st == nil { // it ended here while this was under way
-			b.free()
-			continue
-		}
 		b.b = b.b[:got]
 		if !st.deliver(b) {
 			return errBeyondWindow
