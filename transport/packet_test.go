@@ -172,3 +172,34 @@ func TestPacketQueuesAreBounded(t *testing.T) {
 		}
 	})
 }
+
+func TestPacketDeadlinesAndPauses(t *testing.T) {
+	inBubble(t, transport.NetworkConfig{}, func(t *testing.T, n *transport.Network) {
+		from, to := packets(t, n, "a", "b")
+		must(t, from.SetDeadline(time.Now().Add(time.Minute)))
+		time.Sleep(time.Minute)
+		_, err := from.WriteTo([]byte{1}, to.LocalAddr())
+		wantIs(t, "WriteTo", err, os.ErrDeadlineExceeded)
+		_, _, err = from.ReadFrom(make([]byte, 1))
+		wantIs(t, "ReadFrom", err, os.ErrDeadlineExceeded)
+		must(t, from.SetWriteDeadline(time.Time{}))
+		_, err = from.WriteTo([]byte{1}, to.LocalAddr())
+		must(t, err)
+
+		// In a pause, what has arrived waits, and a deadline too.
+		n.Host("b").Pause()
+		must(t, to.SetReadDeadline(time.Now().Add(2*time.Hour)))
+		begin := time.Now()
+		time.AfterFunc(time.Hour, n.Host("b").Resume)
+		_, _, err = to.ReadFrom(make([]byte, 1))
+		must(t, err)
+		if d := time.Since(begin); d != time.Hour {
+			t.Errorf("ReadFrom returns after %v", d)
+		}
+		n.Host("b").Pause()
+		time.AfterFunc(time.Hour, func() { to.Close() })
+		_, err = to.WriteTo([]byte{1}, from.LocalAddr())
+		wantIs(t, "WriteTo", err, net.ErrClosed)
+		wantIs(t, "SetDeadline", to.SetDeadline(time.Time{}), net.ErrClosed)
+	})
+}
