@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/trilith-go/trilith/internal/statelog"
+	"github.com/trilith-go/trilith/internal/statelog/statelogtest"
 	"github.com/trilith-go/trilith/internal/vfs"
 )
 
@@ -63,4 +64,25 @@ func Example() {
 	// 112 <nil>
 	// 122 <nil>
 	// 222 <nil>
+}
+
+// A read is confirmed before it is answered: what it saw may not be safe yet.
+func ExampleSolo_Confirm() {
+	ctx := context.Background()
+	machine := statelogtest.NewBook()
+	log, err := statelog.Open(statelog.Config{Machine: machine}) // in memory
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer log.Close()
+	index, _, err := log.Propose(ctx, []byte("a command"))
+	fmt.Println("proposed:", index, err)
+
+	seen := len(machine.Entries()) // under the machine's own lock
+	index, err = log.Confirm(ctx)
+	fmt.Println("seen:", seen, "confirmed:", index, err)
+	// Output:
+	// proposed: 1 <nil>
+	// seen: 1 confirmed: 1 <nil>
 }
