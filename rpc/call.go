@@ -314,7 +314,7 @@ func (a *attempts) send(ctx context.Context) error {
 	if respBody != nil {
 		cl.into = respBody.Data
 	}
-	if a.session != nil {
+	if a.session != nil && a.inv.Attempt > 1 {
 		a.out.head.mark = a.session.watermark()
 	}
 	sent, err := cc.call(ctx, &a.out, cl)

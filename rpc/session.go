@@ -63,7 +63,8 @@ func registerSessions(s *Server, host SessionHost) {
 }
 
 const (
-	// sessionAckAfter is how long a client is idle before it tells its watermark by
+	// sessionAckAfter is how long a client is idle, at least and at most twice as
+	// long, before it tells its watermark by
 	// itself, so that the server can free the last results.
 	sessionAckAfter = time.Second
 	// sessionCloseWithin bounds what closing a session may take.
@@ -79,6 +80,8 @@ type session struct {
 	opening chan struct{} // non-nil while somebody opens a session
 	room    chan struct{} // non-nil while somebody waits for the window
 	idle    *time.Timer
+	armed   bool // idle runs
+	used    bool // a call has ended since it was armed
 	closed  bool
 }
 
@@ -98,13 +101,13 @@ func (c *Client) exactlyOnceSession() (*session, error) {
 
 // begin hands out the sequence of a new call, after opening a session or waiting
 // for the window where that is needed.
-func (s *session) begin(ctx context.Context) (id SessionID, seq uint64, err error) {
+func (s *session) begin(ctx context.Context) (id SessionID, seq, watermark uint64, err error) {
 	for {
 		s.mu.Lock()
-		id, seq, _, ok := s.core.next()
+		id, seq, watermark, ok := s.core.next()
 		if ok {
 			s.mu.Unlock()
-			return id, seq, nil
+			return id, seq, watermark, nil
 		}
 		var wait chan struct{}
 		mine := false
@@ -122,16 +125,16 @@ func (s *session) begin(ctx context.Context) (id SessionID, seq uint64, err erro
 		s.mu.Unlock()
 		if mine {
 			if err := s.open(ctx); err != nil {
-				return id, 0, err
+				return id, 0, 0, err
 			}
 			continue
 		}
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return id, 0, ctxError(ctx)
+			return id, 0, 0, ctxError(ctx)
 		case <-s.c.ctx.Done():
-			return id, 0, ErrClosed
+			return id, 0, 0, ErrClosed
 		}
 	}
 }
@@ -182,9 +185,16 @@ func (s *session) end(id SessionID, seq, heard uint64, lost bool) {
 		s.core.lost(id)
 	}
 	s.wakeLocked()
-	if s.closed || !s.core.owes() {
-		return
+	s.used = true
+	if !s.armed && !s.closed && s.core.owes() {
+		s.armLocked()
 	}
+}
+
+// armLocked has the watermark told after a while, unless there are calls that
+// tell it.
+func (s *session) armLocked() {
+	s.armed, s.used = true, false
 	if s.idle == nil {
 		s.idle = time.AfterFunc(sessionAckAfter, s.acknowledge)
 	} else {
@@ -197,7 +207,12 @@ func (s *session) end(id SessionID, seq, heard uint64, lost bool) {
 func (s *session) acknowledge() {
 	s.mu.Lock()
 	m := sessionMessage{id: s.core.id, watermark: s.core.watermark()}
+	s.armed = false
 	owes := s.core.owes() && !s.closed
+	if owes && s.used {
+		s.armLocked()
+		owes = false
+	}
 	s.mu.Unlock()
 	if !owes {
 		return
@@ -212,8 +227,8 @@ func (s *session) acknowledge() {
 		s.core.heard(m.id, m.watermark)
 	case errors.Is(err, ErrSessionExpired):
 		s.core.lost(m.id)
-	case !s.closed:
-		s.idle.Reset(sessionAckAfter)
+	case !s.closed && !s.armed:
+		s.armLocked()
 	}
 }
 
@@ -245,7 +260,7 @@ func (a *attempts) exactlyOnce(ctx context.Context) error {
 	a.session = s
 	a.out.head.flags |= flagExactlyOnce
 	for {
-		id, seq, err := s.begin(ctx)
+		id, seq, mark, err := s.begin(ctx)
 		if err != nil {
 			var e *Error
 			if errors.As(err, &e) {
@@ -253,7 +268,7 @@ func (a *attempts) exactlyOnce(ctx context.Context) error {
 			}
 			return a.err("", NotExecuted, err)
 		}
-		a.out.head.session, a.out.head.seq = id, seq
+		a.out.head.session, a.out.head.seq, a.out.head.mark = id, seq, mark
 		a.sends = 0
 		err = a.retry(ctx)
 		lost := errors.Is(err, ErrSessionExpired) && OutcomeOf(err) == OutcomeUnknown
