@@ -63,9 +63,9 @@ func registerSessions(s *Server, host SessionHost) {
 }
 
 const (
-	// sessionAckAfter is how long a client is idle, at least and at most twice as
-	// long, before it tells its watermark by
-	// itself, so that the server can free the last results.
+	// sessionAckAfter is how long a client is idle before it tells its watermark
+	// by itself, so that the server can free the last results. It may take twice
+	// as long.
 	sessionAckAfter = time.Second
 	// sessionCloseWithin bounds what closing a session may take.
 	sessionCloseWithin = time.Second
