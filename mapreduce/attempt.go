@@ -46,3 +46,37 @@ func appendUvarints(dst []byte, numbers ...uint64) []byte {
 	}
 	return dst
 }
+
+// JobID names a submitted job. A coordinator issues them, from 1 on, and none
+// twice.
+type JobID uint64
+
+// JobState is what a submitted job is doing. Legal transitions:
+//
+//	running    → committing  all reduces have completed; their files get their final names
+//	running    → failed      a task failed too often, or the job cannot go on at all
+//	running    → cancelled
+//	committing → succeeded   all files have their final names
+//	committing → failed      a file could not be committed
+type JobState uint8
+
+// The states of a job.
+const (
+	JobRunning JobState = iota
+	JobCommitting
+	JobSucceeded
+	JobFailed
+	JobCanceled
+)
+
+// Ended reports whether nothing more happens to the job.
+func (s JobState) Ended() bool { return s >= JobSucceeded }
+
+// String returns the state in a word.
+func (s JobState) String() string {
+	names := [...]string{"running", "committing", "succeeded", "failed", "cancelled"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return "unknown"
+}

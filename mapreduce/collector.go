@@ -3,7 +3,6 @@ package mapreduce
 import (
 	"bytes"
 	"errors"
-	"io"
 
 	"github.com/trilith-go/trilith/internal/vfs"
 )
@@ -19,8 +18,8 @@ type collector struct {
 
 	// scratch opens an empty file that is gone once it is closed.
 	scratch func() (vfs.File, error)
-	// reserve asks for n bytes of memory in which to keep the result; if it is
-	// refused the result is kept on disk.
+	// reserve asks for n bytes of memory in which to keep the result, or gives
+	// them back if n is negative; if it is refused the result is kept on disk.
 	reserve func(n int64) bool
 }
 
@@ -73,6 +72,7 @@ func (c *collector) finish() (*mapOutput, error) {
 	w := newMemoryRegions(size)
 	ends, err := write(w)
 	if err != nil {
+		c.reserve(-size)
 		return nil, err
 	}
 	return &mapOutput{ends: ends, data: w.buf, reserved: size}, nil
@@ -165,7 +165,7 @@ func (c *collector) merge(runs []*mapOutput, w *regionWriter) ([]int64, error) {
 	for p := range ends {
 		regions := make([]blockReader, len(runs))
 		for i, run := range runs {
-			regions[i] = run.blocks(p)
+			regions[i] = run.at(p).blocks()
 		}
 		err := combined(regions, c.fold, w.add)
 		if err == nil {
@@ -219,13 +219,13 @@ func (o *mapOutput) region(p int) (off, n int64) {
 	return off, o.ends[p] - off
 }
 
-// blocks reads a region.
-func (o *mapOutput) blocks(p int) blockReader {
+// at returns a region.
+func (o *mapOutput) at(p int) region {
 	off, n := o.region(p)
 	if o.file == nil {
-		return &memoryBlocks{o.data[off : off+n]}
+		return region{data: o.data[off : off+n]}
 	}
-	return newStreamBlocks(io.NewSectionReader(o.file, off, n))
+	return region{file: o.file, off: off, n: n}
 }
 
 func (o *mapOutput) close() {

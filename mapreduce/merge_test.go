@@ -51,7 +51,7 @@ func TestCollectorSpillsAndMerges(t *testing.T) {
 			}
 			sortTestPairs(pairs)
 			for p := range parts {
-				m := newMerger([]blockReader{out.blocks(p)})
+				m := newMerger([]blockReader{out.at(p).blocks()})
 				for head := m.head(); head != nil; head = m.head() {
 					seq, _ := binary.Uvarint(head.value)
 					if len(pairs) == 0 || pairs[0].part != p || !bytes.Equal(pairs[0].key, head.key) || pairs[0].seq != int(seq) {

@@ -9,6 +9,7 @@ import (
 	"path"
 	"reflect"
 	"strconv"
+	"strings"
 	"unsafe"
 )
 
@@ -20,13 +21,18 @@ func partName(spec *Spec, partition int) string {
 // attemptPrefix begins the names of files that an attempt has not committed.
 const attemptPrefix = ".attempt-"
 
-// attemptName returns the name under which an attempt writes its output.
-func attemptName(spec *Spec, partition int, a Attempt) string {
-	return path.Join(spec.Output, fmt.Sprintf("%s%v.part-%05d", attemptPrefix, a, partition))
+// attemptName returns the name under which an attempt writes its output. The token
+// of the job is in it, as several coordinators may have worked on a directory, one
+// after the other, whose attempts have the same numbers.
+func attemptName(spec *Spec, token string, partition int, a Attempt) string {
+	return path.Join(spec.Output, fmt.Sprintf("%s%s-%v.part-%05d", attemptPrefix, token, a, partition))
 }
 
-// attemptPattern matches the names of all files that attempts of a job write.
-func attemptPattern(spec *Spec) string { return path.Join(spec.Output, attemptPrefix+"*") }
+// attemptPattern matches the names of all files that attempts of a job write, or of
+// any job if the token is empty.
+func attemptPattern(spec *Spec, token string) string {
+	return path.Join(spec.Output, attemptPrefix+token+"*")
+}
 
 // checkOutput refuses an output directory that is not empty. Files that attempts
 // left behind do not count, they are in nobody's way.
@@ -36,7 +42,7 @@ func checkOutput(ctx context.Context, fsys FileSystem, spec *Spec) error {
 		return err
 	}
 	for _, name := range names {
-		if base := path.Base(name); len(base) < len(attemptPrefix) || base[:len(attemptPrefix)] != attemptPrefix {
+		if !strings.HasPrefix(path.Base(name), attemptPrefix) {
 			return fmt.Errorf("%w: %s is there; choose another directory or remove it", ErrOutputExists, name)
 		}
 	}

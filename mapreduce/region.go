@@ -111,6 +111,21 @@ type blockReader interface {
 	next() ([]byte, error)
 }
 
+// region is where a region is: in memory, or in a file. The zero region is empty.
+type region struct {
+	data   []byte
+	file   io.ReaderAt
+	off, n int64
+}
+
+// blocks reads the region.
+func (r region) blocks() blockReader {
+	if r.file == nil {
+		return &memoryBlocks{r.data}
+	}
+	return newStreamBlocks(io.NewSectionReader(r.file, r.off, r.n))
+}
+
 // memoryBlocks reads a region in memory, without copying it.
 type memoryBlocks struct{ rest []byte }
 

@@ -17,7 +17,7 @@ type scheduleConfig struct {
 // files of a won job committed.
 type action struct {
 	command []byte
-	commit  jobID
+	commit  JobID
 }
 
 // schedule decides for one epoch what is to be done when: which task goes to which
@@ -116,11 +116,11 @@ func newSchedule(cfg scheduleConfig, t *tasks, now time.Time) *schedule {
 	}
 	for _, id := range t.order {
 		j := t.jobs[id]
-		if j.state.ended() {
+		if j.state.Ended() {
 			continue
 		}
 		s.addJob(j)
-		if j.state == jobWon {
+		if j.state == JobCommitting {
 			s.pending = append(s.pending, action{commit: id})
 		}
 		for i := range j.tasks[MapTask] {
@@ -176,7 +176,7 @@ func (j *scheduledJob) push(kind TaskKind, index int) {
 }
 
 // find returns a job that has not ended, or nil.
-func (s *schedule) find(id jobID) *scheduledJob {
+func (s *schedule) find(id JobID) *scheduledJob {
 	i := slices.IndexFunc(s.jobs, func(j *scheduledJob) bool { return j.job.id == id })
 	if i < 0 {
 		return nil
@@ -303,7 +303,7 @@ func (s *schedule) alive(now time.Time, id workerID, zombies [2]int, doing []pro
 func (s *schedule) unfetched(reducer Attempt, ref taskRef, a Attempt) {
 	j := s.find(ref.job)
 	r, running := s.tasks.running[reducer]
-	if j == nil || j.job.state != jobRunning || !running || r.job != ref.job || r.kind != ReduceTask ||
+	if j == nil || j.job.state != JobRunning || !running || r.job != ref.job || r.kind != ReduceTask ||
 		ref.kind != MapTask || ref.index >= len(j.job.splits) {
 		return
 	}
@@ -431,7 +431,7 @@ func (s *schedule) assign() {
 // the host, if there is one. Reduces begin when all maps have completed.
 func (s *schedule) pick(kind TaskKind, host string) (taskRef, bool) {
 	for _, j := range s.jobs {
-		if j.job.state != jobRunning || kind == ReduceTask && j.job.completed[MapTask] < len(j.job.splits) {
+		if j.job.state != JobRunning || kind == ReduceTask && j.job.completed[MapTask] < len(j.job.splits) {
 			continue
 		}
 		take := func(q *queue[int]) (taskRef, bool) {

@@ -51,12 +51,12 @@ type simMsg struct {
 	zombies [2]int
 	begin   []order
 	stop    []Attempt
-	over    []jobID
+	over    []JobID
 	status  status
 	locs    []location
 	pos     int
 	job     *job
-	state   jobState
+	state   JobState
 	found   bool
 }
 
@@ -88,7 +88,7 @@ type simWorld struct {
 	planted plantedBugs
 	files   simFiles
 	jobs    []*job
-	ended   map[string]jobState
+	ended   map[string]JobState
 	table   *tasks // of the coordinator that is up, or was last
 	changed bool   // the table or what is committed, since it was checked
 	tokens  int
@@ -102,7 +102,7 @@ func simCluster(planted plantedBugs) func(w *sim.World[simMsg]) {
 	return func(w *sim.World[simMsg]) {
 		r := w.Rand()
 		s := &simWorld{
-			w: w, planted: planted, workers: 2 + r.IntN(2), ended: make(map[string]jobState), winners: make(map[taskRef]Attempt),
+			w: w, planted: planted, workers: 2 + r.IntN(2), ended: make(map[string]JobState), winners: make(map[taskRef]Attempt),
 			files: simFiles{written: make(map[Attempt]simFile), committed: make(map[taskRef]Attempt)},
 		}
 		w.Add("coordinator", func(n *sim.Node[simMsg]) sim.Process[simMsg] { return s.bootCoordinator(n) })
@@ -156,8 +156,8 @@ func (s *simWorld) check() error {
 // checkOutput verifies that every file is there and has every map's data once.
 func (s *simWorld) checkOutput() error {
 	for i, j := range s.jobs {
-		if got := s.ended[j.token]; got != jobSucceeded {
-			return fmt.Errorf("%s ended in state %d: %s", j.token, got, s.table.jobs[jobID(i+1)].err)
+		if got := s.ended[j.token]; got != JobSucceeded {
+			return fmt.Errorf("%s ended in state %d: %s", j.token, got, s.table.jobs[JobID(i+1)].err)
 		}
 	}
 	for _, id := range s.table.order {
@@ -182,7 +182,7 @@ type simClient struct {
 }
 
 func (c *simClient) Receive(_ int, m simMsg) {
-	if m.kind == simEnded && m.state.ended() {
+	if m.kind == simEnded && m.state.Ended() {
 		c.s.ended[m.token] = m.state
 	}
 }
@@ -284,10 +284,10 @@ func (c *simCoordinator) step() {
 }
 
 // commit commits one file after the other, with time for a crash between them.
-func (c *simCoordinator) commit(id jobID, partition int) {
+func (c *simCoordinator) commit(id JobID, partition int) {
 	j := c.tasks.jobs[id]
 	if partition == j.spec.Reduces {
-		c.propose(commandEnd(c.tasks.epoch, id, jobSucceeded, ""), func([]byte) {})
+		c.propose(commandEnd(c.tasks.epoch, id, JobSucceeded, ""), func([]byte) {})
 		return
 	}
 	ref := taskRef{id, ReduceTask, partition}

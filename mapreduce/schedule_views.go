@@ -30,9 +30,9 @@ func (s *schedule) orders(id workerID, doing []progress) (begin []order, stop []
 
 // over returns those of the jobs that have ended or are not known: what a worker
 // holds for them it can drop.
-func (s *schedule) over(jobs []jobID) (ended []jobID) {
+func (s *schedule) over(jobs []JobID) (ended []JobID) {
 	for _, id := range jobs {
-		if j := s.tasks.jobs[id]; j == nil || j.state != jobRunning {
+		if j := s.tasks.jobs[id]; j == nil || j.state != JobRunning {
 			ended = append(ended, id)
 		}
 	}
@@ -50,9 +50,9 @@ type location struct {
 // locations returns where the output of a job's maps is, as far as that has
 // changed since a position, the first being 0: at most limit changes, and the
 // position after them. It reports false if the job does not run.
-func (s *schedule) locations(id jobID, partition, since, limit int) (changed []location, next int, ok bool) {
+func (s *schedule) locations(id JobID, partition, since, limit int) (changed []location, next int, ok bool) {
 	j := s.find(id)
-	if j == nil || j.job.state != jobRunning || partition >= j.job.spec.Reduces || since > len(j.changes) {
+	if j == nil || j.job.state != JobRunning || partition >= j.job.spec.Reduces || since > len(j.changes) {
 		return nil, since, false
 	}
 	next = min(len(j.changes), since+limit)

@@ -92,7 +92,7 @@ func (c *compiled[K, V, R]) sequential(ctx context.Context, r *sequentialRun) er
 }
 
 func (c *compiled[K, V, R]) sequentialReduce(t *Task, values map[string][]byte, fsys FileSystem) error {
-	temporary := attemptName(t.spec, t.index, t.attempt)
+	temporary := attemptName(t.spec, "sequential", t.index, t.attempt)
 	w, err := createPart(t.ctx, fsys, temporary)
 	if err != nil {
 		return err

@@ -9,9 +9,6 @@ import (
 // none twice.
 type workerID uint32
 
-// jobID names a job. The table issues them, from 1 on, and none twice.
-type jobID uint64
-
 // taskState is what a task is. Legal transitions:
 //
 //	idle      → running    an attempt is assigned to a worker
@@ -36,29 +33,9 @@ type task struct {
 	sizes    []byte   // completed map: the size of each region, as sizeCode has it; never changed
 }
 
-// jobState is what a job is. Legal transitions:
-//
-//	running → won        all reduces have completed; their files are being committed
-//	running → failed     a task failed too often, or the job cannot go on at all
-//	running → cancelled
-//	won     → succeeded  all files have their final names
-//	won     → failed     a file could not be committed
-type jobState uint8
-
-const (
-	jobRunning jobState = iota
-	jobWon
-	jobSucceeded
-	jobFailed
-	jobCanceled
-)
-
-// ended reports whether nothing more happens to the job.
-func (s jobState) ended() bool { return s >= jobSucceeded }
-
 // job is one run of a Job.
 type job struct {
-	id        jobID
+	id        JobID
 	token     string // identifies the submission, so that it can be repeated
 	name      string
 	build     string // of the binary that planned it
@@ -66,7 +43,7 @@ type job struct {
 	splits    []Split
 	tasks     [2][]task // by TaskKind
 	completed [2]int    // how many of them are
-	state     jobState
+	state     JobState
 	err       string // why it failed
 	submitted time.Time
 	ended     time.Time
@@ -74,7 +51,7 @@ type job struct {
 
 // taskRef names a task.
 type taskRef struct {
-	job   jobID
+	job   JobID
 	kind  TaskKind
 	index int
 }
@@ -104,16 +81,16 @@ type workerRow struct {
 //     of a running job, whose attempt it is; and it is of the present epoch.
 //   - The output of a completed map of a running job is held by a living worker.
 //   - completed counts the completed tasks.
-//   - A job is won if and only if all its reduces are completed and it has not
+//   - A job is committing if and only if all its reduces are completed and it has not
 //     ended; the winner of a completed reduce never changes.
 type tasks struct {
 	epoch   uint64
 	issued  uint64 // attempts
 	workers map[workerID]*workerRow
 	worker  workerID // the last one issued
-	jobs    map[jobID]*job
-	order   []jobID // of jobs, as submitted
-	job     jobID   // the last one issued
+	jobs    map[JobID]*job
+	order   []JobID // of jobs, as submitted
+	job     JobID   // the last one issued
 	running map[Attempt]runningAttempt
 
 	// effects are what the commands have changed since they were last taken, for
@@ -135,7 +112,7 @@ type plantedBugs struct {
 func newTasks() *tasks {
 	return &tasks{
 		workers: make(map[workerID]*workerRow),
-		jobs:    make(map[jobID]*job),
+		jobs:    make(map[JobID]*job),
 		running: make(map[Attempt]runningAttempt),
 	}
 }
@@ -250,7 +227,7 @@ func (t *tasks) dead(at time.Time, id workerID) status {
 
 // loseOutputs makes the completed maps idle whose output a worker holds.
 func (t *tasks) loseOutputs(j *job, id workerID) {
-	if j.state != jobRunning {
+	if j.state != JobRunning {
 		return
 	}
 	maps := j.tasks[MapTask]
@@ -272,13 +249,13 @@ func (t *tasks) loseOutput(j *job, index int) {
 
 // submit adds a job, or finds the one that was submitted with the same token. A
 // job with nothing to map has its reduces all the same: their files are empty.
-func (t *tasks) submit(at time.Time, j *job) (jobID, status) {
+func (t *tasks) submit(at time.Time, j *job) (JobID, status) {
 	running := 0
 	for _, id := range t.order {
 		switch known := t.jobs[id]; {
 		case known.token == j.token:
 			return id, statusOK
-		case !known.state.ended():
+		case !known.state.Ended():
 			running++
 			if known.spec.Output == j.spec.Output {
 				return id, statusOutputTaken
@@ -303,13 +280,13 @@ func (t *tasks) submit(at time.Time, j *job) (jobID, status) {
 func (t *tasks) forget() {
 	ended := 0
 	for _, id := range t.order {
-		if t.jobs[id].state.ended() {
+		if t.jobs[id].state.Ended() {
 			ended++
 		}
 	}
 	kept := t.order[:0]
 	for _, id := range t.order {
-		if ended > maxJobsKept && t.jobs[id].state.ended() {
+		if ended > maxJobsKept && t.jobs[id].state.Ended() {
 			ended--
 			delete(t.jobs, id)
 			continue
@@ -322,7 +299,7 @@ func (t *tasks) forget() {
 // assign gives a task to a worker and returns the attempt.
 func (t *tasks) assign(ref taskRef, id workerID) (Attempt, status) {
 	j, w := t.jobs[ref.job], t.workers[id]
-	if w == nil || j == nil || j.state != jobRunning || ref.index >= len(j.tasks[ref.kind]) ||
+	if w == nil || j == nil || j.state != JobRunning || ref.index >= len(j.tasks[ref.kind]) ||
 		j.tasks[ref.kind][ref.index].state != taskIdle {
 		t.notify(effect{kind: effectRefused, task: ref, worker: id})
 		return Attempt{}, statusStale
@@ -388,7 +365,7 @@ func (t *tasks) complete(ref taskRef, a Attempt, sizes []byte) status {
 
 // win makes a job won: what still runs for it, re-executed maps, is stopped.
 func (t *tasks) win(j *job) {
-	j.state = jobWon
+	j.state = JobCommitting
 	t.stopAll(j)
 	t.notify(effect{kind: effectJobWon, task: taskRef{job: j.id}})
 }
@@ -409,8 +386,8 @@ func (t *tasks) failed(at time.Time, a Attempt, text string) status {
 func (t *tasks) blame(at time.Time, ref taskRef, text string) {
 	j, task := t.jobs[ref.job], t.task(ref)
 	task.failures++
-	if int(task.failures) >= j.spec.MaxAttempts && j.state == jobRunning {
-		t.abandon(at, j, jobFailed, fmt.Sprintf("%s failed %d times, the last time with: %s", taskName(ref.kind, ref.index), task.failures, text))
+	if int(task.failures) >= j.spec.MaxAttempts && j.state == JobRunning {
+		t.abandon(at, j, JobFailed, fmt.Sprintf("%s failed %d times, the last time with: %s", taskName(ref.kind, ref.index), task.failures, text))
 	}
 }
 
@@ -420,8 +397,8 @@ func (t *tasks) blame(at time.Time, ref taskRef, text string) {
 func (t *tasks) countLoss(at time.Time, ref taskRef, text string) {
 	j, task := t.jobs[ref.job], t.task(ref)
 	task.losses++
-	if int(task.losses) >= lossesPerFailure*j.spec.MaxAttempts && j.state == jobRunning {
-		t.abandon(at, j, jobFailed, fmt.Sprintf("%s was lost %d times, the last time because %s", taskName(ref.kind, ref.index), task.losses, text))
+	if int(task.losses) >= lossesPerFailure*j.spec.MaxAttempts && j.state == JobRunning {
+		t.abandon(at, j, JobFailed, fmt.Sprintf("%s was lost %d times, the last time because %s", taskName(ref.kind, ref.index), task.losses, text))
 	}
 }
 
@@ -430,7 +407,7 @@ func (t *tasks) countLoss(at time.Time, ref taskRef, text string) {
 // why it happened.
 func (t *tasks) lost(at time.Time, ref taskRef, a Attempt, count bool, text string) status {
 	j := t.jobs[ref.job]
-	if j == nil || j.state != jobRunning || ref.kind != MapTask || ref.index >= len(j.tasks[MapTask]) {
+	if j == nil || j.state != JobRunning || ref.kind != MapTask || ref.index >= len(j.tasks[MapTask]) {
 		return statusStale
 	}
 	if m := &j.tasks[MapTask][ref.index]; m.state != taskCompleted || m.attempt != a {
@@ -445,7 +422,7 @@ func (t *tasks) lost(at time.Time, ref taskRef, a Attempt, count bool, text stri
 
 // end ends a job: succeeded if it was won and its files are committed, failed if
 // they cannot be or it can't go on, cancelled if it is still running.
-func (t *tasks) end(at time.Time, id jobID, to jobState, text string) status {
+func (t *tasks) end(at time.Time, id JobID, to JobState, text string) status {
 	j := t.jobs[id]
 	if j == nil {
 		return statusStale
@@ -453,10 +430,10 @@ func (t *tasks) end(at time.Time, id jobID, to jobState, text string) status {
 	switch {
 	case j.state == to:
 		return statusOK
-	case to == jobSucceeded && j.state == jobWon:
+	case to == JobSucceeded && j.state == JobCommitting:
 		j.state, j.ended = to, at
 		t.notify(effect{kind: effectJobEnded, task: taskRef{job: id}})
-	case to == jobFailed && !j.state.ended(), to == jobCanceled && j.state == jobRunning:
+	case to == JobFailed && !j.state.Ended(), to == JobCanceled && j.state == JobRunning:
 		t.abandon(at, j, to, text)
 	default:
 		return statusStale
@@ -465,7 +442,7 @@ func (t *tasks) end(at time.Time, id jobID, to jobState, text string) status {
 }
 
 // abandon ends a job that does not succeed.
-func (t *tasks) abandon(at time.Time, j *job, to jobState, text string) {
+func (t *tasks) abandon(at time.Time, j *job, to JobState, text string) {
 	j.state, j.ended, j.err = to, at, text[:min(len(text), maxErrorBytes)]
 	t.stopAll(j)
 	t.notify(effect{kind: effectJobEnded, task: taskRef{job: j.id}})

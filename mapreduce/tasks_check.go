@@ -31,7 +31,7 @@ func (t *tasks) check() error {
 			return fmt.Errorf("attempt %v runs in epoch %d", a, t.epoch)
 		case t.workers[r.worker] == nil:
 			return fmt.Errorf("attempt %v runs on worker %d, which is dead", a, r.worker)
-		case j == nil || j.state != jobRunning:
+		case j == nil || j.state != JobRunning:
 			return fmt.Errorf("attempt %v runs for job %d, which does not", a, r.job)
 		}
 		if task := t.task(r.taskRef); task.state != taskRunning || task.attempt != a || task.worker != r.worker {
@@ -61,7 +61,7 @@ func (t *tasks) checkJob(j *job) error {
 				}
 			case taskCompleted:
 				completed++
-				if TaskKind(kind) != MapTask || j.state != jobRunning {
+				if TaskKind(kind) != MapTask || j.state != JobRunning {
 					continue
 				}
 				if t.workers[task.worker] == nil {
@@ -77,7 +77,7 @@ func (t *tasks) checkJob(j *job) error {
 		}
 	}
 	all := j.completed[ReduceTask] == len(j.tasks[ReduceTask])
-	if (j.state == jobWon || j.state == jobSucceeded) && !all || j.state == jobRunning && all {
+	if (j.state == JobCommitting || j.state == JobSucceeded) && !all || j.state == JobRunning && all {
 		return fmt.Errorf("state %d with %d of %d reduces completed", j.state, j.completed[ReduceTask], len(j.tasks[ReduceTask]))
 	}
 	return nil

@@ -56,7 +56,7 @@ func appendRef(dst []byte, r taskRef) []byte {
 }
 
 func decodeRef(d *wire.Decoder) taskRef {
-	return taskRef{jobID(d.Uvarint()), TaskKind(d.Int(int(ReduceTask))), d.Int(maxRefIndex)}
+	return taskRef{JobID(d.Uvarint()), TaskKind(d.Int(int(ReduceTask))), d.Int(maxRefIndex)}
 }
 
 func appendAttempt(dst []byte, a Attempt) []byte { return appendUvarints(dst, a.Epoch, a.N) }
@@ -215,7 +215,7 @@ func (t *tasks) applyEvent(at time.Time, c command, d *wire.Decoder) status {
 		ref, a, count, text := decodeRef(d), decodeAttempt(d), d.Bool(), d.String()
 		do = func() status { return t.lost(at, ref, a, count, text) }
 	case cmdEnd:
-		id, to, text := jobID(d.Uvarint()), jobState(d.Int(int(jobCanceled))), d.String()
+		id, to, text := JobID(d.Uvarint()), JobState(d.Int(int(JobCanceled))), d.String()
 		do = func() status { return t.end(at, id, to, text) }
 	default:
 		return statusMalformed
@@ -263,7 +263,7 @@ func commandLost(epoch uint64, ref taskRef, a Attempt, count bool, text string) 
 	return wire.AppendString(wire.AppendBool(dst, count), text[:min(len(text), maxErrorBytes)])
 }
 
-func commandEnd(epoch uint64, id jobID, to jobState, text string) []byte {
+func commandEnd(epoch uint64, id JobID, to JobState, text string) []byte {
 	dst := appendUvarints(appendCommand(nil, cmdEnd, epoch), uint64(id), uint64(to))
 	return wire.AppendString(dst, text[:min(len(text), maxErrorBytes)])
 }

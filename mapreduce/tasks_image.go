@@ -20,7 +20,7 @@ func (t *tasks) freeze() *tasks {
 	f.effects, f.observed = nil, false
 	f.workers = make(map[workerID]*workerRow, len(t.workers))
 	maps.Copy(f.workers, t.workers) // rows never change
-	f.jobs = make(map[jobID]*job, len(t.jobs))
+	f.jobs = make(map[JobID]*job, len(t.jobs))
 	for id, j := range t.jobs { // order-free: one map into another
 		c := *j
 		for kind := range c.tasks {
@@ -95,7 +95,7 @@ func (t *tasks) restore(r io.Reader) error {
 	if format := d.String(); d.Err() == nil && format != imageFormat {
 		return fmt.Errorf("image of format %.40q, want %q", format, imageFormat)
 	}
-	n.epoch, n.issued, n.worker, n.job = d.Uvarint(), d.Uvarint(), decodeWorkerID(&d), jobID(d.Uvarint())
+	n.epoch, n.issued, n.worker, n.job = d.Uvarint(), d.Uvarint(), decodeWorkerID(&d), JobID(d.Uvarint())
 	for range d.Count(5) {
 		w := &workerRow{id: decodeWorkerID(&d)}
 		w.decode(&d)
@@ -123,13 +123,13 @@ func (t *tasks) restore(r io.Reader) error {
 }
 
 func (j *job) restore(d *wire.Decoder) {
-	j.id = jobID(d.Uvarint())
+	j.id = JobID(d.Uvarint())
 	submission := wire.NewDecoder(d.Bytes())
 	j.decode(&submission)
 	if err := submission.Finish(); err != nil {
 		d.Fail("job %d: %v", j.id, err)
 	}
-	j.state = jobState(d.Int(int(jobCanceled)))
+	j.state = JobState(d.Int(int(JobCanceled)))
 	j.err = d.String()
 	j.submitted, j.ended = d.Time(), d.Time()
 	for kind, n := range []int{len(j.splits), j.spec.Reduces} {

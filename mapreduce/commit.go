@@ -1,0 +1,110 @@
+package mapreduce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// commitsAtOnce bounds the files of a job that are committed at a time.
+	commitsAtOnce = 8
+	// commitTries is how often a file is tried to be committed before the job is
+	// given up, with a pause that doubles from commitPause on.
+	commitTries = 8
+	commitPause = 50 * time.Millisecond
+)
+
+// commit gives the files of a job that was won their final names, and ends the
+// job. The winners are logged, so that it can be done again after a crash, and
+// does the same: it repeats what an earlier coordinator may have done in part.
+func (c *Coordinator) commit(term context.Context, epoch uint64, id JobID) {
+	c.ledger.mu.Lock()
+	j := c.ledger.tasks.jobs[id]
+	spec, token := j.spec, j.token
+	winners := make([]Attempt, len(j.tasks[ReduceTask]))
+	for p := range winners {
+		winners[p] = j.tasks[ReduceTask][p].attempt
+	}
+	c.ledger.mu.Unlock()
+
+	// The winners that were just read are safe only now.
+	_, err := c.log.Confirm(term)
+	if err == nil {
+		group, ctx := errgroup.WithContext(term)
+		group.SetLimit(commitsAtOnce)
+		for p, winner := range winners {
+			group.Go(func() error {
+				return commitFile(ctx, c.cfg.FileSystem, attemptName(&spec, token, p, winner), partName(&spec, p))
+			})
+		}
+		err = group.Wait()
+	}
+	if term.Err() != nil {
+		return
+	}
+	end := commandEnd(epoch, id, JobSucceeded, "")
+	if err == nil {
+		c.sweepFiles(term, attemptPattern(&spec, "")) // the directory is this job's alone
+	} else {
+		end = commandEnd(epoch, id, JobFailed, fmt.Sprintf("commit the output: %v", err))
+	}
+	// If that fails the term is over, and the next one does all this again.
+	_, _, _ = c.log.Propose(term, end)
+}
+
+// commitFile commits one file. That its attempt's name is gone and the final one is
+// there means that it was done before.
+func commitFile(ctx context.Context, fsys FileSystem, temporary, final string) error {
+	pause := commitPause
+	for try := 1; ; try++ {
+		err := fsys.Commit(ctx, temporary, final)
+		if errors.Is(err, fs.ErrNotExist) {
+			if f, _, oerr := fsys.Open(ctx, final); oerr == nil {
+				return f.Close()
+			}
+		}
+		// What exists or does not will not change by waiting.
+		if err == nil || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) || try == commitTries {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		pause *= 2
+	}
+}
+
+// sweep removes what attempts of a job that has ended have left behind.
+func (c *Coordinator) sweep(term context.Context, id JobID) {
+	c.ledger.mu.Lock()
+	j := c.ledger.tasks.jobs[id]
+	c.ledger.mu.Unlock()
+	if j != nil {
+		c.sweepFiles(term, attemptPattern(&j.spec, j.token)) // neither ever changes
+	}
+}
+
+func (c *Coordinator) sweepFiles(ctx context.Context, pattern string) {
+	names, err := c.cfg.FileSystem.Glob(ctx, pattern)
+	if err != nil {
+		c.cfg.Logger.Warn("cannot look for what attempts left behind", "pattern", pattern, "error", err)
+		return
+	}
+	var wg sync.WaitGroup
+	for _, name := range names {
+		wg.Go(func() {
+			if err := c.cfg.FileSystem.Remove(ctx, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				c.cfg.Logger.Warn("cannot remove what an attempt left behind", "file", name, "error", err)
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,166 @@
+package mapreduce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/trilith-go/trilith/internal/vfs"
+	"github.com/trilith-go/trilith/rpc"
+)
+
+// errStopped is why the context of an attempt ends that is not wanted any more.
+var errStopped = errors.New("the attempt is not wanted any more")
+
+// execution is an attempt that a worker runs.
+type execution struct {
+	*assigned
+	ctx  context.Context
+	stop context.CancelCauseFunc
+	t    *Task
+	job  *definition
+}
+
+// begin runs an attempt, unless it runs already.
+func (w *Worker) begin(a *assigned) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.running[a.attempt] != nil || w.ctx.Err() != nil {
+		return
+	}
+	e := &execution{assigned: a}
+	e.ctx, e.stop = context.WithCancelCause(w.ctx)
+	e.t = &Task{ctx: e.ctx, spec: &a.spec, kind: a.task.kind, index: a.task.index, attempt: a.attempt}
+	w.running[a.attempt] = e
+	w.tasks.Go(func() { w.execute(e) })
+}
+
+// execute runs an attempt and says how it went.
+func (w *Worker) execute(e *execution) {
+	report := &doneReq{attempt: e.attempt, task: e.task}
+	// The job's code may end the goroutine by runtime.Goexit; then nothing but
+	// deferred functions run, and this is the error.
+	err := fmt.Errorf("the job's code has ended the goroutine that it was called on")
+	defer func() {
+		if err != nil {
+			report.failed, report.text = true, err.Error()
+		}
+		w.report(e, report)
+		w.finished(e)
+	}()
+	var jerr error
+	if e.job, jerr = w.cfg.Jobs.find(e.name); jerr != nil {
+		err = jerr
+		return
+	}
+	if e.task.kind == MapTask {
+		report.sizes, err = w.executeMap(e)
+	} else {
+		err = w.executeReduce(e)
+	}
+}
+
+// finished takes an attempt off the books. If it had been stopped the coordinator
+// counts its slot as taken, and is told at once that it is free.
+func (w *Worker) finished(e *execution) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.running, e.attempt)
+	if e.ctx.Err() != nil {
+		w.repoll()
+	}
+	e.stop(nil)
+}
+
+// report tells the coordinator, however long that takes, unless the attempt has
+// failed because it was stopped. If its output does not count it is dropped.
+func (w *Worker) report(e *execution, report *doneReq) {
+	if report.failed && e.ctx.Err() != nil {
+		return
+	}
+	resp, err := rpc.Call[doneResp](w.ctx, w.client.AtLeastOnce(), methodDone, report)
+	if err != nil || resp.counts || report.failed {
+		// Without an answer the output may count: it stays. What is not needed
+		// goes with the job.
+		return
+	}
+	if e.task.kind == MapTask {
+		w.store.drop(e.attempt)
+		return
+	}
+	name := attemptName(&e.spec, e.token, e.task.index, e.attempt)
+	_ = w.cfg.FileSystem.Remove(w.ctx, name) // what stays behind is swept up when the job ends
+}
+
+// executeMap runs a map task and stores its output. It returns the codes of the
+// sizes of the regions.
+func (w *Worker) executeMap(e *execution) ([]byte, error) {
+	c := w.collector(e)
+	defer w.recycle(c)
+	records := e.job.input.Read(e.ctx, w.cfg.Input, e.split)
+	if err := e.job.mapRecords(e.t, records, c); err != nil {
+		return nil, err
+	}
+	out, err := c.finish()
+	if err != nil {
+		return nil, fmt.Errorf("write map output: %w", err)
+	}
+	sizes := make([]byte, e.spec.Reduces)
+	for p := range sizes {
+		_, n := out.region(p)
+		sizes[p] = sizeCode(n)
+	}
+	w.store.add(e.task.job, e.attempt, out)
+	return sizes, nil
+}
+
+// collector returns a collector, with memory that an earlier task has left.
+func (w *Worker) collector(e *execution) *collector {
+	var pairs *pairBuffer
+	select {
+	case pairs = <-w.sorts:
+		pairs.parts = make([]partSize, e.spec.Reduces)
+	default:
+		pairs = newPairBuffer(e.spec.Reduces)
+	}
+	limit := w.cfg.Memory / 4 / int64(w.cfg.Slots)
+	return &collector{
+		reduces: e.spec.Reduces, limit: limit, fold: e.job.fold, pairs: pairs,
+		scratch: func() (vfs.File, error) { return w.disk.file() },
+		reserve: w.store.reserve,
+	}
+}
+
+// recycle leaves the memory of a collector to the next task.
+func (w *Worker) recycle(c *collector) {
+	c.discard()
+	select {
+	case w.sorts <- c.pairs:
+	default:
+	}
+}
+
+// executeReduce runs a reduce task: it fetches its region of every map's output,
+// merges them, reduces, and writes the file under the attempt's name.
+func (w *Worker) executeReduce(e *execution) error {
+	f := newFetcher(w, e)
+	defer f.close()
+	regions, err := f.fetch()
+	if err != nil {
+		return err
+	}
+	name := attemptName(&e.spec, e.token, e.task.index, e.attempt)
+	out, err := createPart(e.ctx, w.cfg.FileSystem, name)
+	if err != nil {
+		return err
+	}
+	if err := e.job.reduceGroups(e.t, &groups{m: newMerger(regions)}, out.write); err != nil {
+		out.abandon(w.cfg.FileSystem, name)
+		return err
+	}
+	if err := out.close(); err != nil {
+		_ = w.cfg.FileSystem.Remove(w.ctx, name) // the attempt has failed
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package mapreduce
+
+import (
+	"io"
+	"sync"
+	"time"
+)
+
+// ledger is the task table as a Machine, with the schedule beside it while this
+// process leads, and with those who wait for changes.
+type ledger struct {
+	mu       sync.Mutex // guards all that follows
+	tasks    *tasks
+	schedule *schedule // nil unless this process leads
+	ended    []JobID   // jobs whose leftovers are to be swept up
+	watchers map[watchKey]chan struct{}
+
+	kick chan struct{} // of capacity 1: the schedule may want something done
+}
+
+// watchKey names what one can wait for: a change of what a worker has to do, or of
+// a job. The other field is zero.
+type watchKey struct {
+	worker workerID
+	job    JobID
+}
+
+var _ Machine = (*ledger)(nil)
+
+func newLedger() *ledger {
+	return &ledger{tasks: newTasks(), watchers: make(map[watchKey]chan struct{}), kick: make(chan struct{}, 1)}
+}
+
+// Apply implements Machine.
+func (l *ledger) Apply(_ uint64, at time.Time, cmd, dst []byte) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	dst = l.tasks.apply(at, cmd, dst)
+	if l.schedule == nil {
+		return dst
+	}
+	effects := l.tasks.takeEffects()
+	l.schedule.observe(time.Now(), effects)
+	for _, e := range effects {
+		l.announce(e)
+	}
+	l.poke()
+	return dst
+}
+
+// announce wakes those who wait for what has changed.
+func (l *ledger) announce(e effect) {
+	switch e.kind {
+	case effectStarted, effectStopped:
+		l.wake(watchKey{worker: e.worker})
+	case effectMapDone, effectMapLost:
+		l.wake(watchKey{job: e.task.job})
+	case effectJobEnded, effectJobWon:
+		if e.kind == effectJobEnded {
+			l.ended = append(l.ended, e.task.job)
+		}
+		l.wake(watchKey{job: e.task.job})
+		for id := range l.schedule.workers {
+			l.wake(watchKey{worker: id}) // they hold what nobody needs any more
+		}
+	}
+}
+
+func (l *ledger) wake(key watchKey) {
+	if c := l.watchers[key]; c != nil {
+		close(c)
+		delete(l.watchers, key)
+	}
+}
+
+// watch returns a channel that is closed at the next change. The caller holds mu.
+func (l *ledger) watch(key watchKey) <-chan struct{} {
+	c := l.watchers[key]
+	if c == nil {
+		c = make(chan struct{})
+		l.watchers[key] = c
+	}
+	return c
+}
+
+// poke has the schedule asked what it wants.
+func (l *ledger) poke() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Freeze implements Machine.
+func (l *ledger) Freeze() (io.WriterTo, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tasks.freeze(), nil
+}
+
+// Restore implements Machine.
+func (l *ledger) Restore(r io.Reader) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tasks.restore(r)
+}
+
+// Fingerprint implements Machine.
+func (l *ledger) Fingerprint() string { return imageFormat }
+
+// begin makes the ledger serve in the epoch that has been logged.
+func (l *ledger) begin(cfg scheduleConfig) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tasks.takeEffects()
+	l.tasks.observed = true
+	l.schedule = newSchedule(cfg, l.tasks, time.Now())
+	l.poke()
+}
+
+// finish ends the service; whoever waits finds that out.
+func (l *ledger) finish() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tasks.observed = false
+	l.tasks.takeEffects()
+	l.schedule, l.ended = nil, nil
+	for key := range l.watchers {
+		l.wake(key)
+	}
+}
+
+// step returns what is to be done, and the jobs that have ended since the last
+// call.
+func (l *ledger) step() (actions []action, ended []JobID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.schedule == nil {
+		return nil, nil
+	}
+	ended, l.ended = l.ended, nil
+	return l.schedule.step(time.Now()), ended
+}

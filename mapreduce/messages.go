@@ -1,0 +1,401 @@
+package mapreduce
+
+import (
+	"encoding"
+	"time"
+
+	"github.com/trilith-go/trilith/internal/wire"
+	"github.com/trilith-go/trilith/rpc"
+)
+
+// The methods of a coordinator, and of a worker (Fetch).
+const (
+	methodRegister  = "mapreduce.Register"
+	methodPoll      = "mapreduce.Poll"
+	methodDone      = "mapreduce.Done"
+	methodLocate    = "mapreduce.Locate"
+	methodUnfetched = "mapreduce.Unfetched"
+	methodSubmit    = "mapreduce.Submit"
+	methodStatus    = "mapreduce.Status"
+	methodCancel    = "mapreduce.Cancel"
+	methodFetch     = "mapreduce.Fetch"
+)
+
+// errUnregistered tells a worker to register: the coordinator is new, or took it
+// for dead.
+const errUnregistered = rpc.Code("mapreduce: worker is not registered with this coordinator")
+
+// errDismissed tells a worker to stop: the coordinator has no more work, for good.
+const errDismissed = rpc.Code("mapreduce: worker is dismissed")
+
+// message is what travels, both ways.
+type message interface {
+	encoding.BinaryAppender
+	encoding.BinaryUnmarshaler
+}
+
+var _ = []message{
+	(*registerReq)(nil), (*registerResp)(nil), (*pollReq)(nil), (*pollResp)(nil), (*doneReq)(nil), (*doneResp)(nil),
+	(*locateReq)(nil), (*locateResp)(nil), (*unfetchedReq)(nil), (*submitReq)(nil), (*submitResp)(nil),
+	(*statusReq)(nil), (*statusResp)(nil), (*cancelReq)(nil), (*fetchReq)(nil),
+}
+
+// registerReq makes a worker known to a coordinator.
+type registerReq struct {
+	worker workerRow
+	code   fingerprint
+	holds  []Attempt // of maps whose output it can serve
+}
+
+func (m *registerReq) AppendBinary(dst []byte) ([]byte, error) {
+	dst = m.worker.append(dst)
+	dst = wire.AppendString(dst, m.code.build)
+	dst = appendUvarints(dst, uint64(len(m.code.jobs)))
+	for _, j := range m.code.jobs {
+		dst = wire.AppendString(dst, j)
+	}
+	return appendAttempts(dst, m.holds), nil
+}
+
+func (m *registerReq) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.worker.decode(&d)
+	m.code.build = d.String()
+	m.code.jobs = make([]string, min(d.Count(1), maxJobs))
+	for i := range m.code.jobs {
+		m.code.jobs[i] = d.String()
+	}
+	m.holds = decodeAttempts(&d)
+	return d.Finish()
+}
+
+type registerResp struct {
+	id    workerID
+	epoch uint64
+	hold  time.Duration // for which a poll may be held back
+}
+
+func (m *registerResp) AppendBinary(dst []byte) ([]byte, error) {
+	return appendUvarints(dst, uint64(m.id), m.epoch, uint64(m.hold)), nil
+}
+
+func (m *registerResp) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.id, m.epoch, m.hold = decodeWorkerID(&d), d.Uvarint(), time.Duration(d.Int(maxInt))
+	return d.Finish()
+}
+
+// pollReq is a worker's sign of life. The answer is held back until there is
+// something to say, or for a while.
+type pollReq struct {
+	id      workerID
+	epoch   uint64
+	zombies [2]int
+	doing   []progress
+	jobs    []JobID // for which it holds something
+}
+
+func (m *pollReq) AppendBinary(dst []byte) ([]byte, error) {
+	dst = appendUvarints(dst, uint64(m.id), m.epoch, uint64(m.zombies[0]), uint64(m.zombies[1]), uint64(len(m.doing)))
+	for _, p := range m.doing {
+		dst = appendUvarints(appendAttempt(dst, p.attempt), p.count)
+	}
+	return appendJobs(dst, m.jobs), nil
+}
+
+func (m *pollReq) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.id, m.epoch = decodeWorkerID(&d), d.Uvarint()
+	m.zombies = [2]int{d.Int(maxSlots), d.Int(maxSlots)}
+	m.doing = make([]progress, d.Count(3))
+	for i := range m.doing {
+		m.doing[i] = progress{decodeAttempt(&d), d.Uvarint()}
+	}
+	m.jobs = decodeJobs(&d)
+	return d.Finish()
+}
+
+// assigned is all that a worker needs to know of an attempt that it is to begin.
+type assigned struct {
+	order
+	token string // of the job
+	name  string // of the job
+	maps  int    // M
+	spec  Spec
+	split Split // of a map
+}
+
+type pollResp struct {
+	begin []assigned
+	stop  []Attempt
+	over  []JobID
+}
+
+func (m *pollResp) AppendBinary(dst []byte) ([]byte, error) {
+	dst = appendUvarints(dst, uint64(len(m.begin)))
+	for i := range m.begin {
+		a := &m.begin[i]
+		dst = appendRef(appendAttempt(dst, a.attempt), a.task)
+		dst = wire.AppendString(wire.AppendString(dst, a.token), a.name)
+		dst = appendUvarints(dst, uint64(a.maps))
+		dst = a.split.append(a.spec.append(dst))
+	}
+	return appendJobs(appendAttempts(dst, m.stop), m.over), nil
+}
+
+func (m *pollResp) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.begin = make([]assigned, min(d.Count(16), 2*maxSlots))
+	for i := range m.begin {
+		a := &m.begin[i]
+		a.attempt, a.task = decodeAttempt(&d), decodeRef(&d)
+		a.token, a.name, a.maps = d.String(), d.String(), d.Int(maxSplits)
+		a.spec.decode(&d)
+		a.split.decode(&d)
+	}
+	m.stop, m.over = decodeAttempts(&d), decodeJobs(&d)
+	return d.Finish()
+}
+
+// doneReq says that an attempt has done its task, or failed.
+type doneReq struct {
+	attempt Attempt
+	task    taskRef
+	sizes   []byte // of a map's regions
+	failed  bool
+	text    string // why it failed
+}
+
+func (m *doneReq) AppendBinary(dst []byte) ([]byte, error) {
+	dst = wire.AppendBytes(appendRef(appendAttempt(dst, m.attempt), m.task), m.sizes)
+	return wire.AppendString(wire.AppendBool(dst, m.failed), m.text), nil
+}
+
+func (m *doneReq) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.attempt, m.task = decodeAttempt(&d), decodeRef(&d)
+	m.sizes = append([]byte(nil), d.Bytes()...)
+	m.failed, m.text = d.Bool(), d.String()
+	return d.Finish()
+}
+
+// doneResp says whether the attempt's output counts.
+type doneResp struct{ counts bool }
+
+func (m *doneResp) AppendBinary(dst []byte) ([]byte, error) {
+	return wire.AppendBool(dst, m.counts), nil
+}
+
+func (m *doneResp) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.counts = d.Bool()
+	return d.Finish()
+}
+
+// locateReq asks where the output of maps is, as far as it has changed since a
+// position. The answer is held back until something has, or for a while.
+type locateReq struct {
+	job       JobID
+	partition int
+	since     int
+}
+
+func (m *locateReq) AppendBinary(dst []byte) ([]byte, error) {
+	return appendUvarints(dst, uint64(m.job), uint64(m.partition), uint64(m.since)), nil
+}
+
+func (m *locateReq) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.job, m.partition, m.since = JobID(d.Uvarint()), d.Int(maxReduces), d.Int(maxInt)
+	return d.Finish()
+}
+
+// locateLimit bounds the changes in one answer.
+const locateLimit = 1 << 13
+
+type locateResp struct {
+	changed []location
+	next    int
+}
+
+func (m *locateResp) AppendBinary(dst []byte) ([]byte, error) {
+	dst = appendUvarints(dst, uint64(m.next), uint64(len(m.changed)))
+	for _, l := range m.changed {
+		dst = appendAttempt(appendUvarints(dst, uint64(l.index)), l.attempt)
+		dst = append(wire.AppendString(dst, l.addr), l.size)
+	}
+	return dst, nil
+}
+
+func (m *locateResp) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.next = d.Int(maxInt)
+	m.changed = make([]location, d.Count(5))
+	for i := range m.changed {
+		m.changed[i] = location{d.Int(maxSplits), decodeAttempt(&d), d.String(), d.Byte()}
+	}
+	return d.Finish()
+}
+
+// unfetchedReq says that a reduce attempt could not have the output of a map
+// attempt.
+type unfetchedReq struct {
+	reducer Attempt
+	task    taskRef
+	attempt Attempt
+}
+
+func (m *unfetchedReq) AppendBinary(dst []byte) ([]byte, error) {
+	return appendAttempt(appendRef(appendAttempt(dst, m.reducer), m.task), m.attempt), nil
+}
+
+func (m *unfetchedReq) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.reducer, m.task, m.attempt = decodeAttempt(&d), decodeRef(&d), decodeAttempt(&d)
+	return d.Finish()
+}
+
+// submitReq submits a job. The token is the client's own: a submission that is
+// repeated finds the job of the first.
+type submitReq struct {
+	token string
+	name  string
+	spec  Spec
+}
+
+func (m *submitReq) AppendBinary(dst []byte) ([]byte, error) {
+	return m.spec.append(wire.AppendString(wire.AppendString(dst, m.token), m.name)), nil
+}
+
+func (m *submitReq) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.token, m.name = d.String(), d.String()
+	m.spec.decode(&d)
+	return d.Finish()
+}
+
+type submitResp struct{ id JobID }
+
+func (m *submitResp) AppendBinary(dst []byte) ([]byte, error) {
+	return appendUvarints(dst, uint64(m.id)), nil
+}
+
+func (m *submitResp) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.id = JobID(d.Uvarint())
+	return d.Finish()
+}
+
+// statusReq asks how a job is doing. The answer is held back until the job has
+// ended, or for a while.
+type statusReq struct {
+	id   JobID
+	hold time.Duration
+}
+
+func (m *statusReq) AppendBinary(dst []byte) ([]byte, error) {
+	return appendUvarints(dst, uint64(m.id), uint64(m.hold)), nil
+}
+
+func (m *statusReq) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.id, m.hold = JobID(d.Uvarint()), time.Duration(d.Int(maxInt))
+	return d.Finish()
+}
+
+type statusResp struct{ status JobStatus }
+
+func (m *statusResp) AppendBinary(dst []byte) ([]byte, error) {
+	s := &m.status
+	dst = wire.AppendString(appendUvarints(dst, uint64(s.ID), uint64(s.State)), s.Name)
+	dst = wire.AppendString(wire.AppendString(dst, s.Output), s.Failure)
+	for _, p := range [...]*TaskProgress{&s.Maps, &s.Reduces} {
+		dst = appendUvarints(dst, uint64(p.Total), uint64(p.Running), uint64(p.Completed))
+	}
+	dst = appendUvarints(dst, uint64(s.InputBytes), uint64(s.InputDone))
+	return wire.AppendTime(wire.AppendTime(dst, s.Submitted), s.Ended), nil
+}
+
+func (m *statusResp) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	s := &m.status
+	s.ID, s.State, s.Name = JobID(d.Uvarint()), JobState(d.Int(int(JobCanceled))), d.String()
+	s.Output, s.Failure = d.String(), d.String()
+	for _, p := range [...]*TaskProgress{&s.Maps, &s.Reduces} {
+		*p = TaskProgress{d.Int(maxInt), d.Int(maxInt), d.Int(maxInt)}
+	}
+	s.InputBytes, s.InputDone = int64(d.Int(maxInt)), int64(d.Int(maxInt))
+	s.Submitted, s.Ended = d.Time(), d.Time()
+	return d.Finish()
+}
+
+type cancelReq struct {
+	id     JobID
+	reason string
+}
+
+func (m *cancelReq) AppendBinary(dst []byte) ([]byte, error) {
+	return wire.AppendString(appendUvarints(dst, uint64(m.id)), m.reason), nil
+}
+
+func (m *cancelReq) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.id, m.reason = JobID(d.Uvarint()), d.String()
+	return d.Finish()
+}
+
+// fetchReq asks a worker for one region of each of several map outputs. The
+// stream that answers has, for each in turn, a byte, fetchFound or fetchMissing,
+// and in the first case the length of the region, 8 bytes, little end first, and
+// the region.
+type fetchReq struct {
+	partition int
+	attempts  []Attempt
+}
+
+const (
+	fetchFound   = 1
+	fetchMissing = 2
+)
+
+func (m *fetchReq) AppendBinary(dst []byte) ([]byte, error) {
+	return appendAttempts(appendUvarints(dst, uint64(m.partition)), m.attempts), nil
+}
+
+func (m *fetchReq) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.partition, m.attempts = d.Int(maxReduces), decodeAttempts(&d)
+	return d.Finish()
+}
+
+func appendAttempts(dst []byte, attempts []Attempt) []byte {
+	dst = appendUvarints(dst, uint64(len(attempts)))
+	for _, a := range attempts {
+		dst = appendAttempt(dst, a)
+	}
+	return dst
+}
+
+func decodeAttempts(d *wire.Decoder) []Attempt {
+	attempts := make([]Attempt, d.Count(2))
+	for i := range attempts {
+		attempts[i] = decodeAttempt(d)
+	}
+	return attempts
+}
+
+func appendJobs(dst []byte, jobs []JobID) []byte {
+	dst = appendUvarints(dst, uint64(len(jobs)))
+	for _, id := range jobs {
+		dst = appendUvarints(dst, uint64(id))
+	}
+	return dst
+}
+
+func decodeJobs(d *wire.Decoder) []JobID {
+	jobs := make([]JobID, d.Count(1))
+	for i := range jobs {
+		jobs[i] = JobID(d.Uvarint())
+	}
+	return jobs
+}

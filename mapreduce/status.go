@@ -1,0 +1,85 @@
+package mapreduce
+
+import (
+	"fmt"
+	"time"
+)
+
+// JobStatus is how a job is doing.
+type JobStatus struct {
+	ID        JobID
+	Name      string
+	Output    string // its directory
+	State     JobState
+	Failure   string // why it failed or was cancelled
+	Maps      TaskProgress
+	Reduces   TaskProgress
+	Submitted time.Time // by the coordinator's log, which is not the time of day
+	Ended     time.Time // likewise; zero if it has not
+
+	InputBytes int64 // of all splits
+	InputDone  int64 // of those whose map has completed
+}
+
+// TaskProgress counts tasks.
+type TaskProgress struct {
+	Total     int
+	Running   int
+	Completed int
+}
+
+// String returns the status in a line.
+func (s *JobStatus) String() string {
+	return fmt.Sprintf("job %d %s %v: maps %d/%d, reduces %d/%d", s.ID, s.Name, s.State,
+		s.Maps.Completed, s.Maps.Total, s.Reduces.Completed, s.Reduces.Total)
+}
+
+// err returns the error of a job that has not succeeded.
+func (s *JobStatus) err() error {
+	switch s.State {
+	case JobFailed:
+		return &Error{Op: "run", Job: s.Name, Err: fmt.Errorf("%w: %s", ErrJobFailed, s.Failure)}
+	case JobCanceled:
+		return &Error{Op: "run", Job: s.Name, Err: fmt.Errorf("%w: %s", ErrCanceled, s.Failure)}
+	}
+	return nil
+}
+
+// result returns the result of a job that has succeeded.
+func (s *JobStatus) result() *Result {
+	r := &Result{Maps: s.Maps.Total, Reduces: s.Reduces.Total, InputBytes: s.InputBytes}
+	for p := range s.Reduces.Total {
+		r.Files = append(r.Files, partName(&Spec{Output: s.Output}, p))
+	}
+	return r
+}
+
+// status returns how a job is doing, or nil if it is not known.
+func (t *tasks) status(id JobID) *JobStatus {
+	j := t.jobs[id]
+	if j == nil {
+		return nil
+	}
+	s := &JobStatus{
+		ID: id, Name: j.name, Output: j.spec.Output, State: j.state, Failure: j.err, Submitted: j.submitted, Ended: j.ended,
+		Maps:    TaskProgress{Total: len(j.splits), Completed: j.completed[MapTask]},
+		Reduces: TaskProgress{Total: j.spec.Reduces, Completed: j.completed[ReduceTask]},
+	}
+	for i := range j.splits {
+		n := j.splits[i].bytes()
+		s.InputBytes += n
+		if j.tasks[MapTask][i].state == taskCompleted {
+			s.InputDone += n
+		}
+	}
+	for _, r := range t.running { // order-free: counts
+		if r.job == id {
+			if r.kind == MapTask {
+				s.Maps.Running++
+			} else {
+				s.Reduces.Running++
+			}
+		}
+	}
+	return s
+}

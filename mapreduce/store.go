@@ -1,0 +1,175 @@
+package mapreduce
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/trilith-go/trilith/rpc"
+)
+
+// store holds the output of a worker's maps until their job has ended.
+type store struct {
+	mu      sync.Mutex // guards what follows
+	free    int64      // bytes of memory that outputs may still take
+	outputs map[Attempt]*storedOutput
+	closed  bool
+}
+
+// storedOutput is a map's output, and who uses it. It is freed when it has been
+// dropped and nobody reads it any more.
+type storedOutput struct {
+	*mapOutput
+	job     JobID
+	readers int
+	dropped bool
+}
+
+func newStore(memory int64) *store {
+	return &store{free: memory, outputs: make(map[Attempt]*storedOutput)}
+}
+
+// reserve takes memory for an output, or refuses.
+func (s *store) reserve(n int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n > s.free {
+		return false
+	}
+	s.free -= n
+	return true
+}
+
+// add stores an output, whose memory has been reserved.
+func (s *store) add(job JobID, a Attempt, out *mapOutput) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		out.close()
+		return
+	}
+	s.outputs[a] = &storedOutput{mapOutput: out, job: job}
+}
+
+// open returns the output of an attempt for reading, until done is called, or nil.
+func (s *store) open(a Attempt) (out *mapOutput, done func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.outputs[a]
+	if o == nil {
+		return nil, nil
+	}
+	o.readers++
+	return o.mapOutput, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		o.readers--
+		s.freeIfUnused(o)
+	}
+}
+
+func (s *store) freeIfUnused(o *storedOutput) {
+	if o.dropped && o.readers == 0 {
+		s.free += o.reserved
+		o.close()
+	}
+}
+
+// drop forgets the output of an attempt.
+func (s *store) drop(a Attempt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropLocked(a)
+}
+
+func (s *store) dropLocked(a Attempt) {
+	if o := s.outputs[a]; o != nil {
+		delete(s.outputs, a)
+		o.dropped = true
+		s.freeIfUnused(o)
+	}
+}
+
+// dropJob forgets all outputs of a job.
+func (s *store) dropJob(id JobID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for a, o := range s.outputs {
+		if o.job == id {
+			s.dropLocked(a)
+		}
+	}
+}
+
+// attempts returns what is held.
+func (s *store) attempts() []Attempt {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(s.outputs), func(a, b Attempt) int { return cmp.Compare(a.N, b.N) })
+}
+
+// jobs returns for which jobs something is held.
+func (s *store) jobs() []JobID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids := make(map[JobID]bool)
+	for _, o := range s.outputs {
+		ids[o.job] = true
+	}
+	return slices.Sorted(maps.Keys(ids))
+}
+
+// close forgets everything.
+func (s *store) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for a := range s.outputs {
+		s.dropLocked(a)
+	}
+}
+
+// serveFetch answers a fetchReq.
+func (w *Worker) serveFetch(ctx context.Context, req *fetchReq, st *rpc.Stream) error {
+	// A fetcher that has gone must not hold the handler in a Write.
+	defer context.AfterFunc(ctx, func() { _ = st.Close() })()
+	for _, a := range req.attempts {
+		out, done := w.store.open(a)
+		if out == nil || req.partition >= len(out.ends) {
+			if out != nil {
+				done()
+			}
+			if _, err := st.Write([]byte{fetchMissing}); err != nil {
+				return err
+			}
+			continue
+		}
+		err := sendRegion(st, out, req.partition)
+		done()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendBuffer is the memory that sending a region from disk takes.
+const sendBuffer = 128 << 10
+
+func sendRegion(st io.Writer, out *mapOutput, partition int) error {
+	off, n := out.region(partition)
+	header := binary.LittleEndian.AppendUint64([]byte{fetchFound}, uint64(n))
+	if _, err := st.Write(header); err != nil {
+		return err
+	}
+	if out.file == nil {
+		_, err := st.Write(out.data[off : off+n])
+		return err
+	}
+	_, err := io.CopyBuffer(struct{ io.Writer }{st}, io.NewSectionReader(out.file, off, n), make([]byte, min(n, sendBuffer)))
+	return err
+}
