@@ -9,7 +9,7 @@ import (
 
 // Limits bound what a peer can make this process hold. The zero value of every
 // field means its default. Both ends announce theirs in the handshake, and each
-// keeps to the smaller of the two.
+// keeps to the other's when it sends.
 type Limits struct {
 	// MaxMessageBytes bounds the encoded fields of one message. Default 16 MiB.
 	MaxMessageBytes int

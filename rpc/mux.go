@@ -49,13 +49,14 @@ type mux struct {
 	usual   int        // the most bytes in a round of writing, lately: how large to make out
 	room    chan struct{}
 	streams map[uint64]*Stream
-	drained func() // if not nil, called when a stream or the writer has ended
+	drained func()        // if not nil, called when a stream or the writer has ended
+	silent  chan struct{} // if not nil, closed when the writer has ended
 
 	ended chan struct{} // closed when err is set
-	over  chan struct{} // closed when all has been told of it
+	over  chan struct{} // closed when all has been told of it, and nobody writes
 	probe *time.Timer
-	quiet int   // probes since something was heard; only the probe's
-	seen  int64 // heard at the last probe; only the probe's
+	quiet int   // probes since something was heard; guarded by mu
+	seen  int64 // heard at the last probe; guarded by mu
 }
 
 // A side is the part of a mux that only a client or only a server has.
@@ -276,6 +277,10 @@ func (m *mux) write(rounds int, crowd bool) {
 	if m.drained != nil {
 		m.drained()
 	}
+	if m.silent != nil {
+		close(m.silent)
+		m.silent = nil
+	}
 	m.mu.Unlock()
 }
 
@@ -380,28 +385,39 @@ func (m *mux) failLocked(err error) {
 	go func() { // closing can block, and lost takes other locks
 		m.nc.Close()
 		m.side.lost(err)
+		m.awaitSilence()
 		close(m.over)
 	}()
+}
+
+// awaitSilence waits for the writer of a connection that has ended.
+func (m *mux) awaitSilence() {
+	m.mu.Lock()
+	var silent chan struct{}
+	if m.writing {
+		silent = make(chan struct{})
+		m.silent = silent
+	}
+	m.mu.Unlock()
+	if silent != nil {
+		<-silent
+	}
 }
 
 // probePeer runs every PingInterval: a peer that has been silent is asked to
 // say something, and given up if it stays silent.
 func (m *mux) probePeer() {
 	const patience = 3
+	m.mu.Lock()
 	if heard := m.in.heard.Load(); heard != m.seen {
 		m.seen, m.quiet = heard, 0
 	} else if m.quiet++; m.quiet >= patience {
-		m.fail(fmt.Errorf("%w: nothing heard for %v", ErrConnLost, patience*m.lim.PingInterval))
-		return
-	}
-	m.mu.Lock()
-	if m.err != nil {
-		m.mu.Unlock()
-		return
-	}
-	m.probe.Reset(m.lim.PingInterval)
-	if m.quiet > 0 {
+		m.failLocked(fmt.Errorf("%w: nothing heard for %v", ErrConnLost, patience*m.lim.PingInterval))
+	} else if m.err == nil {
 		m.add(kindPing, 0, nil)
+	}
+	if m.err == nil {
+		m.probe.Reset(m.lim.PingInterval)
 	}
 	m.unlockAndWrite(noRounds)
 }
