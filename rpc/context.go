@@ -26,7 +26,10 @@ func CallFromContext(ctx context.Context) (CallInfo, bool) {
 	if !ok {
 		return CallInfo{}, false
 	}
-	return c.info, true
+	if c.once != nil {
+		return *c.once, true
+	}
+	return CallInfo{Method: c.method, Semantics: c.semantics}, true
 }
 
 // PeerFromContext returns the peer that a handler's call came from.
@@ -42,18 +45,34 @@ func PeerFromContext(ctx context.Context) (Peer, bool) {
 // when somebody asks for them, and implements AfterFunc, so that a context
 // derived from it costs no goroutine.
 type callContext struct {
-	info     CallInfo
-	peer     *Peer
-	deadline time.Time // zero: none
+	method    string
+	peer      *Peer
+	once      *CallInfo // all about an exactly-once call; nil for another
+	deadline  time.Time // zero: none
+	semantics Semantics
 
-	mu     sync.Mutex // guards what follows
-	done   chan struct{}
-	err    error
+	kept bool       // what the handler returns is kept for whoever asks again; guarded by mu
+	mu   sync.Mutex // guards what follows
+	done chan struct{}
+	err  error
+	more *contextMore // made when it is needed
+}
+
+// contextMore is the part of a callContext that few calls need. A context is
+// made for every call, so it is kept small.
+type contextMore struct {
 	timer  *time.Timer
-	kept   bool        // what the handler returns is kept for whoever asks again
 	detach func() bool // set when the connection of a kept call was lost
 	after  map[uint64]func()
 	afters uint64
+}
+
+// moreLocked returns c.more.
+func (c *callContext) moreLocked() *contextMore {
+	if c.more == nil {
+		c.more = new(contextMore)
+	}
+	return c.more
 }
 
 var _ context.Context = (*callContext)(nil)
@@ -78,8 +97,8 @@ func (c *callContext) Done() <-chan struct{} {
 }
 
 func (c *callContext) armLocked() {
-	if c.timer == nil && !c.deadline.IsZero() {
-		c.timer = time.AfterFunc(time.Until(c.deadline), func() { c.cancel(context.DeadlineExceeded) })
+	if m := c.moreLocked(); m.timer == nil && !c.deadline.IsZero() {
+		m.timer = time.AfterFunc(time.Until(c.deadline), func() { c.cancel(context.DeadlineExceeded) })
 	}
 }
 
@@ -111,17 +130,18 @@ func (c *callContext) AfterFunc(f func()) (stop func() bool) {
 		return func() bool { return false }
 	}
 	c.armLocked()
-	if c.after == nil {
-		c.after = make(map[uint64]func())
+	m := c.more
+	if m.after == nil {
+		m.after = make(map[uint64]func())
 	}
-	c.afters++
-	id := c.afters
-	c.after[id] = f
+	m.afters++
+	id := m.afters
+	m.after[id] = f
 	return func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		_, waiting := c.after[id]
-		delete(c.after, id)
+		_, waiting := m.after[id]
+		delete(m.after, id)
 		return waiting
 	}
 }
@@ -141,7 +161,7 @@ func (c *callContext) keep() bool {
 func (c *callContext) lost(server context.Context) {
 	c.mu.Lock()
 	if c.kept && c.err == nil {
-		c.detach = context.AfterFunc(server, func() { c.cancel(context.Canceled) })
+		c.moreLocked().detach = context.AfterFunc(server, func() { c.cancel(context.Canceled) })
 		c.mu.Unlock()
 		return
 	}
@@ -160,14 +180,18 @@ func (c *callContext) cancel(err error) {
 	if c.done != nil {
 		close(c.done)
 	}
-	if c.timer != nil {
-		c.timer.Stop()
+	m := c.more
+	if m == nil {
+		return
 	}
-	if c.detach != nil {
-		c.detach()
+	if m.timer != nil {
+		m.timer.Stop()
 	}
-	for _, f := range c.after {
+	if m.detach != nil {
+		m.detach()
+	}
+	for _, f := range m.after {
 		go f()
 	}
-	c.after = nil
+	m.after = nil
 }

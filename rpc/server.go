@@ -151,7 +151,7 @@ func handle[Req, Resp any](s *Server, name string, inline bool, h func(ctx conte
 			}
 			return sc.encode(resp, resp == nil)
 		}
-		inv := &Invocation{Method: name, Semantics: sc.ctx.info.Semantics, Req: req}
+		inv := &Invocation{Method: name, Semantics: sc.ctx.semantics, Req: req}
 		return s.intercept(ctx, inv, 0, func(ctx context.Context) error {
 			resp, err := h(ctx, req)
 			if err != nil {
@@ -247,9 +247,9 @@ func (s *Server) Listen(ctx context.Context, t transport.Transport, addr string)
 func (s *Server) Stats() ServerStats {
 	c := &s.ctr
 	return ServerStats{
-		Calls: c.calls.Load(), Failures: c.failures.Load(), Panics: c.panics.Load(),
+		Calls: c.started.Load() - uint64(c.streams.Load()), Failures: c.failures.Load(), Panics: c.panics.Load(),
 		Overloads: c.overloads.Load(), Streams: c.streams.Load(), Conns: c.conns.Load(),
-		Rejected: c.rejected.Load(), OpenConns: c.openConns.Load(), Running: c.running.Load(),
+		Rejected: c.rejected.Load(), OpenConns: c.openConns.Load(), Running: c.running(),
 		HeldBytes: s.budget.used.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
 	}
 }
@@ -304,7 +304,7 @@ func (s *Server) checkIdleLocked() {
 	if !s.draining.Load() {
 		return
 	}
-	if s.ctr.running.Load() == 0 && !isClosed(s.idle) {
+	if s.ctr.running() == 0 && !isClosed(s.idle) {
 		close(s.idle)
 	}
 	if len(s.conns) == 0 && !isClosed(s.gone) {
@@ -315,9 +315,10 @@ func (s *Server) checkIdleLocked() {
 // begin counts a call or stream that is about to run; if it reports false, the
 // server drains and it must not.
 func (s *Server) begin() bool {
-	s.ctr.running.Add(1)
+	s.ctr.started.Add(1)
 	if s.draining.Load() {
-		s.finish()
+		s.ctr.started.Add(^uint64(0))
+		s.checkIdle()
 		return false
 	}
 	return true
@@ -325,11 +326,16 @@ func (s *Server) begin() bool {
 
 // finish counts a call or stream that has run.
 func (s *Server) finish() {
-	if s.ctr.running.Add(-1) == 0 && s.draining.Load() {
-		s.mu.Lock()
-		s.checkIdleLocked()
-		s.mu.Unlock()
+	s.ctr.finished.Add(1)
+	if s.draining.Load() {
+		s.checkIdle()
 	}
+}
+
+func (s *Server) checkIdle() {
+	s.mu.Lock()
+	s.checkIdleLocked()
+	s.mu.Unlock()
 }
 
 func (s *Server) connsLocked() []*serverConn {

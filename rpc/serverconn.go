@@ -236,15 +236,17 @@ func (c *serverConn) admit(sc *serverCall) error {
 	case sc.head.flags&flagExactlyOnce != 0 && c.s.cfg.Sessions == nil:
 		return ErrNoSessions
 	}
-	sc.ctx = &callContext{peer: &c.peer}
-	sc.ctx.info.Method = sc.m.name
+	sc.ctx = &callContext{method: sc.m.name, peer: &c.peer}
 	sc.ctx.setTimeout(&sc.head)
 	if sc.head.flags&flagAtLeastOnce != 0 {
-		sc.ctx.info.Semantics = AtLeastOnce
+		sc.ctx.semantics = AtLeastOnce
 	}
 	if sc.head.flags&flagExactlyOnce != 0 {
-		sc.ctx.info.Semantics = ExactlyOnce
-		sc.ctx.info.Session, sc.ctx.info.Seq, sc.ctx.info.Watermark = sc.head.session, sc.head.seq, sc.head.mark
+		sc.ctx.semantics = ExactlyOnce
+		sc.ctx.once = &CallInfo{
+			Method: sc.m.name, Semantics: ExactlyOnce,
+			Session: sc.head.session, Seq: sc.head.seq, Watermark: sc.head.mark,
+		}
 	}
 	sc.head.name = nil // borrowed
 	return nil
@@ -405,7 +407,6 @@ func (c *serverConn) dispatch(sc *serverCall) {
 		c.refuse(sc, ErrShutdown, false)
 		return
 	}
-	c.ctr.calls.Add(1)
 	if sc.m.inline && sc.head.flags&flagExactlyOnce == 0 {
 		sc.run(true)
 	} else {
@@ -540,11 +541,11 @@ func (sc *serverCall) respond(inline bool) {
 		if c.find(sc.id) == sc {
 			c.free(sc)
 		}
-		go func() {
+		c.s.workers.wg.Go(func() {
 			sc.dropAnswer()
 			sc.recycle()
 			c.s.finish()
-		}()
+		})
 	}
 	if c.err != nil {
 		done(c.err)

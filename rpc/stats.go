@@ -7,7 +7,21 @@ type counters struct {
 	calls, failures, retries, redirects   atomic.Uint64
 	conns, openConns, rejected, panics    atomic.Int64
 	streams, bytesIn, bytesOut, overloads atomic.Int64
-	running                               atomic.Int64
+
+	// A server's calls and streams. Readers count the one and workers the other,
+	// so they are apart, each in a cache line of its own.
+	_        [64]byte
+	started  atomic.Uint64
+	_        [64]byte
+	finished atomic.Uint64
+	_        [64]byte
+}
+
+// running returns how many calls and streams are running. If none can start any
+// more, it is exact when it is 0.
+func (c *counters) running() int64 {
+	finished := c.finished.Load()
+	return int64(c.started.Load() - finished)
 }
 
 // ClientStats are counts since the client was made, but for those that say now.
