@@ -75,6 +75,16 @@ func (c *Client) ask(ctx context.Context, id JobID, hold time.Duration) (*JobSta
 	return &resp.status, nil
 }
 
+// Jobs returns how all jobs are doing, in the order in which they were submitted:
+// those that have not ended, and the last few hundred that have.
+func (c *Client) Jobs(ctx context.Context) ([]JobStatus, error) {
+	resp, err := rpc.Call[jobsResp](ctx, c.rpc.AtLeastOnce(), methodJobs, &rpc.Empty{})
+	if err != nil {
+		return nil, &Error{Op: "list jobs", Err: err}
+	}
+	return resp.jobs, nil
+}
+
 // Wait blocks until a job has ended and returns its result; the error matches
 // ErrJobFailed or ErrCanceled if it has not succeeded. That ctx ends does not end
 // the job.

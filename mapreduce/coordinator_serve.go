@@ -18,6 +18,7 @@ func (c *Coordinator) handle() {
 	rpc.Handle(c.server, methodUnfetched, c.unfetched)
 	rpc.Handle(c.server, methodSubmit, c.submit)
 	rpc.Handle(c.server, methodStatus, c.status)
+	rpc.Handle(c.server, methodJobs, c.jobs)
 	rpc.Handle(c.server, methodCancel, c.cancelJob)
 }
 
@@ -213,6 +214,19 @@ func (c *Coordinator) status(ctx context.Context, req *statusReq) (*statusResp, 
 		return nil, err
 	}
 	return resp, nil
+}
+
+func (c *Coordinator) jobs(ctx context.Context, _ *rpc.Empty) (*jobsResp, error) {
+	resp := &jobsResp{}
+	err := c.leading(func(s *schedule) {
+		for _, id := range s.tasks.order {
+			resp.jobs = append(resp.jobs, *s.tasks.status(id))
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, c.confirm(ctx)
 }
 
 func (c *Coordinator) cancelJob(ctx context.Context, req *cancelReq) (*rpc.Empty, error) {

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // FileSystem is where jobs read their input and write their output. Names are
@@ -103,6 +104,21 @@ func checkPattern(pattern string) error {
 	return nil
 }
 
+// QuotePattern returns a pattern that matches name and nothing else.
+func QuotePattern(name string) string { return quoter.Replace(name) }
+
+var (
+	quoter   = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
+	unquoter = strings.NewReplacer(`\\`, `\`, `\*`, `*`, `\?`, `?`, `\[`, `[`)
+)
+
+// isLiteral reports whether an element of a pattern matches one name only, and
+// returns that.
+func isLiteral(elem string) (name string, ok bool) {
+	name = unquoter.Replace(elem)
+	return name, QuotePattern(name) == elem
+}
+
 // glob finds the files that match a pattern in a tree that readDir shows. What
 // does not exist matches nothing.
 func glob(ctx context.Context, pattern string, readDir func(name string) ([]fs.DirEntry, error)) ([]string, error) {
@@ -135,11 +151,18 @@ func (g *globber) walk(dir string, elems []string) error {
 	if err := g.ctx.Err(); err != nil {
 		return err
 	}
-	entries, err := g.readDir(dir)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+	for len(elems) > 1 {
+		name, ok := isLiteral(elems[0])
+		if !ok {
+			break
 		}
+		dir, elems = path.Join(dir, name), elems[1:]
+	}
+	entries, err := g.readDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrInvalid), errors.Is(err, syscall.ENOTDIR):
+		return nil // no such directory
+	case err != nil:
 		return err
 	}
 	first, rest := elems[0], elems[1:]

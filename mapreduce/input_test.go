@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -122,17 +123,17 @@ func TestTextErrors(t *testing.T) {
 
 func TestGlob(t *testing.T) {
 	files := fstest.MapFS{}
-	for _, name := range []string{"a", "b.go", "d/a", "d/b.go", "d/e/a", "d/e/b.go", "x/y/z/b.go"} {
+	for _, name := range []string{"a", "b.go", "d/a", "d/b.go", "d/e/a", "d/e/b.go", "x/y/z/b.go", "q[1]/a*b"} {
 		files[name] = &fstest.MapFile{}
 	}
 	for pattern, want := range map[string]string{
 		"a":           "a",
 		"*":           "a b.go",
-		"**":          "a b.go d/a d/b.go d/e/a d/e/b.go x/y/z/b.go",
+		"**":          "a b.go d/a d/b.go d/e/a d/e/b.go q[1]/a*b x/y/z/b.go",
 		"**/b.go":     "b.go d/b.go d/e/b.go x/y/z/b.go",
 		"d/**":        "d/a d/b.go d/e/a d/e/b.go",
 		"d/*":         "d/a d/b.go",
-		"*/*":         "d/a d/b.go",
+		"*/*":         "d/a d/b.go q[1]/a*b",
 		"**/e/**":     "d/e/a d/e/b.go",
 		"**/**/*.go":  "b.go d/b.go d/e/b.go x/y/z/b.go",
 		"x/**/b.go":   "x/y/z/b.go",
@@ -141,10 +142,25 @@ func TestGlob(t *testing.T) {
 		".":           "",
 		"d/[^b]*":     "d/a",
 		"x/y/z/w/*/*": "",
+		"q[1]/*":      "",
+		`q\[1]/*`:     "q[1]/a*b",
+		`q*/a\*b`:     "q[1]/a*b",
 	} {
 		got, err := ReadOnly(files).Glob(t.Context(), pattern)
 		if err != nil || strings.Join(got, " ") != want {
 			t.Errorf("Glob(%q) = %q, %v, want %q", pattern, got, err, want)
+		}
+	}
+}
+
+func TestQuotePattern(t *testing.T) {
+	for _, name := range []string{"plain", "a*b?c[d]e", `back\slash`, `\*`} {
+		quoted := QuotePattern(name)
+		if ok, err := path.Match(quoted, name); !ok || err != nil {
+			t.Errorf("%q is quoted as %q, which does not match it: %v", name, quoted, err)
+		}
+		if got, ok := isLiteral(quoted); !ok || got != name {
+			t.Errorf("%q is quoted as %q, which is read as %q, %v", name, quoted, got, ok)
 		}
 	}
 }

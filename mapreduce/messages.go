@@ -17,6 +17,7 @@ const (
 	methodUnfetched = "mapreduce.Unfetched"
 	methodSubmit    = "mapreduce.Submit"
 	methodStatus    = "mapreduce.Status"
+	methodJobs      = "mapreduce.Jobs"
 	methodCancel    = "mapreduce.Cancel"
 	methodFetch     = "mapreduce.Fetch"
 )
@@ -37,7 +38,7 @@ type message interface {
 var _ = []message{
 	(*registerReq)(nil), (*registerResp)(nil), (*pollReq)(nil), (*pollResp)(nil), (*doneReq)(nil), (*doneResp)(nil),
 	(*locateReq)(nil), (*locateResp)(nil), (*unfetchedReq)(nil), (*submitReq)(nil), (*submitResp)(nil),
-	(*statusReq)(nil), (*statusResp)(nil), (*cancelReq)(nil), (*fetchReq)(nil),
+	(*statusReq)(nil), (*statusResp)(nil), (*jobsResp)(nil), (*cancelReq)(nil), (*fetchReq)(nil),
 }
 
 // registerReq makes a worker known to a coordinator.
@@ -305,20 +306,45 @@ func (m *statusReq) UnmarshalBinary(src []byte) error {
 
 type statusResp struct{ status JobStatus }
 
-func (m *statusResp) AppendBinary(dst []byte) ([]byte, error) {
-	s := &m.status
+func (m *statusResp) AppendBinary(dst []byte) ([]byte, error) { return m.status.append(dst), nil }
+
+func (m *statusResp) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.status.decode(&d)
+	return d.Finish()
+}
+
+// jobsResp is how all jobs are doing that the coordinator knows.
+type jobsResp struct{ jobs []JobStatus }
+
+func (m *jobsResp) AppendBinary(dst []byte) ([]byte, error) {
+	dst = appendUvarints(dst, uint64(len(m.jobs)))
+	for i := range m.jobs {
+		dst = m.jobs[i].append(dst)
+	}
+	return dst, nil
+}
+
+func (m *jobsResp) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.jobs = make([]JobStatus, min(d.Count(15), maxJobsRunning+maxJobsKept))
+	for i := range m.jobs {
+		m.jobs[i].decode(&d)
+	}
+	return d.Finish()
+}
+
+func (s *JobStatus) append(dst []byte) []byte {
 	dst = wire.AppendString(appendUvarints(dst, uint64(s.ID), uint64(s.State)), s.Name)
 	dst = wire.AppendString(wire.AppendString(dst, s.Output), s.Failure)
 	for _, p := range [...]*TaskProgress{&s.Maps, &s.Reduces} {
 		dst = appendUvarints(dst, uint64(p.Total), uint64(p.Running), uint64(p.Completed))
 	}
 	dst = appendUvarints(dst, uint64(s.InputBytes), uint64(s.InputDone))
-	return wire.AppendTime(wire.AppendTime(dst, s.Submitted), s.Ended), nil
+	return wire.AppendTime(wire.AppendTime(dst, s.Submitted), s.Ended)
 }
 
-func (m *statusResp) UnmarshalBinary(src []byte) error {
-	d := wire.NewDecoder(src)
-	s := &m.status
+func (s *JobStatus) decode(d *wire.Decoder) {
 	s.ID, s.State, s.Name = JobID(d.Uvarint()), JobState(d.Int(int(JobCanceled))), d.String()
 	s.Output, s.Failure = d.String(), d.String()
 	for _, p := range [...]*TaskProgress{&s.Maps, &s.Reduces} {
@@ -326,7 +352,6 @@ func (m *statusResp) UnmarshalBinary(src []byte) error {
 	}
 	s.InputBytes, s.InputDone = int64(d.Int(maxInt)), int64(d.Int(maxInt))
 	s.Submitted, s.Ended = d.Time(), d.Time()
-	return d.Finish()
 }
 
 type cancelReq struct {

@@ -31,13 +31,13 @@ func attemptName(spec *Spec, token string, partition int, a Attempt) string {
 // attemptPattern matches the names of all files that attempts of a job write, or of
 // any job if the token is empty.
 func attemptPattern(spec *Spec, token string) string {
-	return path.Join(spec.Output, attemptPrefix+token+"*")
+	return path.Join(QuotePattern(spec.Output), attemptPrefix+token+"*")
 }
 
 // checkOutput refuses an output directory that is not empty. Files that attempts
 // left behind do not count, they are in nobody's way.
 func checkOutput(ctx context.Context, fsys FileSystem, spec *Spec) error {
-	names, err := fsys.Glob(ctx, path.Join(spec.Output, "*"))
+	names, err := fsys.Glob(ctx, path.Join(QuotePattern(spec.Output), "*"))
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,19 @@
+// Wordcount counts words, maximal runs of letters, with MapReduce, and prints the
+// most frequent ones. Without arguments it counts those of the Go distribution's
+// own source, some 90 MB in 7,700 files that every Go programmer has, on a cluster
+// in its own process:
+//
+//	go run ./examples/wordcount
+//
+// The same on several processes, or machines that share a file system:
+//
+//	wordcount -coordinator 127.0.0.1:7000 -journal /tmp/journal -output /tmp/counts &
+//	wordcount -worker 127.0.0.1:7000 &
+//	wordcount -worker 127.0.0.1:7000 &
+//
+// Kill a worker, and the others do its work again; kill the coordinator, and start
+// it again with the same arguments: it goes on where it was.
+//
+// With -sequential the job runs in the obvious way, on one goroutine and without a
+// cluster. The files it writes with -output are the same byte for byte.
+package main

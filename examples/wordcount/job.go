@@ -1,0 +1,72 @@
+package main
+
+import (
+	"iter"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/trilith-go/trilith/mapreduce"
+)
+
+// wordCount counts how often each word occurs.
+var wordCount = mapreduce.Job[string, int, int]{
+	Name:    "wordcount",
+	Map:     mapWords,
+	Reduce:  sumCounts,
+	Combine: func(a, b int) int { return a + b },
+}
+
+// mapWords emits every word of a line, with the count of one.
+func mapWords(_ *mapreduce.Task, line mapreduce.Record, emit func(string, int)) error {
+	text := line.Text()
+	for i := 0; i < len(text); {
+		if n := letterAt(text, i); n <= 0 {
+			i -= n
+			continue
+		}
+		start := i
+		for i < len(text) {
+			n := letterAt(text, i)
+			if n <= 0 {
+				break
+			}
+			i += n
+		}
+		emit(text[start:i], 1)
+	}
+	return nil
+}
+
+// asciiLetter says which of the bytes below utf8.RuneSelf are letters.
+var asciiLetter = func() (is [utf8.RuneSelf]bool) {
+	for c := range is {
+		is[c] = unicode.IsLetter(rune(c))
+	}
+	return is
+}()
+
+// letterAt returns the size of the letter at text[i], or the size of what is there
+// instead, negated.
+func letterAt(text string, i int) int {
+	if c := text[i]; c < utf8.RuneSelf {
+		if asciiLetter[c] {
+			return 1
+		}
+		return -1
+	}
+	r, n := utf8.DecodeRuneInString(text[i:])
+	if unicode.IsLetter(r) {
+		return n
+	}
+	return -n
+}
+
+// sumCounts emits the sum of the counts of a word.
+func sumCounts(_ *mapreduce.Task, _ string, counts iter.Seq[int], emit func(int)) error {
+	sum := 0
+	for n := range counts {
+		sum += n
+	}
+	emit(sum)
+	return nil
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"github.com/trilith-go/trilith/mapreduce"
+	"github.com/trilith-go/trilith/transport"
+)
+
+// The exit statuses.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the program. It returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parseOptions(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return exitUsage
+	}
+	if err := o.do(ctx, stdout, stderr); err != nil {
+		fmt.Fprintf(stderr, "wordcount: %v\n", err)
+		return exitFailed
+	}
+	return 0
+}
+
+// do does what the options say.
+func (o *options) do(ctx context.Context, stdout, stderr io.Writer) error {
+	if o.worker != "" {
+		return o.work(ctx)
+	}
+	if err := o.resolve(); err != nil {
+		return err
+	}
+	output := o.output
+	if output == "" {
+		dir, err := os.MkdirTemp("", "wordcount-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		output = dir
+	}
+	spec := mapreduce.Spec{Input: o.patterns, Output: rooted(output), Reduces: o.reduces}
+	begin := time.Now()
+	result, err := o.count(ctx, spec, newProgress(stderr))
+	if err != nil {
+		return err
+	}
+	took := time.Since(begin)
+	t, err := readTotals(osNames(result.Files), o.top)
+	if err != nil {
+		return err
+	}
+	t.print(stdout)
+	mb := float64(result.InputBytes) / megabyte
+	fmt.Fprintf(stdout, "%d words, %d different ones, in %.1f MB of %s\n", t.count, t.words, mb, o.input)
+	fmt.Fprintf(stdout, "%d map and %d reduce tasks took %.2f s: %.1f MB/s\n", result.Maps, result.Reduces, took.Seconds(), mb/took.Seconds())
+	if o.output != "" {
+		fmt.Fprintf(stdout, "the counts are in %s\n", filepath.Join(o.output, "part-*"))
+	}
+	return nil
+}
+
+// count runs the job.
+func (o *options) count(ctx context.Context, spec mapreduce.Spec, p *progress) (*mapreduce.Result, error) {
+	cfg := mapreduce.RunConfig{FileSystem: files, Workers: o.workers, Progress: p.show}
+	switch {
+	case o.sequential:
+		return mapreduce.RunSequential(ctx, wordCount, spec, cfg)
+	case o.coordinator != "":
+		return o.coordinate(ctx, spec, p)
+	}
+	return mapreduce.Run(ctx, wordCount, spec, cfg)
+}
+
+// coordinate runs the job on workers in other processes, and dismisses them when
+// it is done.
+func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *progress) (result *mapreduce.Result, err error) {
+	jobs, err := mapreduce.NewRegistry(wordCount)
+	if err != nil {
+		return nil, err
+	}
+	c, err := mapreduce.StartCoordinator(ctx, mapreduce.CoordinatorConfig{
+		Transport: &transport.TCP{}, Addr: o.coordinator, Jobs: jobs, FileSystem: files, Dir: o.journal, WorkerTimeout: o.timeout,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	client, err := mapreduce.NewClient(mapreduce.ClientConfig{Transport: &transport.TCP{}, Coordinators: []string{c.Addr()}})
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	id, err := begin(ctx, client, spec)
+	if err != nil {
+		return nil, err
+	}
+	if result, err = await(ctx, client, id, p); err != nil {
+		return nil, err
+	}
+	// A worker that is not told now notices that nobody answers.
+	told, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	return result, c.Dismiss(told)
+}
+
+// begin submits the job, or finds it in the journal of a coordinator that did not
+// live to see its end.
+func begin(ctx context.Context, client *mapreduce.Client, spec mapreduce.Spec) (mapreduce.JobID, error) {
+	known, err := client.Jobs(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, j := range known {
+		if !j.State.Ended() && j.Output == spec.Output {
+			return j.ID, nil
+		}
+	}
+	return client.Submit(ctx, wordCount.Name, spec)
+}
+
+// await waits for the job and shows how it gets on.
+func await(ctx context.Context, client *mapreduce.Client, id mapreduce.JobID, p *progress) (*mapreduce.Result, error) {
+	const often = 200 * time.Millisecond
+	tick := time.NewTicker(often)
+	defer tick.Stop()
+	for {
+		s, err := client.Status(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		p.show(*s)
+		if s.State.Ended() {
+			return client.Wait(ctx, id)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// work runs a worker until the coordinator dismisses it.
+func (o *options) work(ctx context.Context) error {
+	jobs, err := mapreduce.NewRegistry(wordCount)
+	if err != nil {
+		return err
+	}
+	w, err := mapreduce.StartWorker(ctx, mapreduce.WorkerConfig{
+		Transport: &transport.TCP{}, Addr: o.listen, Coordinators: []string{o.worker}, Jobs: jobs, FileSystem: files,
+	})
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	return w.Wait(ctx)
+}

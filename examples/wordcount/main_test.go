@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// invoke runs the program.
+func invoke(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	status = run(t.Context(), args, &out, &errs)
+	return status, out.String(), errs.String()
+}
+
+// parts returns the content of the output files.
+func parts(t *testing.T, dir string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, name := range names {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, filepath.Base(name)+":"+string(content))
+	}
+	return found
+}
+
+func TestCountsWords(t *testing.T) {
+	dir := t.TempDir()
+	input := filepath.Join(dir, "in [1]*") // a name that is no pattern
+	if err := os.MkdirAll(filepath.Join(input, "sub"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"a.txt": "the cat, the dog; naïve Ångström!\nλόγος λόγος", "sub/b.txt": "the x2y cat\xff\xfecat\n",
+	} {
+		if err := os.WriteFile(filepath.Join(input, name), []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cluster, oracle := filepath.Join(dir, "cluster"), filepath.Join(dir, "oracle")
+	status, stdout, stderr := invoke(t, "-input", input, "-output", cluster, "-reduce", "3", "-workers", "2", "-top", "3")
+	if status != 0 {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	if want := "         3  cat\n         3  the\n         2  λόγος\n13 words, 8 different ones"; !strings.HasPrefix(stdout, want) {
+		t.Errorf("printed %q, want %q and so on", stdout, want)
+	}
+	if status, _, stderr := invoke(t, "-input", input, "-output", oracle, "-reduce", "3", "-sequential"); status != 0 {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	got, want := parts(t, cluster), parts(t, oracle)
+	if len(got) != 3 || !slices.Equal(got, want) {
+		t.Errorf("the cluster wrote %q, the sequential run %q", got, want)
+	}
+	if status, _, stderr := invoke(t, "-input", input, "-output", cluster); status != exitFailed || !strings.Contains(stderr, "not empty") {
+		t.Errorf("output into a directory in use: status %d, %s", status, stderr)
+	}
+	if status, stdout, stderr := invoke(t, "-input", filepath.Join(dir, "in*", "*.txt"), "-top", "1"); status != 0 || !strings.Contains(stdout, "8 words") {
+		t.Errorf("a pattern: status %d, %s%s", status, stdout, stderr)
+	}
+}
+
+func TestSaysWhatIsWrong(t *testing.T) {
+	for _, c := range []struct {
+		args   string
+		status int
+		says   string
+	}{
+		{"-input /no/such/dir", exitFailed, "/no/such/dir"},
+		{"-input /no/such/*.txt", exitFailed, "matches no file"},
+		{"-reduce 0", exitUsage, "-reduce is 0"},
+		{"-workers -3", exitUsage, "-workers is -3"},
+		{"-top -1", exitUsage, "-top is -1"},
+		{"-top many", exitUsage, "-top"},
+		{"-frobnicate", exitUsage, "frobnicate"},
+		{"words.txt", exitUsage, "words.txt"},
+		{"-sequential -worker localhost:1", exitUsage, "only one of"},
+		{"-journal j", exitUsage, "-journal goes with -coordinator"},
+		{"-worker localhost:1 -input x", exitUsage, "-input does not go with -worker"},
+		{"-help", 0, "-sequential"},
+	} {
+		status, _, stderr := invoke(t, strings.Fields(c.args)...)
+		if status != c.status || !strings.Contains(stderr, c.says) {
+			t.Errorf("wordcount %s: status %d, %q; want %d and %q", c.args, status, stderr, c.status, c.says)
+		}
+	}
+}
