@@ -58,6 +58,7 @@ func (s *Server) serve(nc net.Conn) {
 		s.mu.Unlock()
 	}()
 	c := &serverConn{s: s}
+	c.ready = c.readyRoom[:0]
 	c.nc = nc
 	var err error
 	c.remote, c.peer, err = s.handshake.server(s.ctx, nc, s.admit)
@@ -71,6 +72,7 @@ func (s *Server) serve(nc net.Conn) {
 		return
 	}
 	c.read()
+	c.handOver()
 	<-c.over
 	s.mu.Lock()
 	delete(s.conns, c)
@@ -109,6 +111,9 @@ func (s *Server) join(c *serverConn) error {
 type serverConn struct {
 	mux
 	s *Server
+
+	ready     []*serverCall // read, and not yet given to the workers; the reader's
+	readyRoom [16]*serverCall
 
 	// Guarded by mux.mu:
 	calls      []*serverCall // by slot
@@ -266,6 +271,7 @@ func (c *serverConn) overloaded() error {
 // refuse answers a request that is not executed. If more of it is to come, its
 // slot stays taken until that has been thrown away. The lock is held on entry.
 func (c *serverConn) refuse(sc *serverCall, err error, more bool) {
+	c.handOver() // nothing that is ready waits for what may block here
 	c.s.ctr.failures.Add(1)
 	sc.state = callRefused
 	sc.in.fieldsLeft, sc.in.bodyLeft = sc.head.fields-len(sc.in.fields), sc.head.body-len(sc.in.body)
@@ -409,8 +415,20 @@ func (c *serverConn) dispatch(sc *serverCall) {
 	}
 	if sc.m.inline && sc.head.flags&flagExactlyOnce == 0 {
 		sc.run(true)
-	} else {
-		c.s.workers.run(sc)
+		return
+	}
+	// Calls that were read together go to the workers together.
+	if c.ready = append(c.ready, sc); len(c.ready) == cap(c.ready) {
+		c.handOver()
+	}
+}
+
+// handOver gives the workers the calls that are ready. Only the reader calls it.
+func (c *serverConn) handOver() {
+	if len(c.ready) > 0 {
+		c.s.workers.run(c.ready)
+		clear(c.ready)
+		c.ready = c.ready[:0]
 	}
 }
 
@@ -563,6 +581,7 @@ func (sc *serverCall) respond(inline bool) {
 
 // settle writes what inline handlers have left, before the reader waits.
 func (c *serverConn) settle() {
+	c.handOver()
 	c.mu.Lock()
 	if !c.owing {
 		c.mu.Unlock()

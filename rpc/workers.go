@@ -27,15 +27,15 @@ type workers struct {
 
 func (w *workers) init() { w.wake = make(chan struct{}, maxIdleWorkers) }
 
-// run has a worker run a call.
-func (w *workers) run(sc *serverCall) {
+// run has workers run calls.
+func (w *workers) run(calls []*serverCall) {
 	w.mu.Lock()
-	if w.head > 0 && len(w.queue) == cap(w.queue) {
+	if w.head > 0 && len(w.queue)+len(calls) > cap(w.queue) {
 		n := copy(w.queue, w.queue[w.head:])
 		clear(w.queue[n:])
 		w.queue, w.head = w.queue[:n], 0
 	}
-	w.queue = append(w.queue, sc)
+	w.queue = append(w.queue, calls...)
 	w.unlockAndWake()
 }
 
