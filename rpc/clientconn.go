@@ -228,9 +228,7 @@ func (c *clientConn) handOver(cl *call) {
 	if !cl.ended || cl.outDone != nil {
 		return
 	}
-	if c.err == nil {
-		c.freeSlot(uint32(cl.id & (1<<slotBits - 1)))
-	}
+	c.freeSlot(uint32(cl.id & (1<<slotBits - 1))) // its caller may recycle it at once
 	if !cl.left {
 		cl.done <- struct{}{}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime"
 	"sync"
@@ -429,6 +430,8 @@ func (m *mux) read() {
 	switch {
 	case errors.Is(err, ErrProtocol):
 		m.log.Warn("closing a connection", "peer", m.peer.Addr, "error", err)
+	case err == io.EOF: // which must not be taken for the end of a stream
+		err = fmt.Errorf("%w: closed by the peer", ErrConnLost)
 	case !errors.Is(err, ErrConnLost):
 		err = fmt.Errorf("%w: %w", ErrConnLost, err)
 	}

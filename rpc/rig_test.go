@@ -19,6 +19,7 @@ type rig struct {
 	name           string
 	server, client transport.Transport
 	addr           string
+	node           string // the id that TLS lets the client give itself; "" for any
 }
 
 // rigs are the transports that the package's promises hold on.
@@ -35,7 +36,7 @@ func newRig(t testing.TB, kind string) rig {
 	if kind == "TLS over Network" || kind == "TLS over TCP" {
 		ca := transporttest.NewCA(t)
 		r.server = transport.TLS(r.server, ca.Config(t, "server", "127.0.0.1"))
-		r.client = transport.TLS(r.client, ca.Config(t, "client"))
+		r.client, r.node = transport.TLS(r.client, ca.Config(t, "client")), "client"
 	}
 	return r
 }

@@ -29,7 +29,7 @@ func TestShutdownDrains(t *testing.T) {
 				who("first", &first)(s)
 				Handle(s, "Wait", func(context.Context, *note) (*note, error) {
 					<-let
-					return &note{Text: "done", Body: Body{Data: pattern(1<<20, 1)}}, nil
+					return &note{Text: "done", Body: Body{Data: pattern(400<<10, 1)}}, nil
 				})
 				HandleStream(s, "Echo", echoStream)
 			}
@@ -38,10 +38,10 @@ func TestShutdownDrains(t *testing.T) {
 			lone := r.dial(t, ClientConfig{Addrs: []string{here}})
 			double := r.dial(t, ClientConfig{Addrs: []string{here, there}})
 			var wg sync.WaitGroup
-			for range 10 {
+			for range 4 {
 				wg.Go(func() {
 					resp, err := Call[note](t.Context(), as(lone), "Wait", &note{})
-					if err != nil || resp.Text != "done" || len(resp.Data) != 1<<20 {
+					if err != nil || resp.Text != "done" || len(resp.Data) != 400<<10 {
 						t.Errorf("a call in progress: %v", err)
 					}
 				})
@@ -50,7 +50,7 @@ func TestShutdownDrains(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "all run", func() bool { return s.Stats().Running == 11 })
+			eventually(t, "all run", func() bool { return s.Stats().Running == 5 })
 			down := make(chan error, 1)
 			go func() { down <- s.Shutdown(t.Context()) }()
 			eventually(t, "the server drains", s.draining.Load)
@@ -186,10 +186,10 @@ func TestCloseLeavesNothing(t *testing.T) {
 		})
 		var calls sync.WaitGroup
 		var left []*Client
-		for i := range 4 {
+		for i := range 2 {
 			c := r.dial(t, ClientConfig{Addrs: []string{addr}})
 			for _, caller := range []Caller{c, c.AtLeastOnce(), c.ExactlyOnce()} {
-				for _, req := range []*note{{}, {Body: Body{Data: make([]byte, 4<<20)}}} {
+				for _, req := range []*note{{}, {Body: Body{Data: make([]byte, 1<<20)}}} {
 					calls.Go(func() { Call[note](t.Context(), caller, "Wait", req) })
 					calls.Go(func() { Call[note](t.Context(), caller, "Echo", req) })
 				}
