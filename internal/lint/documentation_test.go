@@ -54,6 +54,10 @@ type ListConfig struct {
 	Length, Width int
 	Name string // what it is called
 	node *Node
+
+	// Host and Port are where it is; Port 0 is any.
+	Host string
+	Port int
 }
 `, "a/a_test.go": "package a\n\nfunc Helper() {}", "cmd/main.go": "package main\n\ntype T int"}},
 		{name: "not documented", files: map[string]string{"a/a.go": `package a
@@ -97,11 +101,18 @@ type Config struct {
 	Length int
 
 	Width int // in elements
+
+	// Host is where it is, not the Ports.
+	Host string
+	Port int
+
+	Ports []int
 }
 `}, also: []string{
 			"a.go:5: exported type Edge",
 			"a.go:22: exported const C", "a.go:24: exported var V", "a.go:28: exported var W",
 			"a.go:34: exported method Doer.Undo", "a.go:39: exported field Config.Length",
+			"a.go:45: exported field Config.Port", "a.go:47: exported field Config.Ports",
 		}},
 	})
 }

@@ -1,0 +1,82 @@
+package trilith_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var (
+	programBlock = regexp.MustCompile("(?s)```go\n(package main\n.*?)```")
+	consoleBlock = regexp.MustCompile("(?s)```console\n(.*?)```")
+)
+
+// TestREADME builds the program in README.md and replays the session that README.md
+// shows below it.
+func TestREADME(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, console := programBlock.FindSubmatch(text), consoleBlock.FindSubmatch(text)
+	if program == nil || console == nil {
+		t.Fatal("README.md has no program, or no session that shows it")
+	}
+	dir := t.TempDir()
+	source, binary := filepath.Join(dir, "main.go"), filepath.Join(dir, "program.exe")
+	if err := os.WriteFile(source, program[1], 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "build", "-o", binary, source).CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	var want, got strings.Builder
+	for line := range strings.Lines(string(console[1])) {
+		want.WriteString(line)
+		if command, ok := strings.CutPrefix(strings.TrimSpace(line), "$ "); ok {
+			got.WriteString(line)
+			got.WriteString(perform(t, dir, binary, command))
+		}
+	}
+	if got.String() != want.String() {
+		t.Errorf("README.md shows\n%s\nbut it is\n%s", want.String(), got.String())
+	}
+}
+
+// perform does what one of the commands in README.md does, in dir, and returns what
+// it prints.
+func perform(t *testing.T, dir, binary, command string) string {
+	t.Helper()
+	words := strings.Fields(command)
+	switch {
+	case command == "go run .":
+		cmd := exec.Command(binary)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("the program: %v\n%s", err, out)
+		}
+		return string(out)
+	case words[0] == "echo":
+		content, name, ok := strings.Cut(strings.TrimPrefix(command, "echo "), " > ")
+		if !ok {
+			t.Fatalf("%q writes to no file", command)
+		}
+		content = strings.Trim(content, `"`) + "\n"
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return ""
+	case words[0] == "cat" && len(words) == 2:
+		content, err := os.ReadFile(filepath.Join(dir, words[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	t.Fatalf("README.md has a command that this test does not know: %q", command)
+	return ""
+}
