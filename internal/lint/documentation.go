@@ -4,7 +4,6 @@ import (
 	"go/ast"
 	"go/token"
 	"path"
-	"slices"
 	"strings"
 	"unicode"
 )
@@ -181,30 +180,21 @@ func (d *documented) typeSpec(decl *ast.GenDecl, spec *ast.TypeSpec) {
 
 // fields checks the methods of an interface or the fields of a struct. What is
 // embedded has its comment where it is declared. One comment may stand for several
-// lines in a row if it names what is in them.
+// lines, up to the next empty one.
 func (d *documented) fields(owner, kind string, list *ast.FieldList) {
-	var above string // the comment of the row
-	line := 0        // the last one of the row
+	line := -1 // the last one that the last comment stands for
 	for _, field := range list.List {
-		if field.Doc != nil {
-			above = field.Doc.Text()
-		} else if d.file.tree.line(field.Pos()) > line+1 {
-			above = ""
+		if field.Doc != nil || d.file.tree.line(field.Pos()) == line+1 {
+			line = d.file.tree.line(field.End())
+			continue
 		}
-		line = d.file.tree.line(field.End())
-		if field.Doc != nil || field.Comment != nil {
+		if field.Comment != nil {
 			continue
 		}
 		for _, name := range field.Names {
-			if name.IsExported() && !selfEvident[name.Name] && !mentions(above, name.Name) {
+			if name.IsExported() && !selfEvident[name.Name] {
 				d.report(name.Pos(), kind+owner+"."+name.Name)
 			}
 		}
 	}
-}
-
-// mentions reports whether a text contains a name as a word.
-func mentions(text, name string) bool {
-	words := strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '_' })
-	return slices.Contains(words, name)
 }

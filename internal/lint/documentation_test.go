@@ -102,17 +102,18 @@ type Config struct {
 
 	Width int // in elements
 
-	// Host is where it is, not the Ports.
+	// Host and Port are where it is.
 	Host string
 	Port int
 
+	Other int // has a comment of its own alone
 	Ports []int
 }
 `}, also: []string{
 			"a.go:5: exported type Edge",
 			"a.go:22: exported const C", "a.go:24: exported var V", "a.go:28: exported var W",
 			"a.go:34: exported method Doer.Undo", "a.go:39: exported field Config.Length",
-			"a.go:45: exported field Config.Port", "a.go:47: exported field Config.Ports",
+			"a.go:48: exported field Config.Ports",
 		}},
 	})
 }
