@@ -1,0 +1,182 @@
+package mapreduce
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/trilith-go/trilith/internal/testutil"
+	"github.com/trilith-go/trilith/transport"
+)
+
+// This file runs real processes over TCP, which are killed: this test binary,
+// started again with the role to play in its environment.
+
+const (
+	roleEnv = "MAPREDUCE_TEST_ROLE"
+	addrEnv = "MAPREDUCE_TEST_ADDR"
+	dirEnv  = "MAPREDUCE_TEST_DIR"
+)
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleEnv); role != "" {
+		go func() { // to end with the test, however that ends
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			os.Exit(3)
+		}()
+		if err := play(role, os.Getenv(addrEnv), os.Getenv(dirEnv)); err != nil {
+			fmt.Fprintln(os.Stderr, role, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// processJob is a job that takes a while.
+func processJob() Definition { return (&slowCount{pause: 10 * time.Millisecond}).job() }
+
+// processTimeout is after what silence a worker counts as dead.
+const processTimeout = time.Second
+
+// play is what a process does.
+func play(role, addr, dir string) error {
+	jobs, err := NewRegistry(processJob())
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	files := Dir(dir)
+	if role == "coordinator" {
+		c, err := StartCoordinator(ctx, CoordinatorConfig{
+			Transport: &transport.TCP{}, Addr: addr, Jobs: jobs, FileSystem: files,
+			Dir: filepath.Join(dir, "journal"), WorkerTimeout: processTimeout,
+		})
+		if err != nil {
+			return err
+		}
+		return c.Wait(ctx)
+	}
+	w, err := StartWorker(ctx, WorkerConfig{
+		Transport: &transport.TCP{}, Addr: "127.0.0.1:0", Coordinators: []string{addr}, Jobs: jobs, FileSystem: files,
+		Slots: 1, Dir: filepath.Join(dir, role),
+	})
+	if err != nil {
+		return err
+	}
+	return w.Wait(ctx)
+}
+
+// processes are the processes of a cluster.
+type processes struct {
+	t    *testing.T
+	addr string
+	dir  string
+	up   map[string]*exec.Cmd
+}
+
+func newProcesses(t *testing.T, roles ...string) *processes {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") // for a port that nobody has
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &processes{t: t, addr: l.Addr().String(), dir: t.TempDir(), up: make(map[string]*exec.Cmd)}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for role := range p.up {
+			p.kill(role)
+		}
+	})
+	for _, role := range roles {
+		p.start(role)
+	}
+	return p
+}
+
+func (p *processes) start(role string) {
+	p.t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), roleEnv+"="+role, addrEnv+"="+p.addr, dirEnv+"="+p.dir)
+	cmd.Stderr = os.Stderr
+	if _, err := cmd.StdinPipe(); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.up[role] = cmd
+}
+
+// kill is kill -9.
+func (p *processes) kill(role string) {
+	_ = p.up[role].Process.Kill()
+	_ = p.up[role].Wait()
+	delete(p.up, role)
+}
+
+// TestProcessesAreKilled kills workers and the coordinator with kill -9 while a job
+// runs, and starts them again. The output is that of a sequential run.
+func TestProcessesAreKilled(t *testing.T) {
+	p := newProcesses(t, "coordinator", "worker0", "worker1", "worker2")
+	input := testInput(150)
+	files := Dir(p.dir)
+	write(t, files, "input", string(input["input"].Data))
+	spec := testSpec(input, 15, 3)
+	want := sequentialOutput(t, processJob(), spec, ReadOnly(input))
+
+	client, err := NewClient(ClientConfig{Transport: &transport.TCP{}, Coordinators: []string{p.addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	id, err := client.Submit(t.Context(), "slow", spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reach := func(maps, reduces int) {
+		t.Helper()
+		testutil.Eventually(t, time.Minute, func() bool {
+			s, err := client.Status(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s.State.Ended() || s.Maps.Completed >= maps && s.Reduces.Completed+s.Reduces.Running >= reduces
+		}, fmt.Sprintf("%d maps and %d reduces", maps, reduces))
+	}
+	reach(3, 0)
+	p.kill("worker1")
+	reach(6, 0)
+	p.kill("coordinator")
+	p.start("coordinator")
+	p.start("worker1")
+	reach(10, 0)
+	p.kill("worker0")
+	reach(15, 1)
+	p.kill("worker2") // with the output of maps that reduces still need
+	p.kill("coordinator")
+	p.start("worker2")
+	p.start("coordinator")
+
+	result, err := client.Wait(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for partition, name := range result.Files {
+		got, err := read(t, files, name)
+		if err != nil || got != want[partition] {
+			t.Errorf("%s has %.200q, %v, want %.200q", name, got, err, want[partition])
+		}
+	}
+	if names, err := files.Glob(t.Context(), "out/*"); err != nil || len(names) != len(want) {
+		t.Errorf("the output directory has %q, %v", names, err)
+	}
+}
