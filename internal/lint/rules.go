@@ -125,6 +125,8 @@ var Trilith = Rules{
 	},
 
 	Verbs: map[string][]string{
+		"mapreduce": {"Run", "RunSequential", "StartCoordinator"},
+		"rpc":       {"Call", "Client_ExactlyOnce", "OpenStream", "SessionMachine"},
 		"transport": {"Network", "TCP", "TLS", "Transport"},
 	},
 
