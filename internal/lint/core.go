@@ -10,7 +10,7 @@ import (
 )
 
 // pure are the packages of the standard library that a core may import: they
-// compute. Of package time only the arithmetic is left after [clock].
+// compute. Of package time only the arithmetic is left after [impure].
 var pure = []string{
 	"bufio", "bytes", "cmp", "container/heap", "container/list",
 	"crypto/hmac", "crypto/sha256", "crypto/subtle",
@@ -41,19 +41,20 @@ func cores(t *Tree, r *Rules) []Finding {
 	seen := make(map[string]*Core) // path of a core file → its entry
 	for i := range r.Cores {
 		core := &r.Cores[i]
-		n := len(seen)
+		matched := false
 		for _, f := range t.Files {
 			if !f.Test() && core.covers(f.Path) {
 				seen[f.Path] = core
+				matched = true
 			}
 		}
-		if len(seen) == n {
+		if !matched {
 			found = append(found, Finding{core.Files, 1, "no such file among the cores; correct Rules.Cores"})
 		}
 	}
 	for _, f := range t.Files {
 		if core := seen[f.Path]; core != nil {
-			c := coreCheck{tree: t, file: f, core: core, rules: r, files: seen}
+			c := coreCheck{tree: t, file: f, core: core, files: seen}
 			found = append(found, c.run()...)
 		}
 	}
@@ -70,10 +71,9 @@ func (c *Core) covers(p string) bool {
 type coreCheck struct {
 	tree  *Tree
 	file  *File
-	core  *Core
-	rules *Rules
-	files map[string]*Core
-	info  *types.Info
+	core  *Core            // its entry
+	files map[string]*Core // all core files
+	info  *types.Info      // of its package
 	found []Finding
 }
 
