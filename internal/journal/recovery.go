@@ -83,6 +83,11 @@ func (j *Journal) recover(to Recovery) error {
 			return &Error{Op: "open", Path: path, Err: err}
 		}
 	}
+	// What was found may have been renamed and not synced by a process that was
+	// killed or whose disk failed; from here on it counts.
+	if err := j.syncDir(); err != nil {
+		return &Error{Op: "open", Path: j.cfg.Dir, Err: err}
+	}
 	if len(found.segments)+len(found.checkpoints) == 0 {
 		j.setIdentity(newIdentity())
 		return j.begin(1)

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -139,39 +140,39 @@ func WriteFile(fsys FS, name string, data []byte) error {
 	return fsys.SyncDir(filepath.Dir(name))
 }
 
-// MkdirAllSync makes a directory and what is missing above it, durably. If the
-// directory is there already its entry is synced all the same, since an earlier
-// attempt may not have come to that; the directories above it that are there are
-// taken to be durable.
+// MkdirAllSync makes a directory and what is missing above it, durably. It makes
+// one after the other, each after the entry of the one above is durable. So of
+// what is there already, only the lowest may be left from an attempt that did not
+// come to its sync, and its entry is synced too.
 func MkdirAllSync(fsys FS, name string) error {
-	name = filepath.Clean(name)
-	var made []string // the directories that are missing, the lowest first
-	for dir := name; ; dir = filepath.Dir(dir) {
-		_, err := fsys.Stat(dir)
+	var missing []string // the lowest first
+	there := filepath.Clean(name)
+	for ; ; there = filepath.Dir(there) {
+		_, err := fsys.Stat(there)
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+		if !errors.Is(err, fs.ErrNotExist) || there == filepath.Dir(there) {
 			return err
 		}
-		made = append(made, dir)
+		missing = append(missing, there)
 	}
-	if err := fsys.MkdirAll(name); err != nil {
-		return err
+	if err := fsys.MkdirAll(there); err != nil {
+		return err // it is a file
 	}
-	for _, dir := range made {
+	err := fsys.SyncDir(filepath.Dir(there))
+	if err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err // but what is in another's directory, another has seen to
+	}
+	for _, dir := range slices.Backward(missing) {
+		if err := fsys.MkdirAll(dir); err != nil {
+			return err
+		}
 		if err := fsys.SyncDir(filepath.Dir(dir)); err != nil {
 			return err
 		}
 	}
-	if len(made) > 0 {
-		return nil
-	}
-	err := fsys.SyncDir(filepath.Dir(name))
-	if errors.Is(err, fs.ErrPermission) {
-		return nil // it is another's directory, and who made the entry has seen to it
-	}
-	return err
+	return nil
 }
 
 // RemoveAll removes a file, or a directory with everything in it. It returns nil

@@ -351,18 +351,29 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestMkdirAllSyncAgain makes durable a directory that an earlier attempt has made
-// and not synced.
+// TestMkdirAllSyncAgain lets attempts end at each call, without a crash; the one
+// that succeeds makes all of it durable.
 func TestMkdirAllSyncAgain(t *testing.T) {
-	m := vfs.NewMemory(1)
-	ok(t, vfs.MkdirAllSync(m, "a"))
-	ok(t, m.MkdirAll("a/b"))
-	ok(t, vfs.MkdirAllSync(m, "a/b"))
-	seen := outcomes(m, func(after *vfs.Memory) string {
-		_, err := after.Stat("a/b")
-		return fmt.Sprint(err)
-	})
-	if seen["<nil>"] != 200 {
-		t.Errorf("outcomes %v", seen)
+	errKilled := errors.New("killed")
+	for n := int64(1); ; n++ {
+		m := vfs.NewMemory(1)
+		first := vfs.Inject(m, func(c vfs.Call) vfs.Fault {
+			if c.N >= n {
+				return vfs.Fault{Err: errKilled}
+			}
+			return vfs.Fault{}
+		})
+		err := vfs.MkdirAllSync(first, "a/b/c")
+		ok(t, vfs.MkdirAllSync(m, "a/b/c"))
+		seen := outcomes(m, func(after *vfs.Memory) string {
+			_, err := after.Stat("a/b/c")
+			return fmt.Sprint(err)
+		})
+		if seen["<nil>"] != 200 {
+			t.Errorf("killed at call %d: outcomes %v", n, seen)
+		}
+		if err == nil {
+			return
+		}
 	}
 }

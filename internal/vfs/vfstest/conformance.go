@@ -384,6 +384,8 @@ func (s *suite) helpers() {
 	s.wantFile("p/q/f", "two")
 	s.wantNames("p/q", "f", "r/")
 	s.is(vfs.WriteFile(s.fs, s.path("none/f"), nil), fs.ErrNotExist)
+	s.fails(vfs.MkdirAllSync(s.fs, s.path("p/q/f")), "a directory with the name of a file")
+	s.fails(vfs.MkdirAllSync(s.fs, s.path("p/q/f/d")), "a directory below a file")
 	s.ok(vfs.RemoveAll(s.fs, s.path("p")))
 	s.ok(vfs.RemoveAll(s.fs, s.path("p")))
 	s.wantNames("")
