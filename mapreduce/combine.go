@@ -15,14 +15,22 @@ type combiner[V any] struct {
 	out     func(key []byte, hash uint64, value []byte) error
 	limit   int64 // bytes that the table may take before it is flushed
 
-	slots []combinerSlot // a power of two of them, at most ¾ in use
-	ends  []uint32       // ends of the keys of the entries, in keys
-	vals  []V
-	keys  []byte
+	slots   []combinerSlot // a power of two of them, at most ¾ in use
+	entries []combinerEntry[V]
+	keys    []byte
 	// extra is what values refer to beside their own size, estimated by the
 	// length of the encodings of all that was added. Unused if V has no pointers.
 	extra    int64
 	pointers bool
+}
+
+// combinerEntry is a key and the value it has so far. Most keys are told from each
+// other without a look at keys.
+type combinerEntry[V any] struct {
+	short  uint64 // of a key of up to 8 bytes, shortBits; of a longer one, those of its first 8
+	at     uint32 // where the key begins, in keys
+	length uint32 // of the key
+	value  V
 }
 
 // combinerSlot refers to an entry. The part of the hash beside it spares a look
@@ -48,39 +56,36 @@ func newCombiner[V any](combine func(a, b V) V, values encoder[V],
 
 // add combines v with what the table holds for the key, which it copies.
 func (c *combiner[V]) add(key []byte, v V) error {
-	hash := hashKey(key)
+	hash, short := hashKey(key), shortBits(key[:min(len(key), 8)])
 	high := uint32(hash >> 32)
 	mask := uint64(len(c.slots) - 1)
 	for i := hash & mask; ; i = (i + 1) & mask {
 		s := &c.slots[i]
 		if s.entry == 0 {
-			return c.insert(s, high, key, v)
+			return c.insert(s, high, short, key, v)
 		}
-		if s.hash == high && string(c.key(s.entry-1)) == string(key) {
-			v, err := c.own(v)
-			if err != nil {
-				return err
-			}
-			value := &c.vals[s.entry-1]
-			*value = c.combine(*value, v)
-			if c.extra > c.limit {
-				return c.flush()
-			}
-			return nil
+		if s.hash != high {
+			continue
 		}
+		e := &c.entries[s.entry-1]
+		if e.short != short || int(e.length) != len(key) || len(key) > 8 && string(c.key(e)) != string(key) {
+			continue
+		}
+		v, err := c.own(v)
+		if err != nil {
+			return err
+		}
+		e.value = c.combine(e.value, v)
+		if c.extra > c.limit {
+			return c.flush()
+		}
+		return nil
 	}
 }
 
-// key returns the key of entry i.
-func (c *combiner[V]) key(i uint32) []byte {
-	start := uint32(0)
-	if i > 0 {
-		start = c.ends[i-1]
-	}
-	return c.keys[start:c.ends[i]]
-}
+func (c *combiner[V]) key(e *combinerEntry[V]) []byte { return c.keys[e.at:][:e.length] }
 
-func (c *combiner[V]) insert(s *combinerSlot, high uint32, key []byte, v V) error {
+func (c *combiner[V]) insert(s *combinerSlot, high uint32, short uint64, key []byte, v V) error {
 	if len(key) > MaxRecordBytes {
 		return tooLarge(len(key))
 	}
@@ -88,14 +93,14 @@ func (c *combiner[V]) insert(s *combinerSlot, high uint32, key []byte, v V) erro
 	if err != nil {
 		return err
 	}
+	e := combinerEntry[V]{short, uint32(len(c.keys)), uint32(len(key)), v}
 	c.keys = append(c.keys, key...)
-	c.ends = append(c.ends, uint32(len(c.keys)))
-	c.vals = append(c.vals, v)
-	*s = combinerSlot{entry: uint32(len(c.ends)), hash: high}
-	if len(c.ends) > len(c.slots)/4*3 {
+	c.entries = append(c.entries, e)
+	*s = combinerSlot{entry: uint32(len(c.entries)), hash: high}
+	if len(c.entries) > len(c.slots)/4*3 {
 		c.grow()
 	}
-	size := int64(len(c.keys)) + int64(len(c.ends))*int64(4+unsafe.Sizeof(v)) + int64(len(c.slots))*int64(unsafe.Sizeof(*s))
+	size := int64(len(c.keys)) + int64(len(c.entries))*int64(unsafe.Sizeof(e)) + int64(len(c.slots))*int64(unsafe.Sizeof(*s))
 	if size+c.extra > c.limit {
 		return c.flush()
 	}
@@ -118,28 +123,29 @@ func (c *combiner[V]) own(v V) (V, error) {
 func (c *combiner[V]) grow() {
 	c.slots = make([]combinerSlot, 2*len(c.slots))
 	mask := uint64(len(c.slots) - 1)
-	for e := range uint32(len(c.ends)) {
-		hash := hashKey(c.key(e))
+	for n := range c.entries {
+		hash := hashKey(c.key(&c.entries[n]))
 		i := hash & mask
 		for c.slots[i].entry != 0 {
 			i = (i + 1) & mask
 		}
-		c.slots[i] = combinerSlot{entry: e + 1, hash: uint32(hash >> 32)}
+		c.slots[i] = combinerSlot{entry: uint32(n) + 1, hash: uint32(hash >> 32)}
 	}
 }
 
 // flush hands all entries on, in the order in which their keys came, and empties
 // the table.
 func (c *combiner[V]) flush() error {
-	for e := range uint32(len(c.ends)) {
+	for n := range c.entries {
+		e := &c.entries[n]
 		key := c.key(e)
-		if err := c.out(key, hashKey(key), c.values.encode(c.vals[e])); err != nil {
+		if err := c.out(key, hashKey(key), c.values.encode(e.value)); err != nil {
 			return err
 		}
 	}
 	clear(c.slots)
-	clear(c.vals)
-	c.ends, c.vals, c.keys, c.extra = c.ends[:0], c.vals[:0], c.keys[:0], 0
+	clear(c.entries)
+	c.entries, c.keys, c.extra = c.entries[:0], c.keys[:0], 0
 	return nil
 }
 

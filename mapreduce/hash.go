@@ -17,18 +17,23 @@ const (
 // every version. It is not made to withstand keys chosen to collide.
 func hashKey(b []byte) uint64 {
 	h := uint64(len(b)) * hashM1
-	for len(b) >= 8 {
+	for len(b) > 8 {
 		h = hashMix(h^binary.LittleEndian.Uint64(b), hashM2)
 		b = b[8:]
 	}
-	var v uint64
+	return hashMix(hashMix(h^shortBits(b), hashM3), hashM1)
+}
+
+// shortBits returns up to 8 bytes as a number. Of two slices of one length, it is
+// equal only if they are.
+func shortBits(b []byte) uint64 {
 	switch n := len(b); {
 	case n >= 4:
-		v = uint64(binary.LittleEndian.Uint32(b)) | uint64(binary.LittleEndian.Uint32(b[n-4:]))<<32
+		return uint64(binary.LittleEndian.Uint32(b)) | uint64(binary.LittleEndian.Uint32(b[n-4:]))<<32
 	case n > 0:
-		v = uint64(b[0]) | uint64(b[n>>1])<<8 | uint64(b[n-1])<<16
+		return uint64(b[0]) | uint64(b[n>>1])<<8 | uint64(b[n-1])<<16
 	}
-	return hashMix(hashMix(h^v, hashM3), hashM1)
+	return 0
 }
 
 // hashMix folds the 128-bit product of its arguments. A factor of zero would

@@ -3,6 +3,7 @@ package mapreduce
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 )
 
 const (
@@ -28,8 +29,12 @@ func tooLarge(n int) error {
 type pair struct {
 	prefix uint64 // the first 8 bytes of the key, big end first, padded with zeros
 	place  uint32 // where it is in the arena
-	part   uint32 // its partition
+	part   uint16 // its partition
+	length uint16 // of the key, or longKey
 }
+
+// longKey is the length of a key in a pair if it is that long or longer.
+const longKey = math.MaxUint16
 
 // pairBuffer holds pairs in the order in which they were added, until they are
 // sorted. A pair in the arena is what it is in a region: the lengths of key and
@@ -71,7 +76,7 @@ func (b *pairBuffer) add(part int, key, value []byte) {
 	before := len(chunk)
 	chunk = appendPair(chunk, key, value)
 	b.chunks[c] = chunk
-	b.pairs = append(b.pairs, pair{prefix: prefixOf(key), place: place, part: uint32(part)})
+	b.pairs = append(b.pairs, pair{prefixOf(key), place, uint16(part), uint16(min(len(key), longKey))})
 	size := &b.parts[part]
 	size.pairs++
 	size.bytes += int64(len(chunk) - before)
@@ -109,9 +114,17 @@ func (b *pairBuffer) encoded(place uint32) []byte {
 	return b.chunks[place>>chunkBits][place&(chunkBytes-1):]
 }
 
+// keyLength returns the length of the key of a pair.
+func (b *pairBuffer) keyLength(p pair) int {
+	if p.length < longKey {
+		return int(p.length)
+	}
+	return len(b.key(p))
+}
+
 // key returns the key of a pair.
-func (b *pairBuffer) key(place uint32) []byte {
-	src := b.encoded(place)
+func (b *pairBuffer) key(p pair) []byte {
+	src := b.encoded(p.place)
 	k, n := uvarint(src)
 	_, m := uvarint(src[n:])
 	return src[n+m : n+m+k]
@@ -139,6 +152,10 @@ func uvarint(src []byte) (v, n int) {
 func prefixOf(key []byte) uint64 {
 	if len(key) >= 8 {
 		return binary.BigEndian.Uint64(key)
+	}
+	n := len(key)
+	if n >= 4 { // two overlapping halves
+		return uint64(binary.BigEndian.Uint32(key))<<32 | uint64(binary.BigEndian.Uint32(key[n-4:]))<<(64-8*n)
 	}
 	var p uint64
 	for i, b := range key {

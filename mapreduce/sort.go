@@ -88,7 +88,7 @@ func (b *pairBuffer) sortFrom(pairs, spare []pair, depth int) {
 // the others by the next eight bytes.
 func (b *pairBuffer) sortDeeper(pairs, spare []pair, depth int) {
 	var counts [10]int // of keys with 0 to 8 bytes left, and with more
-	left := func(p pair) int { return min(len(b.key(p.place))-depth, 9) }
+	left := func(p pair) int { return min(b.keyLength(p)-depth, 9) }
 	for _, p := range pairs {
 		counts[left(p)]++
 	}
@@ -112,7 +112,7 @@ func (b *pairBuffer) sortDeeper(pairs, spare []pair, depth int) {
 	pairs, spare = pairs[longer:], spare[longer:]
 	depth += 8
 	for i := range pairs {
-		pairs[i].prefix = prefixOf(b.key(pairs[i].place)[depth:])
+		pairs[i].prefix = prefixOf(b.key(pairs[i])[depth:])
 	}
 	b.sortFrom(pairs, spare, depth)
 }
@@ -135,5 +135,9 @@ func (b *pairBuffer) less(x, y pair, depth int) bool {
 	if x.prefix != y.prefix {
 		return x.prefix < y.prefix
 	}
-	return bytes.Compare(b.key(x.place)[depth:], b.key(y.place)[depth:]) < 0
+	m, n := b.keyLength(x)-depth, b.keyLength(y)-depth
+	if m <= 8 || n <= 8 { // one ends within the prefix, so the longer has it and more
+		return m < n
+	}
+	return bytes.Compare(b.key(x)[depth+8:], b.key(y)[depth+8:]) < 0
 }
