@@ -253,7 +253,7 @@ func (j *Journal) readSegment(seg segment, last bool, fn func(uint64, []byte) er
 			return corrupt(seg.path, 16, "the segment belongs to another journal")
 		}
 		s := &scanner{r: f, path: seg.path, seed: j.seed, size: size,
-			offset: fileHeaderSize, next: seg.first, marked: seg.first - 1}
+			offset: fileHeaderSize, proven: fileHeaderSize, next: seg.first, marked: seg.first - 1}
 		bad, err := s.all(fn)
 		if err != nil {
 			return err
@@ -292,7 +292,6 @@ func (s *scanner) all(fn func(uint64, []byte) error) (*badRecord, error) {
 // resume makes the segment that s has read the end of the log.
 func (j *Journal) resume(s *scanner, bad *badRecord) error {
 	t := &j.tail
-	t.size, t.marked = s.offset, s.marked
 	if bad != nil {
 		if err := s.judge(bad); err != nil {
 			return err
@@ -302,8 +301,20 @@ func (j *Journal) resume(s *scanner, bad *badRecord) error {
 		if err := t.file.Truncate(bad.offset); err != nil {
 			return &Error{Op: "open", Path: s.path, Offset: bad.offset, Err: err}
 		}
+		s.size = bad.offset
 	}
 	// What was read may have been written and not synced by a process that was
-	// killed; from here on it counts.
+	// killed; from here on it counts. It may also be what a sync has failed to
+	// write: the system shows it, and writes it only if it is written again.
+	t.size, t.marked = s.proven, s.marked
+	for t.size < s.offset {
+		b, err := s.bytes(t.size, int(min(windowSize, s.offset-t.size)))
+		if err != nil {
+			return err
+		}
+		if err := t.write(b); err != nil {
+			return err
+		}
+	}
 	return t.sync()
 }

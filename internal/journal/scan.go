@@ -22,6 +22,7 @@ type scanner struct {
 	offset int64  // where the next record begins
 	next   uint64 // the sequence number that it has if it is data
 	marked uint64 // the sequence number of the last mark so far
+	proven int64  // where that begins: what is before it has been synced
 
 	window []byte // a part of the segment
 	at     int64  // where it begins
@@ -66,12 +67,13 @@ func (s *scanner) scan() (sequence uint64, payload []byte, err error) {
 		if err != nil {
 			return 0, nil, err
 		}
+		begin := s.offset
 		s.offset += recordHeaderSize + int64(h.length)
 		if h.kind == kindData {
 			s.next++
 			return h.sequence, payload, nil
 		}
-		s.marked = h.sequence
+		s.marked, s.proven = h.sequence, begin
 	}
 }
 

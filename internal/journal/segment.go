@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -96,29 +97,41 @@ func (j *Journal) roll(first uint64) error {
 func (j *Journal) newSegment(first uint64) error {
 	path := segmentPath(j.cfg.Dir, first)
 	header := fileHeader{magic: segmentMagic, id: j.id, sequence: first}
-	t := tail{path: path, marked: first - 1}
-	var err error
-	if t.file, err = vfs.Create(j.cfg.FS, path+temporarySuffix); err != nil {
+	if err := j.writeHeader(path+temporarySuffix, header); err != nil {
 		return err
 	}
-	if err = t.write(header.encode()); err == nil {
-		err = t.sync()
+	if err := j.cfg.FS.Rename(path+temporarySuffix, path); err != nil {
+		return err
 	}
-	if err == nil {
-		err = j.cfg.FS.Rename(path+temporarySuffix, path)
+	if err := j.syncDir(); err != nil {
+		return err
 	}
-	if err == nil {
-		err = j.syncDir()
-	}
+	f, err := j.cfg.FS.OpenFile(path, os.O_RDWR)
 	if err != nil {
-		_ = t.file.Close() // the first error is the one that counts
 		return err
 	}
-	j.tail = t
+	j.tail = tail{file: f, path: path, size: fileHeaderSize, marked: first - 1}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.segments = append(j.segments, segment{first: first, path: path})
 	return nil
+}
+
+// writeHeader makes a file that holds a header, synced. It is closed before it is
+// renamed, since Windows renames no file that is open.
+func (j *Journal) writeHeader(path string, header fileHeader) error {
+	f, err := vfs.Create(j.cfg.FS, path)
+	if err != nil {
+		return err
+	}
+	t := tail{file: f, path: path}
+	if err = t.write(header.encode()); err == nil {
+		err = t.sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
 }
 
 func (j *Journal) syncDir() error {

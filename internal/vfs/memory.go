@@ -101,6 +101,22 @@ func (m *Memory) CrashImage(seed uint64) *Memory {
 	return m.survivor(seed)
 }
 
+// DropUnsynced does to a file what a failed sync does on Linux: what has been
+// written since the last Sync is still read, but counts as written, so that no
+// later Sync makes it durable. Only writing it again and then syncing does.
+func (m *Memory) DropUnsynced(name string) error {
+	return m.named("drop", name, func() error {
+		n, err := m.resolve(name)
+		if err == nil && n.dir {
+			err = syscall.EISDIR
+		}
+		if err == nil {
+			n.content.drop()
+		}
+		return err
+	})
+}
+
 // resolve returns the node of a cleaned name. m.mu is held.
 func (m *Memory) resolve(name string) (*node, error) {
 	at := m.root

@@ -3,6 +3,7 @@ package vfs
 import (
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"sync"
 	"syscall"
@@ -24,6 +25,7 @@ type content struct {
 	size     int64
 	synced   int64             // the size at the last sync
 	undo     map[int64]*sector // below synced: sectors changed since, as they were
+	dropped  map[int64]bool    // those of undo that a sync has failed to write, and none will
 	modified time.Time
 }
 
@@ -101,6 +103,7 @@ func (c *content) write(p []byte, off int64, alloc func() bool) (n int, end int6
 			c.pages[i] = new(page)
 		}
 		c.save(at, at+int64(len(part)))
+		c.redirty(at, at+int64(len(part)))
 		copy(c.pages[i][from:], part)
 		n += len(part)
 		c.size = max(c.size, at+int64(len(part)))
@@ -124,6 +127,16 @@ func (c *content) save(from, to int64) {
 	}
 }
 
+// redirty lets the next sync write the bytes from from to to.
+func (c *content) redirty(from, to int64) {
+	if len(c.dropped) == 0 {
+		return
+	}
+	for s := from / SectorSize; s*SectorSize < to; s++ {
+		delete(c.dropped, s)
+	}
+}
+
 // sector copies a sector as it is now.
 func (c *content) sector(s int64, to *sector) {
 	at := s * SectorSize
@@ -144,6 +157,7 @@ func (c *content) truncate(size int64) (freed int64) {
 		return 0
 	}
 	c.save(size, c.size)
+	c.redirty(size, c.size)
 	before := c.taken()
 	c.cut(size)
 	return before - c.taken()
@@ -164,7 +178,25 @@ func (c *content) cut(size int64) {
 func (c *content) sync() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.synced, c.undo = c.size, nil
+	c.synced = c.size
+	maps.DeleteFunc(c.undo, func(s int64, _ *sector) bool { return !c.dropped[s] })
+}
+
+// drop makes the next syncs pass over what has been written since the last.
+func (c *content) drop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.undo == nil {
+		c.undo = make(map[int64]*sector)
+	}
+	for s := (c.synced + SectorSize - 1) / SectorSize; s*SectorSize < c.size; s++ {
+		c.undo[s] = new(sector)
+	}
+	c.synced = c.size
+	c.dropped = make(map[int64]bool, len(c.undo))
+	for s := range c.undo {
+		c.dropped[s] = true
+	}
 }
 
 // memoryFile is an open file of a [Memory].

@@ -212,6 +212,35 @@ func TestTruncationIsUndone(t *testing.T) {
 	}
 }
 
+func TestWhatAFailedSyncDropsMustBeWrittenAgain(t *testing.T) {
+	old, updated := strings.Repeat("o", 1000), strings.Repeat("n", 3000)
+	m := vfs.NewMemory(1)
+	ok(t, vfs.WriteFile(m, "f", []byte(old)))
+	f, err := m.OpenFile("f", os.O_RDWR)
+	ok(t, err)
+	_, err = f.WriteAt([]byte(updated), 0)
+	ok(t, err)
+	ok(t, m.DropUnsynced("f"))
+	ok(t, f.Sync())
+	if got := content("f")(m); got != updated {
+		t.Errorf("%.10q is read", got)
+	}
+	seen := outcomes(m, content("f"))
+	if lost := old + strings.Repeat("\x00", 2000); seen[updated] == 0 || seen[lost] == 0 {
+		t.Errorf("kept %d times, lost %d times", seen[updated], seen[lost])
+	}
+	_, err = f.WriteAt([]byte(updated), 0)
+	ok(t, err)
+	ok(t, f.Sync())
+	if seen := outcomes(m, content("f")); seen[updated] != 200 {
+		t.Errorf("written again, kept %d times of 200", seen[updated])
+	}
+	ok(t, m.DropUnsynced("f"))
+	if seen := outcomes(m, content("f")); seen[updated] != 200 {
+		t.Errorf("what had been synced before, kept %d times of 200", seen[updated])
+	}
+}
+
 func TestACrashedMachineIsDead(t *testing.T) {
 	m := vfs.NewMemory(1)
 	ok(t, m.MkdirAll("d"))
