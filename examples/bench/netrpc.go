@@ -30,7 +30,20 @@ func (s *NetService) Sink([]byte, *struct{}) error { return nil }
 // streams, and this is the nearest to one that it can do.
 const sinkWindow = 16
 
-func openNetRPC(_ context.Context, c rpcCase) (*load, error) {
+// openNetRPC sets net/rpc up as it is usually called, with a new reply for each
+// call.
+func openNetRPC(ctx context.Context, c rpcCase) (*load, error) { return startNetRPC(ctx, c, false) }
+
+// openNetRPCReuse decodes into the reply of the call before, which gob does if the
+// caller has known to leave it there. It matters where responses are large.
+func openNetRPCReuse(ctx context.Context, c rpcCase) (*load, error) {
+	if c.kind != bulk {
+		return nil, nil
+	}
+	return startNetRPC(ctx, c, true)
+}
+
+func startNetRPC(_ context.Context, c rpcCase, reuse bool) (*load, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -55,12 +68,12 @@ func openNetRPC(_ context.Context, c rpcCase) (*load, error) {
 		return err
 	}}
 	for i := range c.callers {
-		l.callers = append(l.callers, netCaller(client, c.kind, i))
+		l.callers = append(l.callers, netCaller(client, c.kind, i, reuse))
 	}
 	return l, nil
 }
 
-func netCaller(client *rpc.Client, kind rpcKind, id int) caller {
+func netCaller(client *rpc.Client, kind rpcKind, id int, reuse bool) caller {
 	if kind == stream {
 		return netSink(client)
 	}
@@ -69,9 +82,12 @@ func netCaller(client *rpc.Client, kind rpcKind, id int) caller {
 		method = "S.Bulk"
 	}
 	e := newExchange(kind, id)
-	resp := e.resp // gob decodes into what it finds if that is large enough
+	resp := e.resp
 	return func() error {
 		e.next()
+		if !reuse {
+			resp = nil
+		}
 		if err := client.Call(method, e.req, &resp); err != nil {
 			return err
 		}

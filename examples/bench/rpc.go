@@ -41,6 +41,7 @@ var rpcSubjects = []named[func(context.Context, rpcCase) (*load, error)]{
 	{"trilith-memory", openTrilith(way{memory: true})},
 	{"trilith-exactly-once", openTrilith(way{once: true})},
 	{"netrpc", openNetRPC},
+	{"netrpc-reuse", openNetRPCReuse},
 	{"limit", openLimit},
 }
 
