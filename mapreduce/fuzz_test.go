@@ -1,0 +1,157 @@
+package mapreduce
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+	"time"
+)
+
+// busyTable returns a table in which much is going on, and the commands that made
+// it so.
+func busyTable(t testing.TB) (*tasks, [][]byte) {
+	t.Helper()
+	j := &job{token: "t", name: "job", build: "b", splits: []Split{
+		{Pieces: []Piece{{"f", 0, 10}, {"g", 5, 7}}, hosts: []string{"h"}}, {Data: []byte("data")}, {},
+	}, spec: Spec{Input: []string{"*"}, Output: "out", Reduces: 2, Args: map[string]string{"a": "b"}}.withDefaults()}
+	second := &job{token: "u", name: "job", spec: Spec{Output: "out2"}.withDefaults(), splits: []Split{{}}}
+	ref := func(kind TaskKind, i int) taskRef { return taskRef{1, kind, i} }
+	commands := [][]byte{
+		commandLead(1),
+		commandJoin(1, &workerRow{token: "w1", addr: "a:1", host: "a", slots: 2}),
+		commandJoin(1, &workerRow{token: "w2", addr: "b:1", host: "b", slots: 2}),
+		commandSubmit(1, j),
+		commandSubmit(1, second),
+		commandAssign(1, []assignment{{ref(MapTask, 0), 1}, {ref(MapTask, 1), 2}, {ref(MapTask, 2), 1}, {taskRef{2, MapTask, 0}, 2}}),
+		commandComplete(1, ref(MapTask, 0), Attempt{1, 1}, []byte{1, 2}),
+		commandComplete(1, ref(MapTask, 1), Attempt{1, 2}, []byte{0, 255}),
+		commandFailed(1, Attempt{1, 4}, "failed"),
+		commandLost(1, ref(MapTask, 1), Attempt{1, 2}, true, "lost"),
+		commandEnd(1, 2, JobCanceled, "cancelled"),
+	}
+	table := newTasks()
+	for i, cmd := range commands {
+		if out := table.apply(time.Unix(int64(i), 0), cmd, nil); status(out[0]) != statusOK {
+			t.Fatalf("command %d: status %d", i, out[0])
+		}
+		if err := table.check(); err != nil {
+			t.Fatalf("command %d: %v", i, err)
+		}
+	}
+	return table, commands
+}
+
+// Whatever is in a command, the table stays sound.
+func FuzzCommand(f *testing.F) {
+	_, commands := busyTable(f)
+	for _, cmd := range commands {
+		f.Add(cmd)
+	}
+	f.Add(commandDead(1, 1))
+	f.Add([]byte{})
+	f.Add([]byte("\x04\x01\xff\xff\xff\xff\xff\xff\xff\xff\x7f"))
+	f.Fuzz(func(t *testing.T, cmd []byte) {
+		table, _ := busyTable(t)
+		table.apply(time.Unix(100, 0), cmd, nil)
+		if err := table.check(); err != nil {
+			t.Errorf("after %x: %v", cmd, err)
+		}
+	})
+}
+
+// An image is refused, or gives a sound table that has the same image.
+func FuzzImage(f *testing.F) {
+	table, _ := busyTable(f)
+	var image bytes.Buffer
+	if _, err := table.freeze().WriteTo(&image); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(image.Bytes())
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, src []byte) {
+		table := newTasks()
+		if err := table.restore(bytes.NewReader(src)); err != nil {
+			return
+		}
+		if err := table.check(); err != nil {
+			t.Fatal(err)
+		}
+		var once, twice bytes.Buffer
+		again := newTasks()
+		if _, err := table.WriteTo(&once); err != nil {
+			t.Fatal(err)
+		}
+		if err := again.restore(bytes.NewReader(once.Bytes())); err != nil {
+			t.Fatalf("the image of what was restored is refused: %v", err)
+		}
+		if _, err := again.WriteTo(&twice); err != nil || !bytes.Equal(once.Bytes(), twice.Bytes()) {
+			t.Errorf("two images of one table differ: %v", err)
+		}
+	})
+}
+
+func testMessages() []message {
+	a, b := Attempt{1, 2}, Attempt{3, 4}
+	spec := Spec{Input: []string{"*"}, Output: "out", Args: map[string]string{"a": "b"}}.withDefaults()
+	return []message{
+		&registerReq{workerRow{token: "t", addr: "a:1", host: "a", slots: 3}, fingerprint{"build", []string{"x", "y"}}, []Attempt{a, b}},
+		&registerResp{7, 8, time.Second},
+		&pollReq{7, 8, [2]int{1, 2}, []progress{{a, 5}}, []JobID{1, 2}},
+		&pollResp{[]assigned{{order{a, taskRef{1, MapTask, 2}}, "token", "name", 9, spec, Split{Pieces: []Piece{{"f", 1, 2}}}}}, []Attempt{b}, []JobID{3}},
+		&doneReq{a, taskRef{1, ReduceTask, 2}, []byte{1, 2, 3}, true, "why"},
+		&doneResp{true},
+		&locateReq{1, 2, 3},
+		&locateResp{[]location{{1, a, "a:1", 200}}, 5},
+		&unfetchedReq{a, taskRef{1, MapTask, 2}, b},
+		&submitReq{"token", "name", spec},
+		&submitResp{5},
+		&statusReq{5, time.Minute},
+		&statusResp{JobStatus{ID: 1, Name: "n", Output: "o", State: JobFailed, Failure: "f", Maps: TaskProgress{3, 2, 1}, InputBytes: 9, Submitted: time.Unix(5, 0).UTC()}},
+		&jobsResp{[]JobStatus{{ID: 1}, {ID: 2}}},
+		&cancelReq{5, "why"},
+		&fetchReq{3, []Attempt{a, b}},
+	}
+}
+
+func TestMessagesSurviveTheWire(t *testing.T) {
+	for _, m := range testMessages() {
+		b, err := m.AppendBinary([]byte("prefix"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := reflect.New(reflect.TypeOf(m).Elem()).Interface().(message)
+		if err := got.UnmarshalBinary(b[len("prefix"):]); err != nil || !reflect.DeepEqual(got, m) {
+			t.Errorf("%T: got %+v, %v, want %+v", m, got, err, m)
+		}
+	}
+}
+
+// FuzzMessages decodes bytes as each message in turn: what is accepted survives
+// another round.
+func FuzzMessages(f *testing.F) {
+	for i, m := range testMessages() {
+		b, _ := m.AppendBinary(nil)
+		f.Add(i, b)
+	}
+	f.Add(3, []byte("\xff\xff\xff\xff\xff\xff\xff\xff\x7f"))
+	f.Add(0, []byte("GET / HTTP/1.1\r\n\r\n"))
+	f.Fuzz(func(t *testing.T, which int, src []byte) {
+		messages := testMessages()
+		typ := reflect.TypeOf(messages[uint(which)%uint(len(messages))]).Elem()
+		first := reflect.New(typ).Interface().(message)
+		if first.UnmarshalBinary(src) != nil {
+			return
+		}
+		b, err := first.AppendBinary(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := reflect.New(typ).Interface().(message)
+		if err := second.UnmarshalBinary(b); err != nil {
+			t.Fatalf("%+v is encoded as %x: %v", first, b, err)
+		}
+		if again, _ := second.AppendBinary(nil); !bytes.Equal(again, b) {
+			t.Errorf("%T: %x becomes %x", first, b, again)
+		}
+	})
+}
