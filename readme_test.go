@@ -46,6 +46,29 @@ func TestREADME(t *testing.T) {
 	}
 }
 
+// named matches what README.md says is in the tree: the targets of links, and Go
+// files and commands by their paths.
+var named = regexp.MustCompile("\\]\\(([^):]+)\\)|`([a-z/]+/[a-z_]+\\.go)`|(?:go run|go test) (?:\\./)([a-z/]+)")
+
+// TestREADMENamesWhatExists keeps README.md from drifting away from the tree.
+func TestREADMENamesWhatExists(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := named.FindAllStringSubmatch(string(text), -1)
+	if len(found) < 20 {
+		t.Errorf("only %d names found in README.md", len(found))
+	}
+	for _, m := range found {
+		if name := m[1] + m[2] + m[3]; name != "" {
+			if _, err := os.Stat(filepath.FromSlash(name)); err != nil {
+				t.Errorf("README.md names %s: %v", name, err)
+			}
+		}
+	}
+}
+
 // perform does what one of the commands in README.md does, in dir, and returns what
 // it prints.
 func perform(t *testing.T, dir, binary, command string) string {
