@@ -73,7 +73,7 @@ func (j *Journal) Checkpoint(sequence uint64, state io.WriterTo) error {
 		defer j.mu.Unlock()
 		return j.fail(err)
 	}
-	if _, _, err := c.verify(j.cfg.FS); err != nil {
+	if _, err := c.verify(j.cfg.FS); err != nil {
 		_ = j.cfg.FS.Remove(c.path) // a start would pass it over
 		return err
 	}
@@ -156,27 +156,26 @@ func (w *imageWriter) finish() error {
 	return w.file.Sync()
 }
 
-// verify reads a checkpoint and returns its header and the length of its image.
-func (c *image) verify(fsys vfs.FS) (fileHeader, int64, error) {
+// verify reads a checkpoint and returns its header.
+func (c *image) verify(fsys vfs.FS) (fileHeader, error) {
 	var h fileHeader
-	var length int64
-	err := c.open(fsys, func(f vfs.File, header fileHeader, size int64) error {
-		h, length = header, size
-		return c.read(f, size, func(r io.Reader) error { return nil })
+	err := c.open(fsys, func(f vfs.File, header fileHeader, length int64) error {
+		h = header
+		return c.read(f, length, func(io.Reader) error { return nil })
 	})
-	return h, length, err
+	return h, err
 }
 
 // restore reads a checkpoint for its owner, and notices should it now be another
 // than the one that has been verified.
 func (c *image) restore(fsys vfs.FS, to func(image io.Reader) error) error {
-	return c.open(fsys, func(f vfs.File, _ fileHeader, size int64) error {
-		return c.read(f, size, to)
+	return c.open(fsys, func(f vfs.File, _ fileHeader, length int64) error {
+		return c.read(f, length, to)
 	})
 }
 
-// open opens a checkpoint and checks its header and its length.
-func (c *image) open(fsys vfs.FS, fn func(f vfs.File, h fileHeader, size int64) error) error {
+// open opens a checkpoint, checks its header, and tells how long its image is.
+func (c *image) open(fsys vfs.FS, fn func(f vfs.File, h fileHeader, length int64) error) error {
 	f, err := vfs.Open(fsys, c.path)
 	if err != nil {
 		return &Error{Op: "read", Path: c.path, Err: err}
@@ -229,20 +228,18 @@ func (c *image) read(f vfs.File, length int64, to func(io.Reader) error) error {
 }
 
 // Create makes a journal that begins with an image, as if its records up to
-// sequence had been replaced by it: the first record appended will be the next. It
-// fails with ErrExists if the directory holds a journal, which it does from the
-// moment that Create succeeds; a Create that a crash interrupted can be repeated.
-// Of the configuration Dir and FS count.
+// sequence, at least one, had been replaced by it: the first record appended will
+// be the next. It fails with ErrSequence if sequence is 0, and with ErrExists if the
+// directory holds a journal, which it does when Create has succeeded, and may do
+// when a crash has interrupted it. Of the configuration Dir and FS count.
 func Create(cfg Config, sequence uint64, state io.WriterTo) error {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate("create"); err != nil {
 		return err
 	}
-	fail := func(err error) error {
-		if err == nil {
-			return nil
-		}
-		return &Error{Op: "create", Path: cfg.Dir, Err: err}
+	fail := func(err error) error { return &Error{Op: "create", Path: cfg.Dir, Err: err} }
+	if sequence == 0 { // without it the log would begin with record 1, like any other
+		return fail(fmt.Errorf("%w: an image of no records", ErrSequence))
 	}
 	if err := vfs.MkdirAllSync(cfg.FS, cfg.Dir); err != nil {
 		return fail(err)
@@ -267,6 +264,9 @@ func Create(cfg Config, sequence uint64, state io.WriterTo) error {
 	if err := cfg.FS.SyncDir(cfg.Dir); err != nil {
 		return fail(err)
 	}
-	_, _, err = c.verify(cfg.FS)
-	return err
+	if _, err := c.verify(cfg.FS); err != nil {
+		_ = cfg.FS.Remove(c.path) // so that Create can be repeated
+		return err
+	}
+	return nil
 }

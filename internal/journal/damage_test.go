@@ -437,3 +437,35 @@ func TestCheckpointOnAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestTheImageTheJournalBeganWithIsDamaged: nothing takes its place.
+func TestTheImageTheJournalBeganWithIsDamaged(t *testing.T) {
+	t.Parallel()
+	for checkpoints := range 3 {
+		fsys := vfs.NewMemory(1)
+		l := &ledger{records: [][]byte{payload(0)}}
+		if err := Create(small(fsys), 1, l.image(1)); err != nil {
+			t.Fatal(err)
+		}
+		j, l := mustOpen(t, Config{Dir: dir, FS: fsys}) // one segment
+		for range checkpoints {
+			mustAppend(t, j, l, 3)
+			at := uint64(len(l.records))
+			if err := j.Checkpoint(at, l.image(at)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mustAppend(t, j, l, 3)
+		mustClose(t, j)
+		d := readDisk(t, fsys)
+		for name, data := range d {
+			if strings.HasPrefix(name, checkpointPrefix) {
+				data[len(data)/2] ^= 1
+			}
+		}
+		_, err := Open(small(d.mount(t)), nil)
+		if e := refused(t, err); !strings.HasPrefix(filepath.Base(e.Path), checkpointPrefix) {
+			t.Errorf("after %d checkpoints: error is %v", checkpoints, err)
+		}
+	}
+}

@@ -357,6 +357,10 @@ func TestCreateBeginsWithAnImage(t *testing.T) {
 	for n := range 40 {
 		l.records = append(l.records, payload(n))
 	}
+	// Should that image be damaged, the log alone would seem to be everything.
+	if err := Create(small(fsys), 0, l.image(40)); !errors.Is(err, ErrSequence) {
+		t.Fatalf("an image of no records: %v", err)
+	}
 	if err := Create(small(fsys), 40, l.image(40)); err != nil {
 		t.Fatal(err)
 	}

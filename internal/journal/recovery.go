@@ -96,7 +96,7 @@ func (j *Journal) recover(to Recovery) error {
 	if err != nil {
 		return err
 	}
-	if base > 0 || first {
+	if base > 0 {
 		newest := j.images[len(j.images)-1]
 		err := newest.restore(j.cfg.FS, func(r io.Reader) error { return to.Restore(base, r) })
 		if err != nil {
@@ -130,7 +130,7 @@ func (j *Journal) chooseImage(found listing) (base uint64, first bool, err error
 	var broken error
 	for i := len(found.checkpoints) - 1; i >= 0; i-- {
 		c := found.checkpoints[i]
-		h, _, err := c.verify(j.cfg.FS)
+		h, err := c.verify(j.cfg.FS)
 		if err == nil {
 			j.setIdentity(h.id)
 			j.images = found.checkpoints[:i+1]
