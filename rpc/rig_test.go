@@ -19,7 +19,8 @@ type rig struct {
 	name           string
 	server, client transport.Transport
 	addr           string
-	node           string // the id that TLS lets the client give itself; "" for any
+	node           string              // the id that TLS lets the client give itself; "" for any
+	raw            transport.Transport // the client's, below TLS
 }
 
 // rigs are the transports that the package's promises hold on.
@@ -33,6 +34,7 @@ func newRig(t testing.TB, kind string) rig {
 	} else {
 		r.server, r.client, r.addr = transport.TCP{}, transport.TCP{}, "127.0.0.1:0"
 	}
+	r.raw = r.client
 	if kind == "TLS over Network" || kind == "TLS over TCP" {
 		ca := transporttest.NewCA(t)
 		r.server = transport.TLS(r.server, ca.Config(t, "server", "127.0.0.1"))
