@@ -35,7 +35,7 @@ type image struct {
 //
 // It fails with ErrSequence unless sequence lies between the newest checkpoint and
 // the last record; for the newest checkpoint itself there is nothing to do. After
-// any error the log is as it was.
+// any error the log is as it was, unless that matches ErrFailed.
 func (j *Journal) Checkpoint(sequence uint64, state io.WriterTo) error {
 	j.acquire(j.imaging)
 	defer j.release(j.imaging)
@@ -60,7 +60,7 @@ func (j *Journal) Checkpoint(sequence uint64, state io.WriterTo) error {
 		return err
 	}
 	if j.cfg.planted.pruneEarly {
-		j.prune(sequence)
+		_ = j.prune(sequence)
 	}
 	c := image{sequence: sequence, path: checkpointPath(j.cfg.Dir, sequence)}
 	header := fileHeader{magic: checkpointMagic, id: j.id, sequence: sequence}
@@ -68,10 +68,7 @@ func (j *Journal) Checkpoint(sequence uint64, state io.WriterTo) error {
 		return err
 	}
 	if err := j.syncDir(); err != nil {
-		// What the directory holds is uncertain from here on, for the log too.
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		return j.fail(err)
+		return j.failDir(err)
 	}
 	if _, err := c.verify(j.cfg.FS); err != nil {
 		_ = j.cfg.FS.Remove(c.path) // a start would pass it over
@@ -85,8 +82,18 @@ func (j *Journal) Checkpoint(sequence uint64, state io.WriterTo) error {
 	j.images = append(j.images, c)
 	j.broken = slices.DeleteFunc(j.broken, func(path string) bool { return path == c.path })
 	j.mu.Unlock()
-	j.prune(keep)
+	if err := j.prune(keep); err != nil {
+		return j.failDir(err)
+	}
 	return nil
+}
+
+// failDir ends the journal because its directory could not be synced: what that
+// holds is uncertain from here on, for the log too, whose next segment may be in it.
+func (j *Journal) failDir(err error) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.fail(err)
 }
 
 // write makes the file of a checkpoint, synced and under its final name, which is

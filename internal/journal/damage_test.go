@@ -380,6 +380,43 @@ func TestFailureIsFinal(t *testing.T) {
 	}
 }
 
+// TestADirectoryThatCannotBeSynced ends the journal, whatever it was synced for: a
+// segment, a checkpoint or the removal of what a checkpoint replaces.
+func TestADirectoryThatCannotBeSynced(t *testing.T) {
+	t.Parallel()
+	for n := 1; ; n++ {
+		fsys, syncs, began := vfs.NewMemory(1), 0, false
+		j, l := mustOpen(t, small(vfs.Inject(fsys, func(c vfs.Call) vfs.Fault {
+			if began && c.Op == vfs.OpSyncDir {
+				if syncs++; syncs == n {
+					return vfs.Fault{Err: syscall.EIO}
+				}
+			}
+			return vfs.Fault{}
+		})))
+		began = true
+		var err error
+		for round := 0; round < 20 && err == nil; round++ {
+			mustAppend(t, j, l, 1)
+			if _, err = j.Sync(); err == nil && round%5 == 4 {
+				err = j.Checkpoint(j.Safe(), l.image(j.Safe()))
+			}
+		}
+		if syncs < n {
+			if n < 10 {
+				t.Errorf("the directory was synced only %d times", n-1)
+			}
+			return
+		}
+		if !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.EIO) {
+			t.Fatalf("sync %d of the directory failed: error is %v", n, err)
+		}
+		if _, again := j.Append(nil); again != err {
+			t.Errorf("sync %d of the directory failed: Append says %v", n, again)
+		}
+	}
+}
+
 // TestFullDisk fills the disk at every page.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()

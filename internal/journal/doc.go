@@ -85,14 +85,14 @@
 //
 // # Failure
 //
-// A write or sync of the log that fails, for whatever reason, a full disk
-// included, is final: every later call returns the same error, which matches
-// [ErrFailed]. It is never retried, since a second fsync may succeed after the
-// system has dropped what the first could not write. What had been synced stays
-// safe; what had not been may or may not be found by the next start, which writes
-// and syncs it once more before it counts: what the system shows after a failed
-// sync need not be on the disk. A checkpoint that fails leaves the log as it was
-// and may be tried again.
+// A write or sync of the log, or a sync of its directory, that fails for whatever
+// reason, a full disk included, is final: every later call returns the same error,
+// which matches [ErrFailed]. It is never retried, since a second fsync may succeed
+// after the system has dropped what the first could not write. What had been synced
+// stays safe; what had not been may or may not be found by the next start, which
+// writes and syncs it once more before it counts: what the system shows after a
+// failed sync need not be on the disk. A checkpoint whose image fails leaves the
+// log as it was and may be tried again.
 //
 // Not guaranteed: that the loss of whole files at the end, newest segment and all,
 // is noticed; and anything on storage that acknowledges a sync it has not done.

@@ -143,21 +143,20 @@ func (j *Journal) syncDir() error {
 
 // prune removes what is only needed to start from before the checkpoint keep: from
 // the oldest on, one after the other, so that whatever a crash leaves is without a
-// gap. A failure is told to the operator and ends it; what is left is removed the
-// next time. j.imaging is held.
-func (j *Journal) prune(keep uint64) {
+// gap. What can't be removed is told to the operator, ends it, and is removed the
+// next time. The error is that of the directory's sync. j.imaging is held.
+func (j *Journal) prune(keep uint64) error {
 	for {
 		path, gone := j.oldest(keep)
 		if path == "" {
-			return
+			return nil
 		}
-		err := j.cfg.FS.Remove(path)
-		if err == nil || errors.Is(err, fs.ErrNotExist) {
-			err = j.syncDir()
-		}
-		if err != nil {
+		if err := j.cfg.FS.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			j.cfg.Logger.Warn("a file that is no longer needed could not be removed", "path", path, "error", err)
-			return
+			return nil
+		}
+		if err := j.syncDir(); err != nil {
+			return err
 		}
 		gone()
 	}
