@@ -436,13 +436,15 @@ func TestSlowHandshake(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer l.Close()
-				go func() {
+				var drips sync.WaitGroup
+				defer drips.Wait()
+				drips.Go(func() {
 					nc, err := l.Accept()
 					if err == nil {
 						drip(nc, appendBlock([]byte(magic), append([]byte{helloOK}, greeting(nil)[len(magic)+2:]...)))
 						nc.Close()
 					}
-				}()
+				})
 				c := dialFrom(t, n.Host("client"), ClientConfig{Addrs: []string{"server:1"}, Limits: lim})
 				_, err = Call[note](t.Context(), c, "Echo", &note{})
 				if took := time.Since(start); !errors.Is(err, ErrNotExecuted) || took > timeout+10*time.Millisecond {
