@@ -94,7 +94,8 @@ func (m *Memory) Crash() *Memory {
 }
 
 // CrashImage returns the file system as the next start would find it if the power
-// failed now. m goes on, and other seeds give other images of the same moment.
+// failed now, or when it did. m goes on if it has not crashed, and other seeds give
+// other images of the same moment.
 func (m *Memory) CrashImage(seed uint64) *Memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()

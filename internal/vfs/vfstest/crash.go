@@ -81,9 +81,9 @@ func (c *crash) cut(call *vfs.Call) bool {
 	if call != nil {
 		c.when = "before " + call.String()
 	}
+	c.disk.Crash() // first, or a call that is under way could succeed after the images were drawn
 	for seed := range c.seeds {
 		c.images = append(c.images, c.disk.CrashImage(uint64(c.at)<<32|uint64(seed)))
 	}
-	c.disk.Crash()
 	return true
 }
