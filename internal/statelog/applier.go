@@ -5,13 +5,8 @@ import (
 	"time"
 )
 
-const (
-	// settleEvery is how many answered commands gather, at most, before their room is
-	// given to others.
-	settleEvery = 32
-	// keepScratch is the largest buffer for outputs that is kept.
-	keepScratch = 1 << 20
-)
+// keepScratch is the largest buffer for outputs that is kept.
+const keepScratch = 1 << 20
 
 // applier is what the goroutine that applies commands keeps for itself.
 type applier struct {
@@ -22,8 +17,9 @@ type applier struct {
 	logged  int64     // bytes since the last image
 	scratch []byte    // an output, before it is its caller's
 	header  [recordOverhead]byte
+	batch   []*proposal
 
-	answered int   // commands that were answered and still take room
+	answered int   // commands of the batch that were answered and still take room
 	bytes    int64 // of those
 }
 
@@ -41,21 +37,23 @@ func (l *Solo) apply() {
 			l.applyOne(p)
 		}
 		clear(batch)
-		l.mu.Lock()
 		l.settleAnswered()
-		l.spare = batch[:0]
-		l.mu.Unlock()
 		l.freezeIfDue()
 	}
 }
 
-// take waits for commands, or for another reason to look around, and takes all that
-// are queued. It returns false when there will be no more.
+// take waits for commands, or for another reason to look around, and takes up those
+// in the queue that there is room for. It returns false when there will be no more.
 func (l *Solo) take() (batch []*proposal, ok bool) {
+	a := &l.applier
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.queue) == 0 && !l.images.due() {
-		if l.applier.stopped {
+	for {
+		a.batch = l.admit(a.batch[:0])
+		if len(a.batch) > 0 || l.images.due() {
+			return a.batch, true
+		}
+		if a.stopped {
 			return nil, false
 		}
 		l.idle = true
@@ -63,9 +61,6 @@ func (l *Solo) take() (batch []*proposal, ok bool) {
 		<-l.kick
 		l.mu.Lock()
 	}
-	batch, l.queue, l.spare = l.queue, l.spare, nil
-	l.taken++
-	return slices.DeleteFunc(batch, func(p *proposal) bool { return p.withdrawn }), true
 }
 
 // append gives commands their index and time and appends them to the journal,
@@ -85,9 +80,7 @@ func (l *Solo) append(batch []*proposal) []*proposal {
 		index, err := l.journal.Append(a.header[:], p.cmd)
 		if err != nil {
 			l.fail(err)
-			for _, p := range batch[i:] {
-				l.refuse(p, ErrNotLogged, l.reason())
-			}
+			l.refuse(batch[i:], ErrNotLogged, *l.down.Load())
 			batch = batch[:i]
 			break
 		}
@@ -102,9 +95,6 @@ func (l *Solo) append(batch []*proposal) []*proposal {
 	}
 	return batch
 }
-
-// reason returns why there is no more service.
-func (l *Solo) reason() error { return *l.down.Load() }
 
 // applyOne applies a command.
 func (l *Solo) applyOne(p *proposal) {
@@ -129,24 +119,22 @@ func (l *Solo) applyOne(p *proposal) {
 	l.gateMu.Unlock()
 	switch {
 	case lost != nil:
-		l.refuse(p, ErrUnknown, lost)
+		l.refuse([]*proposal{p}, ErrUnknown, lost)
 	case free:
 		a.answered++
 		a.bytes += p.size
 		p.done <- struct{}{} // p may be another's from here on
-		if a.answered == settleEvery {
-			l.mu.Lock()
-			l.settleAnswered()
-			l.mu.Unlock()
-		}
 	}
 }
 
-// settleAnswered gives away the room of what has been answered. l.mu is held.
+// settleAnswered gives away the room of what has been answered.
 func (l *Solo) settleAnswered() {
 	a := &l.applier
-	if a.answered > 0 {
-		l.settle(a.answered, a.bytes)
+	if a.answered == 0 {
+		return
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.settle(a.answered, a.bytes)
 	a.answered, a.bytes = 0, 0
 }

@@ -37,10 +37,11 @@ type Config struct {
 	// another. Default: that of package journal, 64 MiB.
 	SegmentBytes int64
 	// MaxPending is how many proposals may be in progress at a time; further ones
-	// wait. Default: 16384.
+	// wait, in the order in which they came. Default: 16384.
 	MaxPending int
 	// MaxPendingBytes is how many bytes of commands may be in progress at a time;
-	// further ones wait. A greater command waits until it is alone. Default: 64 MiB.
+	// further ones wait. A greater command is taken up when no other is. Default:
+	// 64 MiB.
 	MaxPendingBytes int64
 	// MaxCommand is the size of the greatest command in bytes. Default and most:
 	// 64 MiB less a few bytes.

@@ -10,12 +10,13 @@
 //	                          │                         ├─► released to the caller
 //	                          └─► write, fsync ─────────┘
 //
-// One goroutine, the applier, takes all that is queued, gives each command its
-// index and its time, appends them to the buffer of the journal and applies them
-// in that order. Another, the syncer, meanwhile writes and syncs what has been
-// appended; it never waits for the applier, and the applier never waits for it:
-// while one batch is being synced the next is appended and applied. An output
-// leaves when both have passed its index. Many callers share one fsync, and the
+// One goroutine, the applier, takes from the queue all that there is room for,
+// gives each command its index and its time, appends them to the buffer of the
+// journal and applies them in that order. Another, the syncer, meanwhile writes and
+// syncs what has been appended; it never waits for the applier, nor the applier for
+// it, until the buffer or [Config.MaxPending] is reached: while one batch is being
+// synced the next is appended and applied. An output leaves when both have passed
+// its index. Many callers share one fsync, and the
 // more there are the more share it (group commit). Without a directory there is no
 // journal and an output leaves once it is applied; nothing else differs.
 //

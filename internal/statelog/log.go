@@ -3,6 +3,7 @@ package statelog
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -31,16 +32,14 @@ type Solo struct {
 	safe    atomic.Uint64         // follows gate.synced
 	down    atomic.Pointer[error] // why there is no more service: ErrFailed with its cause, or ErrClosed
 
-	mu      sync.Mutex // guards the queue: what follows, and the withdrawn of proposals
-	queue   []*proposal
-	spare   []*proposal   // the queue before, empty
-	taken   uint64        // how often the queue has been taken
-	idle    bool          // the applier waits for kick
-	pending int           // proposals in progress
-	bytes   int64         // of their commands
-	room    chan struct{} // closed when there is room again; nil if nobody waits for it
-	led     bool          // the epoch has been told
-	images  imaging
+	mu        sync.Mutex  // guards the queue: what follows, and the queued of proposals
+	queue     []*proposal // of those who wait to be taken up, the oldest first
+	withdrawn int         // how many in the queue do not wait any more
+	idle      bool        // the applier waits for kick
+	pending   int         // proposals that were taken up and not answered
+	bytes     int64       // of their commands
+	led       bool        // the epoch has been told
+	images    imaging
 
 	gateMu sync.Mutex // guards what follows, and the applied and notify of proposals
 	gate   gate[*proposal, chan struct{}]
@@ -53,17 +52,16 @@ var _ Log = (*Solo)(nil)
 
 // proposal is a command on its way.
 type proposal struct {
-	cmd       []byte
-	size      int64  // of cmd
-	queued    uint64 // Solo.taken when it was queued
-	withdrawn bool   // while it was queued
-	at        int64
-	index     uint64
-	out       []byte
-	err       error
-	done      chan struct{} // has room for one: index, out and err are set
-	applied   bool          // the machine is done with cmd
-	notify    chan struct{} // closed with applied, if not nil
+	cmd     []byte
+	size    int64 // of cmd
+	queued  bool  // waits to be taken up; false in the queue: withdrawn
+	at      int64
+	index   uint64
+	out     []byte
+	err     error
+	done    chan struct{} // has room for one: index, out and err are set
+	applied bool          // the machine is done with cmd
+	notify  chan struct{} // closed with applied, if not nil
 }
 
 // Propose implements [Log]. The error is an *[Error] that matches ErrNotLogged or
@@ -72,7 +70,10 @@ func (l *Solo) Propose(ctx context.Context, cmd []byte) (index uint64, out []byt
 	if len(cmd) > l.cfg.MaxCommand {
 		return 0, nil, notLogged(fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrTooLarge, len(cmd), l.cfg.MaxCommand))
 	}
-	p, err := l.enqueue(ctx, cmd)
+	if ctx.Err() != nil {
+		return 0, nil, notLogged(causeOf(ctx))
+	}
+	p, err := l.enqueue(cmd)
 	if err != nil {
 		return 0, nil, notLogged(err)
 	}
@@ -133,43 +134,21 @@ func causeOf(ctx context.Context) error {
 
 func notLogged(err error) error { return &Error{Op: "propose", Outcome: ErrNotLogged, Err: err} }
 
-// enqueue puts a command in the queue as soon as there is room for it.
-func (l *Solo) enqueue(ctx context.Context, cmd []byte) (*proposal, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, causeOf(ctx)
-	}
+// enqueue puts a command in the queue, where it waits until there is room for it:
+// its caller waits too, so the queue needs no limit of its own.
+func (l *Solo) enqueue(cmd []byte) (*proposal, error) {
 	l.mu.Lock()
-	for {
-		if down := l.down.Load(); down != nil {
-			l.mu.Unlock()
-			return nil, *down
-		}
-		if l.pending == 0 || l.pending < l.cfg.MaxPending && l.bytes+int64(len(cmd)) <= l.cfg.MaxPendingBytes {
-			break
-		}
-		if l.room == nil {
-			l.room = make(chan struct{})
-		}
-		room := l.room
-		l.mu.Unlock()
-		select {
-		case <-room:
-		case <-l.term.Done():
-		case <-ctx.Done():
-			return nil, causeOf(ctx)
-		}
-		l.mu.Lock()
+	defer l.mu.Unlock()
+	if down := l.down.Load(); down != nil {
+		return nil, *down
 	}
 	p, _ := l.pool.Get().(*proposal)
 	if p == nil {
 		p = &proposal{done: make(chan struct{}, 1)}
 	}
-	p.cmd, p.size, p.queued = cmd, int64(len(cmd)), l.taken
-	l.pending++
-	l.bytes += int64(len(cmd))
+	p.cmd, p.size, p.queued = cmd, int64(len(cmd)), true
 	l.queue = append(l.queue, p)
 	l.wake()
-	l.mu.Unlock()
 	return p, nil
 }
 
@@ -186,22 +165,46 @@ func (l *Solo) wake() {
 func (l *Solo) withdraw(p *proposal) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p.queued != l.taken {
+	if !p.queued {
 		return false
 	}
-	p.withdrawn = true
-	p.cmd = nil
-	l.settle(1, p.size)
+	p.queued, p.cmd = false, nil
+	if l.withdrawn++; l.withdrawn > len(l.queue)/2 {
+		l.queue = slices.DeleteFunc(l.queue, func(p *proposal) bool { return !p.queued })
+		l.withdrawn = 0
+	}
 	return true
+}
+
+// admit appends to batch, and takes off the queue, what there is room for. The
+// order is kept: a great command that does not fit holds up the small ones behind
+// it, or it would wait for ever. l.mu is held.
+func (l *Solo) admit(batch []*proposal) []*proposal {
+	n := 0
+	for _, p := range l.queue {
+		if p.queued {
+			if l.pending > 0 && (l.pending >= l.cfg.MaxPending || l.bytes+p.size > l.cfg.MaxPendingBytes) {
+				break
+			}
+			l.pending++
+			l.bytes += p.size
+			p.queued = false
+			batch = append(batch, p)
+		} else {
+			l.withdrawn--
+		}
+		n++
+	}
+	l.queue = slices.Delete(l.queue, 0, n)
+	return batch
 }
 
 // settle makes room for other proposals. l.mu is held.
 func (l *Solo) settle(n int, bytes int64) {
 	l.pending -= n
 	l.bytes -= bytes
-	if l.room != nil {
-		close(l.room)
-		l.room = nil
+	if len(l.queue) > 0 {
+		l.wake()
 	}
 }
 
@@ -274,13 +277,15 @@ func (l *Solo) stop(why error) bool {
 		l.mu.Unlock()
 		return false
 	}
-	queue := l.queue
-	l.queue = nil
-	l.taken++
+	queue := slices.DeleteFunc(l.queue, func(p *proposal) bool { return !p.queued })
+	for _, p := range queue {
+		p.queued = false
+	}
+	l.queue, l.withdrawn = nil, 0
 	l.mu.Unlock()
 	l.end(why)
 	for _, p := range queue {
-		l.refuse(p, ErrNotLogged, why)
+		p.refuse(ErrNotLogged, why)
 	}
 	return true
 }
@@ -298,43 +303,47 @@ func (l *Solo) fail(cause error) {
 	}
 	outputs, readers := l.gate.abandon(nil, nil)
 	l.gateMu.Unlock()
-	for _, p := range outputs {
-		l.refuse(p, ErrUnknown, why)
-	}
+	l.refuse(outputs, ErrUnknown, why)
 	for _, ready := range readers {
 		close(ready)
 	}
 }
 
-// refuse ends a proposal, unless it has been withdrawn, with an error.
-func (l *Solo) refuse(p *proposal, outcome, why error) {
-	l.mu.Lock()
-	withdrawn := p.withdrawn
-	if !withdrawn {
-		l.settle(1, p.size)
+// refuse answers proposals that were taken up with an error.
+func (l *Solo) refuse(proposals []*proposal, outcome, why error) {
+	l.settleAll(proposals)
+	for _, p := range proposals {
+		p.refuse(outcome, why)
 	}
-	l.mu.Unlock()
-	if !withdrawn {
-		p.index, p.out = 0, nil
-		p.err = &Error{Op: "propose", Outcome: outcome, Err: why}
-		p.done <- struct{}{}
-	}
+}
+
+// refuse answers a proposal with an error.
+func (p *proposal) refuse(outcome, why error) {
+	p.index, p.out = 0, nil
+	p.err = &Error{Op: "propose", Outcome: outcome, Err: why}
+	p.done <- struct{}{} // p may be another's from here on
 }
 
 // deliver hands released outputs to their callers.
 func (l *Solo) deliver(outputs []*proposal) {
-	bytes := int64(0)
-	for _, p := range outputs {
-		bytes += p.size
-	}
-	if len(outputs) > 0 {
-		l.mu.Lock()
-		l.settle(len(outputs), bytes)
-		l.mu.Unlock()
-	}
+	l.settleAll(outputs)
 	for _, p := range outputs {
 		p.done <- struct{}{} // p may be another's from here on
 	}
+}
+
+// settleAll makes the room of proposals that are about to be answered others'.
+func (l *Solo) settleAll(proposals []*proposal) {
+	if len(proposals) == 0 {
+		return
+	}
+	bytes := int64(0)
+	for _, p := range proposals {
+		bytes += p.size
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.settle(len(proposals), bytes)
 }
 
 // Status is what a log tells about itself.
@@ -342,7 +351,8 @@ type Status struct {
 	Epoch   uint64         // the epoch that this process serves in
 	Applied uint64         // the index of the last command handed to the machine
 	Safe    uint64         // the index up to which outputs may leave; in memory, Applied
-	Pending int            // proposals in progress
+	Queued  int            // proposals that wait to be taken up
+	Pending int            // proposals that were taken up and not answered
 	Err     error          // why there is no more service, if there is none
 	Journal journal.Status // zero in memory
 }
@@ -352,7 +362,7 @@ func (l *Solo) Status() Status {
 	s := Status{Epoch: l.epoch, Applied: l.started.Load()}
 	s.Safe = min(l.safe.Load(), s.Applied)
 	l.mu.Lock()
-	s.Pending = l.pending
+	s.Queued, s.Pending = len(l.queue)-l.withdrawn, l.pending
 	l.mu.Unlock()
 	if down := l.down.Load(); down != nil {
 		s.Err = *down

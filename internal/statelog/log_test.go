@@ -110,23 +110,31 @@ func TestCommandsHaveALimit(t *testing.T) {
 	mustPropose(t, l, "0123456789")
 }
 
-// TestBackPressure fills the log behind a machine that is stuck.
+// TestBackPressure fills the log before a disk that is stuck.
 func TestBackPressure(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"commands": {MaxPending: 10},
 		"bytes":    {MaxPendingBytes: 1000},
-		"disk":     {MaxPending: 10, Dir: "log", FS: vfs.NewMemory(1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				gate := make(chan struct{})
+				var holding atomic.Bool
+				var done, applied atomic.Int64
+				cfg.Dir = "log"
+				cfg.FS = vfs.Inject(vfs.NewMemory(1), func(c vfs.Call) vfs.Fault {
+					if c.Op == vfs.OpSync && holding.Load() {
+						<-gate
+					}
+					return vfs.Fault{}
+				})
 				cfg.Machine = &machine{apply: func(_ uint64, _ time.Time, _, dst []byte) []byte {
-					<-gate
+					applied.Add(1)
 					return dst
 				}}
 				l := mustOpen(t, cfg)
+				holding.Store(true)
 				var callers sync.WaitGroup
-				var done atomic.Int64
 				for range 50 {
 					callers.Go(func() {
 						if _, _, err := l.Propose(context.Background(), make([]byte, 100)); err != nil {
@@ -136,8 +144,8 @@ func TestBackPressure(t *testing.T) {
 					})
 				}
 				synctest.Wait()
-				if s := l.Status(); s.Pending != 10 || done.Load() != 0 {
-					t.Errorf("%d proposals are in progress, %d are done", s.Pending, done.Load())
+				if s := l.Status(); s.Pending != 10 || s.Queued != 40 || applied.Load() != 10 || done.Load() != 0 {
+					t.Errorf("%d are applied, %d done, status %+v", applied.Load(), done.Load(), s)
 				}
 				// Who waits for room can give up, and then has nothing in the log.
 				ctx, stop := context.WithTimeout(t.Context(), time.Second)
@@ -148,8 +156,9 @@ func TestBackPressure(t *testing.T) {
 				}
 				close(gate)
 				callers.Wait()
-				if s := l.Status(); s.Pending != 0 || done.Load() != 50 {
-					t.Errorf("%d proposals are in progress, %d are done", s.Pending, done.Load())
+				synctest.Wait()
+				if s := l.Status(); s.Pending+s.Queued != 0 || applied.Load() != 50 || done.Load() != 50 {
+					t.Errorf("%d are applied, %d done, status %+v", applied.Load(), done.Load(), s)
 				}
 				mustClose(t, l)
 			})
@@ -524,4 +533,76 @@ func TestAllocations(t *testing.T) {
 	if n > 2 {
 		t.Errorf("%v allocations for a proposal, one of which is its output", n)
 	}
+}
+
+// TestWhatIsWithdrawnLeavesTheQueue: callers who give up and come back while the
+// machine is stuck do not fill the memory, and what they gave up is never applied.
+func TestWhatIsWithdrawnLeavesTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate, applied := make(chan struct{}), ""
+		l := mustOpen(t, Config{Machine: &machine{apply: func(_ uint64, _ time.Time, cmd, dst []byte) []byte {
+			<-gate
+			applied += string(cmd)
+			return dst
+		}}})
+		var work sync.WaitGroup
+		work.Go(func() { mustPropose(t, l, "a") }) // stuck in the machine
+		synctest.Wait()
+		work.Go(func() { mustPropose(t, l, "b") })
+		for range 1000 {
+			ctx, stop := context.WithTimeout(t.Context(), time.Millisecond)
+			if _, _, err := l.Propose(ctx, []byte("impatient")); !errors.Is(err, ErrNotLogged) {
+				t.Fatalf("error is %v", err)
+			}
+			stop()
+		}
+		l.mu.Lock()
+		queued := len(l.queue)
+		l.mu.Unlock()
+		if s := l.Status(); s.Pending != 1 || s.Queued != 1 || queued > 2 {
+			t.Errorf("%d places in the queue, status %+v", queued, s)
+		}
+		close(gate)
+		work.Wait()
+		mustPropose(t, l, "c")
+		mustClose(t, l)
+		if s := l.Status(); applied != "abc" || s.Pending+s.Queued != 0 {
+			t.Errorf("applied %q, status %+v", applied, s)
+		}
+	})
+}
+
+// TestRoomGoesToWhoeverWaitsLongest: many small commands do not keep a great one
+// waiting for ever.
+func TestRoomGoesToWhoeverWaitsLongest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := mustOpen(t, Config{MaxPending: 10, MaxPendingBytes: 1000, Machine: &machine{
+			apply: func(_ uint64, _ time.Time, _, dst []byte) []byte {
+				time.Sleep(time.Millisecond)
+				return dst
+			},
+		}})
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+		var work sync.WaitGroup
+		for range 50 {
+			work.Go(func() {
+				for ctx.Err() == nil {
+					_, _, _ = l.Propose(ctx, make([]byte, 10))
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		began := time.Now()
+		for range 5 {
+			if _, _, err := l.Propose(ctx, make([]byte, 2000)); err != nil {
+				t.Error(err)
+			}
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("5 great commands took %v", took)
+		}
+		stop()
+		work.Wait()
+		mustClose(t, l)
+	})
 }

@@ -14,9 +14,11 @@ import (
 // Subject is a log to be tested, from an empty one on. Start and Stop or Crash
 // alternate.
 type Subject struct {
-	// Start brings the log up, for the first time or again, until it leads, and
-	// returns it with the machine that may be read beside it. It calls newMachine
-	// once for every replica that it starts.
+	// Start brings the log up, for the first time or again, until it leads and
+	// everything in it is applied, and returns it with the machine that may be read
+	// beside it. It calls newMachine once for every replica that it starts. If that
+	// has another fingerprint than the log the error matches
+	// statelog.ErrFingerprint.
 	Start func(newMachine func() *Book) (statelog.Log, *Book, error)
 	// Stop ends the log in an orderly way and leaves no goroutine.
 	Stop func() error
