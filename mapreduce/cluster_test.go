@@ -1,5 +1,4 @@
 //lint:bubble
-
 package mapreduce
 
 import (

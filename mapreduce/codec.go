@@ -320,6 +320,7 @@ type methodCodec[T any] struct {
 func (c methodCodec[T]) Append(dst []byte, v T) []byte {
 	dst, err := c.encode(dst, &v)
 	if err != nil {
+		// caught: by guard, around all of the job's code.
 		panic(fmt.Errorf("encode %T: %w", v, err))
 	}
 	return dst

@@ -1,5 +1,95 @@
-// Package mapreduce runs typed MapReduce jobs over files, as the paper of OSDI 2004
-// describes it. A [Job] is a pair of functions with the types of their keys and
-// values; [RunSequential] executes it in the obvious way, on one goroutine, and is
-// the oracle for every other way to execute it.
+// Package mapreduce runs typed MapReduce jobs over files, on one processor or many
+// machines, as the paper describes it (Dean and Ghemawat, MapReduce: Simplified Data
+// Processing on Large Clusters, OSDI 2004).
+//
+// A [Job] is a pair of functions: Map turns each record of the input into pairs of
+// an intermediate key and value; Reduce turns all values of a key into results. A
+// [Spec] says what one run works on. [Run] executes it on a cluster in this process;
+// [StartCoordinator], [StartWorker] and a [Client] are the same cluster, spread over
+// machines; [RunSequential] executes it in the obvious way, and is the oracle: the
+// output of every other way is the same, byte for byte.
+//
+// # The life of a job
+//
+//  1. A client submits the name of a job and a Spec. The coordinator lets the job's
+//     [Input] divide the input into M splits, and logs the job.
+//  2. It gives each split, as a map task, to a worker with a free slot, one on the
+//     host that has the data if there is one. Assignments are logged, then
+//     delivered with the answer to the worker's poll.
+//  3. The worker runs Map over the records of the split. What it emits is encoded,
+//     combined in a hash table if the job has a combiner, and gathered in memory;
+//     when that is used up it is sorted and spilled to disk. In the end the map's
+//     output is R regions, one for each partition of the keys, each sorted by key.
+//     They stay with the worker, in memory or on its disk.
+//  4. The worker says that the task is done. The coordinator logs which attempt it
+//     was, and where its output is.
+//  5. When all maps have completed, the R reduce tasks are given out. A reduce asks
+//     where its regions are, and is told again whenever that changes; it fetches
+//     them over streams, each block with its checksum, merges them, and runs Reduce
+//     for each key in increasing order. It writes the results into a file named
+//     after its attempt, and makes that durable.
+//  6. The coordinator logs which attempt of each reduce was the first to complete.
+//     When all have, it gives their files their final names, part-00000 and so on,
+//     and logs that the job has succeeded.
+//
+// # What is promised
+//
+//   - If the job's functions are deterministic, the output is that of RunSequential,
+//     whatever fails meanwhile: workers, the network between them, the coordinator.
+//   - The output files appear when the job is complete, each whole, with what one
+//     execution of its reduce has written. They never replace a file that is there.
+//   - In a partition, keys are in increasing order of their encoding, and the values
+//     of a key in the order in which a sequential run emits them.
+//   - A job ends: each task is granted so many failures ([Spec].MaxAttempts), each
+//     attempt so much time without progress, and the last attempt's error is the
+//     job's.
+//   - With a journal, a coordinator that is started again goes on with its jobs. It
+//     keeps the completed maps of the workers that come back in time; what was
+//     running is done again.
+//
+// Not promised: that functions are called once for each record or key, or that what
+// they do besides emitting is done once; that output survives the loss of the file
+// system it is in. Whoever can reach the coordinator and knows the cluster's secret
+// can submit jobs.
+//
+// # Failures
+//
+// An attempt is ⟨epoch, n⟩, where a coordinator's epoch is greater than all before
+// it: nothing that was given out in an older epoch counts any more. A worker that is
+// silent for too long is dead; its completed maps are done again, as their output
+// was on it, and the reduces learn where. Output that cannot be fetched although its
+// worker lives is reported by map attempt: reports from two reduces condemn the map,
+// and a reduce that alone complains of many maps condemns itself. An attempt that
+// makes no progress has failed. A second completion of a task has no effect. The
+// coordinator does with files only what is logged, and does it again after a crash:
+// who the winner is does not change.
+//
+// Workers and coordinator compare fingerprints, of their binaries and of the names,
+// versions and types of their jobs, and refuse to work together if they differ.
+//
+// # Order and encoding
+//
+// Between Map and Reduce there are only bytes: keys are ordered, grouped and hashed
+// by their encoding, and the codecs of this package preserve the order of what they
+// encode. So the sort needs no comparison function: it is a radix sort on the first
+// bytes of the keys, which are kept beside them, and looks at the rest only where
+// those are equal.
+//
+// # Reading the source
+//
+// The pure core, which decides: tasks.go (the task table, a deterministic machine;
+// its commands in tasks_commands.go, its image in tasks_image.go, its invariants in
+// tasks_check.go), schedule.go (who gets which task when, who is dead; what others
+// are told of it in schedule_views.go), spec.go, attempt.go, hash.go, sort.go,
+// region.go and merge.go (data in memory).
+//
+// The shells, which act: coordinator.go and coordinator_serve.go on ledger.go, the
+// table as a machine in a log; commit.go; worker.go, execution.go, store.go (map
+// output and who fetches it), shuffle.go (fetching it). What has types is in job.go,
+// compiled.go, combine.go and codec.go; collector.go and pairs.go are what Map emits
+// into. input.go, filesystem.go, directory.go and output.go are files.
+//
+// Where this departs from the paper: files get their final names together in the
+// end, not each as its reduce completes; the coordinator's failure is survived; and
+// reduces begin when the last map has completed.
 package mapreduce

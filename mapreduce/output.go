@@ -155,6 +155,7 @@ func appendMethod[T any](dst []byte, v T) []byte {
 		dst = fmt.Append(dst, v)
 	}
 	if err != nil {
+		// caught: by guard, around all of the job's code.
 		panic(fmt.Errorf("format %T: %w", v, err))
 	}
 	return dst

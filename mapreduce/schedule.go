@@ -35,9 +35,10 @@ type schedule struct {
 	begun   time.Time
 	checked time.Time // when timeouts were last looked for
 	workers map[workerID]*scheduledWorker
-	roster  []workerID         // in the order in which they joined; some may be gone
-	ready   [2]queue[workerID] // workers with a free slot, and some that have none any more
-	jobs    []*scheduledJob    // that have not ended, the oldest first
+	roster  []workerID            // in the order in which they joined; some may be gone
+	hosts   map[string][]workerID // the same by host
+	ready   [2]queue[workerID]    // workers with a free slot, and some that have none any more
+	jobs    []*scheduledJob       // that have not ended, the oldest first
 	pending []action
 }
 
@@ -108,7 +109,8 @@ const (
 
 // newSchedule begins an epoch: cmdLead has been applied.
 func newSchedule(cfg scheduleConfig, t *tasks, now time.Time) *schedule {
-	s := &schedule{cfg: cfg, tasks: t, epoch: t.epoch, begun: now, checked: now, workers: make(map[workerID]*scheduledWorker)}
+	s := &schedule{cfg: cfg, tasks: t, epoch: t.epoch, begun: now, checked: now,
+		workers: make(map[workerID]*scheduledWorker), hosts: make(map[string][]workerID)}
 	for id := workerID(1); id <= t.worker; id++ {
 		if t.workers[id] != nil {
 			s.addWorker(id, now)
@@ -140,7 +142,17 @@ func (s *schedule) addWorker(id workerID, now time.Time) *scheduledWorker {
 	}
 	s.workers[id] = w
 	s.roster = append(s.roster, id)
+	s.hosts[w.row.host] = append(s.hosts[w.row.host], id)
 	return w
+}
+
+func (s *schedule) removeWorker(id workerID) {
+	host := s.workers[id].row.host
+	s.hosts[host] = slices.DeleteFunc(s.hosts[host], func(other workerID) bool { return other == id })
+	if len(s.hosts[host]) == 0 {
+		delete(s.hosts, host)
+	}
+	delete(s.workers, id)
 }
 
 func (s *schedule) addJob(j *job) {
@@ -193,7 +205,7 @@ func (s *schedule) observe(now time.Time, effects []effect) {
 			w.confirmed = true
 			s.enqueue(e.worker)
 		case effectWorkerGone:
-			delete(s.workers, e.worker)
+			s.removeWorker(e.worker)
 		case effectJobBegan:
 			s.addJob(s.tasks.jobs[e.task.job])
 		case effectJobWon:
@@ -417,14 +429,34 @@ func (s *schedule) assign() {
 				s.ready[kind].push(id)
 				break
 			}
-			w.proposed[kind]++
-			batch = append(batch, assignment{ref, id})
+			better := s.nearer(ref, id)
+			s.workers[better].proposed[kind]++
+			batch = append(batch, assignment{ref, better})
 			s.enqueue(id)
 		}
 	}
 	if len(batch) > 0 {
 		s.propose(commandAssign(s.epoch, batch))
 	}
+}
+
+// nearer returns a worker on a host that has a map's input, if one has a free slot,
+// or else the worker that was to get the task.
+func (s *schedule) nearer(ref taskRef, id workerID) workerID {
+	if ref.kind != MapTask {
+		return id
+	}
+	for _, host := range s.tasks.jobs[ref.job].splits[ref.index].hosts {
+		if host == s.workers[id].row.host {
+			return id
+		}
+		for _, other := range s.hosts[host] {
+			if w := s.workers[other]; w.confirmed && !w.condemned && w.free(MapTask) > 0 {
+				return other
+			}
+		}
+	}
+	return id
 }
 
 // pick takes an idle task of the oldest job that has one: a map whose input is on

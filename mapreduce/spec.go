@@ -100,7 +100,7 @@ func (s *Spec) validate() error {
 			return bad("Input", "has a pattern of %d bytes, the limit is %d", len(pattern), maxTextBytes)
 		}
 	}
-	for name, value := range s.Args {
+	for name, value := range s.Args { // order-free: any that is too long will do
 		if len(name)+len(value) > maxTextBytes {
 			return bad("Args", "%.50q has %d bytes, the limit is %d", name, len(name)+len(value), maxTextBytes)
 		}
