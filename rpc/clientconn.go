@@ -338,6 +338,12 @@ func (c *clientConn) arrived(id uint64, in *inflow) {
 
 func (c *clientConn) settle() {}
 
+func (c *clientConn) calm() {
+	if len(c.free) == len(c.slots) && len(c.queue) == 0 {
+		c.slots, c.free = nil, nil
+	}
+}
+
 func (c *clientConn) lost(err error) {
 	c.mu.Lock()
 	for _, cl := range c.slots {

@@ -36,8 +36,9 @@ type Limits struct {
 	BudgetBytes int64
 	// HandshakeTimeout bounds the handshake, TLS included. Default 5 s.
 	HandshakeTimeout time.Duration
-	// PingInterval is how long a connection may be silent before it is probed;
-	// it is given up after three silent intervals. Default 10 s.
+	// PingInterval is how long a connection may be silent before it is probed,
+	// and lets go of what it needs only while it is busy; it is given up after
+	// three silent intervals. Default 10 s.
 	PingInterval time.Duration
 }
 

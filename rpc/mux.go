@@ -71,6 +71,9 @@ type side interface {
 	arrived(id uint64, in *inflow)
 	// settle is called by the reader before it may block.
 	settle()
+	// calm is called, with the lock held, when nothing has been heard for a
+	// while: what a burst has left behind can go.
+	calm()
 	// lost is called once, without the lock, when the connection has ended.
 	lost(err error)
 }
@@ -416,6 +419,8 @@ func (m *mux) probePeer() {
 		m.failLocked(fmt.Errorf("%w: nothing heard for %v", ErrConnLost, patience*m.lim.PingInterval))
 	} else if m.err == nil {
 		m.add(kindPing, 0, nil)
+		m.in.nudge()
+		m.side.calm()
 	}
 	if m.err == nil {
 		m.probe.Reset(m.lim.PingInterval)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -25,6 +26,9 @@ type frameReader struct {
 	r, w  int  // the bytes buf.b[r:w] have been read and not been taken
 	small int  // reads in a row that a small buffer would have taken
 	bulk  bool // the last frame was bulk: read little before the next head, so as to copy little
+
+	large  atomic.Bool // buf is large
+	nudged atomic.Bool // the read deadline was moved so that buf be let go of
 
 	block func()        // called before a read that may block
 	heard atomic.Int64  // bytes read
@@ -75,6 +79,11 @@ func (f *frameReader) fill(need int) error {
 		}
 		n, err := f.receive(f.buf.b[f.w:end])
 		f.w += n
+		if n == 0 && err == nil { // nudged
+			f.small = calmDown
+			f.fit(need)
+			continue
+		}
 		if n < idleRead {
 			f.small++
 		} else {
@@ -102,6 +111,7 @@ func (f *frameReader) fit(need int) {
 	if f.buf == nil || cap(f.buf.b) != size && f.w-f.r < size {
 		old := f.buf
 		f.buf = getBuffer(size)
+		f.large.Store(size > idleRead)
 		f.buf.b = f.buf.b[:cap(f.buf.b)]
 		if old != nil {
 			copy(f.buf.b, old.b[f.r:f.w])
@@ -132,10 +142,22 @@ func (f *frameReader) read(dst []byte) (int, error) {
 	return n, err
 }
 
-// receive reads from the connection.
+// nudge makes the reader of a connection that has fallen silent let go of a
+// large buffer. It may be called by any goroutine.
+func (f *frameReader) nudge() {
+	if f.large.Load() && f.nudged.CompareAndSwap(false, true) {
+		f.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// receive reads from the connection. It may return nothing, and no error.
 func (f *frameReader) receive(dst []byte) (int, error) {
 	f.block()
 	n, err := f.nc.Read(dst)
+	if n == 0 && isTimeout(err) && f.nudged.CompareAndSwap(true, false) {
+		f.nc.SetReadDeadline(time.Time{})
+		err = nil
+	}
 	f.heard.Add(int64(n))
 	f.total.Add(int64(n))
 	return n, err

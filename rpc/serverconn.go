@@ -579,6 +579,12 @@ func (sc *serverCall) respond(inline bool) {
 	c.unlockAndWrite(workerRounds)
 }
 
+func (c *serverConn) calm() {
+	if c.pending == 0 {
+		c.calls = nil
+	}
+}
+
 // settle writes what inline handlers have left, before the reader waits.
 func (c *serverConn) settle() {
 	c.handOver()

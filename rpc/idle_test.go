@@ -1,0 +1,166 @@
+package rpc
+
+import (
+	"context"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/trilith-go/trilith/transport"
+)
+
+// The bounds of an idle connection, on each side.
+const (
+	idleGoroutines = 2
+	idleBytes      = 16 << 10
+)
+
+// TestIdleConnections: what a connection costs each side while nothing happens on
+// it, after calls have been made over it.
+func TestIdleConnections(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures memory, which the race detector changes")
+	}
+	const conns = 500
+	t.Run("server", func(t *testing.T) {
+		s, addr := serveAt(t, transport.TCP{}, "127.0.0.1:0", ServerConfig{}, echoServer)
+		var clients []*intruder // who keep next to nothing themselves
+		check := measure(t, conns)
+		for range conns {
+			i := intrude(t, transport.TCP{}, addr)
+			for n := range uint64(3) {
+				i.say(frame(kindRequest, callID(n+1, 0), requestOf("Echo", nil), []byte{0, 0}))
+				i.nc.Read(make([]byte, 100))
+			}
+			clients = append(clients, i)
+		}
+		eventually(t, "all are idle", func() bool { return s.Stats().OpenConns == conns && s.Stats().Running == 0 })
+		check()
+		runtime.KeepAlive(clients)
+	})
+	t.Run("server after a burst", func(t *testing.T) {
+		const conns, burst, ping = 300, 900, 500 * time.Millisecond
+		s, addr := serveAt(t, transport.TCP{}, "127.0.0.1:0", ServerConfig{
+			Limits: Limits{PingInterval: ping},
+		}, muteServer)
+		// As many idle workers as a server keeps, which are not the connections'.
+		busy := intrude(t, transport.TCP{}, addr)
+		for n := range uint64(2 * maxIdleWorkers) {
+			busy.say(frame(kindRequest, callID(n+1, n), requestOf("Wait", nil)))
+		}
+		eventually(t, "all run", func() bool { return s.Stats().Running == 2*maxIdleWorkers })
+		busy.nc.Close()
+		eventually(t, "none runs", func() bool { return s.Stats().Running == 0 && s.Stats().OpenConns == 0 })
+
+		var said []byte
+		answer := 0
+		for n := range uint64(burst) {
+			said = append(said, frame(kindRequest, callID(n+1, n), requestOf("Echo", nil), []byte{0, 50}, make([]byte, 50))...)
+			answer += len(frame(kindResponse, callID(n+1, n), make([]byte, 53)))
+		}
+		talk := func() *intruder {
+			i := intrude(t, transport.TCP{}, addr)
+			go i.say(said)
+			if _, err := io.CopyN(io.Discard, i.nc, int64(answer)); err != nil {
+				t.Fatal(err)
+			}
+			return i
+		}
+		var clients []*intruder
+		check := measure(t, conns)
+		for range conns {
+			clients = append(clients, talk())
+		}
+		over, answered := make(chan struct{}), make(chan struct{})
+		go func() { // keep them alive, and silent most of the time
+			defer close(answered)
+			tick := time.NewTicker(3 * ping / 2)
+			defer tick.Stop()
+			for {
+				select {
+				case <-over:
+					return
+				case <-tick.C:
+				}
+				for _, i := range clients {
+					i.say(frame(kindPong, 0))
+				}
+			}
+		}()
+		eventually(t, "all have let go of their buffers", func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for c := range s.conns {
+				if c.in.large.Load() {
+					return false
+				}
+			}
+			return true
+		})
+		check()
+		close(over)
+		<-answered
+		if open := s.Stats().OpenConns; open != conns {
+			t.Errorf("%d connections are left of %d", open, conns)
+		}
+	})
+	t.Run("client", func(t *testing.T) {
+		l, err := transport.TCP{}.Listen(t.Context(), "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		hs := handshake{lim: Limits{}.withDefaults()}
+		var servers []net.Conn // likewise
+		var clients []*Client
+		check := measure(t, conns)
+		for range conns {
+			c := dialFrom(t, transport.TCP{}, ClientConfig{Addrs: []string{l.Addr().String()}})
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for range 3 {
+					if _, err := Call[Empty](t.Context(), c, "Echo", &Empty{}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			nc, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := hs.server(context.Background(), nc, func() byte { return helloOK }); err != nil {
+				t.Fatal(err)
+			}
+			for n := range uint64(3) {
+				nc.Read(make([]byte, 100))
+				nc.Write(frame(kindResponse, callID(n+1, 0), []byte{0}))
+			}
+			wg.Wait()
+			servers, clients = append(servers, nc), append(clients, c)
+		}
+		check()
+		runtime.KeepAlive(servers)
+		runtime.KeepAlive(clients)
+		for _, nc := range servers {
+			nc.Close()
+		}
+	})
+}
+
+// measure notes what the process holds; what it returns checks how much that has
+// grown for each of n connections.
+func measure(t *testing.T, n int) func() {
+	goroutines, bytes := runtime.NumGoroutine(), heap()
+	return func() {
+		t.Helper()
+		g := float64(runtime.NumGoroutine()-goroutines) / float64(n)
+		b := (heap() - bytes) / int64(n)
+		t.Logf("an idle connection: %.2f goroutines, %d bytes", g, b)
+		if g > idleGoroutines+0.1 || b > idleBytes {
+			t.Errorf("an idle connection costs %.2f goroutines and %d bytes, want at most %d and %d", g, b, idleGoroutines, idleBytes)
+		}
+	}
+}
