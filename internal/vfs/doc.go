@@ -22,8 +22,8 @@
 //     directories as entries of their parents too. A rename between directories
 //     is durable when either has been synced.
 //
-// Nothing else is promised, not even an order. A file that was synced can be
-// missing because its directory was not; an entry can be durable and the file
+// Nothing else is promised, not even an order, except among changes of one name. A
+// file that was synced can be missing because its directory was not; an entry can be durable and the file
 // behind it empty. [MkdirAllSync] and [WriteFile] join the calls correctly for
 // the common cases.
 //

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 )
 
 // SectorSize is the number of bytes that a crash leaves either as they were or
@@ -21,7 +20,7 @@ var (
 	// the files that were open in it.
 	ErrCrashed = errors.New("vfs: the machine has crashed")
 	// ErrNoSpace is the error of a full disk, in every version.
-	ErrNoSpace error = syscall.ENOSPC
+	ErrNoSpace error = noSpace
 )
 
 // FS is a file system. All its methods may be called concurrently.
@@ -40,7 +39,7 @@ type FS interface {
 	// taken, so it can commit a file without ever replacing one.
 	Link(oldname, newname string) error
 	// Remove removes a file or an empty directory. Open handles of a removed file
-	// stay usable.
+	// stay usable; see [OS] for Windows.
 	Remove(name string) error
 	// ReadDir lists a directory, sorted by name.
 	ReadDir(name string) ([]fs.DirEntry, error)

@@ -85,13 +85,14 @@ type Fault struct {
 	// call has no effect.
 	Err error
 	// Done carries the call out before it fails with Err: the effect is there and
-	// the caller does not know. Calls that read are failed without being made.
+	// the caller does not know. Calls that change nothing are failed without being
+	// made.
 	Done bool
 	// Partial, of a write that fails with Err, is the number of bytes that are
 	// written all the same.
 	Partial int
 	// Lie leaves the call undone and reports success. It has no effect on calls
-	// that return something other than an error.
+	// that return something other than an error, writes excepted.
 	Lie bool
 	// Corrupt, if not nil, may change the bytes of a write before they are written,
 	// or of a read after they were read. It may not keep the slice.
@@ -157,6 +158,15 @@ func query[T any](in *Injector, c Call, call func() (T, error)) (T, error) {
 		return call()
 	}
 	var none T
+	if fault.Done && c.Op.Mutates() {
+		result, err := call()
+		if err != nil {
+			return none, err
+		}
+		if handle, ok := any(result).(io.Closer); ok {
+			_ = handle.Close() // nobody gets it
+		}
+	}
 	return none, failure(c, fault)
 }
 

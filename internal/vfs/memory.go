@@ -409,38 +409,41 @@ func (m *Memory) SyncDir(name string) error {
 	})
 }
 
-// syncEntries makes durable every change that touches a directory, and the
-// earlier changes of the same names elsewhere, which those build on.
+// syncEntries makes durable every change that touches a directory, and what those
+// build on.
 func (m *Memory) syncEntries(dir *node) {
-	type place struct {
-		dir  *node
-		name string
-	}
-	needed := make(map[place]bool)
-	kept := len(m.pending)
-	commit := make([]bool, len(m.pending))
-	for i, c := range slices.Backward(m.pending) {
-		for _, e := range c.edits {
-			if e.dir == dir || needed[place{e.dir, e.name}] {
-				commit[i] = true
-			}
-		}
-		if commit[i] {
-			kept--
-			for _, e := range c.edits {
-				needed[place{e.dir, e.name}] = true
-			}
-		}
-	}
-	rest := make([]*change, 0, kept)
+	chosen := make([]bool, len(m.pending))
 	for i, c := range m.pending {
-		if commit[i] {
+		chosen[i] = slices.ContainsFunc(c.edits, func(e edit) bool { return e.dir == dir })
+	}
+	withEarlier(m.pending, chosen)
+	var rest []*change
+	for i, c := range m.pending {
+		if chosen[i] {
 			c.commit()
 		} else {
 			rest = append(rest, c)
 		}
 	}
 	m.pending = rest
+}
+
+// withEarlier adds to the chosen among pending changes what those build on: the
+// earlier changes of the same names.
+func withEarlier(pending []*change, chosen []bool) {
+	type place struct {
+		dir  *node
+		name string
+	}
+	needed := make(map[place]bool)
+	for i, c := range slices.Backward(pending) {
+		chosen[i] = chosen[i] || slices.ContainsFunc(c.edits, func(e edit) bool { return needed[place{e.dir, e.name}] })
+		if chosen[i] {
+			for _, e := range c.edits {
+				needed[place{e.dir, e.name}] = true
+			}
+		}
+	}
 }
 
 // Lock implements [FS].

@@ -41,12 +41,18 @@ type survival struct {
 }
 
 // keepChanges decides which of the pending changes of directories survive: an
-// early part of them, as with an ordered journal, or any selection.
+// early part of them, as with an ordered journal, or any selection and what that
+// builds on.
 func (s *survival) keepChanges(pending []*change) {
 	ordered := s.rng.IntN(2) == 0
 	limit := s.rng.IntN(len(pending) + 1)
+	kept := make([]bool, len(pending))
+	for i := range pending {
+		kept[i] = ordered && i < limit || !ordered && s.rng.IntN(2) == 0
+	}
+	withEarlier(pending, kept)
 	for i, c := range pending {
-		if ordered && i >= limit || !ordered && s.rng.IntN(2) == 0 {
+		if !kept[i] {
 			continue
 		}
 		for _, e := range c.edits {

@@ -133,6 +133,22 @@ func TestARenameBetweenDirectoriesIsAtomic(t *testing.T) {
 	}
 }
 
+// TestChangesOfOneNameKeepTheirOrder: a later one does not survive without the
+// earlier one that it builds on, so that no directory ever has two names.
+func TestChangesOfOneNameKeepTheirOrder(t *testing.T) {
+	m := vfs.NewMemory(1)
+	ok(t, vfs.MkdirAllSync(m, "a"))
+	ok(t, vfs.WriteFile(m, "a/f", []byte("data")))
+	ok(t, m.Rename("a", "b"))
+	ok(t, m.Rename("b", "c"))
+	seen := outcomes(m, func(after *vfs.Memory) string {
+		return content("a/f")(after) + " " + content("b/f")(after) + " " + content("c/f")(after)
+	})
+	if len(seen) != 3 || seen["data missing missing"] < 20 || seen["missing data missing"] < 20 || seen["missing missing data"] < 20 {
+		t.Errorf("outcomes %v", seen)
+	}
+}
+
 // TestSectorsAreTorn overwrites and extends a synced file and looks at each sector
 // after a crash.
 func TestSectorsAreTorn(t *testing.T) {
@@ -361,6 +377,18 @@ func TestFaults(t *testing.T) {
 	if err := in.Rename("f", "g"); !errors.Is(err, errDisk) {
 		t.Errorf("error is %v", err)
 	}
+	if _, err := vfs.Create(in, "h"); !errors.Is(err, errDisk) {
+		t.Errorf("error is %v", err)
+	}
+	if _, err := in.Lock("LOCK"); !errors.Is(err, errDisk) {
+		t.Errorf("error is %v", err)
+	}
+	if got := content("h")(m) + content("LOCK")(m); got != "" {
+		t.Errorf("calls that were done and failed left %q", got)
+	}
+	held, err := m.Lock("LOCK") // nobody has it
+	ok(t, err)
+	ok(t, held.Close())
 	fault = vfs.Fault{Lie: true}
 	ok(t, f.Sync())
 	ok(t, in.Remove("g"))

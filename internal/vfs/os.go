@@ -8,7 +8,9 @@ import (
 
 // OS returns the operating system's file system. On Linux, Sync is fdatasync,
 // which also makes durable the size and whatever else is needed to read the data
-// back. On Windows a directory can't be synced; there SyncDir does nothing.
+// back. On Windows a directory can't be synced; there SyncDir does nothing. Nor can
+// a file that is open be renamed, replaced or removed there: what shall run on
+// Windows too closes it first, or is content to try again.
 func OS() FS { return osFS{} }
 
 type osFS struct{}

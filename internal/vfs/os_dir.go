@@ -2,7 +2,12 @@
 
 package vfs
 
-import "os"
+import (
+	"os"
+	"syscall"
+)
+
+const noSpace = syscall.ENOSPC
 
 func syncDir(name string) error {
 	dir, err := os.Open(name)

@@ -12,8 +12,10 @@ import (
 // journals what happens to its entries.
 func syncDir(string) error { return nil }
 
-// errSharing is ERROR_SHARING_VIOLATION: somebody has the file open.
-const errSharing syscall.Errno = 32
+const (
+	noSpace    syscall.Errno = 112 // ERROR_DISK_FULL
+	errSharing syscall.Errno = 32  // ERROR_SHARING_VIOLATION: somebody has the file open
+)
 
 // lockFile opens the file without sharing it.
 func lockFile(name string) (io.Closer, error) {

@@ -33,5 +33,5 @@ func ExampleCrashEverywhere() {
 	})
 	fmt.Println(err)
 	// Output:
-	// crash 5 (after the last call), seed 0: the file is missing
+	// crash 5 (after the last call), seed 1: the file is missing
 }
