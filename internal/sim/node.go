@@ -75,10 +75,14 @@ type Timer struct {
 	serial uint32
 }
 
+// maxTimer bounds timers, so that the greatest Duration is very late and does not
+// overflow.
+const maxTimer = 100 * 365 * 24 * time.Hour
+
 // After makes Process.Timer(key) be called when the node's clock has gone on by
-// d, unless the node crashes first.
+// d, a hundred years at most, unless the node crashes first.
 func (n *Node[M]) After(d time.Duration, key uint64) Timer {
-	at := n.w.now + int64(float64(max(d, 0))/n.rate)
+	at := n.w.now + int64(float64(min(max(d, 0), maxTimer))/n.rate)
 	return n.w.schedule(at, event[M]{kind: kindTimer, node: int32(n.id), boot: n.incarnation, key: key})
 }
 

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -288,6 +290,19 @@ func TestTimersAndClocks(t *testing.T) {
 	w.Step()
 	if len(a.timers) != 2 {
 		t.Errorf("a stale Stop stopped another timer: %v", a.timers)
+	}
+}
+
+func TestTheGreatestDurationIsLate(t *testing.T) {
+	w, a, _ := pair(t, Faults{})
+	n := w.Node(0)
+	for _, n.rate = range []float64{0.5, 1, 1.5} {
+		n.After(math.MaxInt64, 1)
+		n.After(time.Second, 2)
+		w.Step()
+	}
+	if !slices.Equal(a.timers, []uint64{2, 2, 2}) {
+		t.Errorf("timers %v, want the short ones alone", a.timers)
 	}
 }
 

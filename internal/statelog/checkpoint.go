@@ -3,6 +3,7 @@ package statelog
 import (
 	"context"
 	"io"
+	"slices"
 )
 
 // imaging is the state of making checkpoints. Solo.mu guards it.
@@ -34,6 +35,9 @@ func (l *Solo) Checkpoint(ctx context.Context) error {
 		err = context.Cause(l.term)
 	case <-ctx.Done():
 		err = causeOf(ctx)
+		l.mu.Lock()
+		l.images.wanted = slices.DeleteFunc(l.images.wanted, func(w chan error) bool { return w == done })
+		l.mu.Unlock()
 	}
 	if err != nil {
 		return &Error{Op: "checkpoint", Err: err}

@@ -447,6 +447,18 @@ func TestCloseDoesNotWaitForAnImage(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- l.Checkpoint(context.Background()) }()
 		time.Sleep(time.Second)
+		for range 100 { // others wait for the next, and give up
+			ctx, stop := context.WithTimeout(t.Context(), time.Millisecond)
+			if err := l.Checkpoint(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Checkpoint: %v", err)
+			}
+			stop()
+		}
+		l.mu.Lock()
+		if n := len(l.images.wanted); n != 0 {
+			t.Errorf("%d who have given up are waited for", n)
+		}
+		l.mu.Unlock()
 		mustClose(t, l)
 		if err := <-done; !errors.Is(err, ErrClosed) {
 			t.Errorf("Checkpoint: %v", err)
