@@ -36,7 +36,7 @@ func (b Backoff) validate() error {
 // pause waits before attempt n+1, n from 1, or until ctx ends.
 func (b Backoff) pause(ctx context.Context, n int) error {
 	bound := b.Max
-	if n < 30 && b.Min<<(n-1) < b.Max {
+	if b.Min <= b.Max>>(n-1) {
 		bound = b.Min << (n - 1)
 	}
 	t := time.NewTimer(rand.N(bound) + 1)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/trilith-go/trilith/internal/wire"
@@ -170,7 +171,7 @@ func (a *attempts) retry(ctx context.Context) error {
 	maybe := false                  // some attempt may have been executed
 	hops := 0
 	for n := 1; ; n++ {
-		a.inv.Attempt = n
+		a.inv.Attempt, a.used = n, nil
 		var err error
 		if len(a.c.cfg.Interceptors) == 0 {
 			err = a.roundTrip(ctx)
@@ -195,7 +196,7 @@ func (a *attempts) retry(ctx context.Context) error {
 		case hop && hops <= freeHops && len(to.addrs) > 0:
 			continue
 		case hop && a.inv.Semantics == AtMostOnce && hops <= maxHops:
-		case a.inv.Semantics == AtMostOnce || final(err, outcome):
+		case a.inv.Semantics == AtMostOnce || outcome == Executed || a.c.closing() || final(err):
 			return a.failed(err, outcome, maybe)
 		}
 		if !hop && a.used != nil && outcome == NotExecuted && len(a.c.cfg.Addrs) > 1 && errors.Is(err, ErrUnavailable) {
@@ -235,16 +236,16 @@ func (a *attempts) failed(err error, outcome Outcome, maybe bool) error {
 }
 
 // final reports whether another attempt makes no sense after err.
-func final(err error, outcome Outcome) bool {
-	if outcome == Executed {
-		return true
-	}
+func final(err error) bool {
 	var e *Error
 	if errors.As(err, &e) {
 		err = e.Err // whose ErrOutcomeUnknown, if there is one, is the table's
 	}
+	if several, ok := err.(dialErrors); ok {
+		return !slices.ContainsFunc(several, func(err error) bool { return !final(err) })
+	}
 	for _, f := range []error{
-		ErrOutcomeUnknown, ErrClosed, ErrNoMethod, ErrMessage, ErrTooLarge, ErrNoSessions, ErrCluster, ErrSecret, ErrVersion, ErrNode,
+		ErrOutcomeUnknown, ErrNoMethod, ErrMessage, ErrTooLarge, ErrNoSessions, ErrCluster, ErrSecret, ErrVersion, ErrNode,
 		ErrSessionExpired, ErrSessionStale, ErrSessionMismatch, ErrSessionResultTooLarge,
 	} {
 		if errors.Is(err, f) {
@@ -315,7 +316,7 @@ func (a *attempts) send(ctx context.Context) error {
 		cl.into = respBody.Data
 	}
 	if a.session != nil && a.inv.Attempt > 1 {
-		a.out.head.mark = a.session.watermark()
+		a.out.head.mark = a.session.watermark(a.out.head.session, a.out.head.mark)
 	}
 	sent, err := cc.call(ctx, &a.out, cl)
 	if sent {

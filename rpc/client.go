@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,19 +134,36 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 // that the client's session, if it has one, is over. It is idempotent.
 func (c *Client) Close() error {
 	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
-		return nil
-	}
+	first := !c.closed
 	c.closed = true
 	s := c.session
 	c.mu.Unlock()
-	if s != nil {
-		s.close()
+	if first {
+		if s != nil {
+			s.close()
+		}
+		c.cancel()
 	}
-	c.cancel()
 	c.wg.Wait()
 	return nil
+}
+
+// closing reports whether Close was called.
+func (c *Client) closing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+// enter counts a piece of work in the background in, which then ends with
+// c.wg.Done. If it reports false, the client is closed and the work must not begin.
+func (c *Client) enter() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.wg.Add(1)
+	}
+	return !c.closed
 }
 
 // Stats returns the client's counts.
@@ -255,11 +273,26 @@ func (c *Client) dial(d *dialing, addrs []string) {
 	case d.conn != nil:
 		c.start(d.conn)
 	default:
-		d.err = errors.Join(errs...)
+		if d.err = dialErrors(errs); len(errs) == 1 {
+			d.err = errs[0]
+		}
 	}
 	c.mu.Unlock()
 	close(d.done)
 }
+
+// dialErrors are why none of several addresses answered.
+type dialErrors []error
+
+func (d dialErrors) Error() string {
+	texts := make([]string, len(d))
+	for i, err := range d {
+		texts[i] = strings.TrimPrefix(err.Error(), "rpc: ")
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (d dialErrors) Unwrap() []error { return d }
 
 // start puts a connection to use. The client's lock is held.
 func (c *Client) start(cc *clientConn) {

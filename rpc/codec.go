@@ -37,7 +37,7 @@ type Body struct {
 	// A client receives into Data[:0] of the response message that it passes to
 	// CallInto if the capacity suffices, and into new memory otherwise. A
 	// handler may use the Data that it received until it returns, and longer if
-	// it calls Keep.
+	// it calls Keep. It may lend it on as the Data of its response without that.
 	Data []byte `json:"-"`
 
 	// Release, if a handler sets it on its response, is called exactly once,

@@ -147,8 +147,24 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap returns Err.
-func (e *Error) Unwrap() error { return e.Err }
+// Unwrap returns Err, as a cause: what errors in its tree say of an outcome, that
+// of a dial or of a call which a handler made itself, is not what is known of this
+// call's.
+func (e *Error) Unwrap() error {
+	if e.Err == nil {
+		return nil
+	}
+	return cause{e.Err}
+}
+
+// A cause matches what the error matches, but for an outcome.
+type cause struct{ error }
+
+func (c cause) Is(target error) bool {
+	return target != ErrNotExecuted && target != ErrOutcomeUnknown && errors.Is(c.error, target)
+}
+
+func (c cause) As(target any) bool { return errors.As(c.error, target) }
 
 // Is reports whether target names this error's outcome, ErrNotExecuted or
 // ErrOutcomeUnknown.

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"time"
 
@@ -104,7 +105,7 @@ func (h *hello) parse(b []byte) error {
 	h.prove = d.Bool()
 	h.cluster, h.node = d.String(), d.String()
 	for _, v := range []*int{&h.params.maxMessage, &h.params.maxBody, &h.params.maxCalls, &h.params.maxStreams, &h.params.window} {
-		*v = d.Int(1 << 31)
+		*v = d.Int(math.MaxInt32)
 	}
 	if d.Err() == nil && (len(h.cluster) > maxName || len(h.node) > maxName || h.minVersion == 0 || h.maxVersion < h.minVersion) {
 		d.Fail("a field is out of range")

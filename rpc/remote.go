@@ -66,7 +66,10 @@ func (u *uncertain) Unwrap() error { return u.err }
 func Uncertain(err error) error { return &uncertain{err} }
 
 // redirect is the refusal of a server that knows who serves instead.
-type redirect struct{ addrs []string }
+type redirect struct {
+	addrs []string
+	heard bool // it came over a connection: who passes it on does not refuse
+}
 
 func (r *redirect) Error() string {
 	if len(r.addrs) == 0 {
@@ -80,7 +83,7 @@ func (r *redirect) Is(target error) bool { return target == ErrUnavailable }
 // RedirectTo is the refusal of a handler whose service lives at one of addrs:
 // the request was not executed here, and clients follow it there whatever their
 // semantics. Without addrs they try the next of their configured addresses.
-func RedirectTo(addrs ...string) error { return &redirect{addrs} }
+func RedirectTo(addrs ...string) error { return &redirect{addrs: addrs} }
 
 // outcomeOfHandler returns what the error of a handler says of the outcome. The
 // outcome of a call that the handler itself made elsewhere says nothing about
@@ -95,7 +98,7 @@ func outcomeOfHandler(err error) Outcome {
 		u *uncertain
 	)
 	switch {
-	case errors.As(err, &r), errors.As(err, &d):
+	case errors.As(err, &r), errors.As(err, &d) && !d.heard:
 		return NotExecuted
 	case errors.As(err, &u):
 		return OutcomeUnknown
@@ -108,7 +111,7 @@ func appendError(dst []byte, outcome Outcome, err error) []byte {
 	dst = append(dst, byte(outcome))
 	var to []string
 	var d *redirect
-	if errors.As(err, &d) {
+	if errors.As(err, &d) && !d.heard {
 		to = d.addrs[:min(len(d.addrs), maxRedirects)]
 	}
 	dst = append(dst, byte(len(to)))
@@ -136,6 +139,8 @@ func codesOf(err error) []string {
 			codes = append(codes, string(c))
 		}
 		switch e := err.(type) {
+		case *Error:
+			walk(e.Err)
 		case interface{ Unwrap() error }:
 			if inner := e.Unwrap(); inner != nil {
 				walk(inner)
@@ -186,7 +191,7 @@ func decodeError(d *wire.Decoder) (Outcome, error) {
 		return OutcomeUnknown, err
 	}
 	if redirected || len(to) > 0 {
-		return outcome, &redirect{to}
+		return outcome, &redirect{addrs: to, heard: true}
 	}
 	if len(codes) == 1 && codes[0].Error() == text {
 		return outcome, codes[0]
@@ -198,7 +203,12 @@ func decodeError(d *wire.Decoder) (Outcome, error) {
 const errRedirect = Code("rpc: redirect")
 
 // Unwrap returns the code by which a redirect is known on the wire.
-func (r *redirect) Unwrap() error { return errRedirect }
+func (r *redirect) Unwrap() error {
+	if r.heard {
+		return nil
+	}
+	return errRedirect
+}
 
 func codeError(c string) error {
 	for _, s := range sentinels {

@@ -246,9 +246,10 @@ func (s *Server) Listen(ctx context.Context, t transport.Transport, addr string)
 // Stats returns the server's counts.
 func (s *Server) Stats() ServerStats {
 	c := &s.ctr
+	streams := c.streams.Load() // before started, which counts each of them first
 	return ServerStats{
-		Calls: c.started.Load() - uint64(c.streams.Load()), Failures: c.failures.Load(), Panics: c.panics.Load(),
-		Overloads: c.overloads.Load(), Streams: c.streams.Load(), Conns: c.conns.Load(),
+		Calls: c.started.Load() - uint64(streams), Failures: c.failures.Load(), Panics: c.panics.Load(),
+		Overloads: c.overloads.Load(), Streams: streams, Conns: c.conns.Load(),
 		Rejected: c.rejected.Load(), OpenConns: c.openConns.Load(), Running: c.running(),
 		HeldBytes: s.budget.used.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
 	}

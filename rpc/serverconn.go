@@ -153,7 +153,12 @@ type serverCall struct {
 
 var serverCallPool = sync.Pool{New: func() any { return new(serverCall) }}
 
+// recycle is the end of a call. Only now can the request's body go: the response
+// may have lent it on.
 func (sc *serverCall) recycle() {
+	if sc.body == nil || !sc.body.kept {
+		freeBytes(sc.in.body)
+	}
 	*sc = serverCall{fields: kept(sc.fields)}
 	serverCallPool.Put(sc)
 }
@@ -436,10 +441,6 @@ func (c *serverConn) handOver() {
 func (sc *serverCall) run(inline bool) {
 	err := sc.execute()
 	sc.ctx.cancel(context.Canceled)
-	if sc.body != nil && !sc.body.kept {
-		freeBytes(sc.in.body)
-	}
-	sc.in.body = nil
 	if err != nil {
 		sc.setError(err)
 	}

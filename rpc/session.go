@@ -165,10 +165,14 @@ func (s *session) wakeLocked() {
 	}
 }
 
-// watermark returns what a request of the session should carry now.
-func (s *session) watermark() uint64 {
+// watermark returns what a request of the session with this id should carry now.
+// Of one that is over, that is what it has carried before.
+func (s *session) watermark(id SessionID, before uint64) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.core.id != id {
+		return before
+	}
 	return s.core.watermark()
 }
 
@@ -205,6 +209,10 @@ func (s *session) armLocked() {
 // acknowledge tells the server the watermark, after a while without calls that
 // would have.
 func (s *session) acknowledge() {
+	if !s.c.enter() {
+		return
+	}
+	defer s.c.wg.Done()
 	s.mu.Lock()
 	m := sessionMessage{id: s.core.id, watermark: s.core.watermark()}
 	s.armed = false
@@ -259,7 +267,12 @@ func (a *attempts) exactlyOnce(ctx context.Context) error {
 	}
 	a.session = s
 	a.out.head.flags |= flagExactlyOnce
-	for {
+	for n := 0; ; n++ {
+		if n > 1 { // one session may be gone, but two?
+			if err := a.c.pause(ctx, n-1); err != nil {
+				return a.err("", NotExecuted, err)
+			}
+		}
 		id, seq, mark, err := s.begin(ctx)
 		if err != nil {
 			var e *Error
@@ -277,9 +290,20 @@ func (a *attempts) exactlyOnce(ctx context.Context) error {
 			heard = a.out.head.mark
 		}
 		s.end(id, seq, heard, lost)
-		if lost && a.sends == 1 {
+		if lost && a.sends == 1 && unknownSession(err) {
 			continue // the one request that was not refused found no session: nothing was executed
 		}
 		return err
 	}
+}
+
+// unknownSession reports whether err is the table's own word that it does not know
+// the session: not that of another table, which a handler has passed on.
+func unknownSession(err error) bool {
+	for e := (*Error)(nil); errors.As(err, &e); err = e.Err {
+		if e.Err == ErrSessionExpired {
+			return true
+		}
+	}
+	return false
 }

@@ -1,0 +1,275 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/trilith-go/trilith/transport"
+)
+
+// TestOutcomeIsTheCalls: an error matches the outcome of the call that it is
+// returned by, whatever the errors say that led to it.
+func TestOutcomeIsTheCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "Network")
+		var s *Server
+		s, addr := r.serve(t, ServerConfig{}, func(s *Server) {
+			Handle(s, "Vanish", func(ctx context.Context, _ *Empty) (*Empty, error) {
+				go s.Close()
+				<-ctx.Done()
+				return nil, nil
+			})
+			Handle(s, "Say", func(_ context.Context, n *note) (*Empty, error) {
+				return nil, fmt.Errorf("behind it: %w", map[string]error{
+					"not executed": &Error{Op: "call", Method: "Other", Outcome: NotExecuted, Err: ErrOverloaded},
+					"unknown":      &Error{Op: "call", Method: "Other", Outcome: OutcomeUnknown, Err: ErrConnLost},
+					"bare":         errors.Join(ErrNotExecuted, ErrOutcomeUnknown, ErrConnLost),
+				}[n.Text])
+			})
+		})
+		c := r.dial(t, ClientConfig{Addrs: []string{addr}})
+		for _, text := range []string{"not executed", "unknown", "bare"} {
+			_, err := Call[Empty](t.Context(), c, "Say", &note{Text: text})
+			if OutcomeOf(err) != Executed || errors.Is(err, ErrNotExecuted) || errors.Is(err, ErrOutcomeUnknown) {
+				t.Errorf("a handler's error of a call of its own, %s: %v", text, err)
+			}
+			if !errors.Is(err, ErrOverloaded) && !errors.Is(err, ErrConnLost) {
+				t.Errorf("%s: the codes did not arrive: %v", text, err)
+			}
+		}
+		// The first attempt is executed, all others are certainly not.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := Call[Empty](ctx, c.AtLeastOnce(), "Vanish", &Empty{})
+		if OutcomeOf(err) != OutcomeUnknown || errors.Is(err, ErrNotExecuted) || !errors.Is(err, ErrOutcomeUnknown) {
+			t.Errorf("a call one of whose attempts was executed: outcome %v, %v", OutcomeOf(err), err)
+		}
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, transport.ErrRefused) {
+			t.Errorf("the error does not say why: %v", err)
+		}
+		s.Close()
+	})
+}
+
+// TestRedirectPassedOn: a redirect that a handler was given elsewhere is no
+// refusal of its own request.
+func TestRedirectPassedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "Network")
+		var runs atomic.Int64
+		_, behind := r.serve(t, ServerConfig{}, func(s *Server) {
+			Handle(s, "Inner", func(context.Context, *Empty) (*Empty, error) { return nil, RedirectTo() })
+		})
+		inner := r.dial(t, ClientConfig{Addrs: []string{behind}})
+		p := r.start(t, ServerConfig{}, ClientConfig{}, func(s *Server) {
+			Handle(s, "Outer", func(ctx context.Context, n *note) (*Empty, error) {
+				runs.Add(1)
+				_, err := Call[Empty](ctx, inner, "Inner", &Empty{})
+				if e := (*Error)(nil); n.N > 0 && errors.As(err, &e) {
+					err = e.Err
+				}
+				return nil, err
+			})
+		})
+		for n := range uint64(2) {
+			runs.Store(0)
+			_, err := Call[Empty](t.Context(), p.c, "Outer", &note{N: n})
+			if OutcomeOf(err) != Executed || errors.Is(err, ErrNotExecuted) || runs.Load() != 1 {
+				t.Errorf("bare %d: outcome %v after %d runs: %v", n, OutcomeOf(err), runs.Load(), err)
+			}
+		}
+	})
+}
+
+// TestSessionExpiredBehind: that another service has forgotten a session says
+// nothing of the call whose handler was told so.
+func TestSessionExpiredBehind(t *testing.T) {
+	for _, guarded := range []bool{false, true} {
+		var runs atomic.Int64
+		cfg := ServerConfig{Sessions: newTable(t)}
+		if guarded {
+			cfg.Sessions = bareHost{cfg.Sessions.(*SessionTable)}
+		}
+		p := newRig(t, "Network").start(t, cfg, ClientConfig{}, func(s *Server) {
+			Handle(s, "Do", func(context.Context, *Empty) (*Empty, error) {
+				runs.Add(1)
+				err := &Error{Op: "call", Method: "Other", Outcome: OutcomeUnknown, Err: ErrSessionExpired}
+				return nil, Uncertain(err)
+			})
+		})
+		_, err := Call[Empty](t.Context(), p.c.ExactlyOnce(), "Do", &Empty{})
+		if OutcomeOf(err) != OutcomeUnknown || runs.Load() != 1 {
+			t.Errorf("guarded %v: after %d runs: %v", guarded, runs.Load(), err)
+		}
+	}
+}
+
+// A bareHost issues ids and leaves the rest to the handlers, as a Guard does.
+type bareHost struct{ *SessionTable }
+
+func (bareHost) execute(sc *serverCall) error { return sc.handle() }
+
+// A forgetful host issues ids and knows none of them.
+type forgetful struct {
+	*SessionTable
+	asked atomic.Int64
+}
+
+func (f *forgetful) execute(*serverCall) error {
+	f.asked.Add(1)
+	return sessionAnswer(ErrSessionExpired)
+}
+
+// TestSessionsForgotten: a server that forgets every session it opens is not
+// asked as fast as it can answer.
+func TestSessionsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := &forgetful{SessionTable: newTable(t)}
+		p := newRig(t, "Network").start(t, ServerConfig{Sessions: host}, ClientConfig{}, func(s *Server) {
+			Handle(s, "Do", func(context.Context, *Empty) (*Empty, error) { return nil, nil })
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var spun atomic.Bool
+		p.c.cfg.Interceptors = []ClientInterceptor{func(ctx context.Context, inv *Invocation, next func(context.Context) error) error {
+			if host.asked.Load() > 1000 {
+				spun.Store(true)
+				return &Error{Op: "call", Outcome: Executed, Err: errors.New("enough")}
+			}
+			return next(ctx)
+		}}
+		_, err := Call[Empty](ctx, p.c.ExactlyOnce(), "Do", &Empty{})
+		if spun.Load() || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("asked %d times in a minute: %v", host.asked.Load(), err)
+		}
+		if OutcomeOf(err) != NotExecuted {
+			t.Errorf("the outcome of a call that no session was found for is %v", OutcomeOf(err))
+		}
+	})
+}
+
+// TestWatermarkOfItsSession: a repetition in an old session tells that session's
+// watermark, whatever the client has opened since.
+func TestWatermarkOfItsSession(t *testing.T) {
+	s := &session{}
+	older, newer := SessionID{N: 1}, SessionID{N: 2}
+	s.core.open(older, 8)
+	if _, _, _, ok := s.core.next(); !ok {
+		t.Fatal("no sequence")
+	}
+	s.core.lost(older)
+	s.core.open(newer, 8)
+	for range 5 {
+		_, seq, _, _ := s.core.next()
+		s.core.done(newer, seq)
+	}
+	if w := s.watermark(older, 1); w != 1 {
+		t.Errorf("the old session is told %d", w)
+	}
+	if w := s.watermark(newer, 1); w != 6 {
+		t.Errorf("the new session is told %d", w)
+	}
+}
+
+// TestDialSeveral: a call that is retried goes on while any of the addresses may
+// yet answer, and ends when none can.
+func TestDialSeveral(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "Network")
+		_, wrong := r.serve(t, ServerConfig{Cluster: "another"}, func(*Server) {})
+		c := r.dial(t, ClientConfig{Addrs: []string{wrong, "server:99"}})
+		go func() {
+			time.Sleep(10 * time.Second)
+			serveAt(t, r.server, ":99", ServerConfig{}, echoServer)
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := Call[note](ctx, c.AtLeastOnce(), "Echo", &note{}); err != nil {
+			t.Errorf("with one address that will answer: %v", err)
+		}
+		c = r.dial(t, ClientConfig{Addrs: []string{wrong, wrong}})
+		if _, err := Call[note](ctx, c.AtLeastOnce(), "Echo", &note{}); !errors.Is(err, ErrCluster) || ctx.Err() != nil {
+			t.Errorf("with none: %v", err)
+		}
+	})
+}
+
+// TestRetryPastAClosedTable: what a server says of something closed there does not
+// end a call here.
+func TestRetryPastAClosedTable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var runs atomic.Int64
+		p := newRig(t, "Network").start(t, ServerConfig{}, ClientConfig{}, func(s *Server) {
+			Handle(s, "Do", func(context.Context, *Empty) (*Empty, error) {
+				if runs.Add(1) < 3 {
+					return nil, Refuse(fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed))
+				}
+				return nil, nil
+			})
+		})
+		if _, err := Call[Empty](t.Context(), p.c.AtLeastOnce(), "Do", &Empty{}); err != nil || runs.Load() != 3 {
+			t.Errorf("after %d runs: %v", runs.Load(), err)
+		}
+	})
+}
+
+// TestBackoffNeverOverflows: any pause that validate allows can be drawn.
+func TestBackoffNeverOverflows(t *testing.T) {
+	for _, b := range []Backoff{{}, {Min: time.Hour, Max: 1<<63 - 1}, {Min: 1, Max: 1<<63 - 1}, {Min: 1<<63 - 1}} {
+		if err := b.validate(); err != nil {
+			t.Fatal(err)
+		}
+		b = b.withDefaults()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for n := 1; n < 100; n++ {
+			b.pause(ctx, n)
+		}
+	}
+}
+
+// TestEchoWithoutKeep: a response may lend the bytes that came with the request.
+func TestEchoWithoutKeep(t *testing.T) {
+	onEach(t, func(t *testing.T, r rig) {
+		p := r.start(t, ServerConfig{}, ClientConfig{}, func(s *Server) {
+			Handle(s, "Echo", func(_ context.Context, n *note) (*note, error) {
+				return &note{Body: Body{Data: n.Data[1:]}}, nil
+			})
+		})
+		spreadN(t, 8, 50, func(g, i int) error {
+			data := pattern(20<<10, byte(g*50+i))
+			resp, err := Call[note](t.Context(), p.c, "Echo", &note{Body: Body{Data: data}})
+			if err == nil && string(resp.Data) != string(data[1:]) {
+				err = errors.New("other bytes came back")
+			}
+			return err
+		})
+	})
+}
+
+// spreadN runs f n times on each of some goroutines.
+func spreadN(t *testing.T, goroutines, n int, f func(g, i int) error) {
+	t.Helper()
+	errs := make(chan error)
+	for g := range goroutines {
+		go func() {
+			for i := range n {
+				if err := f(g, i); err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range goroutines {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
