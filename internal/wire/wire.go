@@ -88,7 +88,7 @@ func (d *Decoder) fail(format string, args ...any) {
 	if d.err == nil {
 		d.err = fmt.Errorf("%w: at byte %d: %s", ErrCorrupt, d.off, fmt.Sprintf(format, args...))
 	}
-	d.off = len(d.buf)
+	d.buf, d.off = nil, 0
 }
 
 // Fail makes the decoder fail, for callers that find a value out of its range.

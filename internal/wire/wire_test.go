@@ -92,31 +92,52 @@ func TestDecoderRefuses(t *testing.T) {
 	}
 }
 
+// FuzzDecoder takes values as the input itself has it: a byte chooses what comes
+// next. Nothing may be longer than the input, and an error is for good.
 func FuzzDecoder(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
-	f.Add(binary.AppendUvarint(nil, 1<<31))
-	f.Add(binary.AppendUvarint(nil, 1<<63))
+	f.Add([]byte("SSH-2.0-OpenSSH_9.6\r\n"))
+	f.Add([]byte{0x16, 0x03, 0x01, 0x00, 0xc4, 0x01, 0x00, 0x00, 0xc0, 0x03, 0x03}) // TLS ClientHello
+	const kinds = 11
+	for kind := range byte(kinds) {
+		for _, length := range []uint64{0, 3, 1 << 31, 1 << 63, math.MaxUint64} {
+			f.Add(append(binary.AppendUvarint([]byte{kind}, length), "abcdefgh"...))
+		}
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d := NewDecoder(data)
 		for d.Err() == nil && d.Len() > 0 {
-			switch d.Byte() % 8 {
+			before, taken := d.Len(), 0
+			switch d.Byte() % kinds {
 			case 0:
 				d.Uvarint()
 			case 1:
 				d.Varint()
 			case 2:
-				d.Bytes()
+				taken = len(d.Bytes())
 			case 3:
-				_ = make([]uint64, d.Count(8))
+				taken = len(make([]uint64, d.Count(8)))
 			case 4:
 				d.Bool()
 			case 5:
 				d.Uint32()
 			case 6:
-				_ = d.String()
+				taken = len(d.String())
 			case 7:
 				d.Time()
+			case 8:
+				taken = len(d.Next(d.Int(100)))
+			case 9:
+				d.Uint64()
+			case 10:
+				taken = len(d.Rest())
 			}
+			if d.Len() >= before || taken > before {
+				t.Fatalf("%d bytes were left, %d were taken, %d are left", before, taken, d.Len())
+			}
+		}
+		if err := d.Finish(); err != nil && (!errors.Is(err, ErrCorrupt) || d.Byte() != 0 || d.Bytes() != nil || d.Err() != err) {
+			t.Errorf("after the error %v there are values or another error", err)
 		}
 	})
 }
