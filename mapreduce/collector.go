@@ -16,6 +16,9 @@ type collector struct {
 	pairs   *pairBuffer
 	runs    []*mapOutput // on disk
 
+	// alive is called now and then while much is written that shows no progress
+	// otherwise.
+	alive func()
 	// scratch opens an empty file that is gone once it is closed.
 	scratch func() (vfs.File, error)
 	// reserve asks for n bytes of memory in which to keep the result, or gives
@@ -116,6 +119,7 @@ func (c *collector) writePairs(w *regionWriter) ([]int64, error) {
 	for p := range ends {
 		pairs := c.pairs.pairs[at : at+c.pairs.parts[p].pairs]
 		at += len(pairs)
+		c.alive()
 		err := c.writePartition(pairs, w)
 		if err == nil {
 			err = w.end()
@@ -167,7 +171,10 @@ func (c *collector) merge(runs []*mapOutput, w *regionWriter) ([]int64, error) {
 		for i, run := range runs {
 			regions[i] = run.at(p).blocks()
 		}
-		err := combined(regions, c.fold, w.add)
+		err := combined(regions, c.fold, func(key, value []byte) error {
+			c.alive()
+			return w.add(key, value)
+		})
 		if err == nil {
 			err = w.end()
 		}

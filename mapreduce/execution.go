@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/trilith-go/trilith/internal/vfs"
 	"github.com/trilith-go/trilith/rpc"
@@ -125,7 +126,7 @@ func (w *Worker) collector(e *execution) *collector {
 	}
 	limit := w.cfg.Memory / 4 / int64(w.cfg.Slots)
 	return &collector{
-		reduces: e.spec.Reduces, limit: limit, fold: e.job.fold, pairs: pairs,
+		reduces: e.spec.Reduces, limit: limit, fold: e.job.fold, pairs: pairs, alive: e.t.Progress,
 		scratch: func() (vfs.File, error) { return w.disk.file() },
 		reserve: w.store.reserve,
 	}
@@ -158,9 +159,33 @@ func (w *Worker) executeReduce(e *execution) error {
 		out.abandon(w.cfg.FileSystem, name)
 		return err
 	}
-	if err := out.close(); err != nil {
+	if err := e.patiently(out.close); err != nil {
 		_ = w.cfg.FileSystem.Remove(w.ctx, name) // the attempt has failed
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil
+}
+
+const (
+	// syncPatience is how long a file may take to become durable.
+	syncPatience = 5 * time.Minute
+	aliveEvery   = time.Second
+)
+
+// patiently runs something that may take longer than a task without progress is
+// granted, through no fault of the task's.
+func (e *execution) patiently(run func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- run() }()
+	tick := time.NewTicker(aliveEvery)
+	defer tick.Stop()
+	for range int(syncPatience / aliveEvery) {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+			e.t.Progress()
+		}
+	}
+	return <-done
 }

@@ -17,7 +17,7 @@ func newTestCollector(reduces int, limit, keep int64) *collector {
 	disk := vfs.NewMemory(1)
 	n := 0
 	return &collector{
-		reduces: reduces, limit: limit, pairs: newPairBuffer(reduces),
+		reduces: reduces, limit: limit, pairs: newPairBuffer(reduces), alive: func() {},
 		scratch: func() (vfs.File, error) {
 			n++
 			return vfs.Create(disk, "/spill"+string(rune('a'+n)))

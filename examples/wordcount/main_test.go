@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -94,5 +96,42 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		if status != c.status || !strings.Contains(stderr, c.says) {
 			t.Errorf("wordcount %s: status %d, %q; want %d and %q", c.args, status, stderr, c.status, c.says)
 		}
+	}
+}
+
+// The same over TCP, as processes would do it: the workers end when the
+// coordinator has dismissed them.
+func TestCoordinatorAndWorkers(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // for a port that nobody has
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	input, cluster, oracle := filepath.Join(dir, "in"), filepath.Join(dir, "cluster"), filepath.Join(dir, "oracle")
+	if err := os.WriteFile(input, []byte(strings.Repeat("so much depends upon a red wheel barrow\n", 1000)), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			if status, _, stderr := invoke(t, "-worker", addr); status != 0 {
+				t.Errorf("worker: status %d: %s", status, stderr)
+			}
+		})
+	}
+	status, _, stderr := invoke(t, "-coordinator", addr, "-journal", filepath.Join(dir, "journal"), "-input", input, "-output", cluster)
+	if status != 0 {
+		t.Errorf("coordinator: status %d: %s", status, stderr)
+	}
+	wg.Wait()
+	if status, _, stderr := invoke(t, "-sequential", "-input", input, "-output", oracle); status != 0 {
+		t.Errorf("sequential: status %d: %s", status, stderr)
+	}
+	if got, want := parts(t, cluster), parts(t, oracle); len(got) != 4 || !slices.Equal(got, want) {
+		t.Errorf("the cluster wrote %.300q, the sequential run %.300q", got, want)
 	}
 }
