@@ -293,7 +293,7 @@ func FuzzServer(f *testing.F) {
 	f.Add(conversation, true)
 	n := transporttest.NewNetwork(f, transport.NetworkConfig{})
 	s, addr := serveAt(f, n.Host("server"), ":1", ServerConfig{
-		Sessions: newTable(f), Limits: Limits{HandshakeTimeout: 20 * time.Millisecond, ConnBudgetBytes: 4 << 20},
+		Sessions: newTable(f), Limits: Limits{ConnBudgetBytes: 4 << 20},
 	}, func(s *Server) {
 		muteServer(s)
 		HandleInline(s, "Inline", echo)
@@ -345,7 +345,7 @@ func FuzzClient(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := dialFrom(t, n.Host("client"), ClientConfig{Addrs: []string{l.Addr().String()}})
+		c := dialFrom(t, n.Host("client"), ClientConfig{Addrs: []string{l.Addr().String()}, Backoff: Backoff{Max: 5 * time.Millisecond}})
 		var server sync.WaitGroup
 		server.Go(func() {
 			for {
