@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -94,14 +95,19 @@ func TestFlippedBits(t *testing.T) {
 			for i := range data {
 				data[i] ^= 1 << (i % 8)
 				where := fmt.Sprintf("closed %v, byte %d of %s", clean, i, name)
-				flipped(t, where, damaged(t, fsys, name, data), name, int64(len(data)), whole)
+				// What is wrong with a record is told where it begins.
+				last := int64(i)
+				if !strings.HasPrefix(name, segmentPrefix) {
+					last = int64(len(data))
+				}
+				flipped(t, where, damaged(t, fsys, name, data), name, last, whole)
 				data[i] ^= 1 << (i % 8)
 			}
 		}
 	}
 }
 
-func flipped(t *testing.T, where string, fsys vfs.FS, name string, size int64, whole *ledger) {
+func flipped(t *testing.T, where string, fsys vfs.FS, name string, last int64, whole *ledger) {
 	t.Helper()
 	found := new(ledger)
 	j, err := Open(small(fsys), found)
@@ -116,7 +122,7 @@ func flipped(t *testing.T, where string, fsys vfs.FS, name string, size int64, w
 		return
 	}
 	e := refused(t, err)
-	if e.Path != filepath.Join(dir, name) || e.Offset < 0 || e.Offset > size {
+	if e.Path != filepath.Join(dir, name) || e.Offset < 0 || e.Offset > last {
 		t.Fatalf("%s: the error is %v", where, err)
 	}
 }
@@ -194,6 +200,27 @@ func TestSegmentOfAnotherJournal(t *testing.T) {
 	_, err := Open(small(d.mount(t)), nil)
 	if e := refused(t, err); filepath.Base(e.Path) != name {
 		t.Errorf("error is %v", err)
+	}
+}
+
+func TestFilesOfAnotherVersion(t *testing.T) {
+	t.Parallel()
+	d, _ := built(t, true)
+	oldest := slices.Min(names(t, d.mount(t), checkpointPrefix)) // a start does not need it
+	for name, data := range d {
+		if name == lockName || name == oldest {
+			continue
+		}
+		later := bytes.Clone(data)
+		le.PutUint32(later[8:], version+1)
+		le.PutUint32(later[60:], crc(0, later[:60]))
+		d[name] = later
+		_, err := Open(small(d.mount(t)), nil)
+		var e *Error
+		if !errors.Is(err, ErrVersion) || errors.Is(err, ErrCorrupt) || !errors.As(err, &e) || filepath.Base(e.Path) != name {
+			t.Errorf("%s: error is %v", name, err)
+		}
+		d[name] = data
 	}
 }
 
