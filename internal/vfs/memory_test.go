@@ -434,3 +434,21 @@ func TestMkdirAllSyncAgain(t *testing.T) {
 		}
 	}
 }
+
+// TestMkdirAllSyncInAnothersDirectory: who may not open the directory above one
+// that is there already need not sync it.
+func TestMkdirAllSyncInAnothersDirectory(t *testing.T) {
+	m := vfs.NewMemory(1)
+	ok(t, vfs.MkdirAllSync(m, "root/mine"))
+	in := vfs.Inject(m, func(c vfs.Call) vfs.Fault {
+		if c.Op == vfs.OpSyncDir && c.Name == "root" {
+			return vfs.Fault{Err: fs.ErrPermission}
+		}
+		return vfs.Fault{}
+	})
+	ok(t, vfs.MkdirAllSync(in, "root/mine"))
+	ok(t, vfs.MkdirAllSync(in, "root/mine/a/b"))
+	if err := vfs.MkdirAllSync(in, "root/yours"); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("error is %v", err)
+	}
+}
