@@ -1,11 +1,3 @@
-// Package wire reads the hand-laid binary formats of this module: the frames
-// and messages of rpc, the commands and images of the state machines.
-//
-// Writing needs no help beyond encoding/binary's append functions; AppendString
-// and AppendBytes add the one shape that they lack, a length followed by bytes.
-// Reading is where the danger lies, so a Decoder does it: it never panics, never
-// allocates by a length that the input merely claims, and remembers its first
-// error, so that a message is decoded field by field and checked once.
 package wire
 
 import (
