@@ -12,8 +12,8 @@
 // Integers are varints as encoding/binary has them (a longer form of a small one is
 // accepted too), or 4 or 8 bytes, little end first; strings and byte slices are
 // their length and their bytes; a truth value is a byte, 0 or 1; a time is its
-// nanoseconds since 1970, a varint. Limits are the caller's: it passes them to Int
-// and Count, and borrowed slices are no longer than the input.
+// nanoseconds since 1970, a varint. The limits of values are the caller's, who gives
+// them to Int; Count and all that borrows are limited by the input itself.
 //
 // All of it is pure: no goroutine, clock or I/O.
 package wire

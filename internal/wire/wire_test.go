@@ -86,6 +86,10 @@ func TestDecoderRefuses(t *testing.T) {
 			t.Errorf("%s: first error was not kept", name)
 		}
 	}
+	longer := NewDecoder([]byte{0x81, 0x00})
+	if v := longer.Uvarint(); v != 1 || longer.Finish() != nil {
+		t.Errorf("a longer form of 1 is %d, %v", v, longer.Err())
+	}
 	overlong := NewDecoder([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
 	if overlong.Uvarint(); overlong.Err() == nil {
 		t.Error("a varint of more than 64 bits was accepted")
