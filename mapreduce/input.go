@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // An Input divides a job's input into splits and reads them. Its methods are
@@ -53,6 +55,9 @@ const (
 	// maxSplitData bounds Split.Data.
 	maxSplitData = 64 << 10
 
+	// opensAtOnce bounds the files that are opened at a time to find their sizes.
+	opensAtOnce = 8
+
 	// Splits are of this size unless Spec.SplitBytes says otherwise: as small as
 	// gives the input's size defaultSplits splits, within these bounds.
 	minSplitBytes = 16 << 20
@@ -76,15 +81,24 @@ func (Text) Splits(ctx context.Context, fsys FileSystem, spec *Spec) ([]Split, e
 		return nil, err
 	}
 	files := make([]Piece, len(names))
-	var total int64
+	var group errgroup.Group
+	group.SetLimit(opensAtOnce)
 	for i, name := range names {
-		f, size, err := fsys.Open(ctx, name)
-		if err != nil {
-			return nil, fmt.Errorf("find the size of an input file: %w", err)
-		}
-		_ = f.Close() // nothing was read
-		files[i] = Piece{Name: name, Length: size}
-		total += size
+		group.Go(func() error {
+			f, size, err := fsys.Open(ctx, name)
+			if err != nil {
+				return fmt.Errorf("find the size of an input file: %w", err)
+			}
+			files[i] = Piece{Name: name, Length: size}
+			return f.Close()
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var total int64
+	for _, f := range files {
+		total += f.Length
 	}
 	size := spec.SplitBytes
 	if size == 0 {

@@ -245,7 +245,9 @@ func (f *fetcher) settle(ctx context.Context, r fetched) {
 		f.w.cfg.Logger.Debug("fetch", "from", s.addr, "error", r.err)
 		if s.failures >= fetchTries {
 			for _, i := range f.batchAgain(s) {
-				f.complain(ctx, i)
+				if !f.complain(ctx, i) {
+					break // the next failure is another occasion
+				}
 			}
 		}
 	case len(r.missing) > 0:
@@ -269,17 +271,18 @@ func (f *fetcher) batchAgain(s *source) []int {
 	return batch
 }
 
-// complain tells the coordinator that a map's output could not be had.
-func (f *fetcher) complain(ctx context.Context, index int) {
+// complain tells the coordinator that a map's output could not be had. It reports
+// whether that got through.
+func (f *fetcher) complain(ctx context.Context, index int) bool {
 	l := f.where[index]
 	if l.attempt == (Attempt{}) {
-		return
+		return true // it knows
 	}
 	req := &unfetchedReq{reducer: f.e.attempt, task: taskRef{f.e.task.job, MapTask, index}, attempt: l.attempt}
 	ctx, cancel := context.WithTimeout(ctx, fetchStall)
 	defer cancel()
-	// If it does not get through there will be another.
-	_, _ = rpc.Call[rpc.Empty](ctx, f.w.client, methodUnfetched, req)
+	_, err := rpc.Call[rpc.Empty](ctx, f.w.client, methodUnfetched, req)
+	return err == nil
 }
 
 // from fetches regions from one worker.
