@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -271,5 +273,193 @@ func spreadN(t *testing.T, goroutines, n int, f func(g, i int) error) {
 		if err := <-errs; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestStreamCutShort: the end of a connection is not taken for the end of a
+// stream.
+func TestStreamCutShort(t *testing.T) {
+	onEach(t, func(t *testing.T, r rig) {
+		p := r.start(t, ServerConfig{}, ClientConfig{}, func(s *Server) {
+			HandleStream(s, "Endless", func(ctx context.Context, _ *Empty, st *Stream) error {
+				st.Write([]byte("half of it"))
+				<-ctx.Done()
+				return nil
+			})
+		})
+		st, err := OpenStream(t.Context(), p.c, "Endless", &Empty{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(st, make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+		p.s.Close()
+		_, err = st.Read(make([]byte, 1))
+		if !errors.Is(err, ErrConnLost) || errors.Is(err, io.EOF) || OutcomeOf(err) != OutcomeUnknown {
+			t.Errorf("read: outcome %v, %v", OutcomeOf(err), err)
+		}
+		_, err = st.Write([]byte("x"))
+		if !errors.Is(err, ErrConnLost) || errors.Is(err, ErrClosed) || OutcomeOf(err) != OutcomeUnknown {
+			t.Errorf("write: outcome %v, %v", OutcomeOf(err), err)
+		}
+	})
+}
+
+// TestStreamReadAfterClose: what was not read is thrown away, even if it was
+// begun to be read.
+func TestStreamReadAfterClose(t *testing.T) {
+	onEach(t, func(t *testing.T, r rig) {
+		p := r.start(t, ServerConfig{}, ClientConfig{}, func(s *Server) {
+			HandleStream(s, "Write", func(ctx context.Context, _ *Empty, st *Stream) error {
+				st.Write(make([]byte, 100))
+				<-ctx.Done()
+				return nil
+			})
+		})
+		st, err := OpenStream(t.Context(), p.c, "Write", &Empty{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(st, make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+		st.Close()
+		if n, err := st.Read(make([]byte, 10)); n != 0 || !errors.Is(err, ErrClosed) {
+			t.Errorf("read %d bytes of a closed stream, %v", n, err)
+		}
+	})
+}
+
+// TestOpenStreamIntercepted: whatever an interceptor does with a stream, none is
+// left over, and there is either a stream or an error.
+func TestOpenStreamIntercepted(t *testing.T) {
+	for name, intercept := range map[string]ClientInterceptor{
+		"the reply is dropped": func(ctx context.Context, _ *Invocation, next func(context.Context) error) error {
+			if err := next(ctx); err != nil {
+				return err
+			}
+			return errors.New("dropped")
+		},
+		"opened twice": func(ctx context.Context, _ *Invocation, next func(context.Context) error) error {
+			if err := next(ctx); err != nil {
+				return err
+			}
+			return next(ctx)
+		},
+		"never opened": func(context.Context, *Invocation, func(context.Context) error) error { return nil },
+	} {
+		p := newRig(t, "Network").start(t, ServerConfig{}, ClientConfig{Interceptors: []ClientInterceptor{intercept}}, func(s *Server) {
+			HandleStream(s, "Echo", echoStream)
+		})
+		st, err := OpenStream(t.Context(), p.c, "Echo", &Empty{})
+		e := (*Error)(nil)
+		if (st == nil) != (err != nil) || err != nil && (!errors.As(err, &e) || e.Outcome != OutcomeUnknown) {
+			t.Errorf("%s: stream %v, error %v", name, st, err)
+		}
+		if st != nil {
+			st.Close()
+		}
+		idle(t, p.s)
+	}
+}
+
+// TestStreamHandlersAreBounded: a stream that its client has reset counts until
+// its handler has returned.
+func TestStreamHandlersAreBounded(t *testing.T) {
+	onEach(t, func(t *testing.T, r rig) {
+		const limit = 3
+		var running atomic.Int64
+		let := make(chan struct{})
+		p := r.start(t, ServerConfig{Limits: Limits{MaxStreams: limit}}, ClientConfig{}, func(s *Server) {
+			HandleStream(s, "Wait", func(context.Context, *Empty, *Stream) error {
+				running.Add(1)
+				defer running.Add(-1)
+				<-let
+				return nil
+			})
+		})
+		for i := range 2 * limit {
+			st, err := OpenStream(t.Context(), p.c, "Wait", &Empty{})
+			if i < limit && err != nil || i >= limit && !errors.Is(err, ErrOverloaded) {
+				t.Errorf("stream %d: %v", i, err)
+			}
+			if err == nil {
+				st.Close()
+			}
+		}
+		if n := running.Load(); n > limit {
+			t.Errorf("%d handlers are running", n)
+		}
+		if held := p.s.Stats().HeldBytes; held < limit*(64<<10) {
+			t.Errorf("%d bytes are held by %d handlers that may have as much unread as their windows allow", held, limit)
+		}
+		close(let)
+		idle(t, p.s)
+	})
+}
+
+// A stranger is a client that keeps to the handshake and to nothing else.
+func stranger(t *testing.T, r rig, addr string) net.Conn {
+	t.Helper()
+	nc, err := r.client.Dial(t.Context(), addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	lim := Limits{}.withDefaults()
+	hs := handshake{node: r.node, lim: lim}
+	if _, _, err := hs.client(t.Context(), nc); err != nil {
+		t.Fatal(err)
+	}
+	return nc
+}
+
+// TestStreamFloodUnread: a client that opens and resets streams and reads nothing
+// makes nothing grow.
+func TestStreamFloodUnread(t *testing.T) {
+	r := newRig(t, "Network")
+	s, addr := r.serve(t, ServerConfig{}, func(s *Server) {
+		HandleStream(s, "Nothing", func(context.Context, *Empty, *Stream) error { return nil })
+	})
+	nc := stranger(t, r, addr)
+	head := requestHead{method: "Nothing"}
+	go func() {
+		for id, b := uint64(1), []byte(nil); ; id++ {
+			payload := head.append(nil)
+			b = append(appendHead(b, kindOpen, id, len(payload)), payload...)
+			reset := appendError(nil, Executed, ErrClosed)
+			b = append(appendHead(b, kindReset, id, len(reset)), reset...)
+			if len(b) > 64<<10 {
+				if _, err := nc.Write(b); err != nil {
+					return
+				}
+				b = b[:0]
+			}
+		}
+	}()
+	pending := func() (n int) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for c := range s.conns {
+			c.mu.Lock()
+			if c.out != nil {
+				n = len(c.out.b)
+			}
+			c.mu.Unlock()
+		}
+		return n
+	}
+	last, still := int64(-1), 0
+	eventually(t, "the server takes no more, or too much", func() bool {
+		if n := s.Stats().BytesIn; n != last {
+			last, still = n, 0
+		} else if n > 0 {
+			still++
+		}
+		return still > 20 || pending() > 2*maxPending
+	})
+	if n := pending(); n > 2*maxPending {
+		t.Errorf("%d bytes wait for a client that does not read", n)
 	}
 }

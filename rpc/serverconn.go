@@ -119,6 +119,7 @@ type serverConn struct {
 	calls      []*serverCall // by slot
 	lastCall   uint64
 	lastStream uint64
+	handlers   int  // of streams, running
 	owing      bool // inline handlers have left responses to be written
 }
 

@@ -43,6 +43,7 @@ type Stream struct {
 	accepted chan struct{} // client: closed when the server has taken or refused the stream
 	answered bool          // client: accepted is closed
 	refused  *streamEnd    // client: how the stream ended before it was taken
+	returned bool          // server: the handler has returned
 
 	// The receiving side.
 	rlock  chan struct{} // of capacity 1, held by the reader, with cur
@@ -60,6 +61,7 @@ type Stream struct {
 	owed    int64         // bytes read for which no credit has been given back
 	unread  int64         // bytes arrived that the peer has not been given back
 	rend    error         // what Read returns after what has arrived
+	outcome Outcome       // what the peer has said of the handler's
 	rclosed bool          // Close was called: what arrives is thrown away
 	ready   chan struct{} // of capacity 1: something changed
 
@@ -121,7 +123,10 @@ func (st *Stream) err(op string, err error) error {
 	if err == io.EOF {
 		return err
 	}
-	return &Error{Op: op, Method: st.method, Addr: st.m.nc.RemoteAddr().String(), Outcome: Executed, Err: err}
+	st.mu.Lock()
+	outcome := st.outcome
+	st.mu.Unlock()
+	return &Error{Op: op, Method: st.method, Addr: st.m.nc.RemoteAddr().String(), Outcome: outcome, Err: err}
 }
 
 // Read reads what has arrived, and waits if nothing has. After the last byte it
@@ -140,6 +145,10 @@ func (st *Stream) Read(p []byte) (int, error) {
 	case <-limit:
 		return 0, st.err("read stream", os.ErrDeadlineExceeded)
 	}
+	if st.cur != nil && st.isClosed() {
+		st.cur.free()
+		st.cur = nil
+	}
 	for st.cur == nil {
 		if n, err := st.await(p, limit); n > 0 || err != nil {
 			if err != nil {
@@ -157,6 +166,13 @@ func (st *Stream) Read(p []byte) (int, error) {
 	}
 	st.giveBack(int64(n))
 	return n, nil
+}
+
+// isClosed reports whether Close was called.
+func (st *Stream) isClosed() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.rclosed
 }
 
 // await takes the next buffer that has arrived as st.cur. If there is none, it
@@ -471,6 +487,7 @@ func (st *Stream) endLocked(end streamEnd) {
 	if st.rend == nil {
 		st.rend = end.err
 	}
+	st.outcome = end.outcome
 	st.mu.Unlock()
 	werr := end.err
 	if errors.Is(werr, io.EOF) {
@@ -524,43 +541,63 @@ func OpenStream[Req any](ctx context.Context, c *Client, method string, req *Req
 }
 
 func (c *Client) openStream(ctx context.Context, method string, req any) (*Stream, error) {
-	var st *Stream
+	var st *Stream // of the last attempt that succeeded
 	inv := &Invocation{Method: method, Attempt: 1, Stream: true, Req: req}
-	fail := func(addr string, outcome Outcome, err error) error {
-		var e *Error
-		if errors.As(err, &e) {
-			addr, err = e.Addr, e.Err
-		}
-		return &Error{Op: "open stream", Method: method, Addr: addr, Outcome: outcome, Err: err}
-	}
 	open := func(ctx context.Context) (err error) {
-		for range 2 { // as roundTrip does
-			cc, err := c.connect(ctx)
-			if err != nil {
-				return fail("", NotExecuted, err)
-			}
-			var outcome Outcome
-			if st, outcome, err = cc.open(ctx, method, req); err == nil {
-				c.ctr.streams.Add(1)
-				return nil
-			}
-			if errors.Is(err, ErrShutdown) || errors.Is(err, ErrConnLost) {
-				c.forget(cc)
-			}
-			if err = fail(cc.addr, outcome, err); !unused(err) {
-				return err
-			}
+		if st != nil {
+			st.Close() // an interceptor wants another
 		}
+		st, err = c.attemptStream(ctx, method, req)
 		return err
 	}
 	for i := len(c.cfg.Interceptors) - 1; i >= 0; i-- {
 		inner := open
 		open = func(ctx context.Context) error { return c.cfg.Interceptors[i](ctx, inv, inner) }
 	}
-	if err := open(ctx); err != nil {
+	err := open(ctx)
+	if err == nil && st != nil {
+		c.ctr.streams.Add(1)
+		return st, nil
+	}
+	if st != nil {
+		st.Close() // an interceptor has dropped the reply
+	}
+	var e *Error
+	switch {
+	case err == nil:
+		err = errors.New("an interceptor has not opened it")
+	case errors.As(err, &e) && e == err:
 		return nil, err
 	}
-	return st, nil
+	return nil, &Error{Op: "open stream", Method: method, Outcome: OutcomeOf(err), Err: err}
+}
+
+// attemptStream opens a stream. As for a call, a connection that turns out to be of
+// no use gives way to another.
+func (c *Client) attemptStream(ctx context.Context, method string, req any) (*Stream, error) {
+	fail := func(addr string, outcome Outcome, err error) error {
+		var e *Error
+		if errors.As(err, &e) && e == err { // of the dial
+			addr, err = e.Addr, e.Err
+		}
+		return &Error{Op: "open stream", Method: method, Addr: addr, Outcome: outcome, Err: err}
+	}
+	for try := 1; ; try++ {
+		cc, err := c.connect(ctx)
+		if err != nil {
+			return nil, fail("", NotExecuted, err)
+		}
+		st, outcome, err := cc.open(ctx, method, req)
+		if err == nil {
+			return st, nil
+		}
+		if errors.Is(err, ErrShutdown) || errors.Is(err, ErrConnLost) {
+			c.forget(cc)
+		}
+		if err = fail(cc.addr, outcome, err); !unused(err) || try == 2 {
+			return nil, err
+		}
+	}
 }
 
 // open asks the server for a stream and waits until it has taken it.
@@ -624,10 +661,8 @@ func (m *mux) removeStream(st *Stream) {
 		return
 	}
 	delete(m.streams, st.id)
-	if m.budget != nil {
-		st.mu.Lock()
+	if st.returned {
 		m.budget.release(st.window)
-		st.mu.Unlock()
 	}
 	if m.drained != nil {
 		m.drained()
@@ -656,9 +691,12 @@ func (m *mux) readData(h frameHead) error {
 			continue
 		}
 		b := getBuffer(n)
-		if got, err = m.in.read(b.b[:n]); err != nil {
+		if got, err = m.in.read(b.b[:n]); got == 0 {
 			b.free()
-			return err
+			if err != nil {
+				return err
+			}
+			continue
 		}
 		n -= got
 		b.b = b.b[:got]
@@ -682,7 +720,9 @@ func (c *serverConn) open(id uint64, payload []byte) error {
 	}
 	meth := c.s.methods[string(head.name)]
 	fields := append([]byte(nil), d.Rest()...)
+	c.handOver() // nothing that is ready waits for what may block here
 	c.mu.Lock()
+	c.waitRoom(context.Background())
 	if id <= c.lastStream {
 		c.mu.Unlock()
 		return fmt.Errorf("%w: stream %d was opened before", ErrProtocol, id)
@@ -690,7 +730,6 @@ func (c *serverConn) open(id uint64, payload []byte) error {
 	c.lastStream = id
 	if err := c.mayTake(meth, string(head.name)); err != nil {
 		c.s.ctr.failures.Add(1)
-		c.waitRoom(context.Background())
 		c.add(kindReset, id, appendError(nil, NotExecuted, err))
 		c.unlockAndWrite(noRounds)
 		return nil
@@ -713,15 +752,18 @@ func (c *serverConn) mayTake(meth *method, name string) error {
 		return c.err
 	case meth == nil || meth.stream == nil:
 		return fmt.Errorf("%w for streams: %q", ErrNoMethod, name)
-	case len(c.streams) >= c.lim.MaxStreams, !c.budget.reserve(c.lim.firstWindow()):
+	case c.handlers >= c.lim.MaxStreams, !c.budget.reserve(c.lim.firstWindow()):
 		return c.overloaded()
 	case !c.s.begin():
 		c.budget.release(c.lim.firstWindow())
 		return ErrShutdown
 	}
+	c.handlers++
 	return nil
 }
 
+// serveStream runs the handler of a stream. Until it returns, the stream counts and
+// holds its window, even if the client has reset it.
 func (c *serverConn) serveStream(meth *method, fields []byte, st *Stream) {
 	err := func() (err error) {
 		defer func() {
@@ -731,6 +773,13 @@ func (c *serverConn) serveStream(meth *method, fields []byte, st *Stream) {
 		}()
 		return meth.stream(st.ctx, c.s, fields, st)
 	}()
+	c.mu.Lock() // before the client can hear of the end and open another
+	c.handlers--
+	st.returned = true
+	if c.streams[st.id] != st {
+		c.budget.release(st.window)
+	}
+	c.mu.Unlock()
 	if err == nil {
 		st.Close()
 	} else {
