@@ -139,3 +139,40 @@ func (b *budget) release(n int64) {
 		b.parent.release(n)
 	}
 }
+
+// A connBudget is a connection's share of its server's budget. It takes from the
+// total in lumps, so that a small call touches nothing that connections share.
+// Guarded by the mux's lock.
+type connBudget struct {
+	limit int64
+	used  int64 // by calls and streams
+	taken int64 // from the total
+	total *budget
+}
+
+const budgetLump = 64 << 10
+
+func (b *connBudget) reserve(n int64) bool {
+	if b.used+n > b.limit {
+		return false
+	}
+	if short := b.used + n - b.taken; short > 0 {
+		lump := max(short, budgetLump)
+		if !b.total.reserve(lump) {
+			if lump = short; !b.total.reserve(lump) {
+				return false
+			}
+		}
+		b.taken += lump
+	}
+	b.used += n
+	return true
+}
+
+func (b *connBudget) release(n int64) {
+	b.used -= n
+	if spare := b.taken - b.used; spare > 4*budgetLump || b.used == 0 {
+		b.total.release(spare)
+		b.taken = b.used
+	}
+}

@@ -1,0 +1,194 @@
+package rpc
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"runtime/debug"
+	"sync"
+)
+
+// A callState is where a call stands. It goes on from each state to a later one.
+type callState uint8
+
+const (
+	callReceiving callState = iota // its chunks arrive
+	callRefused                    // answered, while chunks still arrive
+	callRunning                    // its handler runs
+	callSending                    // chunks of its response leave
+)
+
+// A serverCall is one call in progress on a server. It is recycled.
+type serverCall struct {
+	c      *serverConn
+	m      *method
+	id     uint64
+	head   requestHead
+	ctx    *callContext
+	state  callState
+	flags  byte    // the response's
+	fields []byte  // the request's message, then the response's; kept for the next
+	in     inflow  // of a request that comes in chunks
+	out    outflow // of a response that goes in chunks
+	body   *Body   // of the request, once decoded
+	answer *Body   // of the response
+	held   int64   // of the connection's budget
+}
+
+var serverCallPool = sync.Pool{New: func() any { return new(serverCall) }}
+
+// recycle is the end of a call. Only now can the request's body go: the response
+// may have lent it on.
+func (sc *serverCall) recycle() {
+	if sc.body == nil || !sc.body.kept {
+		freeBytes(sc.in.body)
+	}
+	*sc = serverCall{fields: kept(sc.fields)}
+	serverCallPool.Put(sc)
+}
+
+// callOverhead is what a call is taken to hold besides its message and body.
+const callOverhead = 1 << 10
+
+// run executes a call and sends its response.
+func (sc *serverCall) run(inline bool) {
+	err := sc.execute()
+	sc.ctx.cancel(context.Canceled)
+	if err != nil {
+		sc.setError(err)
+	}
+	sc.respond(inline)
+}
+
+// setError makes err the response.
+func (sc *serverCall) setError(err error) {
+	sc.c.s.ctr.failures.Add(1)
+	sc.dropAnswer()
+	sc.fields = appendError(sc.fields[:0], outcomeOfHandler(err), err)
+	sc.flags = flagError
+}
+
+// execute runs the handler, under the duplicate table if the call is to be
+// executed exactly once beside it.
+func (sc *serverCall) execute() (err error) {
+	if sc.head.flags&flagExactlyOnce != 0 {
+		return sc.executeOnce()
+	}
+	return sc.handle()
+}
+
+func (sc *serverCall) handle() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = sc.c.panicked(sc.m, r)
+		}
+	}()
+	return sc.m.unary(sc.ctx, sc.c.s, sc)
+}
+
+// panicked turns what a handler panicked with into its error.
+func (c *serverConn) panicked(m *method, r any) error {
+	c.ctr.panics.Add(1)
+	c.log.Error("handler panicked", "method", m.name, "peer", c.peer.Addr, "panic", r, "stack", string(debug.Stack()))
+	return fmt.Errorf("%w: %v", ErrPanic, r)
+}
+
+// decode fills req from the request.
+func (sc *serverCall) decode(req any) error {
+	fields := sc.fields
+	if sc.in.fields != nil {
+		fields = sc.in.fields
+	}
+	if err := decodeMessage(fields, req); err != nil {
+		return Refuse(malformed(req, err))
+	}
+	if sc.body = bodyOf(req); sc.body != nil {
+		sc.body.Data = sc.in.body
+	}
+	if sc.in.fields != nil {
+		freeBytes(sc.in.fields)
+		sc.in.fields = nil
+	}
+	return nil
+}
+
+// encode lays out the response in sc.fields; a nil one is empty.
+func (sc *serverCall) encode(resp any, isNil bool) (err error) {
+	sc.dropAnswer()
+	sc.fields = sc.fields[:0]
+	if isNil {
+		return nil
+	}
+	sc.answer = bodyOf(resp)
+	sc.fields, err = appendMessage(sc.fields, resp)
+	switch {
+	case err != nil:
+		return malformed(resp, err)
+	case len(sc.fields) > sc.c.remote.maxMessage:
+		return tooLarge("the response", len(sc.fields), sc.c.remote.maxMessage)
+	case sc.answer != nil && len(sc.answer.Data) > sc.c.remote.maxBody:
+		return tooLarge("the response's body", len(sc.answer.Data), sc.c.remote.maxBody)
+	}
+	return nil
+}
+
+// dropAnswer lets go of a response's body that is not sent, or not any more.
+func (sc *serverCall) dropAnswer() {
+	if a := sc.answer; a != nil {
+		sc.answer = nil
+		if a.Release != nil {
+			a.Release()
+		}
+	}
+}
+
+// respond sends what encode laid out. The call has finished when all of it has
+// been handed to the transport.
+func (sc *serverCall) respond(inline bool) {
+	c, flags := sc.c, sc.flags
+	var body []byte
+	if sc.answer != nil {
+		body = sc.answer.Data
+	}
+	c.mu.Lock()
+	c.waitRoom(context.Background())
+	if len(sc.fields) <= maxInline && len(body) == 0 {
+		if c.err == nil {
+			c.addResponse(sc.id, flags, sc.fields)
+		}
+		c.free(sc)
+		if inline && len(c.buffered().b) < busyRead {
+			c.owing = true
+			c.mu.Unlock()
+		} else {
+			c.unlockAndWrite(workerRounds)
+		}
+		sc.dropAnswer()
+		sc.recycle()
+		c.s.finish()
+		return
+	}
+	sc.state = callSending
+	done := func(error) { // the lock is held
+		if c.find(sc.id) == sc {
+			c.free(sc)
+		}
+		c.s.workers.wg.Go(func() {
+			sc.dropAnswer()
+			sc.recycle()
+			c.s.finish()
+		})
+	}
+	if c.err != nil {
+		done(c.err)
+		c.mu.Unlock()
+		return
+	}
+	var sizes [2 * binary.MaxVarintLen64]byte
+	c.addResponse(sc.id, flags|flagChunked, appendSizes(sizes[:0], len(sc.fields), len(body)))
+	// The slot must be free before the client can have the last of it.
+	last := func() { c.free(sc) }
+	sc.out = outflow{kind: kindChunk, id: sc.id, rest: [2][]byte{sc.fields, body}, last: last, done: done}
+	c.pushBulk(&sc.out)
+	c.unlockAndWrite(workerRounds)
+}
