@@ -117,10 +117,13 @@
 //
 // # Reading the source
 //
-// Pure: sessions*.go (the duplicate table and all that belongs to it, a
-// deterministic core), frame.go, remote.go, codec.go. Shells: mux.go is one
-// connection, reader.go its incoming side, stream.go the streams on it;
-// clientconn.go and serverconn.go are what only one end has; call.go has the
-// attempts of a call, session.go its session, client.go the connecting; server.go
-// the listening; table.go and guard.go put the duplicate table to work.
+// The deterministic core is sessions*.go, the duplicate table and all that
+// belongs to it. Pure too, though they name errors and types of the outside: the
+// codecs frame.go, remote.go and codec.go. Shells: mux.go is one connection,
+// reader.go its incoming side; clientconn.go and serverconn.go are what only one
+// end has. A call's way: call.go has the attempts of a call and session.go its
+// session; servercall.go and workers.go run it; table.go, tablelog.go and guard.go
+// put the duplicate table to work. stream.go is what users see of a stream,
+// streamflow.go how bytes come in, streamopen.go how it begins. client.go
+// connects, server.go listens, handshake.go and limits.go keep strangers in check.
 package rpc

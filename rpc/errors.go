@@ -56,8 +56,9 @@ const (
 	// executed.
 	ErrShutdown = Code("rpc: server is shutting down")
 
-	// ErrUnavailable is for handlers: "not executed, and it is worth trying
-	// again later or elsewhere". Clients that retry do so.
+	// ErrUnavailable is for handlers that cannot serve now. Refuse(ErrUnavailable)
+	// says that the request was not executed, and that it is worth trying again,
+	// later or elsewhere: clients that retry do so.
 	ErrUnavailable = Code("rpc: service unavailable")
 
 	// ErrPanic reports a handler that panicked. The connection and the server
