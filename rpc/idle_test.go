@@ -61,19 +61,9 @@ func TestIdleConnections(t *testing.T) {
 			said = append(said, frame(kindRequest, callID(n+1, n), requestOf("Echo", nil), []byte{0, 50}, make([]byte, 50))...)
 			answer += len(frame(kindResponse, callID(n+1, n), make([]byte, 53)))
 		}
-		talk := func() *intruder {
-			i := intrude(t, transport.TCP{}, addr)
-			go i.say(said)
-			if _, err := io.CopyN(io.Discard, i.nc, int64(answer)); err != nil {
-				t.Fatal(err)
-			}
-			return i
-		}
+		var mu sync.Mutex // guards clients
 		var clients []*intruder
 		check := measure(t, conns)
-		for range conns {
-			clients = append(clients, talk())
-		}
 		over, answered := make(chan struct{}), make(chan struct{})
 		go func() { // keep them alive, and silent most of the time
 			defer close(answered)
@@ -85,11 +75,23 @@ func TestIdleConnections(t *testing.T) {
 					return
 				case <-tick.C:
 				}
+				mu.Lock()
 				for _, i := range clients {
 					i.say(frame(kindPong, 0))
 				}
+				mu.Unlock()
 			}
 		}()
+		for range conns {
+			i := intrude(t, transport.TCP{}, addr)
+			mu.Lock()
+			clients = append(clients, i)
+			mu.Unlock()
+			go i.say(said)
+			if _, err := io.CopyN(io.Discard, i.nc, int64(answer)); err != nil {
+				t.Fatal(err)
+			}
+		}
 		eventually(t, "all have let go of their buffers", func() bool {
 			s.mu.Lock()
 			defer s.mu.Unlock()

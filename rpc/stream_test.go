@@ -45,7 +45,7 @@ func TestStreamTransfer(t *testing.T) {
 	onEach(t, func(t *testing.T, r rig) {
 		p := r.start(t, ServerConfig{}, ClientConfig{}, func(s *Server) { HandleStream(s, "Echo", echoStream) })
 		for _, piece := range []int{1000, smallWrite, smallWrite + 1, 256 << 10, 5 << 20} {
-			data := pattern(min(2000*piece, 5<<20), byte(piece))
+			data := pattern(min(1000*piece, 3<<20), byte(piece))
 			st, err := OpenStream(t.Context(), p.c, "Echo", &Empty{})
 			if err != nil {
 				t.Fatal(err)
