@@ -289,6 +289,9 @@ func (c *clientConn) response(id uint64, payload []byte) error {
 	d := wire.NewDecoder(payload)
 	cl.flags = d.Byte()
 	if cl.flags&flagChunked != 0 {
+		if !cl.in.complete() {
+			d.Fail("it has begun already")
+		}
 		cl.in.fieldsLeft = d.Int(c.lim.MaxMessageBytes)
 		cl.in.bodyLeft = d.Int(c.lim.MaxBodyBytes)
 		if !cl.left && cl.in.bodyLeft <= cap(cl.into) {

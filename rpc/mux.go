@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -104,7 +105,7 @@ type outflow struct {
 	stream *Stream   // whose credit it uses, if it is a stream's
 	queued bool      // in mux.bulk
 	busy   int       // bytes of it that are in a write
-	sent   int       // bytes that the transport has taken
+	sent   int       // bytes that the transport has taken, or that were copied for it
 	cut    bool      // to be sent no further
 	last   func()    // called, if not nil, before the last chunk leaves
 	done   func(err error)
@@ -159,12 +160,8 @@ func (m *mux) pushBulk(o *outflow) {
 func (m *mux) cutBulk(o *outflow) {
 	o.cut = true
 	if o.queued {
-		for i, q := range m.bulk {
-			if q == o {
-				m.bulk = append(m.bulk[:i], m.bulk[i+1:]...)
-				break
-			}
-		}
+		i := slices.Index(m.bulk, o)
+		m.bulk = slices.Delete(m.bulk, i, i+1)
 		o.queued = false
 	}
 	if o.busy == 0 {
@@ -292,13 +289,14 @@ func (m *mux) write(rounds int, crowd bool) {
 const maxUsual = 64 << 10
 
 // nextChunk takes the next chunk in turn and appends its frame head to out. A
-// small one is copied there whole.
+// small one is copied there whole, and has left as far as its flow is concerned:
+// nobody needs to wait for the write to get memory back.
 func (m *mux) nextChunk(out *buffer) (*outflow, []byte) {
 	if len(m.bulk) == 0 {
 		return nil, nil
 	}
 	o := m.bulk[0]
-	m.bulk = append(m.bulk[:0], m.bulk[1:]...)
+	m.bulk = slices.Delete(m.bulk, 0, 1)
 	n := o.size()
 	o.queued, o.busy = false, n
 	chunk := o.take(n)
@@ -306,12 +304,16 @@ func (m *mux) nextChunk(out *buffer) (*outflow, []byte) {
 		o.last()
 	}
 	out.b = appendHead(out.b, o.kind, o.id, n)
-	if n <= 4<<10 {
+	if n <= copiedChunk {
 		out.b = append(out.b, chunk...)
-		chunk = nil
+		m.chunkSent(o, nil)
+		return nil, nil
 	}
 	return o, chunk
 }
+
+// copiedChunk is the size up to which a chunk is copied beside the frames that wait.
+const copiedChunk = 4 << 10
 
 func (m *mux) chunkSent(o *outflow, err error) {
 	if err == nil {
@@ -433,7 +435,7 @@ func (m *mux) read() {
 	err := m.readFrames()
 	m.in.close()
 	switch {
-	case errors.Is(err, ErrProtocol):
+	case errors.Is(err, ErrProtocol) && !isClosed(m.ended): // afterwards, frames miss what they are about
 		m.log.Warn("closing a connection", "peer", m.peer.Addr, "error", err)
 	case err == io.EOF: // which must not be taken for the end of a stream
 		err = fmt.Errorf("%w: closed by the peer", ErrConnLost)

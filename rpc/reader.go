@@ -112,7 +112,7 @@ func (f *frameReader) fit(need int) {
 		old := f.buf
 		f.buf = getBuffer(size)
 		f.large.Store(size > idleRead)
-		f.buf.b = f.buf.b[:cap(f.buf.b)]
+		f.buf.b = f.buf.b[:size:size] // one that has grown elsewhere is larger
 		if old != nil {
 			copy(f.buf.b, old.b[f.r:f.w])
 			old.free()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/trilith-go/trilith/transport"
+	"github.com/trilith-go/trilith/transport/transporttest"
 )
 
 // TestOutcomeIsTheCalls: an error matches the outcome of the call that it is
@@ -462,4 +463,42 @@ func TestStreamFloodUnread(t *testing.T) {
 	if n := pending(); n > 2*maxPending {
 		t.Errorf("%d bytes wait for a client that does not read", n)
 	}
+}
+
+// TestResponseTwice: a server that begins the response to one call again and
+// again is hung up on.
+func TestResponseTwice(t *testing.T) {
+	n := transporttest.NewNetwork(t, transport.NetworkConfig{})
+	l, err := n.Host("server").Listen(t.Context(), ":1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan error, 1)
+	go func() {
+		nc, err := l.Accept()
+		if err != nil {
+			over <- err
+			return
+		}
+		hs := handshake{lim: Limits{}.withDefaults()}
+		hs.server(context.Background(), nc, func() byte { return helloOK })
+		in := frameReader{nc: nc, block: func() {}, total: new(atomic.Int64)}
+		h, _, err := in.next()
+		for range 100 {
+			if err == nil {
+				sizes := appendSizes([]byte{flagChunked}, 1<<20, 0)
+				b := append(appendHead(nil, kindResponse, h.id, len(sizes)), sizes...)
+				b = appendHead(b, kindChunk, h.id, 1<<16)
+				_, err = nc.Write(append(b, make([]byte, 1<<16)...))
+			}
+		}
+		over <- err
+	}()
+	c := dialFrom(t, n.Host("client"), ClientConfig{Addrs: []string{"server:1"}})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := Call[note](ctx, c, "Any", &note{}); !errors.Is(err, ErrProtocol) {
+		t.Errorf("the call ended with %v", err)
+	}
+	<-over
 }

@@ -48,8 +48,8 @@ func (w *workers) unlockAndWake() {
 	case w.idle > 0 && !w.closed: // closed, the idle ones are ending
 		w.waking = true
 		w.idle--
+		w.wake <- struct{}{} // does not block, and close must not come before it
 		w.mu.Unlock()
-		w.wake <- struct{}{}
 	default:
 		w.waking = true
 		w.mu.Unlock()
