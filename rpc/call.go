@@ -170,6 +170,7 @@ func (a *attempts) retry(ctx context.Context) error {
 	const freeHops, maxHops = 3, 16 // redirects followed at once, and at all without retrying
 	maybe := false                  // some attempt may have been executed
 	hops := 0
+	var why error // what the last attempt failed with that did not fail because ctx had ended
 	for n := 1; ; n++ {
 		a.inv.Attempt, a.used = n, nil
 		var err error
@@ -180,6 +181,9 @@ func (a *attempts) retry(ctx context.Context) error {
 		}
 		if err == nil {
 			return nil
+		}
+		if why == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
+			why = err
 		}
 		outcome := OutcomeOf(err)
 		maybe = maybe || outcome == OutcomeUnknown
@@ -203,7 +207,7 @@ func (a *attempts) retry(ctx context.Context) error {
 			a.c.redirected(a.used, nil)
 		}
 		if ctxErr := a.c.pause(ctx, n); ctxErr != nil {
-			err = fmt.Errorf("%w; the last of %d attempts: %w", ctxErr, n, err)
+			err = fmt.Errorf("%w; the last of %d attempts: %w", ctxErr, n, why)
 			return a.failed(err, outcome, maybe)
 		}
 		a.c.ctr.retries.Add(1)
