@@ -25,7 +25,8 @@ import (
 // sessionJournal of that table.
 //
 // A request gets one output. At SessionsConfig.MaxWaiters held outputs, further
-// requests are refused with ErrSessionsFull.
+// requests are refused: with ErrSessionsFull, or ErrInProgress if the call is not
+// new.
 //
 // It is a core, like the table in it.
 type sessionJournal struct {
@@ -119,7 +120,10 @@ func (j *sessionJournal) open(waiter uint64, at time.Time) error {
 // begin takes a request; c.Waiter names it in the output that concerns it.
 func (j *sessionJournal) begin(c SessionCall, at time.Time) error {
 	if j.full() {
-		return ErrSessionsFull
+		if j.table.fresh(c) {
+			return ErrSessionsFull
+		}
+		return ErrInProgress // never that an executed call was not executed
 	}
 	o := sessionOutput{Waiter: c.Waiter, ID: c.ID, Seq: c.Seq}
 	before := j.table.watermark(c.ID)

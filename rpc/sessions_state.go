@@ -78,6 +78,12 @@ func (s *Sessions) watermark(id SessionID) uint64 {
 	return 0
 }
 
+// fresh reports whether a request is certainly the first of its call.
+func (s *Sessions) fresh(c SessionCall) bool {
+	ss := s.open(c.ID)
+	return ss != nil && c.Seq >= ss.watermark && ss.entry(c.Seq) == nil
+}
+
 // entry returns the entry of seq, or nil if there is none.
 func (ss *sessionState) entry(seq uint64) *sessionEntry {
 	if seq < ss.watermark || seq >= ss.top {
