@@ -151,6 +151,62 @@ func TestCancelIsPrompt(t *testing.T) {
 	})
 }
 
+// TestCancelBulk: a caller whose chunk is stuck in a transport that takes nothing
+// is held for a second, and no longer; the memory is its own again.
+func TestCancelBulk(t *testing.T) {
+	for _, kind := range []string{"plain", "TLS"} {
+		t.Run(kind, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := transporttest.NewNetwork(t, transport.NetworkConfig{Latency: transport.Constant(time.Millisecond), Buffer: 64 << 10})
+				server, client := transport.Transport(n.Host("server")), transport.Transport(n.Host("client"))
+				if kind == "TLS" {
+					ca := transporttest.NewCA(t)
+					server, client = transport.TLS(server, ca.Config(t, "server")), transport.TLS(client, ca.Config(t, "client"))
+				}
+				serveAt(t, server, ":1", ServerConfig{}, func(s *Server) {
+					Handle(s, "Echo", echo)
+					HandleStream(s, "Stream", echoStream)
+				})
+				c := dialFrom(t, client, ClientConfig{Addrs: []string{"server:1"}})
+				for what, send := range map[string]func(body []byte) error{
+					"call": func(body []byte) error {
+						ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+						defer cancel()
+						_, err := Call[note](ctx, c, "Echo", &note{Body: Body{Data: body}})
+						return err
+					},
+					"stream": func(body []byte) error {
+						st, err := OpenStream(t.Context(), c, "Stream", &Empty{})
+						if err != nil {
+							return err
+						}
+						defer st.Close()
+						n.Host("server").Pause()
+						st.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+						_, err = st.Write(body)
+						return err
+					},
+				} {
+					if _, err := Call[note](t.Context(), c, "Echo", &note{}); err != nil {
+						t.Fatal(err)
+					}
+					if what == "call" {
+						n.Host("server").Pause()
+					}
+					start := time.Now()
+					body := make([]byte, 1<<20)
+					err := send(body)
+					copy(body, pattern(1<<20, 1)) // a race with whoever still sends it
+					if took := time.Since(start); took > lendPatience+100*time.Millisecond || !isTimeout(err) {
+						t.Errorf("%s: returned after %v: %v", what, took, err)
+					}
+					n.Host("server").Resume()
+				}
+			})
+		})
+	}
+}
+
 // TestLentMemoryComesBack: once a call has returned, cancelled or not, nobody
 // touches the memory that it was lent: neither the buffer that a response's body
 // was to fill, nor the body of the request. The race detector watches too.

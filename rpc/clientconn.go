@@ -259,7 +259,7 @@ func (c *clientConn) leave(cl *call) bool {
 	}
 	c.unlockAndWrite(noRounds)
 	if outDone != nil {
-		<-outDone // at most one chunk's write
+		c.reclaim(outDone)
 	}
 	if letGo != nil {
 		<-letGo

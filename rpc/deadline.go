@@ -36,6 +36,13 @@ func (d *streamDeadline) set(t time.Time) {
 	}
 }
 
+// isSet reports whether there is a deadline.
+func (d *streamDeadline) isSet() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.timer != nil || d.passed != nil && isClosed(d.passed)
+}
+
 // wait returns a channel that is closed when the deadline passes.
 func (d *streamDeadline) wait() <-chan struct{} {
 	d.mu.Lock()

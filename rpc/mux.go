@@ -396,6 +396,23 @@ func (m *mux) failLocked(err error) {
 	}()
 }
 
+// lendPatience is how long the owner of memory that is being sent, who wants it
+// back, waits for the transport to take one chunk.
+const lendPatience = time.Second
+
+// reclaim waits until the writer has let go of memory. A connection that takes
+// nothing is given up: to wait for it would be to ignore a deadline.
+func (m *mux) reclaim(letGo <-chan struct{}) {
+	t := time.NewTimer(lendPatience)
+	defer t.Stop()
+	select {
+	case <-letGo:
+	case <-t.C:
+		m.fail(fmt.Errorf("%w: the peer has not taken a chunk of %d bytes in %v", ErrConnLost, maxChunk, lendPatience))
+		<-letGo
+	}
+}
+
 // awaitSilence waits for the writer of a connection that has ended.
 func (m *mux) awaitSilence() {
 	m.mu.Lock()

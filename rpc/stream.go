@@ -108,7 +108,8 @@ func (st *Stream) SetReadDeadline(t time.Time) error {
 }
 
 // SetWriteDeadline bounds Write; it then returns os.ErrDeadlineExceeded and how
-// much was sent. A chunk that the transport is taking is waited for.
+// much was sent. A chunk that the transport is taking is waited for, for a second;
+// then the connection is given up.
 func (st *Stream) SetWriteDeadline(t time.Time) error {
 	st.wlimit.set(t)
 	return nil
@@ -200,7 +201,7 @@ func (st *Stream) Write(p []byte) (int, error) {
 	left := func() int { return len(p) - o.sent }
 	st.out = o
 	st.m.pushBulk(o)
-	st.m.unlockAndWrite(workerRounds)
+	st.m.unlockAndWrite(st.rounds(workerRounds))
 	var err error
 	select {
 	case <-done:
@@ -211,7 +212,7 @@ func (st *Stream) Write(p []byte) (int, error) {
 	if err != nil {
 		st.m.cutBulk(o)
 		st.m.mu.Unlock()
-		<-done
+		st.m.reclaim(done)
 		st.m.mu.Lock()
 	}
 	st.out = nil
@@ -240,8 +241,17 @@ func (st *Stream) writeSmall(p []byte) (int, error) {
 		st.credit -= int64(len(p))
 		st.m.add(kindData, st.id, p)
 	}
-	st.m.unlockAndWrite(fewRounds)
+	st.m.unlockAndWrite(st.rounds(fewRounds))
 	return len(p), nil
+}
+
+// rounds returns for how many rounds a Write may be the connection's writer: for
+// none if it has a deadline, which the transport does not know of.
+func (st *Stream) rounds(n int) int {
+	if st.wlimit.isSet() {
+		return noRounds
+	}
+	return n
 }
 
 // answer notes that the server has taken the stream, or refused it. The mux is
@@ -271,7 +281,7 @@ func (st *Stream) CloseWrite() error {
 	defer func() { <-st.wlock }()
 	st.m.mu.Lock()
 	st.finishSending()
-	st.m.unlockAndWrite(fewRounds)
+	st.m.unlockAndWrite(noRounds)
 	return nil
 }
 
@@ -341,7 +351,7 @@ func (st *Stream) reset(outcome Outcome, err error) {
 		st.m.add(kindReset, st.id, appendError(nil, outcome, err))
 		st.endLocked(streamEnd{err: ErrClosed})
 	}
-	st.m.unlockAndWrite(fewRounds)
+	st.m.unlockAndWrite(noRounds)
 }
 
 // Close ends both directions: what was written is delivered; what has not been
@@ -350,7 +360,7 @@ func (st *Stream) Close() error {
 	st.m.mu.Lock()
 	st.finishSending()
 	open := st.m.streams[st.id] == st
-	st.m.unlockAndWrite(fewRounds)
+	st.m.unlockAndWrite(noRounds)
 	if open {
 		st.reset(Executed, ErrClosed)
 	}
