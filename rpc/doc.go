@@ -26,7 +26,8 @@
 //     table answers a repetition with the first execution's result. It also
 //     carries the watermark X below which the client needs no answer any more,
 //     so that the table can forget; a repetition of a call that is running waits
-//     for it. Ids are issued by the server's side, and never twice.
+//     for it, or is told to come back (SessionTableConfig.NoWait). Ids are issued
+//     by the server's side, and never twice.
 //
 // "Exactly once" has two strengths, and the difference is what a crash of the
 // server can do.
@@ -57,9 +58,9 @@
 //
 // # The life of a call
 //
-//  1. Call encodes the request into the connection's outgoing buffer, takes a slot
-//     of the connection's call table and, if nobody is writing, writes: itself,
-//     for as little as fits any transport's buffer, by a goroutine otherwise.
+//  1. Call encodes the request, takes a slot of the connection's call table, adds
+//     the request to the frames that wait and, if nobody is writing, writes:
+//     itself, for as little as fits any transport's buffer, by a goroutine otherwise.
 //  2. The server's reader cuts the frame out of its buffer and hands the request to
 //     a worker, a goroutine that was kept from an earlier call (or runs it itself,
 //     with HandleInline).
@@ -77,8 +78,11 @@
 // Which tool of Go is used where, and why: mutexes guard tables, and are never
 // held across I/O. Channels of capacity one wake callers, because a caller waits
 // for its answer and its context at once; a sync.Cond could not be combined with
-// a context. An unbuffered channel hands calls to idle workers: a send that finds
-// none means that there is none. Wait groups make Close wait for every goroutine.
+// a context. Calls wait for workers in a queue under a mutex, and a channel holds a
+// token for each idle worker that is told to look: its capacity is their number, so
+// that telling never blocks. Closed channels tell any number of goroutines at once
+// (a connection has ended, there is room again). Wait groups make Close wait for
+// every goroutine.
 // sync.Cond is what the transport's buffers use, where a reader and a writer wait
 // for each other and for nothing else.
 //
@@ -86,8 +90,9 @@
 //
 // The handshake proves, if there is a secret, that both ends know it; then
 // nothing but the limits stands between a client and a server. Every queue, table
-// and message is bounded by Limits; what is announced is not believed until it has
-// arrived; what comes beyond is refused with an error that says so. Garbage on
+// and message is bounded, by Limits or by a constant; memory follows what has
+// arrived, with never more than 1 MiB on a peer's word, and that on its budget;
+// what comes beyond is refused with an error that says so. Garbage on
 // the port costs one connection. Confidentiality and integrity are the
 // transport's: use transport.TLS.
 //
@@ -112,8 +117,9 @@
 //	go-away   server  no new calls on this connection
 //
 // The low 16 bits of a call's id are its slot, of which the server says in the
-// handshake how many there are; the rest rises from call to call. A client uses a slot again when it has the whole
-// response and sends no more of the request. The ids of streams rise.
+// handshake how many there are; the rest rises from call to call. A client uses a
+// slot again when it has the whole response and sends no more of the request. The
+// ids of streams rise.
 //
 // # Reading the source
 //

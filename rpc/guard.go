@@ -14,7 +14,8 @@ type Log interface {
 	Lead(ctx context.Context) (term context.Context, epoch uint64, err error)
 	// Propose returns once cmd is applied and its output released. An error that
 	// has, somewhere in its tree, a method NotLogged() bool that returns true says
-	// that cmd was not and never will be applied; any other leaves that open.
+	// that cmd was not and never will be applied; any other leaves that open. With
+	// or without an error, cmd is the caller's again.
 	Propose(ctx context.Context, cmd []byte) (index uint64, out []byte, err error)
 	// Confirm is the read barrier: whoever read the machine at or before index
 	// may answer.

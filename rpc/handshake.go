@@ -43,7 +43,6 @@ const (
 	helloVersion
 	helloCluster
 	helloSecret
-	helloBusy
 	helloShutdown
 	helloNode
 )
@@ -52,7 +51,6 @@ var helloErrors = map[byte]error{
 	helloVersion:  ErrVersion,
 	helloCluster:  ErrCluster,
 	helloSecret:   ErrSecret,
-	helloBusy:     ErrOverloaded,
 	helloShutdown: ErrShutdown,
 	helloNode:     ErrNode,
 }

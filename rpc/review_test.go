@@ -502,3 +502,36 @@ func TestResponseTwice(t *testing.T) {
 	}
 	<-over
 }
+
+// TestRepetitionsDoNotWait: by that policy, a repetition of a call that is running
+// is told so, and gets the result when it comes back.
+func TestRepetitionsDoNotWait(t *testing.T) {
+	for _, dir := range []string{"", t.TempDir()} {
+		table, err := NewSessionTable(SessionTableConfig{NoWait: true, Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer table.Close()
+		y := newTally()
+		if y.id, err = table.OpenSession(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		y.mu.Lock() // the handler waits for it
+		first := make(chan error, 1)
+		go func() {
+			_, err := y.call(table, 1, 1)
+			first <- err
+		}()
+		eventually(t, "the call is running", func() bool { return table.Stats().Running == 1 })
+		if _, err := y.call(table, 1, 1); !errors.Is(err, ErrInProgress) || outcomeOfHandler(err) != OutcomeUnknown {
+			t.Errorf("a repetition of a running call: %v", err)
+		}
+		y.mu.Unlock()
+		if err := <-first; err != nil {
+			t.Error(err)
+		}
+		if got, err := y.call(table, 1, 1); got != "1/1" || err != nil {
+			t.Errorf("a repetition afterwards: %q, %v", got, err)
+		}
+	}
+}

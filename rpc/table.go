@@ -22,6 +22,10 @@ type SessionTableConfig struct {
 	// Dir is a directory for the journal of this table and nothing else; it is
 	// made if need be. Default "": the table is kept in memory.
 	Dir string
+	// NoWait answers the repetition of a call that is running with ErrInProgress;
+	// the client asks again after a pause. Default false: the repetition waits for
+	// the result.
+	NoWait bool
 	// CheckpointBytes is how many bytes of records the journal collects before
 	// an image of the table takes their place. Default 16 MiB.
 	CheckpointBytes int64
@@ -46,7 +50,8 @@ type SessionTableConfig struct {
 //
 // It may be used concurrently, by several servers.
 type SessionTable struct {
-	log *tableLog // nil in memory
+	log    *tableLog // nil in memory
+	noWait bool
 
 	mu      sync.Mutex // guards what follows
 	core    *Sessions
@@ -68,7 +73,7 @@ func NewSessionTable(cfg SessionTableConfig) (*SessionTable, error) {
 	if cfg.CheckpointBytes < 0 {
 		return nil, fmt.Errorf("rpc: SessionTableConfig.CheckpointBytes is %d", cfg.CheckpointBytes)
 	}
-	t := &SessionTable{core: core, waiters: make(map[uint64]chan sessionOutput)}
+	t := &SessionTable{noWait: cfg.NoWait, core: core, waiters: make(map[uint64]chan sessionOutput)}
 	if cfg.Dir != "" {
 		if err := t.openLog(cfg); err != nil {
 			return nil, &Error{Op: "open session table", Addr: cfg.Dir, Outcome: NotExecuted, Err: err}
@@ -153,7 +158,7 @@ func (t *SessionTable) CloseSession(ctx context.Context, id SessionID) error {
 // the repetition of one that has.
 func (t *SessionTable) execute(sc *serverCall) error {
 	info := sc.ctx.once
-	call := SessionCall{ID: info.Session, Seq: info.Seq, Watermark: info.Watermark, Hash: info.Hash}
+	call := SessionCall{ID: info.Session, Seq: info.Seq, Watermark: info.Watermark, Hash: info.Hash, NoWait: t.noWait}
 	if t.log != nil {
 		return t.executeLogged(sc, call)
 	}
