@@ -87,8 +87,8 @@ func (t TCP) Dial(ctx context.Context, addr string) (net.Conn, error) {
 }
 
 // ListenPacket listens for UDP packets on addr. Its WriteTo takes *net.UDPAddr
-// and any other net.Addr whose String is "host:port"; names are looked up once a
-// minute.
+// and any other net.Addr whose String is "host:port". Names are looked up once a
+// minute; the caller waits for that, and an old answer serves if it fails.
 func (t TCP) ListenPacket(ctx context.Context, addr string) (net.PacketConn, error) {
 	if err := cmp.Or(t.validate(), ctx.Err()); err != nil {
 		return nil, &Error{Op: "listen packet", Addr: addr, Err: err}
@@ -152,7 +152,10 @@ func (c *udpConn) resolve(name string) (*net.UDPAddr, error) {
 		return r.addr, nil
 	}
 	addr, err := net.ResolveUDPAddr(c.network, name)
-	if err != nil {
+	switch {
+	case err != nil && ok:
+		addr = r.addr // an old address is better than none: the name service may be what is down
+	case err != nil:
 		return nil, err
 	}
 	c.mu.Lock()
