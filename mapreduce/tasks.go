@@ -145,6 +145,7 @@ const (
 	effectStopped                            // attempt of task on worker
 	effectMapDone                            // task
 	effectMapLost                            // task
+	effectFailure                            // text is what went wrong with attempt of task on worker
 )
 
 // effect is one change.
@@ -153,6 +154,7 @@ type effect struct {
 	task    taskRef
 	worker  workerID
 	attempt Attempt
+	text    string
 }
 
 func (t *tasks) notify(e effect) {
@@ -213,6 +215,7 @@ func (t *tasks) dead(at time.Time, id workerID) status {
 			continue // it ended with its job, just now
 		}
 		t.stop(a)
+		t.notify(effect{kind: effectFailure, task: r.taskRef, worker: id, attempt: a, text: "its worker died"})
 		t.countLoss(at, r.taskRef, "its worker died")
 	}
 	if !t.planted.keepDeadOutput {
@@ -377,6 +380,7 @@ func (t *tasks) failed(at time.Time, a Attempt, text string) status {
 		return statusStale
 	}
 	t.stop(a)
+	t.notify(effect{kind: effectFailure, task: r.taskRef, worker: r.worker, attempt: a, text: text})
 	t.blame(at, r.taskRef, text)
 	return statusOK
 }
@@ -410,9 +414,11 @@ func (t *tasks) lost(at time.Time, ref taskRef, a Attempt, count bool, text stri
 	if j == nil || j.state != JobRunning || ref.kind != MapTask || ref.index >= len(j.tasks[MapTask]) {
 		return statusStale
 	}
-	if m := &j.tasks[MapTask][ref.index]; m.state != taskCompleted || m.attempt != a {
+	m := &j.tasks[MapTask][ref.index]
+	if m.state != taskCompleted || m.attempt != a {
 		return statusStale
 	}
+	t.notify(effect{kind: effectFailure, task: ref, worker: m.worker, attempt: a, text: text})
 	t.loseOutput(j, ref.index)
 	if count {
 		t.countLoss(at, ref, text)
