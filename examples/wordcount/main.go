@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/trilith-go/trilith/examples/internal/jobs"
 	"github.com/trilith-go/trilith/mapreduce"
 	"github.com/trilith-go/trilith/transport"
 )
@@ -86,22 +87,22 @@ func (o *options) count(ctx context.Context, spec mapreduce.Spec, p *progress) (
 	cfg := mapreduce.RunConfig{FileSystem: files, Workers: o.workers, Progress: p.show}
 	switch {
 	case o.sequential:
-		return mapreduce.RunSequential(ctx, wordCount, spec, cfg)
+		return mapreduce.RunSequential(ctx, jobs.WordCount, spec, cfg)
 	case o.coordinator != "":
 		return o.coordinate(ctx, spec, p)
 	}
-	return mapreduce.Run(ctx, wordCount, spec, cfg)
+	return mapreduce.Run(ctx, jobs.WordCount, spec, cfg)
 }
 
 // coordinate runs the job on workers in other processes, and dismisses them when
 // it is done.
 func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *progress) (result *mapreduce.Result, err error) {
-	jobs, err := mapreduce.NewRegistry(wordCount)
+	registry, err := mapreduce.NewRegistry(jobs.WordCount)
 	if err != nil {
 		return nil, err
 	}
 	c, err := mapreduce.StartCoordinator(ctx, mapreduce.CoordinatorConfig{
-		Transport: &transport.TCP{}, Addr: o.coordinator, Jobs: jobs, FileSystem: files, Dir: o.journal, WorkerTimeout: o.timeout,
+		Transport: &transport.TCP{}, Addr: o.coordinator, Jobs: registry, FileSystem: files, Dir: o.journal, WorkerTimeout: o.timeout,
 	})
 	if err != nil {
 		return nil, err
@@ -137,7 +138,7 @@ func begin(ctx context.Context, client *mapreduce.Client, spec mapreduce.Spec) (
 			return j.ID, nil
 		}
 	}
-	return client.Submit(ctx, wordCount.Name, spec)
+	return client.Submit(ctx, jobs.WordCount.Name, spec)
 }
 
 // await waits for the job and shows how it gets on.
@@ -164,12 +165,12 @@ func await(ctx context.Context, client *mapreduce.Client, id mapreduce.JobID, p 
 
 // work runs a worker until the coordinator dismisses it.
 func (o *options) work(ctx context.Context) error {
-	jobs, err := mapreduce.NewRegistry(wordCount)
+	registry, err := mapreduce.NewRegistry(jobs.WordCount)
 	if err != nil {
 		return err
 	}
 	w, err := mapreduce.StartWorker(ctx, mapreduce.WorkerConfig{
-		Transport: &transport.TCP{}, Addr: o.listen, Coordinators: []string{o.worker}, Jobs: jobs, FileSystem: files,
+		Transport: &transport.TCP{}, Addr: o.listen, Coordinators: []string{o.worker}, Jobs: registry, FileSystem: files,
 	})
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package main
+package jobs
 
 import (
 	"iter"
@@ -8,8 +8,8 @@ import (
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
-// wordCount counts how often each word occurs.
-var wordCount = mapreduce.Job[string, int, int]{
+// WordCount counts how often each word occurs, a maximal run of letters.
+var WordCount = mapreduce.Job[string, int, int]{
 	Name:    "wordcount",
 	Map:     mapWords,
 	Reduce:  sumCounts,
@@ -18,23 +18,43 @@ var wordCount = mapreduce.Job[string, int, int]{
 
 // mapWords emits every word of a line, with the count of one.
 func mapWords(_ *mapreduce.Task, line mapreduce.Record, emit func(string, int)) error {
-	text := line.Text()
-	for i := 0; i < len(text); {
-		if n := letterAt(text, i); n <= 0 {
-			i -= n
-			continue
-		}
-		start := i
-		for i < len(text) {
-			n := letterAt(text, i)
-			if n <= 0 {
-				break
-			}
-			i += n
-		}
-		emit(text[start:i], 1)
+	for word := range words(line.Text()) {
+		emit(word, 1)
 	}
 	return nil
+}
+
+// sumCounts emits the sum of the counts of a word.
+func sumCounts(_ *mapreduce.Task, _ string, counts iter.Seq[int], emit func(int)) error {
+	sum := 0
+	for n := range counts {
+		sum += n
+	}
+	emit(sum)
+	return nil
+}
+
+// words yields the maximal runs of letters of a text.
+func words(text string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := 0; i < len(text); {
+			if n := letterAt(text, i); n <= 0 {
+				i -= n
+				continue
+			}
+			start := i
+			for i < len(text) {
+				n := letterAt(text, i)
+				if n <= 0 {
+					break
+				}
+				i += n
+			}
+			if !yield(text[start:i]) {
+				return
+			}
+		}
+	}
 }
 
 // asciiLetter says which of the bytes below utf8.RuneSelf are letters.
@@ -59,14 +79,4 @@ func letterAt(text string, i int) int {
 		return n
 	}
 	return -n
-}
-
-// sumCounts emits the sum of the counts of a word.
-func sumCounts(_ *mapreduce.Task, _ string, counts iter.Seq[int], emit func(int)) error {
-	sum := 0
-	for n := range counts {
-		sum += n
-	}
-	emit(sum)
-	return nil
 }
