@@ -122,7 +122,7 @@ func (c *Client) do(ctx context.Context, sem Semantics, method string, req, resp
 		a = new(attempts)
 	}
 	a.c = c
-	a.inv = Invocation{Method: method, Semantics: sem, Req: req, Resp: resp}
+	a.inv.Method, a.inv.Semantics, a.inv.Req, a.inv.Resp = method, sem, req, resp
 	err := a.encode(req)
 	switch {
 	case err != nil:
@@ -135,12 +135,22 @@ func (c *Client) do(ctx context.Context, sem Semantics, method string, req, resp
 		}
 		err = a.retry(ctx)
 	}
-	*a = attempts{fields: kept(a.fields), cl: a.cl}
+	a.forget()
 	c.spare.Put(a)
 	if err != nil {
 		c.ctr.failures.Add(1)
 	}
 	return err
+}
+
+// forget readies a for another call: it lets go of all that is not its own. What
+// send sets anew stays.
+func (a *attempts) forget() {
+	a.inv.Req, a.inv.Resp = nil, nil
+	a.out.head.flags, a.out.head.fields, a.out.head.body = 0, 0, 0
+	a.out.fields, a.out.body = nil, nil
+	a.fields = kept(a.fields)
+	a.used, a.session, a.sends = nil, nil, 0
 }
 
 // encode lays out the request once for all attempts.

@@ -63,7 +63,16 @@ func kept(b []byte) []byte {
 }
 
 // reset readies a call that ended, and that nothing refers to, for another.
-func (cl *call) reset() { *cl = call{done: cl.done, payload: kept(cl.payload)} }
+func (cl *call) reset() {
+	if cl.flags&flagChunked != 0 { // rare, and much to clear
+		cl.in = inflow{}
+	}
+	if cl.out.kind != 0 {
+		cl.out = outflow{}
+	}
+	cl.payload, cl.into = kept(cl.payload), nil
+	cl.flags, cl.size, cl.left, cl.ended, cl.err = 0, 0, false, false, nil
+}
 
 // An outgoing is an encoded request.
 type outgoing struct {
@@ -112,16 +121,14 @@ func (c *clientConn) call(ctx context.Context, o *outgoing, cl *call) (sent bool
 // addRequest adds the frames of a request. The lock is held. It returns how
 // many rounds the caller may write.
 func (c *clientConn) addRequest(o *outgoing, cl *call) (rounds int) {
-	var room [maxRequestHead]byte
-	head := o.head.append(room[:0])
 	fields := o.fields
 	if o.head.flags&flagChunked != 0 {
 		fields = nil
 	}
 	b := c.buffered()
 	start := len(b.b)
-	b.b = appendHead(b.b, kindRequest, cl.id, len(head)+len(fields))
-	b.b = append(append(b.b, head...), fields...)
+	b.b = appendHead(b.b, kindRequest, cl.id, o.head.size()+len(fields))
+	b.b = append(o.head.append(b.b), fields...)
 	cl.size = len(b.b) - start
 	if o.head.flags&flagChunked != 0 {
 		cl.size += len(o.fields) + len(o.body)
@@ -308,6 +315,9 @@ func (c *clientConn) response(id uint64, payload []byte) error {
 		if d.Err() != nil {
 			c.mu.Unlock()
 			return fmt.Errorf("%w: an empty response", ErrProtocol)
+		}
+		if !cl.in.complete() { // the server has cut short what it had begun
+			cl.in = inflow{}
 		}
 		cl.payload = append(cl.payload, d.Rest()...)
 		c.end(cl, nil)

@@ -123,10 +123,27 @@ type requestHead struct {
 	body    int
 }
 
+// size returns how many bytes append appends.
+func (r *requestHead) size() int {
+	n := 2 + len(r.method)
+	if r.flags&flagDeadline != 0 {
+		n += uvarintLen(r.microseconds())
+	}
+	if r.flags&flagExactlyOnce != 0 {
+		n += len(r.session.Table) + uvarintLen(r.session.N) + uvarintLen(r.seq) + uvarintLen(r.mark)
+	}
+	if r.flags&flagChunked != 0 {
+		n += uvarintLen(uint64(r.fields)) + uvarintLen(uint64(r.body))
+	}
+	return n
+}
+
+func (r *requestHead) microseconds() uint64 { return uint64(max(r.timeout.Microseconds(), 0)) }
+
 func (r *requestHead) append(dst []byte) []byte {
 	dst = append(dst, r.flags)
 	if r.flags&flagDeadline != 0 {
-		dst = binary.AppendUvarint(dst, uint64(max(r.timeout.Microseconds(), 0)))
+		dst = binary.AppendUvarint(dst, r.microseconds())
 	}
 	dst = append(dst, byte(len(r.method)))
 	dst = append(dst, r.method...)

@@ -148,7 +148,7 @@ func FuzzRequestHead(f *testing.F) {
 		}
 		h.method = string(h.name)
 		laid := h.append(nil)
-		if len(laid) > maxRequestHead {
+		if len(laid) > maxRequestHead || len(laid) != h.size() {
 			t.Fatalf("a head of %d bytes", len(laid))
 		}
 		d = wire.NewDecoder(laid)

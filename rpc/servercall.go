@@ -43,7 +43,16 @@ func (sc *serverCall) recycle() {
 	if sc.body == nil || !sc.body.kept {
 		freeBytes(sc.in.body)
 	}
-	*sc = serverCall{fields: kept(sc.fields)}
+	if sc.head.flags&flagChunked != 0 { // rare, and much to clear
+		sc.head, sc.in = requestHead{}, inflow{}
+	}
+	if sc.out.kind != 0 {
+		sc.out = outflow{}
+	}
+	sc.c, sc.m, sc.ctx, sc.body, sc.answer = nil, nil, nil, nil, nil
+	sc.head.name = nil
+	sc.state, sc.flags, sc.held = 0, 0, 0
+	sc.fields = kept(sc.fields)
 	serverCallPool.Put(sc)
 }
 

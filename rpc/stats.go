@@ -4,7 +4,10 @@ import "sync/atomic"
 
 // counters are what a client or server counts over all its connections.
 type counters struct {
-	calls, failures, retries, redirects   atomic.Uint64
+	calls atomic.Uint64 // of a client
+	_     [64]byte      // calls changes all the time, in all its callers
+
+	failures, retries, redirects          atomic.Uint64
 	conns, openConns, rejected, panics    atomic.Int64
 	streams, bytesIn, bytesOut, overloads atomic.Int64
 
