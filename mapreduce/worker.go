@@ -134,6 +134,8 @@ type Worker struct {
 	id      workerID
 	running map[Attempt]*execution
 	repoll  context.CancelFunc // ends the poll that is under way, for another to follow
+	// draining is set when no more tasks are wanted.
+	draining bool
 }
 
 // StartWorker starts a worker. It registers with the coordinator as soon as it can
@@ -212,8 +214,8 @@ func (w *Worker) release() {
 // Addr returns the address at which other workers fetch.
 func (w *Worker) Addr() string { return w.addr }
 
-// Wait blocks until the worker has ended, and returns why: nil after Close and
-// when the coordinator dismissed it, or ErrFingerprint if it refused it.
+// Wait blocks until the worker has ended, and returns why: nil after Close or
+// Drain and when the coordinator dismissed it, or ErrFingerprint if it refused it.
 func (w *Worker) Wait(ctx context.Context) error {
 	select {
 	case <-w.done:
@@ -238,6 +240,8 @@ func (w *Worker) run() {
 	switch {
 	case errors.Is(err, errDismissed):
 		w.cfg.Logger.Info("dismissed")
+	case errors.Is(err, errDrained):
+		w.cfg.Logger.Info("drained")
 	case w.ctx.Err() == nil:
 		w.err = &Error{Op: "work", On: w.addr, Err: err}
 		w.cfg.Logger.Error("the worker has ended", "error", err)
@@ -304,7 +308,8 @@ func (w *Worker) poll(session *registerResp) error {
 		<-pause.C
 		req := &pollReq{id: session.id, epoch: session.epoch, jobs: w.store.jobs()}
 		ctx, cancel := context.WithTimeout(w.ctx, session.hold+pollPatience)
-		req.doing, req.zombies = w.doing(cancel)
+		var draining bool
+		req.doing, req.zombies, draining = w.doing(cancel)
 		resp, err := rpc.Call[pollResp](ctx, w.client, methodPoll, req)
 		ended := ctx.Err()
 		cancel()
@@ -330,13 +335,17 @@ func (w *Worker) poll(session *registerResp) error {
 		for _, id := range resp.over {
 			w.store.dropJob(id)
 		}
+		if draining && len(resp.begin) == 0 && w.drained() {
+			return errDrained
+		}
 		pause.Reset(0)
 	}
 }
 
-// doing returns how the attempts do that are wanted, and how many run on that are
-// not. When that changes repoll is called.
-func (w *Worker) doing(repoll context.CancelFunc) (doing []progress, zombies [2]int) {
+// doing returns how the attempts do that are wanted, how many run on that are not,
+// and whether no more are wanted, in which case all slots count as taken. When that
+// changes repoll is called.
+func (w *Worker) doing(repoll context.CancelFunc) (doing []progress, zombies [2]int, draining bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.repoll = repoll
@@ -347,7 +356,10 @@ func (w *Worker) doing(repoll context.CancelFunc) (doing []progress, zombies [2]
 		}
 		doing = append(doing, progress{a, e.t.progress.Load()})
 	}
-	return doing, zombies
+	if w.draining {
+		zombies = [2]int{w.cfg.Slots, w.cfg.Slots}
+	}
+	return doing, zombies, w.draining
 }
 
 func (w *Worker) stop(a Attempt) {
