@@ -1,0 +1,18 @@
+// Trilith is every role of every system in one binary. So far these are the roles of
+// mapreduce, with the example jobs built in:
+//
+//	trilith coordinator -listen 127.0.0.1:7000 -root /data -journal /var/trilith
+//	trilith worker -coordinator 127.0.0.1:7000 -root /data
+//	trilith submit -coordinator 127.0.0.1:7000 -output counts wordcount 'texts/*.txt'
+//	trilith status -coordinator 127.0.0.1:7000
+//	trilith cancel -coordinator 127.0.0.1:7000 1
+//
+// All processes see the same files, below the directory that -root names. Kill a
+// worker, and the others do its work again; kill the coordinator, and start it again
+// on its journal: it goes on where it was.
+//
+// "trilith help ROLE" tells the flags of a role. The exit status is 0 if all went
+// well, 1 if something failed (for submit: the job), and 2 if the command line is
+// wrong. The first SIGINT or SIGTERM ends a process in good order, the second at
+// once.
+package main

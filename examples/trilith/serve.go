@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+
+	"github.com/trilith-go/trilith/examples/internal/jobs"
+	"github.com/trilith-go/trilith/mapreduce"
+)
+
+var coordinatorRole = role{
+	name:    "coordinator",
+	summary: "hands out the tasks of jobs to workers",
+	details: `
+With -journal it keeps its state on disk: started again on the same directory, also
+after a crash, it goes on with its jobs, and keeps what workers have completed.
+`,
+	define: func(f *flag.FlagSet) func(context.Context, []string, output) error {
+		var c coordinatorFlags
+		c.define(f)
+		c.root.define(f)
+		f.StringVar(&c.listen, "listen", "127.0.0.1:7000", "serve workers and clients at this `address`; port 0 is any")
+		f.StringVar(&c.journal, "journal", "", "keep the state in this `directory` (default: in memory only)")
+		f.DurationVar(&c.timeout, "worker-timeout", mapreduce.DefaultWorkerTimeout, "how long a worker may be silent before it counts as dead")
+		return c.run
+	},
+}
+
+type coordinatorFlags struct {
+	clusterFlags
+	root    rootFlag
+	listen  string
+	journal string
+	timeout time.Duration
+}
+
+func (c *coordinatorFlags) run(ctx context.Context, args []string, out output) (err error) {
+	switch {
+	case len(args) > 0:
+		return badUsage("unexpected argument %q", args[0])
+	case c.timeout <= 0:
+		return badUsage("-worker-timeout is %v, it must be positive", c.timeout)
+	}
+	cl, err := c.open("coordinator", true, out)
+	if err != nil {
+		return err
+	}
+	files, err := c.root.open()
+	if err != nil {
+		return err
+	}
+	registry, err := jobs.Registry()
+	if err != nil {
+		return err
+	}
+	coordinator, err := mapreduce.StartCoordinator(ctx, mapreduce.CoordinatorConfig{
+		Transport: cl.transport, Addr: c.listen, Jobs: registry, FileSystem: files, Dir: c.journal,
+		WorkerTimeout: c.timeout, Cluster: cl.id, Secret: cl.secret, Logger: cl.logger,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, coordinator.Close()) }()
+	fmt.Fprintf(out.stdout, "coordinator at %s\n", coordinator.Addr())
+	if err := coordinator.Wait(ctx); ctx.Err() == nil {
+		return err
+	}
+	fmt.Fprintf(out.stdout, "coordinator ends%s\n", map[bool]string{
+		true: "; the jobs are lost that have not", false: "; start it again to go on with its jobs",
+	}[c.journal == ""])
+	return nil
+}
+
+var workerRole = role{
+	name:    "worker",
+	summary: "runs the tasks that a coordinator hands out",
+	details: `
+On SIGINT or SIGTERM it takes no more tasks, completes those that it runs, and serves
+the output of its maps until their jobs have ended, but not for longer than -drain.
+`,
+	define: func(f *flag.FlagSet) func(context.Context, []string, output) error {
+		var w workerFlags
+		w.define(f)
+		w.root.define(f)
+		f.StringVar(&w.listen, "listen", "127.0.0.1:0", "serve other workers at this `address`; port 0 is any")
+		f.StringVar(&w.advertise, "advertise", "", "the `address` that other workers dial (default: that of -listen)")
+		f.IntVar(&w.slots, "slots", 0, "run so many `tasks` of each kind at a time (default: one a processor)")
+		f.Int64Var(&w.memory, "memory", mapreduce.DefaultMemory>>20, "use so many `MiB` for data, then go to disk")
+		f.StringVar(&w.scratch, "scratch", "", "the `directory` for what is too large for memory, for this worker alone (default: a temporary one)")
+		f.DurationVar(&w.drain, "drain", time.Minute, "how long to go on after the first signal for what others need")
+		return w.run
+	},
+}
+
+type workerFlags struct {
+	clientFlags
+	root      rootFlag
+	listen    string
+	advertise string
+	slots     int
+	memory    int64
+	scratch   string
+	drain     time.Duration
+}
+
+func (w *workerFlags) run(ctx context.Context, args []string, out output) error {
+	addrs, err := w.addrs()
+	switch {
+	case err != nil:
+		return err
+	case len(args) > 0:
+		return badUsage("unexpected argument %q", args[0])
+	case w.slots < 0:
+		return badUsage("-slots is %d, it cannot be negative", w.slots)
+	case w.memory <= 0:
+		return badUsage("-memory is %d, it must be positive", w.memory)
+	case w.drain < 0:
+		return badUsage("-drain is %v, it cannot be negative", w.drain)
+	}
+	cl, err := w.open("worker", true, out)
+	if err != nil {
+		return err
+	}
+	files, err := w.root.open()
+	if err != nil {
+		return err
+	}
+	registry, err := jobs.Registry()
+	if err != nil {
+		return err
+	}
+	worker, err := mapreduce.StartWorker(ctx, mapreduce.WorkerConfig{
+		Transport: cl.transport, Addr: w.listen, Advertise: w.advertise, Coordinators: addrs, Jobs: registry, FileSystem: files,
+		Slots: w.slots, Memory: w.memory << 20, Dir: w.scratch, Cluster: cl.id, Secret: cl.secret, Logger: cl.logger,
+	})
+	if err != nil {
+		return err
+	}
+	defer worker.Close()
+	fmt.Fprintf(out.stdout, "worker at %s\n", worker.Addr())
+	if err := worker.Wait(ctx); ctx.Err() == nil {
+		return err
+	}
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.drain)
+	defer cancel()
+	fmt.Fprintf(out.stdout, "worker ends when nobody needs it any more, in at most %v\n", w.drain)
+	if err := worker.Drain(patience); patience.Err() == nil {
+		return err
+	}
+	return fmt.Errorf("it was still needed after %v; what it held is done again by others", w.drain)
+}
