@@ -15,6 +15,7 @@ type collector struct {
 	fold    func(dst, a, b []byte) ([]byte, error)
 	pairs   *pairBuffer
 	runs    []*mapOutput // on disk
+	spilled int64        // bytes of them
 
 	// alive is called now and then while much is written that shows no progress
 	// otherwise.
@@ -46,6 +47,7 @@ func (c *collector) spill() error {
 		return err
 	}
 	c.runs = append(c.runs, run)
+	c.spilled += run.size()
 	c.pairs.reset()
 	return nil
 }

@@ -41,18 +41,19 @@ func (e *encoder[T]) encode(v T) []byte {
 // mapRecords implements definition.mapRecords.
 func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error], out *collector) error {
 	keys, values := newEncoder(c.Keys), newEncoder(c.Values)
-	var failed error // of what emit does, which has no way to return it
+	emits := emissions{records: t.counters.local(CounterMapRecordsOut)}
 	if c.Combine == nil {
-		err := c.eachRecord(t, records, &failed, func(k K, v V) {
-			if failed != nil {
+		err := c.eachRecord(t, records, &emits, func(k K, v V) {
+			if emits.failed != nil {
 				return
 			}
+			emits.records.n++
 			key := keys.encode(k)
 			p, err := c.partition(k, key, out.reduces)
 			if err == nil {
 				err = out.add(p, key, values.encode(v))
 			}
-			failed = err
+			emits.failed = err
 		})
 		return err
 	}
@@ -63,9 +64,10 @@ func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error]
 		}
 		return out.add(p, key, value)
 	}, out.limit)
-	err := c.eachRecord(t, records, &failed, func(k K, v V) {
-		if failed == nil {
-			failed = table.add(keys.encode(k), v)
+	err := c.eachRecord(t, records, &emits, func(k K, v V) {
+		if emits.failed == nil {
+			emits.records.n++
+			emits.failed = table.add(keys.encode(k), v)
 		}
 	})
 	if err != nil {
@@ -74,10 +76,19 @@ func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error]
 	return guard(func() string { return "combining" }, table.flush)
 }
 
-// eachRecord calls Map with every record. It returns *failed as soon as Map
-// returns after it was set.
-func (c *compiled[K, V, R]) eachRecord(t *Task, records iter.Seq2[Record, error], failed *error, emit func(K, V)) error {
+// emissions is what has become of what Map emitted.
+type emissions struct {
+	failed  error // of emit, which has no way to return it
+	records localCounter
+}
+
+// eachRecord calls Map with every record. If emit has failed, it returns that error
+// when Map returns.
+func (c *compiled[K, V, R]) eachRecord(t *Task, records iter.Seq2[Record, error], emits *emissions, emit func(K, V)) error {
 	var at Record
+	in, bytes := t.counters.local(CounterMapRecordsIn), t.counters.local(CounterMapBytesIn)
+	flush := func() { in.flush(); bytes.flush(); emits.records.flush() }
+	defer flush()
 	describe := func() string { return fmt.Sprintf("record at %s:%d", at.File, at.Offset) }
 	return guard(describe, func() error {
 		for r, err := range records {
@@ -89,8 +100,13 @@ func (c *compiled[K, V, R]) eachRecord(t *Task, records iter.Seq2[Record, error]
 			if err := c.Map(t, r, emit); err != nil {
 				return fmt.Errorf("%s: %w", describe(), err)
 			}
-			if *failed != nil {
-				return fmt.Errorf("%s: %w", describe(), *failed)
+			if emits.failed != nil {
+				return fmt.Errorf("%s: %w", describe(), emits.failed)
+			}
+			in.n++
+			bytes.n += int64(len(r.Key) + len(r.Value))
+			if in.n == countEvery {
+				flush()
 			}
 			if err := t.ctx.Err(); err != nil {
 				return context.Cause(t.ctx)
@@ -148,10 +164,14 @@ func (c *compiled[K, V, R]) reduceGroups(t *Task, in groupReader, write func([]b
 		failed  error // of what emit and the values do, which cannot return it
 		reading bool  // Reduce runs, and may range over the values
 	)
+	keys, taken, results := t.counters.local(CounterReduceKeysIn), t.counters.local(CounterReduceRecsIn), t.counters.local(CounterReduceRecsOut)
+	flush := func() { keys.flush(); taken.flush(); results.flush() }
+	defer flush()
 	emit := func(result R) {
 		if failed != nil {
 			return
 		}
+		results.n++
 		line = c.Format(line[:0], key, result)
 		failed = write(line)
 	}
@@ -162,6 +182,7 @@ func (c *compiled[K, V, R]) reduceGroups(t *Task, in groupReader, write func([]b
 				return
 			}
 			t.progress.Add(1)
+			taken.n++
 			v, err := c.Values.Decode(src)
 			if err != nil {
 				failed = fmt.Errorf("decode a value: %w", err)
@@ -191,6 +212,9 @@ func (c *compiled[K, V, R]) reduceGroups(t *Task, in groupReader, write func([]b
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", describe(), err)
+			}
+			if keys.n++; keys.n == countEvery {
+				flush()
 			}
 			if t.ctx.Err() != nil {
 				return context.Cause(t.ctx)

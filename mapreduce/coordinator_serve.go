@@ -95,7 +95,7 @@ func (c *Coordinator) taskDone(ctx context.Context, req *doneReq) (*doneResp, er
 		if req.failed {
 			return commandFailed(epoch, req.attempt, req.text)
 		}
-		return commandComplete(epoch, req.task, req.attempt, req.sizes)
+		return commandComplete(epoch, req.task, req.attempt, req.sizes, req.counts)
 	})
 	if err != nil {
 		return nil, err
@@ -203,7 +203,7 @@ const maxHold = 10 * time.Second
 func (c *Coordinator) status(ctx context.Context, req *statusReq) (*statusResp, error) {
 	resp := &statusResp{}
 	err := c.await(ctx, watchKey{job: req.id}, min(req.hold, maxHold), func(s *schedule) (bool, error) {
-		st := s.tasks.status(req.id)
+		st := s.status(req.id)
 		if st == nil {
 			return false, fmt.Errorf("%w: %d", ErrUnknownJob, req.id)
 		}
@@ -220,7 +220,7 @@ func (c *Coordinator) jobs(ctx context.Context, _ *rpc.Empty) (*jobsResp, error)
 	resp := &jobsResp{}
 	err := c.leading(func(s *schedule) {
 		for _, id := range s.tasks.order {
-			resp.jobs = append(resp.jobs, *s.tasks.status(id))
+			resp.jobs = append(resp.jobs, *s.status(id))
 		}
 	})
 	if err != nil {

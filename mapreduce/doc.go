@@ -67,6 +67,14 @@
 // Workers and coordinator compare fingerprints, of their binaries and of the names,
 // versions and types of their jobs, and refuse to work together if they differ.
 //
+// # Counters
+//
+// Functions count what they like with [Task.Counter]; the library counts records and
+// bytes on its own. Workers tell of their attempts' counters with each sign of life,
+// so that [JobStatus] is up to date within a second. When an attempt completes its
+// task its counters are logged with that, and they are taken back if the output is
+// lost: however often tasks are executed, each counts once.
+//
 // # Order and encoding
 //
 // Between Map and Reduce there are only bytes: keys are ordered, grouped and hashed
@@ -79,15 +87,16 @@
 //
 // The pure core, which decides: tasks.go (the task table, a deterministic machine;
 // its commands in tasks_commands.go, its image in tasks_image.go, its invariants in
-// tasks_check.go), schedule.go (who gets which task when, who is dead; what others
-// are told of it in schedule_views.go), spec.go, attempt.go, hash.go, sort.go,
-// region.go and merge.go (data in memory).
+// tasks_check.go, the sums of counters in tasks_counters.go), schedule.go (who gets
+// which task when, who is dead; what others are told of it in schedule_views.go),
+// spec.go, attempt.go, hash.go, sort.go, region.go and merge.go (data in memory).
 //
 // The shells, which act: coordinator.go and coordinator_serve.go on ledger.go, the
 // table as a machine in a log; commit.go; worker.go, execution.go, store.go (map
 // output and who fetches it), shuffle.go (fetching it). What has types is in job.go,
 // compiled.go, combine.go and codec.go; collector.go and pairs.go are what Map emits
-// into. input.go, filesystem.go, directory.go and output.go are files.
+// into; counters.go is what tasks count with. input.go, filesystem.go, directory.go
+// and output.go are files.
 //
 // Where this departs from the paper: files get their final names together in the
 // end, not each as its reduce completes; the coordinator's failure is survived; and

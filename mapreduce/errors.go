@@ -48,6 +48,9 @@ const (
 	// ErrTooLarge reports a record, key or value beyond MaxRecordBytes.
 	ErrTooLarge = rpc.Code("mapreduce: record too large")
 
+	// ErrCounter reports a counter whose name is not allowed, or one too many.
+	ErrCounter = rpc.Code("mapreduce: bad counter")
+
 	// ErrFull reports a coordinator that has as many unfinished jobs or workers
 	// as its limits allow.
 	ErrFull = rpc.Code("mapreduce: coordinator is full")

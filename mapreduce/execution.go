@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/trilith-go/trilith/internal/vfs"
@@ -59,6 +60,10 @@ func (w *Worker) execute(e *execution) {
 	} else {
 		err = w.executeReduce(e)
 	}
+	if err == nil {
+		err = e.t.counters.err()
+	}
+	report.counts = e.t.counters.counts()
 }
 
 // finished takes an attempt off the books. If it had been stopped the coordinator
@@ -98,6 +103,9 @@ func (w *Worker) report(e *execution, report *doneReq) {
 func (w *Worker) executeMap(e *execution) ([]byte, error) {
 	c := w.collector(e)
 	defer w.recycle(c)
+	if slices.Contains(e.split.hosts, w.cfg.Host) {
+		e.t.counters.get(CounterMapBytesLocal).Add(e.split.bytes())
+	}
 	records := e.job.input.Read(e.ctx, w.cfg.Input, e.split)
 	if err := e.job.mapRecords(e.t, records, c); err != nil {
 		return nil, err
@@ -111,6 +119,8 @@ func (w *Worker) executeMap(e *execution) ([]byte, error) {
 		_, n := out.region(p)
 		sizes[p] = sizeCode(n)
 	}
+	e.t.counters.get(CounterMapBytesOut).Add(out.size())
+	e.t.counters.get(CounterMapBytesSpill).Add(c.spilled)
 	w.store.add(e.task.job, e.attempt, out)
 	return sizes, nil
 }
@@ -163,6 +173,7 @@ func (w *Worker) executeReduce(e *execution) error {
 		_ = w.cfg.FileSystem.Remove(w.ctx, name) // the attempt has failed
 		return fmt.Errorf("write %s: %w", name, err)
 	}
+	e.t.counters.get(CounterReduceBytesOut).Add(out.size)
 	return nil
 }
 

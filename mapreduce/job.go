@@ -93,6 +93,7 @@ type Task struct {
 	index    int
 	attempt  Attempt
 	progress atomic.Uint64 // rises with whatever shows that the task is alive
+	counters counterSet
 }
 
 // Context ends when the attempt is not wanted any more.

@@ -99,7 +99,7 @@ type pollReq struct {
 func (m *pollReq) AppendBinary(dst []byte) ([]byte, error) {
 	dst = appendUvarints(dst, uint64(m.id), m.epoch, uint64(m.zombies[0]), uint64(m.zombies[1]), uint64(len(m.doing)))
 	for _, p := range m.doing {
-		dst = appendUvarints(appendAttempt(dst, p.attempt), p.count)
+		dst = p.counters.append(appendUvarints(appendAttempt(dst, p.attempt), p.count))
 	}
 	return appendJobs(dst, m.jobs), nil
 }
@@ -108,9 +108,9 @@ func (m *pollReq) UnmarshalBinary(src []byte) error {
 	d := wire.NewDecoder(src)
 	m.id, m.epoch = decodeWorkerID(&d), d.Uvarint()
 	m.zombies = [2]int{d.Int(maxSlots), d.Int(maxSlots)}
-	m.doing = make([]progress, d.Count(3))
+	m.doing = make([]progress, d.Count(4))
 	for i := range m.doing {
-		m.doing[i] = progress{decodeAttempt(&d), d.Uvarint()}
+		m.doing[i] = progress{decodeAttempt(&d), d.Uvarint(), decodeCounts(&d)}
 	}
 	m.jobs = decodeJobs(&d)
 	return d.Finish()
@@ -163,19 +163,20 @@ type doneReq struct {
 	attempt Attempt
 	task    taskRef
 	sizes   []byte // of a map's regions
+	counts  counts
 	failed  bool
 	text    string // why it failed
 }
 
 func (m *doneReq) AppendBinary(dst []byte) ([]byte, error) {
-	dst = wire.AppendBytes(appendRef(appendAttempt(dst, m.attempt), m.task), m.sizes)
+	dst = m.counts.append(wire.AppendBytes(appendRef(appendAttempt(dst, m.attempt), m.task), m.sizes))
 	return wire.AppendString(wire.AppendBool(dst, m.failed), m.text), nil
 }
 
 func (m *doneReq) UnmarshalBinary(src []byte) error {
 	d := wire.NewDecoder(src)
 	m.attempt, m.task = decodeAttempt(&d), decodeRef(&d)
-	m.sizes = append([]byte(nil), d.Bytes()...)
+	m.sizes, m.counts = append([]byte(nil), d.Bytes()...), decodeCounts(&d)
 	m.failed, m.text = d.Bool(), d.String()
 	return d.Finish()
 }
@@ -341,7 +342,7 @@ func (s *JobStatus) append(dst []byte) []byte {
 		dst = appendUvarints(dst, uint64(p.Total), uint64(p.Running), uint64(p.Completed))
 	}
 	dst = appendUvarints(dst, uint64(s.InputBytes), uint64(s.InputDone))
-	return wire.AppendTime(wire.AppendTime(dst, s.Submitted), s.Ended)
+	return appendCounters(wire.AppendTime(wire.AppendTime(dst, s.Submitted), s.Ended), s.Counters)
 }
 
 func (s *JobStatus) decode(d *wire.Decoder) {
@@ -352,6 +353,7 @@ func (s *JobStatus) decode(d *wire.Decoder) {
 	}
 	s.InputBytes, s.InputDone = int64(d.Int(maxInt)), int64(d.Int(maxInt))
 	s.Submitted, s.Ended = d.Time(), d.Time()
+	s.Counters = decodeCounters(d)
 }
 
 type cancelReq struct {

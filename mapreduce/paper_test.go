@@ -294,3 +294,34 @@ func TestPaper47LocalExecution(t *testing.T) {
 		t.Errorf("unexpected error %v", err)
 	}
 }
+
+// §4.9: "The MapReduce library provides a counter facility to count occurrences of
+// various events", the values are added up and returned to the user's code, and
+// "some counter values are automatically maintained by the MapReduce library, such
+// as the number of input key/value pairs processed".
+func TestPaper49Counters(t *testing.T) {
+	job := wordCount
+	job.Map = func(t *Task, line Record, emit func(string, int)) error {
+		for word := range strings.FieldsSeq(line.Text()) {
+			if strings.ToUpper(word[:1]) == word[:1] {
+				t.Counter("uppercase").Add(1)
+			}
+			emit(word, 1)
+		}
+		return nil
+	}
+	result, err := Run(t.Context(), job, Spec{Input: []string{"f"}, Output: "out", SplitBytes: 10}, RunConfig{
+		FileSystem: newMemoryFiles(), Input: ReadOnly(fstest.MapFS{"f": {Data: []byte(strings.Repeat("The End of the Story\n", 20))}}), Dir: t.TempDir(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int64{
+		"uppercase": 60, CounterMapRecordsIn: 20, CounterMapBytesIn: 400, CounterMapRecordsOut: 100,
+		CounterReduceKeysIn: 5, CounterReduceRecsOut: 5, CounterReduceBytesOut: int64(len("End\t20\nStory\t20\nThe\t20\nof\t20\nthe\t20\n")),
+	} {
+		if got := result.Counters[name]; got != want {
+			t.Errorf("%s is %d, want %d", name, got, want)
+		}
+	}
+}

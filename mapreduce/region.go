@@ -118,6 +118,9 @@ type region struct {
 	off, n int64
 }
 
+// size returns how many bytes it has.
+func (r region) size() int64 { return int64(len(r.data)) + r.n }
+
 // blocks reads the region.
 func (r region) blocks() blockReader {
 	if r.file == nil {

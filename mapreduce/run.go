@@ -83,6 +83,8 @@ type Result struct {
 	Maps, Reduces int
 	// InputBytes is the size of the input.
 	InputBytes int64
+	// Counters are those of the job's functions and of the library, by name.
+	Counters map[string]int64
 }
 
 // Run runs a job on a cluster in this process: a coordinator and workers that talk

@@ -65,6 +65,7 @@ type watch struct {
 	task     taskRef
 	attempt  Attempt
 	progress uint64
+	counters counts
 	since    time.Time // when progress changed
 	stopped  bool      // its end was proposed
 }
@@ -285,8 +286,9 @@ func (s *schedule) confirm(now time.Time, id workerID, holds func(Attempt) bool)
 
 // progress is what a worker says of an attempt that it runs.
 type progress struct {
-	attempt Attempt
-	count   uint64
+	attempt  Attempt
+	count    uint64
+	counters counts
 }
 
 // alive takes in a sign of life of a worker: how many tasks it runs that were
@@ -301,7 +303,12 @@ func (s *schedule) alive(now time.Time, id workerID, zombies [2]int, doing []pro
 	w.zombies = zombies
 	for _, p := range doing {
 		for kind := range w.running {
-			if a := w.running[kind][p.attempt]; a != nil && a.progress != p.count {
+			a := w.running[kind][p.attempt]
+			if a == nil {
+				continue
+			}
+			a.counters = p.counters
+			if a.progress != p.count {
 				a.progress, a.since = p.count, now
 			}
 		}

@@ -137,6 +137,9 @@ func (s *simWorld) check() error {
 	}
 	for _, id := range s.table.order {
 		j := s.table.jobs[id]
+		if err := j.checkSimCounts(); err != nil {
+			return err
+		}
 		for i := range j.tasks[ReduceTask] {
 			ref := taskRef{id, ReduceTask, i}
 			if task := s.table.task(ref); task.state == taskCompleted {
@@ -149,6 +152,27 @@ func (s *simWorld) check() error {
 				}
 			}
 		}
+	}
+	return nil
+}
+
+// simCounts is what an attempt counts: itself, and something of its own.
+func simCounts(a Attempt) counts { return counts{{"attempts", 1}, {"numbers", int64(a.N)}} }
+
+// checkSimCounts verifies that the attempts count that have completed their tasks,
+// each once.
+func (j *job) checkSimCounts() error {
+	var attempts, numbers int64
+	for _, tasks := range j.tasks {
+		for i := range tasks {
+			if tasks[i].state == taskCompleted {
+				attempts++
+				numbers += int64(tasks[i].attempt.N)
+			}
+		}
+	}
+	if got := j.tally.values(); got["attempts"] != attempts || got["numbers"] != numbers {
+		return fmt.Errorf("job %d counts %v, want %d attempts whose numbers sum up to %d", j.id, got, attempts, numbers)
 	}
 	return nil
 }
@@ -339,7 +363,7 @@ func (c *simCoordinator) Receive(from int, m simMsg) {
 		begin, stop := c.schedule.orders(m.worker, m.doing)
 		reply(simMsg{kind: simOrders, worker: m.worker, epoch: epoch, begin: begin, stop: stop, over: c.schedule.over(m.over)})
 	case simComplete:
-		c.propose(commandComplete(epoch, m.ref, m.attempt, m.sizes(c.tasks)), func(out []byte) {
+		c.propose(commandComplete(epoch, m.ref, m.attempt, m.sizes(c.tasks), simCounts(m.attempt)), func(out []byte) {
 			if status(out[0]) == statusStale {
 				c.n.Count("stale completions", 1)
 			}

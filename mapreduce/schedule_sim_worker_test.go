@@ -77,7 +77,7 @@ func (w *simWorker) poll() {
 		if !t.hung {
 			t.progress++
 		}
-		m.doing = append(m.doing, progress{t.attempt, t.progress})
+		m.doing = append(m.doing, progress{t.attempt, t.progress, nil})
 	}
 	w.n.Send(0, m)
 }
@@ -236,6 +236,7 @@ func TestSimulationFindsPlantedBugs(t *testing.T) {
 		"commit by replacing":                  {replaceWinner: true},
 		"accept an attempt of an older epoch":  {anyEpoch: true},
 		"keep the map output of a dead worker": {keepDeadOutput: true},
+		"count a map whose output is lost":     {keepLostCounts: true},
 	} {
 		failure, stats := sim.Search(5_000, simConfig, simCluster(planted))
 		if failure == nil {

@@ -38,11 +38,11 @@ func RunSequential(ctx context.Context, job Definition, spec Spec, cfg RunConfig
 	if err != nil {
 		return fail(err)
 	}
-	r := &sequentialRun{spec: &spec, splits: splits, input: cfg.Input, output: cfg.FileSystem}
+	r := &sequentialRun{spec: &spec, splits: splits, input: cfg.Input, output: cfg.FileSystem, counters: make(map[string]int64)}
 	if err := d.sequential(ctx, r); err != nil {
 		return fail(err)
 	}
-	result := &Result{Maps: len(splits), Reduces: spec.Reduces}
+	result := &Result{Maps: len(splits), Reduces: spec.Reduces, Counters: r.counters}
 	for p := range spec.Reduces {
 		result.Files = append(result.Files, partName(&spec, p))
 	}
@@ -57,6 +57,18 @@ type sequentialRun struct {
 	spec          *Spec
 	splits        []Split
 	input, output FileSystem
+	counters      map[string]int64
+}
+
+// counted takes in what a task has counted.
+func (r *sequentialRun) counted(t *Task) error {
+	for _, c := range t.counters.counts() {
+		r.counters[c.name] += c.n
+	}
+	if len(r.counters) > maxCounters {
+		return fmt.Errorf("%w: the tasks have more than %d different ones", ErrCounter, maxCounters)
+	}
+	return t.counters.err()
 }
 
 // sequential implements definition.sequential. The values of a key are kept in
@@ -68,23 +80,31 @@ func (c *compiled[K, V, R]) sequential(ctx context.Context, r *sequentialRun) er
 	}
 	for i, split := range r.splits {
 		t := &Task{ctx: ctx, spec: r.spec, kind: MapTask, index: i}
-		var failed error
-		err := c.eachRecord(t, c.Input.Read(ctx, r.input, split), &failed, func(k K, v V) {
+		emits := emissions{records: t.counters.local(CounterMapRecordsOut)}
+		err := c.eachRecord(t, c.Input.Read(ctx, r.input, split), &emits, func(k K, v V) {
+			emits.records.n++
 			key := c.Keys.Append(nil, k)
 			p, err := c.partition(k, key, r.spec.Reduces)
 			if err != nil {
-				failed = err
+				emits.failed = err
 				return
 			}
 			parts[p][string(key)] = wire.AppendBytes(parts[p][string(key)], c.Values.Append(nil, v))
 		})
+		if err == nil {
+			err = r.counted(t)
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.name(), err)
 		}
 	}
 	for p, values := range parts {
 		t := &Task{ctx: ctx, spec: r.spec, kind: ReduceTask, index: p}
-		if err := c.sequentialReduce(t, values, r.output); err != nil {
+		err := c.sequentialReduce(t, values, r.output)
+		if err == nil {
+			err = r.counted(t)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", t.name(), err)
 		}
 	}
@@ -105,6 +125,7 @@ func (c *compiled[K, V, R]) sequentialReduce(t *Task, values map[string][]byte, 
 	if err := w.close(); err != nil {
 		return err
 	}
+	t.counters.get(CounterReduceBytesOut).Add(w.size)
 	return fsys.Commit(t.ctx, temporary, partName(t.spec, t.index))
 }
 

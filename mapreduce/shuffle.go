@@ -156,6 +156,8 @@ func (f *fetcher) relocate(ctx context.Context, l location) {
 			return
 		}
 		f.readers = append(f.readers, done)
+		_, n := out.region(f.e.task.index)
+		f.e.t.counters.get(CounterShuffleLocal).Add(n)
 		f.take(l.index, out.at(f.e.task.index))
 	default:
 		s := f.sources[l.addr]
@@ -233,6 +235,7 @@ func (f *fetcher) settle(ctx context.Context, r fetched) {
 			s.wanted = append(s.wanted, i) // it may have been a mistake
 			f.complain(ctx, i)
 		case took < len(r.regions):
+			f.e.t.counters.get(CounterShuffleFetched).Add(r.regions[took].size())
 			f.take(i, r.regions[took])
 			took++
 		default:

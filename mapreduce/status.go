@@ -19,13 +19,18 @@ type JobStatus struct {
 
 	InputBytes int64 // of all splits
 	InputDone  int64 // of those whose map has completed
+
+	// Counters are those of the job's functions and of the library, by name:
+	// what the attempts have counted that completed their tasks, and of tasks
+	// that run, their attempts so far, as of a second ago.
+	Counters map[string]int64
 }
 
 // TaskProgress counts tasks.
 type TaskProgress struct {
-	Total     int
-	Running   int
-	Completed int
+	Total     int `json:"total"`
+	Running   int `json:"running"`
+	Completed int `json:"completed"`
 }
 
 // String returns the status in a line.
@@ -47,7 +52,7 @@ func (s *JobStatus) err() error {
 
 // result returns the result of a job that has succeeded.
 func (s *JobStatus) result() *Result {
-	r := &Result{Maps: s.Maps.Total, Reduces: s.Reduces.Total, InputBytes: s.InputBytes}
+	r := &Result{Maps: s.Maps.Total, Reduces: s.Reduces.Total, InputBytes: s.InputBytes, Counters: s.Counters}
 	for p := range s.Reduces.Total {
 		r.Files = append(r.Files, partName(&Spec{Output: s.Output}, p))
 	}
@@ -62,8 +67,9 @@ func (t *tasks) status(id JobID) *JobStatus {
 	}
 	s := &JobStatus{
 		ID: id, Name: j.name, Output: j.spec.Output, State: j.state, Failure: j.err, Submitted: j.submitted, Ended: j.ended,
-		Maps:    TaskProgress{Total: len(j.splits), Completed: j.completed[MapTask]},
-		Reduces: TaskProgress{Total: j.spec.Reduces, Completed: j.completed[ReduceTask]},
+		Maps:     TaskProgress{Total: len(j.splits), Completed: j.completed[MapTask]},
+		Reduces:  TaskProgress{Total: j.spec.Reduces, Completed: j.completed[ReduceTask]},
+		Counters: j.tally.values(),
 	}
 	for i := range j.splits {
 		n := j.splits[i].bytes()
@@ -82,4 +88,24 @@ func (t *tasks) status(id JobID) *JobStatus {
 		}
 	}
 	return s
+}
+
+// status returns how a job is doing, with what its running attempts have counted.
+func (s *schedule) status(id JobID) *JobStatus {
+	st := s.tasks.status(id)
+	if st == nil || st.State.Ended() {
+		return st
+	}
+	for a, r := range s.tasks.running { // order-free: sums
+		w := s.workers[r.worker]
+		if r.job != id || w == nil || s.tasks.task(r.taskRef).attempt != a {
+			continue
+		}
+		if running := w.running[r.kind][a]; running != nil {
+			for _, c := range running.counters {
+				st.Counters[c.name] += c.n
+			}
+		}
+	}
+	return st
 }

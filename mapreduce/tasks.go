@@ -31,6 +31,7 @@ type task struct {
 	worker   workerID // running: where; completed map: who holds the output
 	attempt  Attempt  // running, or the one that completed
 	sizes    []byte   // completed map: the size of each region, as sizeCode has it; never changed
+	counts   []byte   // completed: what it adds to the job's tally; never changed
 }
 
 // job is one run of a Job.
@@ -43,6 +44,7 @@ type job struct {
 	splits    []Split
 	tasks     [2][]task // by TaskKind
 	completed [2]int    // how many of them are
+	tally     tally     // what they have counted
 	state     JobState
 	err       string // why it failed
 	submitted time.Time
@@ -80,7 +82,8 @@ type workerRow struct {
 //   - An attempt runs only on a worker that is alive, and only for a running task
 //     of a running job, whose attempt it is; and it is of the present epoch.
 //   - The output of a completed map of a running job is held by a living worker.
-//   - completed counts the completed tasks.
+//   - completed counts the completed tasks, and tally has the sums of what those
+//     attempts have counted that completed them.
 //   - A job is committing if and only if all its reduces are completed and it has not
 //     ended; the winner of a completed reduce never changes.
 type tasks struct {
@@ -107,6 +110,7 @@ type plantedBugs struct {
 	replaceWinner   bool // the last reduce attempt to complete wins, not the first
 	anyEpoch        bool // attempts survive the epoch in which they were issued
 	keepDeadOutput  bool // what a dead worker held stays completed
+	keepLostCounts  bool // what a map has counted whose output is lost stays in the sums
 }
 
 func newTasks() *tasks {
@@ -243,7 +247,10 @@ func (t *tasks) loseOutputs(j *job, id workerID) {
 
 func (t *tasks) loseOutput(j *job, index int) {
 	m := &j.tasks[MapTask][index]
-	m.state, m.worker, m.attempt, m.sizes = taskIdle, 0, Attempt{}, nil
+	if !t.planted.keepLostCounts {
+		_ = j.tally.add(m.counts, -1) // it was added
+	}
+	m.state, m.worker, m.attempt, m.sizes, m.counts = taskIdle, 0, Attempt{}, nil, nil
 	j.completed[MapTask]--
 	ref := taskRef{j.id, MapTask, index}
 	t.notify(effect{kind: effectMapLost, task: ref})
@@ -330,7 +337,7 @@ func (t *tasks) stop(a Attempt) {
 // complete ends an attempt that has done its task. sizes are those of a map's
 // regions. The answer is the same if the command is repeated: whether it is this
 // attempt whose output counts.
-func (t *tasks) complete(ref taskRef, a Attempt, sizes []byte) status {
+func (t *tasks) complete(at time.Time, ref taskRef, a Attempt, sizes []byte, c counts) status {
 	j := t.jobs[ref.job]
 	if j == nil || ref.index >= len(j.tasks[ref.kind]) {
 		return statusStale
@@ -353,9 +360,15 @@ func (t *tasks) complete(ref taskRef, a Attempt, sizes []byte) status {
 	if ref.kind == MapTask && len(sizes) != j.spec.Reduces {
 		return statusStale
 	}
+	counted, ok := j.tally.intern(c)
+	if !ok {
+		t.abandon(at, j, JobFailed, fmt.Sprintf("%v: the tasks have more than %d different ones", ErrCounter, maxCounters))
+		return statusStale
+	}
+	_ = j.tally.add(counted, 1) // its own
 	delete(t.running, a)
 	t.notify(effect{kind: effectStopped, task: ref, worker: r.worker, attempt: a})
-	task.state, task.worker, task.attempt = taskCompleted, r.worker, a
+	task.state, task.worker, task.attempt, task.counts = taskCompleted, r.worker, a, counted
 	j.completed[ref.kind]++
 	if ref.kind == MapTask {
 		task.sizes = sizes

@@ -50,6 +50,7 @@ func (t *tasks) check() error {
 }
 
 func (t *tasks) checkJob(j *job) error {
+	sums := tally{names: j.tally.names, sums: make([]int64, len(j.tally.names))}
 	for kind := range j.tasks {
 		completed := 0
 		for i := range j.tasks[kind] {
@@ -61,6 +62,9 @@ func (t *tasks) checkJob(j *job) error {
 				}
 			case taskCompleted:
 				completed++
+				if err := sums.add(task.counts, 1); err != nil {
+					return fmt.Errorf("%s: %w", name, err)
+				}
 				if TaskKind(kind) != MapTask || j.state != JobRunning {
 					continue
 				}
@@ -75,6 +79,9 @@ func (t *tasks) checkJob(j *job) error {
 		if completed != j.completed[kind] {
 			return fmt.Errorf("%d %v tasks are completed, %d were counted", completed, TaskKind(kind), j.completed[kind])
 		}
+	}
+	if !slices.Equal(sums.sums, j.tally.sums) {
+		return fmt.Errorf("the counters %q are %d, those of the completed tasks sum up to %d", j.tally.names, j.tally.sums, sums.sums)
 	}
 	all := j.completed[ReduceTask] == len(j.tasks[ReduceTask])
 	if (j.state == JobCommitting || j.state == JobSucceeded) && !all || j.state == JobRunning && all {

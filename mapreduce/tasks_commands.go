@@ -206,8 +206,8 @@ func (t *tasks) applyEvent(at time.Time, c command, d *wire.Decoder) status {
 		id := decodeWorkerID(d)
 		do = func() status { return t.dead(at, id) }
 	case cmdComplete:
-		ref, a, sizes := decodeRef(d), decodeAttempt(d), append([]byte(nil), d.Bytes()...)
-		do = func() status { return t.complete(ref, a, sizes) }
+		ref, a, sizes, c := decodeRef(d), decodeAttempt(d), append([]byte(nil), d.Bytes()...), decodeCounts(d)
+		do = func() status { return t.complete(at, ref, a, sizes, c) }
 	case cmdFailed:
 		a, text := decodeAttempt(d), d.String()
 		do = func() status { return t.failed(at, a, text) }
@@ -248,9 +248,9 @@ func commandAssign(epoch uint64, batch []assignment) []byte {
 	return dst
 }
 
-func commandComplete(epoch uint64, ref taskRef, a Attempt, sizes []byte) []byte {
+func commandComplete(epoch uint64, ref taskRef, a Attempt, sizes []byte, c counts) []byte {
 	dst := appendAttempt(appendRef(appendCommand(nil, cmdComplete, epoch), ref), a)
-	return wire.AppendBytes(dst, sizes)
+	return c.append(wire.AppendBytes(dst, sizes))
 }
 
 func commandFailed(epoch uint64, a Attempt, text string) []byte {

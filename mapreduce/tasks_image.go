@@ -11,7 +11,7 @@ import (
 )
 
 // imageFormat names the format of commands and images. It changes with either.
-const imageFormat = "mapreduce/1"
+const imageFormat = "mapreduce/2"
 
 // freeze returns a copy of the table that shares with it what never changes: the
 // specs, splits and sizes. Tasks are copied, some fifty bytes each.
@@ -23,6 +23,7 @@ func (t *tasks) freeze() *tasks {
 	f.jobs = make(map[JobID]*job, len(t.jobs))
 	for id, j := range t.jobs { // order-free: one map into another
 		c := *j
+		c.tally = j.tally.clone()
 		for kind := range c.tasks {
 			c.tasks[kind] = slices.Clone(j.tasks[kind])
 		}
@@ -68,6 +69,10 @@ func (j *job) writeImage(put func([]byte) error) error {
 	buf = appendUvarints(buf, uint64(j.state))
 	buf = wire.AppendString(buf, j.err)
 	buf = wire.AppendTime(wire.AppendTime(buf, j.submitted), j.ended)
+	buf = appendUvarints(buf, uint64(len(j.tally.names)))
+	for _, name := range j.tally.names {
+		buf = wire.AppendString(buf, name)
+	}
 	if err := put(buf); err != nil {
 		return err
 	}
@@ -76,7 +81,8 @@ func (j *job) writeImage(put func([]byte) error) error {
 			task := &j.tasks[kind][i]
 			buf = append(buf[:0], byte(task.state), task.failures, task.losses)
 			buf = appendAttempt(appendUvarints(buf, uint64(task.worker)), task.attempt)
-			if err := put(wire.AppendBytes(buf, task.sizes)); err != nil {
+			buf = wire.AppendBytes(wire.AppendBytes(buf, task.sizes), task.counts)
+			if err := put(buf); err != nil {
 				return err
 			}
 		}
@@ -132,6 +138,14 @@ func (j *job) restore(d *wire.Decoder) {
 	j.state = JobState(d.Int(int(JobCanceled)))
 	j.err = d.String()
 	j.submitted, j.ended = d.Time(), d.Time()
+	for range min(d.Count(1), maxCounters) {
+		if name := d.String(); d.Err() == nil {
+			if _, twice := j.tally.index[name]; twice {
+				d.Fail("counter %.40q twice", name)
+			}
+			j.tally.define(name)
+		}
+	}
 	for kind, n := range []int{len(j.splits), j.spec.Reduces} {
 		if n > d.Len() {
 			d.Fail("%d tasks", n)
@@ -149,8 +163,14 @@ func (j *job) restore(d *wire.Decoder) {
 			if sizes := d.Bytes(); len(sizes) > 0 {
 				task.sizes = sizes // the image stays as long as the table does
 			}
+			if counted := d.Bytes(); len(counted) > 0 {
+				task.counts = counted
+			}
 			if task.state == taskCompleted {
 				j.completed[kind]++
+				if err := j.tally.add(task.counts, 1); err != nil {
+					d.Fail("%v", err)
+				}
 			}
 		}
 	}

@@ -6,9 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/trilith-go/trilith/examples/internal/jobs"
@@ -76,6 +78,9 @@ func (o *options) do(ctx context.Context, stdout, stderr io.Writer) error {
 	mb := float64(result.InputBytes) / megabyte
 	fmt.Fprintf(stdout, "%d words, %d different ones, in %.1f MB of %s\n", t.count, t.words, mb, o.input)
 	fmt.Fprintf(stdout, "%d map and %d reduce tasks took %.2f s: %.1f MB/s\n", result.Maps, result.Reduces, took.Seconds(), mb/took.Seconds())
+	for _, name := range slices.Sorted(maps.Keys(result.Counters)) {
+		fmt.Fprintf(stdout, "%14d  %s\n", result.Counters[name], name)
+	}
 	if o.output != "" {
 		fmt.Fprintf(stdout, "the counts are in %s\n", filepath.Join(o.output, "part-*"))
 	}

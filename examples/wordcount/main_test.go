@@ -58,6 +58,9 @@ func TestCountsWords(t *testing.T) {
 	if want := "         3  cat\n         3  the\n         2  λόγος\n13 words, 8 different ones"; !strings.HasPrefix(stdout, want) {
 		t.Errorf("printed %q, want %q and so on", stdout, want)
 	}
+	if want := "        13  map.records.out\n"; !strings.Contains(stdout, want) {
+		t.Errorf("printed %q, want the counter %q in it", stdout, want)
+	}
 	if status, _, stderr := invoke(t, "-input", input, "-output", oracle, "-reduce", "3", "-sequential"); status != 0 {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
