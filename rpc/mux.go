@@ -188,25 +188,42 @@ func (m *mux) add(kind frameKind, id uint64, payload []byte) {
 	o.b = append(o.b, payload...)
 }
 
+// full reports whether too many frames wait. Only frames whose number nothing else
+// bounds need to ask. The lock is held.
+func (m *mux) full() bool { return m.err == nil && m.out != nil && len(m.out.b) > maxPending }
+
+// awaitRoom waits until it is worth asking full again, or stop is closed, and
+// reports whether that came first. The lock is held on entry and on return.
+func (m *mux) awaitRoom(stop <-chan struct{}) (stopped bool) {
+	if m.room == nil {
+		m.room = make(chan struct{})
+	}
+	room := m.room
+	m.mu.Unlock()
+	defer m.mu.Lock()
+	select {
+	case <-room:
+	case <-m.ended:
+	case <-stop:
+		return true
+	}
+	return false
+}
+
+// stirRoom wakes all who wait for room. The lock is held.
+func (m *mux) stirRoom() {
+	if m.room != nil {
+		close(m.room)
+		m.room = nil
+	}
+}
+
 // waitRoom waits until the frames that wait are few. The lock is held on entry
-// and on return. Only frames whose number nothing else bounds need it.
+// and on return.
 func (m *mux) waitRoom(ctx context.Context) error {
-	for m.err == nil && m.out != nil && len(m.out.b) > maxPending {
-		if m.room == nil {
-			m.room = make(chan struct{})
-		}
-		room := m.room
-		m.mu.Unlock()
-		var err error
-		select {
-		case <-room:
-		case <-m.ended:
-		case <-ctx.Done():
-			err = ctxError(ctx)
-		}
-		m.mu.Lock()
-		if err != nil {
-			return err
+	for m.full() {
+		if m.awaitRoom(ctx.Done()) {
+			return ctxError(ctx)
 		}
 	}
 	return m.err
@@ -253,10 +270,7 @@ func (m *mux) write(rounds int, crowd bool) {
 		rounds--
 		out := m.buffered()
 		m.out, m.ponging = nil, false
-		if m.room != nil {
-			close(m.room)
-			m.room = nil
-		}
+		m.stirRoom()
 		m.usual = max(min(len(out.b), maxUsual), m.usual-m.usual/8)
 		o, chunk := m.nextChunk(out)
 		crowd := m.pending > 1 && o == nil

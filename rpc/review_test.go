@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -534,4 +535,66 @@ func TestRepetitionsDoNotWait(t *testing.T) {
 			t.Errorf("a repetition afterwards: %q, %v", got, err)
 		}
 	}
+}
+
+// TestStreamWriteWaitsForRoom: a small Write that waits behind all that the
+// transport does not take ends with its deadline, and with Close.
+func TestStreamWriteWaitsForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := transporttest.NewNetwork(t, transport.NetworkConfig{})
+		serveAt(t, n.Host("server"), ":1", ServerConfig{}, func(s *Server) {
+			HandleStream(s, "Echo", echoStream)
+		})
+		c := dialFrom(t, n.Host("client"), ClientConfig{Addrs: []string{"server:1"}})
+		var streams []*Stream
+		for range 9 {
+			st, err := OpenStream(t.Context(), c, "Echo", &Empty{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			streams = append(streams, st)
+		}
+		n.Host("server").Pause()
+		start := time.Now()
+		fill := func(st *Stream) (err error) {
+			st.SetWriteDeadline(start.Add(time.Second))
+			for range 100 { // within the stream's window
+				if _, err = st.Write(make([]byte, smallWrite)); err != nil {
+					break
+				}
+			}
+			return err
+		}
+		for _, st := range streams[1:] {
+			if err := fill(st); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatal(err)
+			}
+		}
+		if err := fill(streams[0]); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != time.Second {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			streams[0].SetWriteDeadline(start.Add(time.Hour))
+			_, err := streams[0].Write(make([]byte, smallWrite))
+			ended <- err
+		}()
+		synctest.Wait()
+		select {
+		case err := <-ended:
+			t.Fatalf("a Write that should wait ended with %v", err)
+		default:
+		}
+		go streams[0].Close()
+		synctest.Wait()
+		select {
+		case err := <-ended:
+			if !errors.Is(err, ErrClosed) {
+				t.Error(err)
+			}
+		default:
+			t.Error("Close did not wake Write")
+		}
+		n.Host("server").Resume()
+	})
 }

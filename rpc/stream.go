@@ -186,7 +186,7 @@ func (st *Stream) Write(p []byte) (int, error) {
 	}
 	st.m.mu.Lock()
 	if st.wend == nil && len(p) <= smallWrite && st.credit >= int64(len(p)) {
-		return st.writeSmall(p)
+		return st.writeSmall(p, limit)
 	}
 	if st.wend != nil || len(p) == 0 {
 		err := st.wend
@@ -227,14 +227,18 @@ func (st *Stream) Write(p []byte) (int, error) {
 }
 
 // writeSmall copies p into the frames that wait. The mux is locked on entry.
-func (st *Stream) writeSmall(p []byte) (int, error) {
+func (st *Stream) writeSmall(p []byte, limit <-chan struct{}) (int, error) {
 	if len(p) > 0 {
-		if err := st.m.waitRoom(context.Background()); err != nil {
-			st.m.mu.Unlock()
-			return 0, st.err("write stream", err)
+		var err error
+		for err == nil && st.wend == nil && st.m.full() {
+			if st.m.awaitRoom(limit) {
+				err = os.ErrDeadlineExceeded
+			}
 		}
-		if st.wend != nil {
-			err := st.wend
+		if err == nil {
+			err = st.wend
+		}
+		if err != nil {
 			st.m.mu.Unlock()
 			return 0, st.err("write stream", err)
 		}
@@ -269,6 +273,7 @@ func (st *Stream) stopSending(err error) {
 		return
 	}
 	st.wend = err
+	st.m.stirRoom() // this stream's Write may wait there
 	if st.out != nil && !st.out.cut {
 		st.m.cutBulk(st.out)
 	}
