@@ -18,7 +18,8 @@ type Limits struct {
 	// MaxCalls bounds the unary calls in progress on one connection; a client
 	// that has so many waits for one to end. Default 1,024, at most 65,536.
 	MaxCalls int
-	// MaxStreams bounds the open streams of one connection. Default 256.
+	// MaxStreams bounds the open streams of one connection; on a server, a stream
+	// counts until its handler has returned. Default 256.
 	MaxStreams int
 	// StreamWindowBytes is how much a stream's sender may be ahead of its
 	// reader. A stream begins with 512 KiB at most and gets more while its reader
