@@ -45,6 +45,10 @@ type CoordinatorConfig struct {
 	Cluster string
 	Secret  []byte
 
+	// History is how many jobs that have ended the status page shows; with Dir, it
+	// still does after a restart. Default DefaultHistory.
+	History int
+
 	// WorkerTimeout is how long a worker may be silent before it counts as dead.
 	// Default 10 s.
 	WorkerTimeout time.Duration
@@ -61,8 +65,13 @@ type CoordinatorConfig struct {
 	disk vfs.FS // holds Dir; the operating system's unless a test says otherwise
 }
 
-// DefaultWorkerTimeout is the default of CoordinatorConfig.WorkerTimeout.
-const DefaultWorkerTimeout = 10 * time.Second
+// Defaults of a CoordinatorConfig.
+const (
+	DefaultWorkerTimeout = 10 * time.Second
+	DefaultHistory       = 100
+
+	maxHistory = 10_000
+)
 
 func (c CoordinatorConfig) withDefaults() (CoordinatorConfig, error) {
 	var err error
@@ -79,6 +88,8 @@ func (c CoordinatorConfig) withDefaults() (CoordinatorConfig, error) {
 		err = fmt.Errorf("%w: CoordinatorConfig.WorkerTimeout is negative", ErrConfig)
 	case c.Grace < 0:
 		err = fmt.Errorf("%w: CoordinatorConfig.Grace is negative", ErrConfig)
+	case c.History < 0 || c.History > maxHistory:
+		err = fmt.Errorf("%w: CoordinatorConfig.History is %d, not 1 to %d", ErrConfig, c.History, maxHistory)
 	case c.Dir != "" && c.OpenLog != nil:
 		err = fmt.Errorf("%w: CoordinatorConfig.Dir and OpenLog are both set", ErrConfig)
 	}
@@ -93,6 +104,12 @@ func (c CoordinatorConfig) withDefaults() (CoordinatorConfig, error) {
 	}
 	if c.Grace == 0 {
 		c.Grace = c.WorkerTimeout
+	}
+	if c.History == 0 {
+		c.History = DefaultHistory
+	}
+	if c.disk == nil {
+		c.disk = vfs.OS()
 	}
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
@@ -117,6 +134,7 @@ type Coordinator struct {
 	cfg    CoordinatorConfig
 	log    Log
 	ledger *ledger
+	store  *historyStore // nil without a directory; record's alone
 	server *rpc.Server
 	addr   net.Addr
 	code   fingerprint
@@ -144,6 +162,7 @@ func StartCoordinator(ctx context.Context, cfg CoordinatorConfig) (*Coordinator,
 	if c.log, err = cfg.OpenLog(c.ledger); err != nil {
 		return fail(err)
 	}
+	c.openHistory() // the log has locked Dir
 	if c.server, err = rpc.NewServer(rpc.ServerConfig{Cluster: cfg.Cluster, Secret: cfg.Secret, Logger: cfg.Logger}); err == nil {
 		c.handle()
 		c.addr, err = c.server.Listen(ctx, cfg.Transport, cfg.Addr)
@@ -233,6 +252,7 @@ func (c *Coordinator) lead(ctx, term context.Context, epoch uint64) error {
 	defer background.Wait()
 	defer cancel(ErrClosed)
 	c.refuseOtherBuilds(term, epoch)
+	background.Go(func() { c.record(term) })
 	tick := time.NewTicker(max(c.cfg.WorkerTimeout/checkEvery, time.Millisecond))
 	defer tick.Stop()
 	for {

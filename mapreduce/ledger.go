@@ -12,6 +12,7 @@ type ledger struct {
 	mu       sync.Mutex // guards all that follows
 	tasks    *tasks
 	schedule *schedule // nil unless this process leads
+	history  *history  // of what the schedule has seen
 	ended    []JobID   // jobs whose leftovers are to be swept up
 	watchers map[watchKey]chan struct{}
 
@@ -28,7 +29,10 @@ type watchKey struct {
 var _ Machine = (*ledger)(nil)
 
 func newLedger() *ledger {
-	return &ledger{tasks: newTasks(), watchers: make(map[watchKey]chan struct{}), kick: make(chan struct{}, 1)}
+	return &ledger{
+		tasks: newTasks(), history: newHistory(DefaultHistory),
+		watchers: make(map[watchKey]chan struct{}), kick: make(chan struct{}, 1),
+	}
 }
 
 // Apply implements Machine.
@@ -39,8 +43,9 @@ func (l *ledger) Apply(_ uint64, at time.Time, cmd, dst []byte) []byte {
 	if l.schedule == nil {
 		return dst
 	}
-	effects := l.tasks.takeEffects()
-	l.schedule.observe(time.Now(), effects)
+	effects, now := l.tasks.takeEffects(), time.Now()
+	l.history.observe(now, l.tasks, effects)
+	l.schedule.observe(now, effects)
 	for _, e := range effects {
 		l.announce(e)
 	}
@@ -114,7 +119,9 @@ func (l *ledger) begin(cfg scheduleConfig) {
 	defer l.mu.Unlock()
 	l.tasks.takeEffects()
 	l.tasks.observed = true
-	l.schedule = newSchedule(cfg, l.tasks, time.Now())
+	now := time.Now()
+	l.history.begin(now, l.tasks)
+	l.schedule = newSchedule(cfg, l.tasks, now)
 	l.poke()
 }
 
