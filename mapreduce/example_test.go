@@ -3,9 +3,12 @@ package mapreduce_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing/fstest"
@@ -170,6 +173,33 @@ func ExampleStartCoordinator() {
 	// a	4
 	// is	3
 	// rose	4
+}
+
+// The status page, here asked for by the example itself, and as JSON. A program
+// would rather pass the handler to http.Serve, for a browser to look at.
+func ExampleCoordinator_StatusHandler() {
+	dir, remove := output()
+	defer remove()
+	var status http.Handler
+	_, err := mapreduce.Run(context.Background(), WordCount,
+		mapreduce.Spec{Input: []string{"poem/*"}, Output: "counts"},
+		mapreduce.RunConfig{
+			Input: poem, FileSystem: mapreduce.Dir(dir),
+			Started: func(c *mapreduce.Coordinator) { status = c.StatusHandler() },
+		})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	answer := httptest.NewRecorder()
+	status.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/status.json?job=1", nil))
+	var job mapreduce.JobReport
+	if err := json.Unmarshal(answer.Body.Bytes(), &job); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(job.Name, job.State, job.InputDone, "bytes mapped,", job.Failed, "failures")
+	// Output: wordcount succeeded 37 bytes mapped, 0 failures
 }
 
 // The registry of a worker names the jobs that it can run.

@@ -36,6 +36,10 @@ type RunConfig struct {
 	// Progress, if set, is called about ten times a second with how the job is
 	// doing, and once when it has ended.
 	Progress func(JobStatus)
+	// Started, if set, is called by Run with the coordinator before the job is
+	// submitted. Its StatusHandler shows how the job is doing, and, when Run has
+	// returned, how it went.
+	Started func(*Coordinator)
 	// Logger is told what an operator wants to know. Default: silent.
 	Logger hclog.Logger
 }
@@ -106,6 +110,9 @@ func Run(ctx context.Context, job Definition, spec Spec, cfg RunConfig) (result 
 		return fail(err)
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
+	if cfg.Started != nil {
+		cfg.Started(c.coordinator)
+	}
 	id, err := c.client.Submit(ctx, name, spec)
 	if err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ var statusFiles embed.FS
 var statusTemplate = template.Must(template.New("page.html").Funcs(template.FuncMap{
 	"size":  formatSize,
 	"span":  formatSpan,
+	"group": formatCount,
 	"clock": func(t time.Time) string { return t.Format("15:04:05") },
 	"more":  func(all, shown int) int { return all - shown },
 	"list": func(shown []string, all int) string {
@@ -183,6 +184,19 @@ func formatSize(n int64) string {
 		unit++
 	}
 	return fmt.Sprintf("%.3g %cB", min(value, step-1), "kMGTPE"[unit])
+}
+
+// formatCount returns a number with its digits in groups of three.
+func formatCount(n int64) string {
+	digits := strconv.FormatInt(n, 10)
+	var b strings.Builder
+	for i, d := range digits {
+		if left := len(digits) - i; i > 0 && left%3 == 0 && digits[i-1] != '-' {
+			b.WriteByte(',')
+		}
+		b.WriteRune(d)
+	}
+	return b.String()
 }
 
 // formatSpan returns a number of seconds as people read it.

@@ -50,6 +50,8 @@ type JobDetails struct {
 	Samples     []Sample        `json:"samples"`
 	Running     []AttemptReport `json:"running"`  // the longest first
 	Failures    []FailureReport `json:"failures"` // the latest first
+	// Counters are as in JobStatus.
+	Counters map[string]int64 `json:"counters"`
 }
 
 // TaskCell counts the tasks from First on that share a cell of the grid.
@@ -149,7 +151,9 @@ func (h *history) summary(now time.Time, t *tasks, id JobID) JobReport {
 // job returns the report of a job, without what runs.
 func (h *history) job(now time.Time, t *tasks, id JobID) *JobReport {
 	r, row := h.summary(now, t, id), t.jobs[id]
-	r.Details = &JobDetails{MapCells: cells(row.tasks[MapTask]), ReduceCells: cells(row.tasks[ReduceTask])}
+	r.Details = &JobDetails{
+		MapCells: cells(row.tasks[MapTask]), ReduceCells: cells(row.tasks[ReduceTask]), Counters: row.tally.values(),
+	}
 	if j := h.jobs[id]; j != nil {
 		r.Details.Samples = slices.Clone(j.samples)
 		r.Details.Failures = slices.Clone(j.failures)
@@ -188,7 +192,7 @@ func (l *ledger) jobReport(now time.Time, id JobID) *JobReport {
 		return l.history.find(id)
 	}
 	r := l.history.job(now, l.tasks, id)
-	r.Details.Running = l.running(now, id)
+	r.Details.Running, r.Details.Counters = l.running(now, id), l.schedule.status(id).Counters
 	return r
 }
 

@@ -67,7 +67,7 @@ func TestStatusPageShowsAJob(t *testing.T) {
 		c.until(id, func(s *JobStatus) bool { return s.Reduces.Running > 0 })
 		page := get(t, h, "/", http.StatusOK)
 		wantAll(t, page, "Job 1: slow", "12 map tasks", "3 reduce tasks", `class="run"`, `class="done"`, `done bad"`,
-			"Running attempts", "reduce task 0", "Failed workers", "worker1:1", "its worker died", "Input mapped", "<path")
+			"Running attempts", "<dt>map.records.in</dt>", "reduce task 0", "Failed workers", "worker1:1", "its worker died", "Input mapped", "<path")
 		cluster := getJSON[ClusterReport](t, h, "/status.json")
 		if !cluster.Leading || cluster.JobsRunning != 1 || cluster.WorkersAlive != 2 || len(cluster.Jobs) != 1 || len(cluster.Workers) != 2 {
 			t.Errorf("the cluster is %+v", cluster)

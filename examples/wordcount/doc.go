@@ -14,6 +14,9 @@
 // Kill a worker, and the others do its work again; kill the coordinator, and start
 // it again with the same arguments: it goes on where it was.
 //
+// With -status localhost:8080 a browser can watch at http://localhost:8080/: the
+// tasks, rates, workers and failures. The page stays until you interrupt.
+//
 // With -sequential the job runs in the obvious way, on one goroutine and without a
 // cluster. The files it writes with -output are the same byte for byte.
 package main

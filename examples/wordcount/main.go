@@ -64,12 +64,25 @@ func (o *options) do(ctx context.Context, stdout, stderr io.Writer) error {
 		output = dir
 	}
 	spec := mapreduce.Spec{Input: o.patterns, Output: rooted(output), Reduces: o.reduces}
+	page, err := openStatusPage(ctx, o.status, stderr)
+	if err != nil {
+		return err
+	}
+	defer page.close()
 	begin := time.Now()
-	result, err := o.count(ctx, spec, newProgress(stderr))
+	result, err := o.count(ctx, spec, newProgress(stderr), page)
 	if err != nil {
 		return err
 	}
 	took := time.Since(begin)
+	if err := o.print(stdout, result, took); err != nil {
+		return err
+	}
+	return page.linger(ctx)
+}
+
+// print prints what came out.
+func (o *options) print(stdout io.Writer, result *mapreduce.Result, took time.Duration) error {
 	t, err := readTotals(osNames(result.Files), o.top)
 	if err != nil {
 		return err
@@ -88,20 +101,20 @@ func (o *options) do(ctx context.Context, stdout, stderr io.Writer) error {
 }
 
 // count runs the job.
-func (o *options) count(ctx context.Context, spec mapreduce.Spec, p *progress) (*mapreduce.Result, error) {
-	cfg := mapreduce.RunConfig{FileSystem: files, Workers: o.workers, Progress: p.show}
+func (o *options) count(ctx context.Context, spec mapreduce.Spec, p *progress, page *statusPage) (*mapreduce.Result, error) {
+	cfg := mapreduce.RunConfig{FileSystem: files, Workers: o.workers, Progress: p.show, Started: page.show}
 	switch {
 	case o.sequential:
 		return mapreduce.RunSequential(ctx, jobs.WordCount, spec, cfg)
 	case o.coordinator != "":
-		return o.coordinate(ctx, spec, p)
+		return o.coordinate(ctx, spec, p, page)
 	}
 	return mapreduce.Run(ctx, jobs.WordCount, spec, cfg)
 }
 
 // coordinate runs the job on workers in other processes, and dismisses them when
 // it is done.
-func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *progress) (result *mapreduce.Result, err error) {
+func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *progress, page *statusPage) (result *mapreduce.Result, err error) {
 	registry, err := mapreduce.NewRegistry(jobs.WordCount)
 	if err != nil {
 		return nil, err
@@ -113,6 +126,7 @@ func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *progre
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
+	page.show(c)
 	client, err := mapreduce.NewClient(mapreduce.ClientConfig{Transport: &transport.TCP{}, Coordinators: []string{c.Addr()}})
 	if err != nil {
 		return nil, err

@@ -1,14 +1,21 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"context"
+	"encoding/json"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/trilith-go/trilith/mapreduce"
 )
 
 // invoke runs the program.
@@ -92,6 +99,8 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		{"words.txt", exitUsage, "words.txt"},
 		{"-sequential -worker localhost:1", exitUsage, "only one of"},
 		{"-journal j", exitUsage, "-journal goes with -coordinator"},
+		{"-sequential -status localhost:0", exitUsage, "-status does not go with -sequential"},
+		{"-status nonsense", exitFailed, "-status: "},
 		{"-worker localhost:1 -input x", exitUsage, "-input does not go with -worker"},
 		{"-help", 0, "-sequential"},
 	} {
@@ -136,5 +145,48 @@ func TestCoordinatorAndWorkers(t *testing.T) {
 	}
 	if got, want := parts(t, cluster), parts(t, oracle); len(got) != 4 || !slices.Equal(got, want) {
 		t.Errorf("the cluster wrote %.300q, the sequential run %.300q", got, want)
+	}
+}
+
+// The status page is there while the program runs and after the job has ended,
+// until the user interrupts.
+func TestStatusPage(t *testing.T) {
+	input := filepath.Join(t.TempDir(), "in")
+	if err := os.WriteFile(input, []byte("so much depends upon\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	said, stderr := io.Pipe()
+	done := make(chan int, 1)
+	go func() {
+		done <- run(ctx, []string{"-input", input, "-status", "127.0.0.1:0"}, io.Discard, stderr)
+		_ = stderr.Close()
+	}()
+	var url string
+	lines := bufio.NewScanner(said)
+	for lines.Scan() {
+		if at, ok := strings.CutPrefix(lines.Text(), "the status page is at "); ok {
+			url = at
+		}
+		if strings.Contains(lines.Text(), "until you interrupt") {
+			break
+		}
+	}
+	resp, err := http.Get(url + "status.json?job=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var job mapreduce.JobReport
+	if err := json.NewDecoder(resp.Body).Decode(&job); err != nil {
+		t.Fatal(err)
+	}
+	if job.Name != "wordcount" || job.State != "succeeded" {
+		t.Errorf("the job is %+v", job)
+	}
+	interrupt()
+	if status := <-done; status != 0 {
+		t.Errorf("status %d", status)
 	}
 }

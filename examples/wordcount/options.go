@@ -27,6 +27,7 @@ type options struct {
 	listen      string
 	journal     string
 	timeout     time.Duration
+	status      string
 
 	patterns []string // that input stands for, relative to /
 }
@@ -49,6 +50,7 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "with -worker: the `address` at which other workers fetch")
 	f.StringVar(&o.journal, "journal", "", "with -coordinator: keep the job's state in this `directory`, to go on after a crash")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "with -coordinator: how long a worker may be silent before it counts as dead")
+	f.StringVar(&o.status, "status", "", "serve the status page at this `address`, as localhost:8080, until interrupted")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil, err
@@ -104,7 +106,7 @@ func (o *options) check(rest []string, set map[string]bool) error {
 	}
 	return errors.Join(only("worker", "listen"), only("coordinator", "journal", "timeout"),
 		without("sequential", "workers"), without("coordinator", "workers"),
-		without("worker", "workers", "input", "output", "reduce", "top"))
+		without("sequential", "status"), without("worker", "workers", "input", "output", "reduce", "top", "status"))
 }
 
 // resolve finds the input, and makes the output absolute.
