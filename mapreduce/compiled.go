@@ -49,7 +49,7 @@ func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error]
 			}
 			emits.records.n++
 			key := keys.encode(k)
-			p, err := c.partition(k, key, out.reduces)
+			p, err := c.partition(t, k, key, out.reduces)
 			if err == nil {
 				err = out.add(p, key, values.encode(v))
 			}
@@ -58,7 +58,7 @@ func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error]
 		return err
 	}
 	table := newCombiner(c.Combine, values, func(key []byte, hash uint64, value []byte) error {
-		p, err := c.partitionEncoded(key, hash, out.reduces)
+		p, err := c.partitionEncoded(t, key, hash, out.reduces)
 		if err != nil {
 			return err
 		}
@@ -117,7 +117,10 @@ func (c *compiled[K, V, R]) eachRecord(t *Task, records iter.Seq2[Record, error]
 }
 
 // partition returns the partition of a key whose encoding is at hand.
-func (c *compiled[K, V, R]) partition(k K, key []byte, n int) (int, error) {
+func (c *compiled[K, V, R]) partition(t *Task, k K, key []byte, n int) (int, error) {
+	if bounds := t.spec.Bounds; len(bounds) > 0 {
+		return rangeOf(bounds, key), nil
+	}
 	if c.Partition == nil {
 		return hashRange(hashKey(key), n), nil
 	}
@@ -125,7 +128,10 @@ func (c *compiled[K, V, R]) partition(k K, key []byte, n int) (int, error) {
 }
 
 // partitionEncoded returns the partition of an encoded key with that hash.
-func (c *compiled[K, V, R]) partitionEncoded(key []byte, hash uint64, n int) (int, error) {
+func (c *compiled[K, V, R]) partitionEncoded(t *Task, key []byte, hash uint64, n int) (int, error) {
+	if bounds := t.spec.Bounds; len(bounds) > 0 {
+		return rangeOf(bounds, key), nil
+	}
 	if c.Partition == nil {
 		return hashRange(hash, n), nil
 	}

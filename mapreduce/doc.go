@@ -39,7 +39,8 @@
 //   - The output files appear when the job is complete, each whole, with what one
 //     execution of its reduce has written. They never replace a file that is there.
 //   - In a partition, keys are in increasing order of their encoding, and the values
-//     of a key in the order in which a sequential run emits them.
+//     of a key in the order in which a sequential run emits them. With [Spec].Bounds,
+//     as [SampleBounds] finds them, the files as a whole are in that order too.
 //   - A job ends: each task is granted so many failures ([Spec].MaxAttempts), each
 //     attempt so much time without progress, and the last attempt's error is the
 //     job's.
@@ -92,11 +93,11 @@
 // spec.go, attempt.go, hash.go, sort.go, region.go and merge.go (data in memory).
 //
 // The shells, which act: coordinator.go and coordinator_serve.go on ledger.go, the
-// table as a machine in a log; commit.go; worker.go, execution.go, store.go (map
-// output and who fetches it), shuffle.go (fetching it). What has types is in job.go,
+// table as a machine in a log; commit.go; worker.go, drain.go, execution.go, store.go
+// (map output and who fetches it), shuffle.go (fetching it). What has types is in job.go,
 // compiled.go, combine.go and codec.go; collector.go and pairs.go are what Map emits
-// into; counters.go is what tasks count with. input.go, filesystem.go, directory.go
-// and output.go are files.
+// into; counters.go is what tasks count with; bounds.go samples keys. input.go,
+// fixedrecords.go, filesystem.go, directory.go, output.go and mergeoutput.go are files.
 //
 // Where this departs from the paper: files get their final names together in the
 // end, not each as its reduce completes; the coordinator's failure is survived; and

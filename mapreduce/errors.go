@@ -55,6 +55,9 @@ const (
 	// as its limits allow.
 	ErrFull = rpc.Code("mapreduce: coordinator is full")
 
+	// ErrUnordered reports a file for MergeOutput whose records are not in order.
+	ErrUnordered = rpc.Code("mapreduce: records are out of order")
+
 	// ErrClosed reports a coordinator or worker that was closed here.
 	ErrClosed = rpc.Code("mapreduce: closed")
 )

@@ -13,7 +13,7 @@ func busyTable(t testing.TB) (*tasks, [][]byte) {
 	t.Helper()
 	j := &job{token: "t", name: "job", build: "b", splits: []Split{
 		{Pieces: []Piece{{"f", 0, 10}, {"g", 5, 7}}, hosts: []string{"h"}}, {Data: []byte("data")}, {},
-	}, spec: Spec{Input: []string{"*"}, Output: "out", Reduces: 2, Args: map[string]string{"a": "b"}}.withDefaults()}
+	}, spec: Spec{Input: []string{"*"}, Output: "out", Reduces: 2, Bounds: [][]byte{{'k'}}, Args: map[string]string{"a": "b"}}.withDefaults()}
 	second := &job{token: "u", name: "job", spec: Spec{Output: "out2"}.withDefaults(), splits: []Split{{}}}
 	ref := func(kind TaskKind, i int) taskRef { return taskRef{1, kind, i} }
 	commands := [][]byte{

@@ -76,6 +76,12 @@ var _ Input = Text{}
 
 // Splits implements Input.
 func (Text) Splits(ctx context.Context, fsys FileSystem, spec *Spec) ([]Split, error) {
+	return fileSplits(ctx, fsys, spec, 1)
+}
+
+// fileSplits divides the input files into splits. Every cut within a file is at a
+// multiple of unit bytes.
+func fileSplits(ctx context.Context, fsys FileSystem, spec *Spec, unit int64) ([]Split, error) {
 	names, err := expand(ctx, fsys, spec.Input)
 	if err != nil {
 		return nil, err
@@ -104,11 +110,12 @@ func (Text) Splits(ctx context.Context, fsys FileSystem, spec *Spec) ([]Split, e
 	if size == 0 {
 		size = min(max(total/defaultSplits, minSplitBytes), maxSplitBytes)
 	}
-	return packSplits(files, size), nil
+	return packSplits(files, max(size, unit), unit), nil
 }
 
-// packSplits divides files into splits of about size bytes.
-func packSplits(files []Piece, size int64) []Split {
+// packSplits divides files into splits of about size bytes, of which unit bytes stay
+// together.
+func packSplits(files []Piece, size, unit int64) []Split {
 	var splits []Split
 	var open Split
 	var have int64
@@ -131,7 +138,8 @@ func packSplits(files []Piece, size int64) []Split {
 			continue
 		}
 		n := (f.Length + size - 1) / size
-		cut := func(i int64) int64 { return f.Length/n*i + f.Length%n*i/n }
+		units := f.Length / unit
+		cut := func(i int64) int64 { return (units/n*i + units%n*i/n) * unit }
 		for i := range n {
 			from, to := cut(i), cut(i+1)
 			splits = append(splits, Split{Pieces: []Piece{{Name: f.Name, Offset: from, Length: to - from}}})

@@ -51,7 +51,8 @@ type Job[K, V, R any] struct {
 	Combine func(a, b V) V
 
 	// Partition returns which of n partitions a key belongs to, from 0 to n-1.
-	// The default spreads keys by a hash of their encoding.
+	// The default spreads keys by a hash of their encoding. Spec.Bounds, if a run
+	// has them, take its place.
 	Partition func(key K, n int) int
 
 	// Input divides and reads the input. The default is [Text], lines of text.
@@ -134,6 +135,9 @@ type definition struct {
 	// mapRecords runs Map over the records of a split and hands what it emits to
 	// the collector, already combined as far as memory allows.
 	mapRecords func(t *Task, records iter.Seq2[Record, error], out *collector) error
+	// emittedKeys runs Map over records and calls take with the encoding of each key
+	// that it emits, valid until take returns.
+	emittedKeys func(t *Task, records iter.Seq2[Record, error], take func(key []byte)) error
 	// reduceGroups runs Reduce over sorted pairs and hands the formatted results
 	// to write.
 	reduceGroups func(t *Task, in groupReader, write func([]byte) error) error
@@ -178,6 +182,7 @@ func (j Job[K, V, R]) define() (*definition, error) {
 		types:        fmt.Sprintf("%v,%v,%v", reflect.TypeFor[K](), reflect.TypeFor[V](), reflect.TypeFor[R]()),
 		input:        c.Input,
 		mapRecords:   c.mapRecords,
+		emittedKeys:  c.emittedKeys,
 		reduceGroups: c.reduceGroups,
 		sequential:   c.sequential,
 	}

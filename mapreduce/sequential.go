@@ -84,7 +84,7 @@ func (c *compiled[K, V, R]) sequential(ctx context.Context, r *sequentialRun) er
 		err := c.eachRecord(t, c.Input.Read(ctx, r.input, split), &emits, func(k K, v V) {
 			emits.records.n++
 			key := c.Keys.Append(nil, k)
-			p, err := c.partition(k, key, r.spec.Reduces)
+			p, err := c.partition(t, k, key, r.spec.Reduces)
 			if err != nil {
 				emits.failed = err
 				return

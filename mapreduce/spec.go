@@ -1,6 +1,7 @@
 package mapreduce
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -31,6 +32,13 @@ type Spec struct {
 	// 64 MiB.
 	SplitBytes int64
 
+	// Bounds, if there are any, are the R-1 keys that divide all keys into ranges,
+	// encoded and in increasing order: partition p has the keys from Bounds[p-1] on
+	// and below Bounds[p], so that the output files, one after the other, are in
+	// order as a whole. They take the place of Job.Partition. SampleBounds finds
+	// some that make the partitions about equally large.
+	Bounds [][]byte
+
 	// Args are arguments for the job's functions, which get them from Task.Arg.
 	Args map[string]string
 
@@ -53,6 +61,7 @@ const (
 	maxMaxAttempts = 60
 	maxPatterns    = 1 << 16
 	maxArgs        = 1 << 10
+	maxBoundsBytes = 4 << 20  // of all together
 	maxTextBytes   = 64 << 10 // of a pattern, a directory or an argument
 )
 
@@ -60,6 +69,7 @@ const (
 // default is the Input's affair.
 func (s Spec) withDefaults() Spec {
 	s.Input = slices.Clone(s.Input)
+	s.Bounds = slices.Clone(s.Bounds)
 	s.Args = maps.Clone(s.Args)
 	if s.Reduces == 0 {
 		s.Reduces = 1
@@ -75,7 +85,7 @@ func (s Spec) withDefaults() Spec {
 
 func (s *Spec) validate() error {
 	bad := func(field, format string, args ...any) error {
-		return fmt.Errorf("%w: Spec.%s %s", ErrConfig, field, fmt.Sprintf(format, args...))
+		return fmt.Errorf("%w: Spec.%s %w", ErrConfig, field, fmt.Errorf(format, args...))
 	}
 	switch {
 	case len(s.Input) > maxPatterns:
@@ -95,6 +105,9 @@ func (s *Spec) validate() error {
 	case s.TaskTimeout < 0:
 		return bad("TaskTimeout", "is negative")
 	}
+	if err := s.validateBounds(); err != nil {
+		return bad("Bounds", "%w", err)
+	}
 	for _, pattern := range s.Input {
 		if len(pattern) > maxTextBytes {
 			return bad("Input", "has a pattern of %d bytes, the limit is %d", len(pattern), maxTextBytes)
@@ -108,12 +121,48 @@ func (s *Spec) validate() error {
 	return nil
 }
 
+func (s *Spec) validateBounds() error {
+	if len(s.Bounds) == 0 {
+		return nil
+	}
+	if len(s.Bounds) != s.Reduces-1 {
+		return fmt.Errorf("has %d keys for %d partitions, not one less", len(s.Bounds), s.Reduces)
+	}
+	size := 0
+	for i, bound := range s.Bounds {
+		if size += len(bound); size > maxBoundsBytes {
+			return fmt.Errorf("has more than %d bytes", maxBoundsBytes)
+		}
+		if i > 0 && bytes.Compare(s.Bounds[i-1], bound) > 0 {
+			return fmt.Errorf("is not in increasing order at %d", i)
+		}
+	}
+	return nil
+}
+
+// rangeOf returns the number of the range in which an encoded key lies.
+func rangeOf(bounds [][]byte, key []byte) int {
+	low, high := 0, len(bounds)
+	for low < high {
+		if mid := int(uint(low+high) >> 1); bytes.Compare(bounds[mid], key) <= 0 {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	return low
+}
+
 // append appends the Spec, in which defaults are set, to dst.
 func (s *Spec) append(dst []byte) []byte {
 	dst = wire.AppendString(dst, s.Output)
 	dst = appendUvarints(dst, uint64(s.Reduces), uint64(s.SplitBytes), uint64(s.MaxAttempts), uint64(s.TaskTimeout), uint64(len(s.Input)))
 	for _, pattern := range s.Input {
 		dst = wire.AppendString(dst, pattern)
+	}
+	dst = appendUvarints(dst, uint64(len(s.Bounds)))
+	for _, bound := range s.Bounds {
+		dst = wire.AppendBytes(dst, bound)
 	}
 	dst = appendUvarints(dst, uint64(len(s.Args)))
 	for _, name := range slices.Sorted(maps.Keys(s.Args)) {
@@ -133,6 +182,12 @@ func (s *Spec) decode(d *wire.Decoder) {
 	s.Input = make([]string, d.Count(1))
 	for i := range s.Input {
 		s.Input[i] = d.String()
+	}
+	if n := d.Count(1); n > 0 {
+		s.Bounds = make([][]byte, n)
+	}
+	for i := range s.Bounds {
+		s.Bounds[i] = bytes.Clone(d.Bytes())
 	}
 	n := d.Count(2)
 	if n > 0 {

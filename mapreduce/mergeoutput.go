@@ -1,0 +1,216 @@
+package mapreduce
+
+import (
+	"bytes"
+	"container/heap"
+	"context"
+	"fmt"
+	"iter"
+)
+
+// MergeConfig says what MergeOutput merges. The zero value is for the output of jobs
+// with the default Format and keys that are ordered as their text is.
+type MergeConfig struct {
+	// RecordBytes is the size of the records, in bytes. Default: they are lines.
+	RecordBytes int
+	// Compare orders records, given without their newlines. Default: by the bytes
+	// before the first tab.
+	Compare func(a, b []byte) int
+}
+
+// maxMergeFiles bounds the files that MergeOutput reads at the same time.
+const maxMergeFiles = 512
+
+// MergeOutput merges files, each of which is in order, into one that is. The file
+// appears under its name when it is complete, and never replaces another. Records
+// that are equal come in the order of the files. An input that is not in order fails
+// with ErrUnordered.
+//
+// A file is read from when its first record is wanted, until its last: the output of
+// a job with Spec.Bounds is read one file after the other. At most 512 files may
+// overlap.
+func MergeOutput(ctx context.Context, fsys FileSystem, files []string, output string, cfg MergeConfig) error {
+	if err := mergeOutput(ctx, fsys, files, output, cfg); err != nil {
+		return &Error{Op: "merge", On: output, Err: err}
+	}
+	return nil
+}
+
+func mergeOutput(ctx context.Context, fsys FileSystem, files []string, output string, cfg MergeConfig) error {
+	m := &fileMerge{ctx: ctx, fsys: fsys, input: Text{}, compare: cfg.Compare, end: "\n"}
+	if cfg.RecordBytes != 0 {
+		fixed := FixedRecords(cfg.RecordBytes)
+		if err := fixed.validate(); err != nil {
+			return err
+		}
+		m.input, m.end = fixed, ""
+	}
+	if m.compare == nil {
+		m.compare = compareFirstField
+	}
+	if fsys == nil {
+		return fmt.Errorf("%w: the file system is missing", ErrConfig)
+	}
+	if err := checkName("merge", output); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	defer m.close()
+	for i, name := range files {
+		if err := m.add(i, name); err != nil {
+			return err
+		}
+	}
+	temporary := output + ".merge-" + newToken()
+	w, err := createPart(ctx, fsys, temporary)
+	if err != nil {
+		return err
+	}
+	if err := m.run(w); err != nil {
+		w.abandon(fsys, temporary)
+		return err
+	}
+	err = w.close()
+	if err == nil {
+		err = fsys.Commit(ctx, temporary, output)
+	}
+	if err != nil {
+		_ = fsys.Remove(context.WithoutCancel(ctx), temporary) // it has failed already
+	}
+	return err
+}
+
+// compareFirstField orders lines by what is before their first tab.
+func compareFirstField(a, b []byte) int {
+	a, _, _ = bytes.Cut(a, tab)
+	b, _, _ = bytes.Cut(b, tab)
+	return bytes.Compare(a, b)
+}
+
+var tab = []byte{'\t'}
+
+// fileMerge merges files. It is a heap, with the file that has the least record on
+// top.
+type fileMerge struct {
+	ctx     context.Context
+	fsys    FileSystem
+	input   Input
+	compare func(a, b []byte) int
+	end     string // of each record in the file
+	files   []*mergedFile
+	open    int // files that are being read
+}
+
+var _ heap.Interface = (*fileMerge)(nil)
+
+// mergedFile is a file that has records left.
+type mergedFile struct {
+	index  int
+	split  Split
+	record []byte // the next
+	next   func() (Record, error, bool)
+	stop   func() // nil while only the first record has been looked at
+}
+
+func (m *fileMerge) Len() int      { return len(m.files) }
+func (m *fileMerge) Swap(i, j int) { m.files[i], m.files[j] = m.files[j], m.files[i] }
+func (m *fileMerge) Push(x any)    { m.files = append(m.files, x.(*mergedFile)) }
+
+func (m *fileMerge) Less(i, j int) bool {
+	a, b := m.files[i], m.files[j]
+	if c := m.compare(a.record, b.record); c != 0 {
+		return c < 0
+	}
+	return a.index < b.index
+}
+
+func (m *fileMerge) Pop() any {
+	last := m.files[len(m.files)-1]
+	m.files = m.files[:len(m.files)-1]
+	return last
+}
+
+// add looks at the first record of a file.
+func (m *fileMerge) add(index int, name string) error {
+	f, size, err := m.fsys.Open(m.ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if fixed, ok := m.input.(FixedRecords); ok && size%int64(fixed) != 0 {
+		return fmt.Errorf("%s: its %d bytes are no whole number of records of %d", name, size, int(fixed))
+	}
+	file := &mergedFile{index: index, split: Split{Pieces: []Piece{{Name: name, Length: size}}}}
+	for r, err := range m.input.Read(m.ctx, m.fsys, file.split) {
+		if err != nil {
+			return err
+		}
+		file.record = bytes.Clone(r.Value) // not to hold the block that it is in
+		heap.Push(m, file)
+		break
+	}
+	return nil
+}
+
+// run writes all records.
+func (m *fileMerge) run(w *partWriter) error {
+	var line []byte
+	for len(m.files) > 0 {
+		top := m.files[0]
+		line = append(append(line[:0], top.record...), m.end...)
+		if err := w.write(line); err != nil {
+			return err
+		}
+		more, err := m.advance(top)
+		if err != nil {
+			return err
+		}
+		if more {
+			heap.Fix(m, 0)
+		} else {
+			heap.Pop(m)
+		}
+	}
+	return nil
+}
+
+// advance takes the next record of a file. It reports whether there is one.
+func (m *fileMerge) advance(f *mergedFile) (bool, error) {
+	if f.stop == nil {
+		if m.open == maxMergeFiles {
+			return false, fmt.Errorf("more than %d files overlap; merge some of them first", maxMergeFiles)
+		}
+		m.open++
+		f.next, f.stop = iter.Pull2(m.input.Read(m.ctx, m.fsys, f.split))
+		if _, err, _ := f.next(); err != nil { // the first record, which is known
+			return false, err
+		}
+	}
+	r, err, ok := f.next()
+	if err != nil {
+		return false, err
+	}
+	if m.ctx.Err() != nil {
+		return false, context.Cause(m.ctx)
+	}
+	if !ok {
+		f.stop()
+		m.open--
+		return false, nil
+	}
+	if m.compare(f.record, r.Value) > 0 {
+		return false, fmt.Errorf("%w: %s at byte %d", ErrUnordered, r.File, r.Offset)
+	}
+	f.record = r.Value
+	return true, nil
+}
+
+// close ends the reading of files that were not read to their ends.
+func (m *fileMerge) close() {
+	for _, f := range m.files {
+		if f.stop != nil {
+			f.stop()
+		}
+	}
+}
