@@ -18,13 +18,26 @@ import (
 // the request was read; responses collected until there is nothing more to read;
 // no buffer made twice. It has no deadlines, no errors but a broken connection,
 // no limits, no types, nobody to be fair to.
+//
+// There are two. In limit-eager a caller writes as soon as nobody else does, and
+// what comes meanwhile leaves together. In limit it first lets the others run
+// that the last responses have woken, so that a batch that came in one read leaves
+// in one write: as little work as there can be.
 
 const (
 	limitHeader = 8        // length of the payload and id, little endian, 4 bytes each
 	limitBuffer = 64 << 10 // for reading; also the point from which payloads are not copied
 )
 
-func openLimit(ctx context.Context, c rpcCase) (*load, error) {
+// openLimit opens one of the two limits.
+func openLimit(yield bool) func(context.Context, rpcCase) (*load, error) {
+	return func(ctx context.Context, c rpcCase) (*load, error) { return startLimit(ctx, c, yield) }
+}
+
+func startLimit(ctx context.Context, c rpcCase, yield bool) (*load, error) {
+	if !yield && c.kind != echo {
+		return nil, nil // nobody to wait for
+	}
 	conn, server, err := tcpPair(ctx)
 	if err != nil {
 		return nil, err
@@ -39,7 +52,7 @@ func openLimit(ctx context.Context, c rpcCase) (*load, error) {
 	}
 	var running sync.WaitGroup
 	running.Go(func() { serveLimit(server, handle) })
-	client := newLimitClient(conn, c.callers)
+	client := newLimitClient(conn, c.callers, yield)
 	running.Go(client.read)
 	l := &load{close: func() error {
 		err := conn.Close()
@@ -152,6 +165,7 @@ func serveLimit(conn net.Conn, handle func(req []byte) []byte) {
 // A limitClient carries the calls of a fixed number of callers on one connection.
 type limitClient struct {
 	conn   net.Conn
+	yield  bool        // to the other callers before a write
 	slots  []limitSlot // by id
 	flying atomic.Int32
 
@@ -169,8 +183,8 @@ type limitSlot struct {
 	done chan struct{} // holds one token when it is there
 }
 
-func newLimitClient(conn net.Conn, callers int) *limitClient {
-	c := &limitClient{conn: conn, slots: make([]limitSlot, callers)}
+func newLimitClient(conn net.Conn, callers int, yield bool) *limitClient {
+	c := &limitClient{conn: conn, yield: yield, slots: make([]limitSlot, callers)}
 	for i := range c.slots {
 		c.slots[i].done = make(chan struct{}, 1)
 	}
@@ -204,11 +218,11 @@ func (c *limitClient) call(id int, req, resp []byte) (int, error) {
 	return s.n, nil
 }
 
-// flush writes what is pending until there is nothing more. Before each write it
-// lets the other callers, which the last batch of responses has woken, add theirs.
+// flush writes what is pending until there is nothing more. Before each write, if
+// it yields, it lets the other callers, which the last batch of responses has woken, add theirs.
 func (c *limitClient) flush() {
 	for {
-		if c.flying.Load() > 1 {
+		if c.yield && c.flying.Load() > 1 {
 			runtime.Gosched()
 		}
 		c.mu.Lock()

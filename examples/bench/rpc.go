@@ -42,7 +42,8 @@ var rpcSubjects = []named[func(context.Context, rpcCase) (*load, error)]{
 	{"trilith-exactly-once", openTrilith(way{once: true})},
 	{"netrpc", openNetRPC},
 	{"netrpc-reuse", openNetRPCReuse},
-	{"limit", openLimit},
+	{"limit", openLimit(true)},
+	{"limit-eager", openLimit(false)},
 }
 
 // The sizes in the names of the cases.
