@@ -337,7 +337,7 @@ func TestStreamRefused(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := OpenStream(ctx, p.c, "Refuse", &note{}); !errors.Is(err, context.Canceled) {
+		if _, err := OpenStream(ctx, p.c, "Refuse", &note{}); !errors.Is(err, context.Canceled) || !errors.Is(err, ErrNotExecuted) {
 			t.Errorf("with a context that has ended: %v", err)
 		}
 		st, err := OpenStream(t.Context(), p.c, "Refuse", &note{})

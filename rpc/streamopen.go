@@ -57,6 +57,9 @@ func (c *Client) attemptStream(ctx context.Context, method string, req any) (*St
 		}
 		return &Error{Op: "open stream", Method: method, Addr: addr, Outcome: outcome, Err: err}
 	}
+	if ctx.Err() != nil {
+		return nil, fail("", NotExecuted, ctxError(ctx))
+	}
 	for try := 1; ; try++ {
 		cc, err := c.connect(ctx)
 		if err != nil {
