@@ -1,3 +1,6 @@
+// A world lives in a bubble.
+//
+//lint:bubble
 package rpc_test
 
 import (
@@ -186,8 +189,6 @@ const (
 )
 
 // run carries out a plan in a bubble, and returns what went against the promises.
-//
-//lint:bubble
 func (p plan) run(t *testing.T) (report, error) {
 	rnd := rand.New(rand.NewPCG(p.seed, 1))
 	w := &world{
