@@ -76,6 +76,15 @@
 // task its counters are logged with that, and they are taken back if the output is
 // lost: however often tasks are executed, each counts once.
 //
+// # Status page
+//
+// [Coordinator.StatusHandler] is a page for browsers, and the same as JSON
+// ([ClusterReport], [JobReport]): what each task is doing, input and rates over time,
+// attempts that straggle, workers, failures with their errors. Of the jobs that have
+// ended it shows the latest ones, with [CoordinatorConfig].Dir also after a restart.
+// Its size is bounded, whatever the number of tasks; samples of a job's progress are
+// taken by the coordinator, thinned out as the job grows long.
+//
 // # Order and encoding
 //
 // Between Map and Reduce there are only bytes: keys are ordered, grouped and hashed
@@ -94,10 +103,13 @@
 //
 // The shells, which act: coordinator.go and coordinator_serve.go on ledger.go, the
 // table as a machine in a log; commit.go; worker.go, drain.go, execution.go, store.go
-// (map output and who fetches it), shuffle.go (fetching it). What has types is in job.go,
-// compiled.go, combine.go and codec.go; collector.go and pairs.go are what Map emits
-// into; counters.go is what tasks count with; bounds.go samples keys. input.go,
-// fixedrecords.go, filesystem.go, directory.go, output.go and mergeoutput.go are files.
+// (map output and who fetches it), shuffle.go (fetching it). The status page is made in
+// status_page.go and status_chart.go of a status_report.go, from the table and from
+// history.go, what it shows beyond that, which history_store.go keeps on disk. What has
+// types is in job.go, compiled.go, combine.go and codec.go; collector.go and pairs.go
+// are what Map emits into; counters.go is what tasks count with; bounds.go samples keys.
+// input.go, fixedrecords.go, filesystem.go, directory.go, output.go and mergeoutput.go
+// are files.
 //
 // Where this departs from the paper: files get their final names together in the
 // end, not each as its reduce completes; the coordinator's failure is survived; and
