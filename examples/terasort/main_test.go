@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// invoke runs the program.
+func invoke(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	status = run(t.Context(), args, &out, &errs)
+	return status, out.String(), errs.String()
+}
+
+func TestGeneratesSortsAndValidates(t *testing.T) {
+	status, stdout, stderr := invoke(t, "-size", "3", "-reduces", "5", "-workers", "2")
+	if status != 0 || !strings.HasPrefix(stdout, "generated: 30000 records") || !strings.Contains(stdout, "\nvalid: 30000 records") {
+		t.Errorf("status %d: %s%s", status, stdout, stderr)
+	}
+}
+
+// More records than memory holds.
+func TestSortsBeyondMemory(t *testing.T) {
+	status, stdout, stderr := invoke(t, "-size", "64", "-memory", "32", "-workers", "2")
+	if status != 0 || !strings.Contains(stdout, "\nvalid: 640000 records") {
+		t.Errorf("status %d: %s%s", status, stdout, stderr)
+	}
+}
+
+// The validator accepts what was sorted, and notices whatever may have gone wrong.
+func TestValidatorFindsFaults(t *testing.T) {
+	dir := t.TempDir()
+	records, sorted := filepath.Join(dir, "records"), filepath.Join(dir, "sorted")
+	if status, _, stderr := invoke(t, "generate", "-size", "1", "-seed", "7", records); status != 0 {
+		t.Fatal(stderr)
+	}
+	if status, _, stderr := invoke(t, "sort", "-output", sorted, "-reduces", "3", records); status != 0 {
+		t.Fatal(stderr)
+	}
+	parts, err := filepath.Glob(filepath.Join(sorted, "part-*"))
+	if err != nil || len(parts) != 3 {
+		t.Fatal(parts, err)
+	}
+	validate := func(files ...string) (int, string) {
+		status, _, stderr := invoke(t, append([]string{"validate", "-input", records}, files...)...)
+		return status, stderr
+	}
+	if status, stderr := validate(parts...); status != 0 {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+	if status, stderr := validate(parts[1], parts[0], parts[2]); status != exitFailed || !strings.Contains(stderr, "1 records are out of order") {
+		t.Errorf("files in another order: status %d: %s", status, stderr)
+	}
+	if status, stderr := validate(parts[:2]...); status != exitFailed || !strings.Contains(stderr, "records, but 10000") {
+		t.Errorf("a file is missing: status %d: %s", status, stderr)
+	}
+	content, err := os.ReadFile(parts[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[recordBytes-1] ^= 1
+	if err := os.WriteFile(parts[0], content, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if status, stderr := validate(parts...); status != exitFailed || !strings.Contains(stderr, "checksum") {
+		t.Errorf("a bit is wrong: status %d: %s", status, stderr)
+	}
+	if err := os.Truncate(parts[2], 50); err != nil {
+		t.Fatal(err)
+	}
+	if status, stderr := validate(parts...); status != exitFailed || !strings.Contains(stderr, "unexpected EOF") {
+		t.Errorf("half a record: status %d: %s", status, stderr)
+	}
+}
+
+// The same seed gives the same records, another gives others; keys do not repeat.
+func TestRecords(t *testing.T) {
+	seen := make(map[string]bool)
+	for i := range uint64(1000) {
+		r := appendRecord(nil, 1, i)
+		if len(r) != recordBytes || !bytes.Equal(r, appendRecord(nil, 1, i)) || bytes.Equal(r, appendRecord(nil, 2, i)) {
+			t.Fatalf("record %d is %q", i, r)
+		}
+		seen[string(r[:keyBytes])] = true
+	}
+	if len(seen) != 1000 {
+		t.Errorf("%d different keys of 1000", len(seen))
+	}
+}
+
+func TestSaysWhatIsWrong(t *testing.T) {
+	for _, c := range []struct {
+		args   string
+		status int
+		says   string
+	}{
+		{"-frobnicate", exitUsage, "frobnicate"},
+		{"-reduces 0", exitUsage, "-reduces is 0"},
+		{"-memory 0", exitUsage, "-memory is 0"},
+		{"-memory 1 -size 1", exitFailed, "Memory"},
+		{"records", exitUsage, `unexpected argument "records"`},
+		{"-output x", exitUsage, "-output goes with sort"},
+		{"generate", exitUsage, "one file"},
+		{"sort records", exitUsage, "-output"},
+		{"validate records", exitUsage, "-input"},
+		{"sort -output /no/such/dir /no/such/records", exitFailed, "no/such/records"},
+		{"validate -input /no/such/records x", exitFailed, "/no/such/records"},
+		{"-help", 0, "-seed"},
+	} {
+		status, _, stderr := invoke(t, strings.Fields(c.args)...)
+		if status != c.status || !strings.Contains(stderr, c.says) {
+			t.Errorf("terasort %s: status %d, %q; want %d and %q", c.args, status, stderr, c.status, c.says)
+		}
+	}
+}
