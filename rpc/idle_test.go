@@ -42,7 +42,7 @@ func TestIdleConnections(t *testing.T) {
 		runtime.KeepAlive(clients)
 	})
 	t.Run("server after a burst", func(t *testing.T) {
-		const conns, burst, ping = 300, 900, 500 * time.Millisecond
+		const conns, burst, ping = 300, 900, 300 * time.Millisecond
 		s, addr := serveAt(t, transport.TCP{}, "127.0.0.1:0", ServerConfig{
 			Limits: Limits{PingInterval: ping},
 		}, muteServer)
