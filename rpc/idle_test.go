@@ -28,7 +28,7 @@ func TestIdleConnections(t *testing.T) {
 	t.Run("server", func(t *testing.T) {
 		s, addr := serveAt(t, transport.TCP{}, "127.0.0.1:0", ServerConfig{}, echoServer)
 		var clients []*intruder // who keep next to nothing themselves
-		check := measure(t, conns)
+		check := measure(t, conns, idleBytes)
 		for range conns {
 			i := intrude(t, transport.TCP{}, addr)
 			for n := range uint64(3) {
@@ -63,7 +63,7 @@ func TestIdleConnections(t *testing.T) {
 		}
 		var mu sync.Mutex // guards clients
 		var clients []*intruder
-		check := measure(t, conns)
+		check := measure(t, conns, idleBytes*5/4) // the collector takes its time with stacks that have grown
 		over, answered := make(chan struct{}), make(chan struct{})
 		go func() { // keep them alive, and silent most of the time
 			defer close(answered)
@@ -118,7 +118,7 @@ func TestIdleConnections(t *testing.T) {
 		hs := handshake{lim: Limits{}.withDefaults()}
 		var servers []net.Conn // likewise
 		var clients []*Client
-		check := measure(t, conns)
+		check := measure(t, conns, idleBytes)
 		for range conns {
 			c := dialFrom(t, transport.TCP{}, ClientConfig{Addrs: []string{l.Addr().String()}})
 			var wg sync.WaitGroup
@@ -154,15 +154,15 @@ func TestIdleConnections(t *testing.T) {
 
 // measure notes what the process holds; what it returns checks how much that has
 // grown for each of n connections.
-func measure(t *testing.T, n int) func() {
+func measure(t *testing.T, n int, most int64) func() {
 	goroutines, bytes := runtime.NumGoroutine(), heap()
 	return func() {
 		t.Helper()
 		g := float64(runtime.NumGoroutine()-goroutines) / float64(n)
 		b := (heap() - bytes) / int64(n)
 		t.Logf("an idle connection: %.2f goroutines, %d bytes", g, b)
-		if g > idleGoroutines+0.1 || b > idleBytes {
-			t.Errorf("an idle connection costs %.2f goroutines and %d bytes, want at most %d and %d", g, b, idleGoroutines, idleBytes)
+		if g > idleGoroutines+0.1 || b > most {
+			t.Errorf("an idle connection costs %.2f goroutines and %d bytes, want at most %d and %d", g, b, idleGoroutines, most)
 		}
 	}
 }
