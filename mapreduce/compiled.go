@@ -97,7 +97,17 @@ func (c *compiled[K, V, R]) eachRecord(t *Task, records iter.Seq2[Record, error]
 			}
 			at = r
 			t.progress.Add(1)
-			if err := c.Map(t, r, emit); err != nil {
+			if skip, err := t.records.enter(); skip || err != nil {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			err := c.Map(t, r, emit)
+			if err == nil || emits.failed != nil {
+				t.records.leave() // it is not the record's fault
+			}
+			if err != nil {
 				return fmt.Errorf("%s: %w", describe(), err)
 			}
 			if emits.failed != nil {
@@ -112,7 +122,7 @@ func (c *compiled[K, V, R]) eachRecord(t *Task, records iter.Seq2[Record, error]
 				return context.Cause(t.ctx)
 			}
 		}
-		return nil
+		return t.records.end()
 	})
 }
 
@@ -203,16 +213,28 @@ func (c *compiled[K, V, R]) reduceGroups(t *Task, in groupReader, write func([]b
 	return guard(describe, func() error {
 		for {
 			encoded, ok, err := in.nextKey()
-			if err != nil || !ok {
+			if err != nil {
 				return err
 			}
+			if !ok {
+				return t.records.end()
+			}
 			t.progress.Add(1)
+			if skip, err := t.records.enter(); skip || err != nil {
+				if err != nil {
+					return err
+				}
+				continue
+			}
 			if key, err = c.Keys.Decode(encoded); err != nil {
 				return fmt.Errorf("decode a key: %w", err)
 			}
 			reading = true
 			err = c.Reduce(t, key, values, emit)
 			reading = false
+			if err == nil || failed != nil {
+				t.records.leave() // it is not the key's fault
+			}
 			if err == nil {
 				err = failed
 			}

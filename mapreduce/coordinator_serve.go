@@ -16,6 +16,7 @@ func (c *Coordinator) handle() {
 	rpc.Handle(c.server, methodDone, c.taskDone)
 	rpc.Handle(c.server, methodLocate, c.locate)
 	rpc.Handle(c.server, methodUnfetched, c.unfetched)
+	rpc.Handle(c.server, methodAnnounce, c.announced)
 	rpc.Handle(c.server, methodSubmit, c.submit)
 	rpc.Handle(c.server, methodStatus, c.status)
 	rpc.Handle(c.server, methodJobs, c.jobs)
@@ -76,7 +77,7 @@ func (c *Coordinator) poll(ctx context.Context, req *pollReq) (*pollResp, error)
 		resp.stop, resp.over, resp.begin = stop, s.over(req.jobs), nil
 		for _, o := range begin {
 			j := s.tasks.jobs[o.task.job]
-			a := assigned{order: o, token: j.token, name: j.name, maps: len(j.splits), spec: j.spec}
+			a := assigned{order: o, token: j.token, name: j.name, maps: len(j.splits), spec: j.spec, care: s.tasks.task(o.task).trouble.care()}
 			if o.task.kind == MapTask {
 				a.split = j.splits[o.task.index]
 			}
@@ -93,7 +94,7 @@ func (c *Coordinator) poll(ctx context.Context, req *pollReq) (*pollResp, error)
 func (c *Coordinator) taskDone(ctx context.Context, req *doneReq) (*doneResp, error) {
 	st, _, err := c.propose(ctx, func(epoch uint64) []byte {
 		if req.failed {
-			return commandFailed(epoch, req.attempt, req.text)
+			return commandFailed(epoch, req.attempt, req.text, req.record)
 		}
 		return commandComplete(epoch, req.task, req.attempt, req.sizes, req.counts)
 	})

@@ -85,6 +85,18 @@
 // Its size is bounded, whatever the number of tasks; samples of a job's progress are
 // taken by the coordinator, thinned out as the job grows long.
 //
+// # Bad records
+//
+// With [Spec].SkipBadRecords, a record on which the job's code fails more than once
+// is left out, and so is a key on which Reduce does; [Result] lists them. The number
+// of the record survives whatever the code does with the process. An error, a panic
+// or a hang is reported with it. When a worker dies, its tasks are done again with
+// more care: an attempt tells the coordinator where it is before it goes on, in
+// strides, and after another death in a stride before each record of it; the third
+// death counts as a failure of the record. Attempts on one worker that die together,
+// each in a record, are none of them blamed: a job whose code may take the process
+// with it does best with workers of one slot.
+//
 // # Order and encoding
 //
 // Between Map and Reduce there are only bytes: keys are ordered, grouped and hashed
@@ -97,9 +109,10 @@
 //
 // The pure core, which decides: tasks.go (the task table, a deterministic machine;
 // its commands in tasks_commands.go, its image in tasks_image.go, its invariants in
-// tasks_check.go, the sums of counters in tasks_counters.go), schedule.go (who gets
-// which task when, who is dead; what others are told of it in schedule_views.go),
-// spec.go, attempt.go, hash.go, sort.go, region.go and merge.go (data in memory).
+// tasks_check.go, the sums of counters in tasks_counters.go, bad records in
+// tasks_skip.go), schedule.go (who gets which task when, who is dead; what others are
+// told of it in schedule_views.go), spec.go, attempt.go, hash.go, sort.go, region.go and
+// merge.go (data in memory).
 //
 // The shells, which act: coordinator.go and coordinator_serve.go on ledger.go, the
 // table as a machine in a log; commit.go; worker.go, drain.go, execution.go, store.go
@@ -107,9 +120,9 @@
 // status_page.go and status_chart.go of a status_report.go, from the table and from
 // history.go, what it shows beyond that, which history_store.go keeps on disk. What has
 // types is in job.go, compiled.go, combine.go and codec.go; collector.go and pairs.go
-// are what Map emits into; counters.go is what tasks count with; bounds.go samples keys.
-// input.go, fixedrecords.go, filesystem.go, directory.go, output.go and mergeoutput.go
-// are files.
+// are what Map emits into; counters.go and skip.go are what tasks count with and what
+// follows their records; bounds.go samples keys. input.go, fixedrecords.go,
+// filesystem.go, directory.go, output.go and mergeoutput.go are files.
 //
 // Where this departs from the paper: files get their final names together in the
 // end, not each as its reduce completes; the coordinator's failure is survived; and

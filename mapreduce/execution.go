@@ -33,6 +33,7 @@ func (w *Worker) begin(a *assigned) {
 	e := &execution{assigned: a}
 	e.ctx, e.stop = context.WithCancelCause(w.ctx)
 	e.t = &Task{ctx: e.ctx, spec: &a.spec, kind: a.task.kind, index: a.task.index, attempt: a.attempt}
+	e.t.watch(a.care, func(at span) error { return w.announce(e, at) })
 	w.running[a.attempt] = e
 	w.tasks.Go(func() { w.execute(e) })
 }
@@ -45,7 +46,7 @@ func (w *Worker) execute(e *execution) {
 	err := fmt.Errorf("the job's code has ended the goroutine that it was called on")
 	defer func() {
 		if err != nil {
-			report.failed, report.text = true, err.Error()
+			report.failed, report.text, report.record = true, err.Error(), e.t.records.at.Load()
 		}
 		w.report(e, report)
 		w.finished(e)

@@ -14,7 +14,7 @@ func busyTable(t testing.TB) (*tasks, [][]byte) {
 	j := &job{token: "t", name: "job", build: "b", splits: []Split{
 		{Pieces: []Piece{{"f", 0, 10}, {"g", 5, 7}}, hosts: []string{"h"}}, {Data: []byte("data")}, {},
 	}, spec: Spec{Input: []string{"*"}, Output: "out", Reduces: 2, Bounds: [][]byte{{'k'}}, Args: map[string]string{"a": "b"}}.withDefaults()}
-	second := &job{token: "u", name: "job", spec: Spec{Output: "out2"}.withDefaults(), splits: []Split{{}}}
+	second := &job{token: "u", name: "job", spec: Spec{Output: "out2", SkipBadRecords: 1}.withDefaults(), splits: []Split{{}}}
 	ref := func(kind TaskKind, i int) taskRef { return taskRef{1, kind, i} }
 	commands := [][]byte{
 		commandLead(1),
@@ -25,7 +25,11 @@ func busyTable(t testing.TB) (*tasks, [][]byte) {
 		commandAssign(1, []assignment{{ref(MapTask, 0), 1}, {ref(MapTask, 1), 2}, {ref(MapTask, 2), 1}, {taskRef{2, MapTask, 0}, 2}}),
 		commandComplete(1, ref(MapTask, 0), Attempt{1, 1}, []byte{1, 2}, counts{{"a", 5}, {"b", -3}}),
 		commandComplete(1, ref(MapTask, 1), Attempt{1, 2}, []byte{0, 255}, counts{{"b", 1}}),
-		commandFailed(1, Attempt{1, 4}, "failed"),
+		commandFailed(1, Attempt{1, 4}, "failed", 0),
+		commandAssign(1, []assignment{{taskRef{2, MapTask, 0}, 2}}),
+		commandFailed(1, Attempt{1, 5}, "in record 7", 8),
+		commandAssign(1, []assignment{{taskRef{2, MapTask, 0}, 2}}),
+		commandFailed(1, Attempt{1, 6}, "in record 7", 8),
 		commandLost(1, ref(MapTask, 1), Attempt{1, 2}, true, "lost"),
 		commandEnd(1, 2, JobCanceled, "cancelled"),
 	}
@@ -47,7 +51,7 @@ func FuzzCommand(f *testing.F) {
 	for _, cmd := range commands {
 		f.Add(cmd)
 	}
-	f.Add(commandDead(1, 1))
+	f.Add(commandDead(1, 1, []mark{{Attempt{1, 3}, span{5, 1}}}))
 	f.Add([]byte{})
 	f.Add([]byte("\x04\x01\xff\xff\xff\xff\xff\xff\xff\xff\x7f"))
 	f.Fuzz(func(t *testing.T, cmd []byte) {
@@ -96,17 +100,18 @@ func testMessages() []message {
 	return []message{
 		&registerReq{workerRow{token: "t", addr: "a:1", host: "a", slots: 3}, fingerprint{"build", []string{"x", "y"}}, []Attempt{a, b}},
 		&registerResp{7, 8, time.Second},
-		&pollReq{7, 8, [2]int{1, 2}, []progress{{a, 5, counts{{"a", 1}, {"b", -1}}}, {b, 6, nil}}, []JobID{1, 2}},
-		&pollResp{[]assigned{{order{a, taskRef{1, MapTask, 2}}, "token", "name", 9, spec, Split{Pieces: []Piece{{"f", 1, 2}}}}}, []Attempt{b}, []JobID{3}},
-		&doneReq{a, taskRef{1, ReduceTask, 2}, []byte{1, 2, 3}, counts{{"a", 1}}, true, "why"},
+		&pollReq{7, 8, [2]int{1, 2}, []progress{{a, 5, 0, counts{{"a", 1}, {"b", -1}}}, {b, 6, 7, nil}}, []JobID{1, 2}},
+		&pollResp{[]assigned{{order{a, taskRef{1, MapTask, 2}}, "token", "name", 9, spec, Split{Pieces: []Piece{{"f", 1, 2}}}, care{[]uint64{1, 5}, true, span{7, 1}}}}, []Attempt{b}, []JobID{3}},
+		&doneReq{a, taskRef{1, ReduceTask, 2}, []byte{1, 2, 3}, counts{{"a", 1}}, true, "why", 5},
 		&doneResp{true},
 		&locateReq{1, 2, 3},
 		&locateResp{[]location{{1, a, "a:1", 200}}, 5},
 		&unfetchedReq{a, taskRef{1, MapTask, 2}, b},
+		&announceReq{a, span{3, 256}},
 		&submitReq{"token", "name", spec},
 		&submitResp{5},
 		&statusReq{5, time.Minute},
-		&statusResp{JobStatus{ID: 1, Name: "n", Output: "o", State: JobFailed, Failure: "f", Maps: TaskProgress{3, 2, 1}, InputBytes: 9, Submitted: time.Unix(5, 0).UTC(), Counters: map[string]int64{"a": 1, "b": -2}}},
+		&statusResp{JobStatus{ID: 1, Name: "n", Output: "o", State: JobFailed, Failure: "f", Maps: TaskProgress{3, 2, 1}, InputBytes: 9, Submitted: time.Unix(5, 0).UTC(), Counters: map[string]int64{"a": 1, "b": -2}, Skipped: []SkippedRecord{{ReduceTask, 1, 2, "why"}}}},
 		&jobsResp{[]JobStatus{{ID: 1}, {ID: 2}}},
 		&cancelReq{5, "why"},
 		&fetchReq{3, []Attempt{a, b}},

@@ -95,6 +95,7 @@ type Task struct {
 	attempt  Attempt
 	progress atomic.Uint64 // rises with whatever shows that the task is alive
 	counters counterSet
+	records  recordWatch
 }
 
 // Context ends when the attempt is not wanted any more.

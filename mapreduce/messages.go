@@ -15,6 +15,7 @@ const (
 	methodDone      = "mapreduce.Done"
 	methodLocate    = "mapreduce.Locate"
 	methodUnfetched = "mapreduce.Unfetched"
+	methodAnnounce  = "mapreduce.Announce"
 	methodSubmit    = "mapreduce.Submit"
 	methodStatus    = "mapreduce.Status"
 	methodJobs      = "mapreduce.Jobs"
@@ -37,7 +38,7 @@ type message interface {
 
 var _ = []message{
 	(*registerReq)(nil), (*registerResp)(nil), (*pollReq)(nil), (*pollResp)(nil), (*doneReq)(nil), (*doneResp)(nil),
-	(*locateReq)(nil), (*locateResp)(nil), (*unfetchedReq)(nil), (*submitReq)(nil), (*submitResp)(nil),
+	(*locateReq)(nil), (*locateResp)(nil), (*unfetchedReq)(nil), (*announceReq)(nil), (*submitReq)(nil), (*submitResp)(nil),
 	(*statusReq)(nil), (*statusResp)(nil), (*jobsResp)(nil), (*cancelReq)(nil), (*fetchReq)(nil),
 }
 
@@ -99,7 +100,7 @@ type pollReq struct {
 func (m *pollReq) AppendBinary(dst []byte) ([]byte, error) {
 	dst = appendUvarints(dst, uint64(m.id), m.epoch, uint64(m.zombies[0]), uint64(m.zombies[1]), uint64(len(m.doing)))
 	for _, p := range m.doing {
-		dst = p.counters.append(appendUvarints(appendAttempt(dst, p.attempt), p.count))
+		dst = p.counters.append(appendUvarints(appendAttempt(dst, p.attempt), p.count, p.record))
 	}
 	return appendJobs(dst, m.jobs), nil
 }
@@ -108,9 +109,9 @@ func (m *pollReq) UnmarshalBinary(src []byte) error {
 	d := wire.NewDecoder(src)
 	m.id, m.epoch = decodeWorkerID(&d), d.Uvarint()
 	m.zombies = [2]int{d.Int(maxSlots), d.Int(maxSlots)}
-	m.doing = make([]progress, d.Count(4))
+	m.doing = make([]progress, d.Count(5))
 	for i := range m.doing {
-		m.doing[i] = progress{decodeAttempt(&d), d.Uvarint(), decodeCounts(&d)}
+		m.doing[i] = progress{decodeAttempt(&d), d.Uvarint(), d.Uvarint(), decodeCounts(&d)}
 	}
 	m.jobs = decodeJobs(&d)
 	return d.Finish()
@@ -124,6 +125,7 @@ type assigned struct {
 	maps  int    // M
 	spec  Spec
 	split Split // of a map
+	care  care
 }
 
 type pollResp struct {
@@ -139,7 +141,7 @@ func (m *pollResp) AppendBinary(dst []byte) ([]byte, error) {
 		dst = appendRef(appendAttempt(dst, a.attempt), a.task)
 		dst = wire.AppendString(wire.AppendString(dst, a.token), a.name)
 		dst = appendUvarints(dst, uint64(a.maps))
-		dst = a.split.append(a.spec.append(dst))
+		dst = a.care.append(a.split.append(a.spec.append(dst)))
 	}
 	return appendJobs(appendAttempts(dst, m.stop), m.over), nil
 }
@@ -153,6 +155,7 @@ func (m *pollResp) UnmarshalBinary(src []byte) error {
 		a.token, a.name, a.maps = d.String(), d.String(), d.Int(maxSplits)
 		a.spec.decode(&d)
 		a.split.decode(&d)
+		a.care.decode(&d)
 	}
 	m.stop, m.over = decodeAttempts(&d), decodeJobs(&d)
 	return d.Finish()
@@ -166,18 +169,19 @@ type doneReq struct {
 	counts  counts
 	failed  bool
 	text    string // why it failed
+	record  uint64 // 1 + the record that it failed in, or 0
 }
 
 func (m *doneReq) AppendBinary(dst []byte) ([]byte, error) {
 	dst = m.counts.append(wire.AppendBytes(appendRef(appendAttempt(dst, m.attempt), m.task), m.sizes))
-	return wire.AppendString(wire.AppendBool(dst, m.failed), m.text), nil
+	return appendUvarints(wire.AppendString(wire.AppendBool(dst, m.failed), m.text), m.record), nil
 }
 
 func (m *doneReq) UnmarshalBinary(src []byte) error {
 	d := wire.NewDecoder(src)
 	m.attempt, m.task = decodeAttempt(&d), decodeRef(&d)
 	m.sizes, m.counts = append([]byte(nil), d.Bytes()...), decodeCounts(&d)
-	m.failed, m.text = d.Bool(), d.String()
+	m.failed, m.text, m.record = d.Bool(), d.String(), d.Uvarint()
 	return d.Finish()
 }
 
@@ -342,7 +346,8 @@ func (s *JobStatus) append(dst []byte) []byte {
 		dst = appendUvarints(dst, uint64(p.Total), uint64(p.Running), uint64(p.Completed))
 	}
 	dst = appendUvarints(dst, uint64(s.InputBytes), uint64(s.InputDone))
-	return appendCounters(wire.AppendTime(wire.AppendTime(dst, s.Submitted), s.Ended), s.Counters)
+	dst = appendCounters(wire.AppendTime(wire.AppendTime(dst, s.Submitted), s.Ended), s.Counters)
+	return appendSkipped(dst, s.Skipped)
 }
 
 func (s *JobStatus) decode(d *wire.Decoder) {
@@ -353,7 +358,7 @@ func (s *JobStatus) decode(d *wire.Decoder) {
 	}
 	s.InputBytes, s.InputDone = int64(d.Int(maxInt)), int64(d.Int(maxInt))
 	s.Submitted, s.Ended = d.Time(), d.Time()
-	s.Counters = decodeCounters(d)
+	s.Counters, s.Skipped = decodeCounters(d), decodeSkipped(d)
 }
 
 type cancelReq struct {

@@ -325,3 +325,31 @@ func TestPaper49Counters(t *testing.T) {
 		}
 	}
 }
+
+// §4.6: "there is an optional mode of execution where the MapReduce library detects
+// which records cause deterministic crashes and skips these records in order to
+// make forward progress", "when the master has seen more than one failure on a
+// particular record".
+func TestPaper46SkippingBadRecords(t *testing.T) {
+	var calls atomic.Int64
+	job := wordCount
+	job.Map = func(t *Task, line Record, emit func(string, int)) error {
+		if line.Text() == "bad" {
+			calls.Add(1)
+			panic("a bug in a third-party library")
+		}
+		return wordCount.Map(t, line, emit)
+	}
+	files := newMemoryFiles()
+	spec := Spec{Input: []string{"f"}, Output: "out", SkipBadRecords: 1}
+	result, err := Run(t.Context(), job, spec, RunConfig{FileSystem: files, Input: ReadOnly(fstest.MapFS{"f": {Data: []byte("a b\nbad\nb c\n")}}), Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := read(t, files, result.Files[0]); got != "a\t1\nb\t2\nc\t1\n" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if len(result.Skipped) != 1 || result.Skipped[0].Record != 1 || calls.Load() != 2 {
+		t.Errorf("after %d failures %v are skipped", calls.Load(), result.Skipped)
+	}
+}

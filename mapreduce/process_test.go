@@ -42,12 +42,22 @@ func TestMain(m *testing.M) {
 // processJob is a job that takes a while.
 func processJob() Definition { return (&slowCount{pause: 10 * time.Millisecond}).job() }
 
+// fatalJob ends the process of a worker at one line.
+func fatalJob() Definition {
+	return picky(func(_ *Task, what string) error {
+		if os.Getenv(roleEnv) != "" && what != "line" {
+			os.Exit(7)
+		}
+		return fmt.Errorf("cannot take %s", what)
+	})
+}
+
 // processTimeout is after what silence a worker counts as dead.
 const processTimeout = time.Second
 
 // play is what a process does.
 func play(role, addr, dir string) error {
-	jobs, err := NewRegistry(processJob())
+	jobs, err := NewRegistry(processJob(), fatalJob())
 	if err != nil {
 		return err
 	}
@@ -104,9 +114,7 @@ func newProcesses(t *testing.T, roles ...string) *processes {
 
 func (p *processes) start(role string) {
 	p.t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), roleEnv+"="+role, addrEnv+"="+p.addr, dirEnv+"="+p.dir)
-	cmd.Stderr = os.Stderr
+	cmd := p.command(role)
 	if _, err := cmd.StdinPipe(); err != nil {
 		p.t.Fatal(err)
 	}
@@ -114,6 +122,14 @@ func (p *processes) start(role string) {
 		p.t.Fatal(err)
 	}
 	p.up[role] = cmd
+}
+
+// command is what starts a process.
+func (p *processes) command(role string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), roleEnv+"="+role, addrEnv+"="+p.addr, dirEnv+"="+p.dir)
+	cmd.Stderr = os.Stderr
+	return cmd
 }
 
 // kill is kill -9.
@@ -178,5 +194,81 @@ func TestProcessesAreKilled(t *testing.T) {
 	}
 	if names, err := files.Glob(t.Context(), "out/*"); err != nil || len(names) != len(want) {
 		t.Errorf("the output directory has %q, %v", names, err)
+	}
+}
+
+// TestRecordEndsProcesses has records whose map ends its process, which is started
+// again each time. They are found out and skipped.
+func TestRecordEndsProcesses(t *testing.T) {
+	p := newProcesses(t, "coordinator")
+	input := testInput(20)
+	files := Dir(p.dir)
+	write(t, files, "input", string(input["input"].Data))
+	spec := skipSpec()
+	want := sequentialOutput(t, fatalJob(), spec, ReadOnly(input))
+
+	stop, deaths := make(chan struct{}), make(chan int)
+	for i := range 2 {
+		go func() {
+			for n := 0; ; n++ {
+				if ended := p.runOnce(fmt.Sprint("worker", i), stop); !ended {
+					deaths <- n
+					return
+				}
+			}
+		}()
+	}
+	client, err := NewClient(ClientConfig{Transport: &transport.TCP{}, Coordinators: []string{p.addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	id, err := client.Submit(t.Context(), "places", spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := client.Wait(t.Context(), id)
+	close(stop)
+	if n := <-deaths + <-deaths; n < 4 {
+		t.Errorf("only %d processes have ended", n)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(result.Skipped) != 3 {
+		t.Errorf("skipped %v", result.Skipped)
+	}
+	for partition, name := range result.Files {
+		if got, err := read(t, files, name); err != nil || got != want[partition] {
+			t.Errorf("%s has %.200q, %v, want %.200q", name, got, err, want[partition])
+		}
+	}
+}
+
+// runOnce runs a process until it ends, or until it is killed because stop is
+// closed. It reports whether it has ended by itself.
+func (p *processes) runOnce(role string, stop <-chan struct{}) bool {
+	cmd := p.command(role)
+	stdin, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		p.t.Error(err)
+		return false
+	}
+	defer stdin.Close()
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // how it ends is no matter
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return true
+	case <-stop:
+		_ = cmd.Process.Kill()
+		<-ended
+		return false
 	}
 }

@@ -66,6 +66,8 @@ type watch struct {
 	attempt  Attempt
 	progress uint64
 	counters counts
+	record   uint64    // 1 + the one it is at, as last heard, or 0
+	at       span      // the records that it has announced
 	since    time.Time // when progress changed
 	stopped  bool      // its end was proposed
 }
@@ -80,6 +82,16 @@ func (w *scheduledWorker) watched() []*watch {
 	}
 	slices.SortFunc(found, func(a, b *watch) int { return cmp.Compare(a.attempt.N, b.attempt.N) })
 	return found
+}
+
+// marks returns where the attempts of a worker are, as far as they have said so.
+func (w *scheduledWorker) marks() (marks []mark) {
+	for _, a := range w.watched() {
+		if a.at.n > 0 {
+			marks = append(marks, mark{a.attempt, a.at})
+		}
+	}
+	return marks
 }
 
 // scheduledJob is what is known of a job beside the table.
@@ -288,6 +300,7 @@ func (s *schedule) confirm(now time.Time, id workerID, holds func(Attempt) bool)
 type progress struct {
 	attempt  Attempt
 	count    uint64
+	record   uint64 // 1 + the one it is at, or 0; told only where bad records are skipped
 	counters counts
 }
 
@@ -307,13 +320,24 @@ func (s *schedule) alive(now time.Time, id workerID, zombies [2]int, doing []pro
 			if a == nil {
 				continue
 			}
-			a.counters = p.counters
+			a.counters, a.record = p.counters, p.record
 			if a.progress != p.count {
 				a.progress, a.since = p.count, now
 			}
 		}
 	}
 	s.enqueue(id)
+	return true
+}
+
+// announced takes in which records an attempt is about to work on. It reports
+// whether the attempt is wanted.
+func (s *schedule) announced(a Attempt, at span) bool {
+	r, ok := s.tasks.running[a]
+	if !ok || s.workers[r.worker] == nil || s.workers[r.worker].running[r.kind][a] == nil {
+		return false
+	}
+	s.workers[r.worker].running[r.kind][a].at = at
 	return true
 }
 
@@ -359,7 +383,7 @@ func (s *schedule) condemnReducer(j *scheduledJob, reducer Attempt, r runningAtt
 	if count < reducerReports || len(sources) < 2 {
 		return false
 	}
-	s.propose(commandFailed(s.epoch, reducer, fmt.Sprintf("it alone could not fetch the output of %d maps from %d workers", count, len(sources))))
+	s.propose(commandFailed(s.epoch, reducer, fmt.Sprintf("it alone could not fetch the output of %d maps from %d workers", count, len(sources)), 0))
 	for index, report := range j.reports { // order-free: each is judged by itself
 		if len(report.by) == 1 && report.by[reducer] > 0 {
 			delete(j.reports, index)
@@ -399,7 +423,7 @@ func (s *schedule) checkWorkers(now time.Time) {
 		if now.Sub(since) > patience {
 			if !w.condemned {
 				w.condemned = true
-				s.propose(commandDead(s.epoch, id))
+				s.propose(commandDead(s.epoch, id, w.marks()))
 			}
 			continue
 		}
@@ -407,7 +431,7 @@ func (s *schedule) checkWorkers(now time.Time) {
 			limit := s.tasks.jobs[a.task.job].spec.TaskTimeout
 			if !a.stopped && now.Sub(a.since) > limit {
 				a.stopped = true
-				s.propose(commandFailed(s.epoch, a.attempt, fmt.Sprintf("%v for %v on worker %s", ErrTaskTimeout, limit, w.row.addr)))
+				s.propose(commandFailed(s.epoch, a.attempt, fmt.Sprintf("%v for %v on worker %s", ErrTaskTimeout, limit, w.row.addr), a.record))
 			}
 		}
 	}

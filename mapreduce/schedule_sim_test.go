@@ -2,6 +2,7 @@ package mapreduce
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -31,6 +32,7 @@ const (
 	simFetch
 	simData
 	simUnfetched
+	simAnnounce
 	simSubmit
 	simSubmitted
 	simWait
@@ -58,11 +60,13 @@ type simMsg struct {
 	job     *job
 	state   JobState
 	found   bool
+	at      span
+	record  uint64
 }
 
 func (m simMsg) String() string {
 	return fmt.Sprintf("%s w%d e%d %v of %v %v %v pos %d %v %v %v", [...]string{"register", "registered", "poll", "orders", "unknown",
-		"complete", "completed", "failed", "locate", "locations", "fetch", "data", "unfetched", "submit", "submitted", "wait", "ended"}[m.kind],
+		"complete", "completed", "failed", "locate", "locations", "fetch", "data", "unfetched", "announce", "submit", "submitted", "wait", "ended"}[m.kind],
 		m.worker, m.epoch, m.attempt, m.of, m.ref, m.status, m.pos, m.begin, m.stop, m.locs)
 }
 
@@ -94,6 +98,41 @@ type simWorld struct {
 	tokens  int
 	workers int
 	winners map[taskRef]Attempt
+	fatal   map[simPlace]map[Attempt]bool // attempts that may have ended in a record
+}
+
+// simPlace is a record of a task.
+type simPlace struct {
+	ref    taskRef
+	record uint64
+}
+
+const (
+	// simRecords is how many records a task has in which it may fail, of which the
+	// last is fatal to the first map of a job. simSkips is how many a job may skip:
+	// all there are.
+	simRecords = 2
+	simSkips   = simRecords * 8
+)
+
+// mayEnd notes that an attempt may end in a record.
+func (s *simWorld) mayEnd(ref taskRef, a Attempt, record uint64) {
+	place := simPlace{ref, record}
+	if s.fatal[place] == nil {
+		s.fatal[place] = make(map[Attempt]bool)
+	}
+	s.fatal[place][a] = true
+}
+
+// checkSkips verifies that what is skipped was fatal more than once.
+func (s *simWorld) checkSkips(j *job) error {
+	for _, r := range j.skipped() {
+		place := simPlace{taskRef{j.id, r.Kind, r.Index}, r.Record}
+		if n := len(s.fatal[place]); n < 2 {
+			return fmt.Errorf("record %v is skipped after %d failures", place, n)
+		}
+	}
+	return nil
 }
 
 const simTimeout = 400 * time.Millisecond
@@ -102,7 +141,7 @@ func simCluster(planted plantedBugs) func(w *sim.World[simMsg]) {
 	return func(w *sim.World[simMsg]) {
 		r := w.Rand()
 		s := &simWorld{
-			w: w, planted: planted, workers: 2 + r.IntN(2), ended: make(map[string]JobState), winners: make(map[taskRef]Attempt),
+			w: w, planted: planted, workers: 2 + r.IntN(2), ended: make(map[string]JobState), winners: make(map[taskRef]Attempt), fatal: make(map[simPlace]map[Attempt]bool),
 			files: simFiles{written: make(map[Attempt]simFile), committed: make(map[taskRef]Attempt)},
 		}
 		w.Add("coordinator", func(n *sim.Node[simMsg]) sim.Process[simMsg] { return s.bootCoordinator(n) })
@@ -112,7 +151,7 @@ func simCluster(planted plantedBugs) func(w *sim.World[simMsg]) {
 		for i := range 1 + r.IntN(2) {
 			j := &job{
 				token: fmt.Sprint("job", i), name: "job", splits: make([]Split, r.IntN(5)),
-				spec: Spec{Output: fmt.Sprint("out", i), Reduces: 1 + r.IntN(3), MaxAttempts: maxMaxAttempts, TaskTimeout: simTimeout},
+				spec: Spec{Output: fmt.Sprint("out", i), Reduces: 1 + r.IntN(3), MaxAttempts: maxMaxAttempts, SkipBadRecords: simSkips, TaskTimeout: simTimeout},
 			}
 			s.jobs = append(s.jobs, j)
 		}
@@ -137,7 +176,7 @@ func (s *simWorld) check() error {
 	}
 	for _, id := range s.table.order {
 		j := s.table.jobs[id]
-		if err := j.checkSimCounts(); err != nil {
+		if err := errors.Join(j.checkSimCounts(), s.checkSkips(j)); err != nil {
 			return err
 		}
 		for i := range j.tasks[ReduceTask] {
@@ -186,6 +225,7 @@ func (s *simWorld) checkOutput() error {
 	}
 	for _, id := range s.table.order {
 		j := s.table.jobs[id]
+		s.w.Count("skipped records", uint64(j.skips))
 		for i := range j.spec.Reduces {
 			a, ok := s.files.committed[taskRef{id, ReduceTask, i}]
 			if !ok {
@@ -370,10 +410,12 @@ func (c *simCoordinator) Receive(from int, m simMsg) {
 			c.n.Send(from, simMsg{kind: simCompleted, attempt: m.attempt, status: status(out[0])})
 		})
 	case simFailed:
-		c.propose(commandFailed(epoch, m.attempt, "failed"), ignore)
+		c.propose(commandFailed(epoch, m.attempt, "failed", m.record), ignore)
 	case simLocate:
 		locs, next, ok := c.schedule.locations(m.ref.job, m.ref.index, m.pos, 3)
 		reply(simMsg{kind: simLocations, attempt: m.attempt, locs: locs, pos: next, found: ok})
+	case simAnnounce:
+		c.schedule.announced(m.attempt, m.at)
 	case simUnfetched:
 		c.schedule.unfetched(m.attempt, m.ref, m.of)
 	case simSubmit:

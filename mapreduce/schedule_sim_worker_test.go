@@ -26,6 +26,7 @@ type simWorker struct {
 type simTask struct {
 	order
 	hung     bool
+	bad      bool // its last record is, and is not skipped
 	finished bool // waiting to be told so
 	progress uint64
 	pos      int
@@ -77,7 +78,7 @@ func (w *simWorker) poll() {
 		if !t.hung {
 			t.progress++
 		}
-		m.doing = append(m.doing, progress{t.attempt, t.progress, nil})
+		m.doing = append(m.doing, progress{t.attempt, t.progress, 0, nil})
 	}
 	w.n.Send(0, m)
 }
@@ -91,9 +92,18 @@ func (w *simWorker) work(t *simTask) {
 	case !w.s.w.Calm() && w.n.Uint64N(40) == 0:
 		t.hung = true
 		w.n.Count("hung attempts", 1)
+	case t.bad && w.n.Uint64N(2) == 0:
+		w.s.mayEnd(t.task, t.attempt, simRecords-1)
+		w.n.Send(0, simMsg{kind: simFailed, attempt: t.attempt, record: simRecords})
 	case !w.s.w.Calm() && w.n.Uint64N(40) == 0:
 		w.n.Count("failed attempts", 1)
-		w.n.Send(0, simMsg{kind: simFailed, attempt: t.attempt})
+		record := w.n.Uint64N(simRecords)
+		w.s.mayEnd(t.task, t.attempt, record)
+		w.n.Send(0, simMsg{kind: simFailed, attempt: t.attempt, record: 1 + record})
+	case t.task.kind == MapTask && w.n.Uint64N(4) == 0:
+		record := w.n.Uint64N(simRecords)
+		w.s.mayEnd(t.task, t.attempt, record)
+		w.n.Send(0, simMsg{kind: simAnnounce, attempt: t.attempt, at: span{record, 1}})
 	case t.task.kind == MapTask:
 		if w.n.Uint64N(2) == 0 {
 			w.outputs[t.attempt] = t.task
@@ -202,7 +212,8 @@ func (w *simWorker) begin(o order) {
 	if j == nil {
 		return
 	}
-	w.tasks = append(w.tasks, &simTask{order: o, where: make(map[int]location), tries: make(map[int]int), total: len(j.splits)})
+	bad := o.task.kind == MapTask && o.task.index == 0 && !slices.Contains(w.s.table.task(o.task).trouble.care().skip, simRecords-1)
+	w.tasks = append(w.tasks, &simTask{order: o, bad: bad, where: make(map[int]location), tries: make(map[int]int), total: len(j.splits)})
 	w.n.After(time.Duration(1+w.n.Uint64N(60))*time.Millisecond, o.attempt.N*simKeys+simWorkKey)
 }
 
@@ -221,7 +232,7 @@ func TestSimulation(t *testing.T) {
 	t.Logf("%+v", stats)
 	for name, perThousand := range map[string]uint64{
 		"coordinator restarts": 100, "stale completions": 300, "hung attempts": 200,
-		"failed attempts": 200, "fetch failures": 200, "maps": 2000, "reduces": 1000,
+		"failed attempts": 200, "fetch failures": 200, "maps": 2000, "reduces": 1000, "skipped records": 500,
 	} {
 		if n := stats.Tally[name]; n < perThousand*stats.Seeds/1000 {
 			t.Errorf("%s: only %d in %d seeds, want %d in 1000 at least; nothing was tested", name, n, stats.Seeds, perThousand)
@@ -236,6 +247,7 @@ func TestSimulationFindsPlantedBugs(t *testing.T) {
 		"commit by replacing":                  {replaceWinner: true},
 		"accept an attempt of an older epoch":  {anyEpoch: true},
 		"keep the map output of a dead worker": {keepDeadOutput: true},
+		"skip a record on its first failure":   {skipAtOnce: true},
 		"count a map whose output is lost":     {keepLostCounts: true},
 	} {
 		failure, stats := sim.Search(5_000, simConfig, simCluster(planted))

@@ -42,7 +42,7 @@ func RunSequential(ctx context.Context, job Definition, spec Spec, cfg RunConfig
 	if err := d.sequential(ctx, r); err != nil {
 		return fail(err)
 	}
-	result := &Result{Maps: len(splits), Reduces: spec.Reduces, Counters: r.counters}
+	result := &Result{Maps: len(splits), Reduces: spec.Reduces, Counters: r.counters, Skipped: r.skipped}
 	for p := range spec.Reduces {
 		result.Files = append(result.Files, partName(&spec, p))
 	}
@@ -58,6 +58,29 @@ type sequentialRun struct {
 	splits        []Split
 	input, output FileSystem
 	counters      map[string]int64
+	skipped       []SkippedRecord
+}
+
+// execute runs a task, and again without the records that it has failed on twice,
+// if bad records are skipped. What an execution has done must have no effect
+// unless it succeeds.
+func (r *sequentialRun) execute(ctx context.Context, kind TaskKind, index int, run func(t *Task) error) error {
+	var tr *trouble
+	for {
+		t := &Task{ctx: ctx, spec: r.spec, kind: kind, index: index}
+		t.watch(tr.care(), nil)
+		err := run(t)
+		if err == nil {
+			r.skipped = append(r.skipped, tr.list(kind, index)...)
+			return r.counted(t)
+		}
+		at := t.records.at.Load()
+		may := len(r.skipped)+len(tr.care().skip) < r.spec.SkipBadRecords
+		if at == 0 || !may {
+			return fmt.Errorf("%s: %w", t.name(), err)
+		}
+		tr, _ = tr.suspect(at-1, err.Error(), failuresToSkip, may)
+	}
 }
 
 // counted takes in what a task has counted.
@@ -79,36 +102,45 @@ func (c *compiled[K, V, R]) sequential(ctx context.Context, r *sequentialRun) er
 		parts[p] = make(map[string][]byte)
 	}
 	for i, split := range r.splits {
-		t := &Task{ctx: ctx, spec: r.spec, kind: MapTask, index: i}
-		emits := emissions{records: t.counters.local(CounterMapRecordsOut)}
-		err := c.eachRecord(t, c.Input.Read(ctx, r.input, split), &emits, func(k K, v V) {
-			emits.records.n++
-			key := c.Keys.Append(nil, k)
-			p, err := c.partition(t, k, key, r.spec.Reduces)
-			if err != nil {
-				emits.failed = err
-				return
-			}
-			parts[p][string(key)] = wire.AppendBytes(parts[p][string(key)], c.Values.Append(nil, v))
+		var pairs []sequentialPair
+		err := r.execute(ctx, MapTask, i, func(t *Task) error {
+			pairs = pairs[:0]
+			emits := emissions{records: t.counters.local(CounterMapRecordsOut)}
+			return c.eachRecord(t, c.Input.Read(ctx, r.input, split), &emits, func(k K, v V) {
+				emits.records.n++
+				key := c.Keys.Append(nil, k)
+				p, err := c.partition(t, k, key, r.spec.Reduces)
+				if err != nil {
+					emits.failed = err
+					return
+				}
+				pairs = append(pairs, sequentialPair{p, string(key), c.Values.Append(nil, v)})
+			})
 		})
-		if err == nil {
-			err = r.counted(t)
-		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", t.name(), err)
+			return err
+		}
+		for _, pair := range pairs {
+			values := parts[pair.partition]
+			values[pair.key] = wire.AppendBytes(values[pair.key], pair.value)
 		}
 	}
 	for p, values := range parts {
-		t := &Task{ctx: ctx, spec: r.spec, kind: ReduceTask, index: p}
-		err := c.sequentialReduce(t, values, r.output)
-		if err == nil {
-			err = r.counted(t)
-		}
+		err := r.execute(ctx, ReduceTask, p, func(t *Task) error {
+			return c.sequentialReduce(t, values, r.output)
+		})
 		if err != nil {
-			return fmt.Errorf("%s: %w", t.name(), err)
+			return err
 		}
 	}
 	return nil
+}
+
+// sequentialPair is what a map has emitted.
+type sequentialPair struct {
+	partition int
+	key       string
+	value     []byte
 }
 
 func (c *compiled[K, V, R]) sequentialReduce(t *Task, values map[string][]byte, fsys FileSystem) error {

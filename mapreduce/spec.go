@@ -47,6 +47,13 @@ type Spec struct {
 	// at most 60.
 	MaxAttempts int
 
+	// SkipBadRecords is how many records, or keys and their values, may be left
+	// out because the job's code fails on them: returns an error, panics, makes no
+	// progress, or takes its process with it. A record is skipped after more than
+	// one failure, and Result lists it. Default 0: a bad record fails the job. At
+	// most 1,000.
+	SkipBadRecords int
+
 	// TaskTimeout is how long an attempt may go without taking in a record before
 	// it counts as failed. Default 10 s.
 	TaskTimeout time.Duration
@@ -102,6 +109,8 @@ func (s *Spec) validate() error {
 		return bad("Args", "has %d entries, the limit is %d", len(s.Args), maxArgs)
 	case s.MaxAttempts < 1 || s.MaxAttempts > maxMaxAttempts:
 		return bad("MaxAttempts", "is %d, not 1 to %d", s.MaxAttempts, maxMaxAttempts)
+	case s.SkipBadRecords < 0 || s.SkipBadRecords > maxSkips:
+		return bad("SkipBadRecords", "is %d, not 0 to %d", s.SkipBadRecords, maxSkips)
 	case s.TaskTimeout < 0:
 		return bad("TaskTimeout", "is negative")
 	}
@@ -156,7 +165,7 @@ func rangeOf(bounds [][]byte, key []byte) int {
 // append appends the Spec, in which defaults are set, to dst.
 func (s *Spec) append(dst []byte) []byte {
 	dst = wire.AppendString(dst, s.Output)
-	dst = appendUvarints(dst, uint64(s.Reduces), uint64(s.SplitBytes), uint64(s.MaxAttempts), uint64(s.TaskTimeout), uint64(len(s.Input)))
+	dst = appendUvarints(dst, uint64(s.Reduces), uint64(s.SplitBytes), uint64(s.MaxAttempts), uint64(s.SkipBadRecords), uint64(s.TaskTimeout), uint64(len(s.Input)))
 	for _, pattern := range s.Input {
 		dst = wire.AppendString(dst, pattern)
 	}
@@ -178,6 +187,7 @@ func (s *Spec) decode(d *wire.Decoder) {
 	s.Reduces = d.Int(maxReduces)
 	s.SplitBytes = int64(d.Int(maxInt))
 	s.MaxAttempts = d.Int(maxMaxAttempts)
+	s.SkipBadRecords = d.Int(maxSkips)
 	s.TaskTimeout = time.Duration(d.Int(maxInt))
 	s.Input = make([]string, d.Count(1))
 	for i := range s.Input {

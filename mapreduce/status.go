@@ -24,6 +24,9 @@ type JobStatus struct {
 	// what the attempts have counted that completed their tasks, and of tasks
 	// that run, their attempts so far, as of a second ago.
 	Counters map[string]int64
+
+	// Skipped are the records that Spec.SkipBadRecords has let go.
+	Skipped []SkippedRecord
 }
 
 // TaskProgress counts tasks.
@@ -52,7 +55,7 @@ func (s *JobStatus) err() error {
 
 // result returns the result of a job that has succeeded.
 func (s *JobStatus) result() *Result {
-	r := &Result{Maps: s.Maps.Total, Reduces: s.Reduces.Total, InputBytes: s.InputBytes, Counters: s.Counters}
+	r := &Result{Maps: s.Maps.Total, Reduces: s.Reduces.Total, InputBytes: s.InputBytes, Counters: s.Counters, Skipped: s.Skipped}
 	for p := range s.Reduces.Total {
 		r.Files = append(r.Files, partName(&Spec{Output: s.Output}, p))
 	}
@@ -69,7 +72,7 @@ func (t *tasks) status(id JobID) *JobStatus {
 		ID: id, Name: j.name, Output: j.spec.Output, State: j.state, Failure: j.err, Submitted: j.submitted, Ended: j.ended,
 		Maps:     TaskProgress{Total: len(j.splits), Completed: j.completed[MapTask]},
 		Reduces:  TaskProgress{Total: j.spec.Reduces, Completed: j.completed[ReduceTask]},
-		Counters: j.tally.values(),
+		Counters: j.tally.values(), Skipped: j.skipped(),
 	}
 	for i := range j.splits {
 		n := j.splits[i].bytes()

@@ -31,6 +31,7 @@ type task struct {
 	worker   workerID // running: where; completed map: who holds the output
 	attempt  Attempt  // running, or the one that completed
 	sizes    []byte   // completed map: the size of each region, as sizeCode has it; never changed
+	trouble  *trouble // nil unless bad records are skipped and something has failed; replaced, never changed
 	counts   []byte   // completed: what it adds to the job's tally; never changed
 }
 
@@ -45,6 +46,7 @@ type job struct {
 	tasks     [2][]task // by TaskKind
 	completed [2]int    // how many of them are
 	tally     tally     // what they have counted
+	skips     int       // records that are skipped
 	state     JobState
 	err       string // why it failed
 	submitted time.Time
@@ -110,6 +112,7 @@ type plantedBugs struct {
 	replaceWinner   bool // the last reduce attempt to complete wins, not the first
 	anyEpoch        bool // attempts survive the epoch in which they were issued
 	keepDeadOutput  bool // what a dead worker held stays completed
+	skipAtOnce      bool // a record is skipped on its first failure
 	keepLostCounts  bool // what a map has counted whose output is lost stays in the sums
 }
 
@@ -208,11 +211,13 @@ func (t *tasks) join(w workerRow) (workerID, status) {
 }
 
 // dead removes a worker. What it was running is lost, and so is the map output
-// that it held, unless nobody needs it any more.
-func (t *tasks) dead(at time.Time, id workerID) status {
+// that it held, unless nobody needs it any more. marks say where its attempts were,
+// as far as they have announced it.
+func (t *tasks) dead(at time.Time, id workerID, marks []mark) status {
 	if t.workers[id] == nil {
 		return statusStale
 	}
+	t.takenAlong(id, marks)
 	for _, a := range t.runningOf(id) {
 		r, ok := t.running[a]
 		if !ok {
@@ -386,23 +391,27 @@ func (t *tasks) win(j *job) {
 	t.notify(effect{kind: effectJobWon, task: taskRef{job: j.id}})
 }
 
-// failed ends an attempt that failed, and counts it against its task.
-func (t *tasks) failed(at time.Time, a Attempt, text string) status {
+// failed ends an attempt that failed, and counts it against its task. record is 1 +
+// the number of the record that it failed in, or 0.
+func (t *tasks) failed(at time.Time, a Attempt, text string, record uint64) status {
 	r, ok := t.running[a]
 	if !ok {
 		return statusStale
 	}
 	t.stop(a)
 	t.notify(effect{kind: effectFailure, task: r.taskRef, worker: r.worker, attempt: a, text: text})
-	t.blame(at, r.taskRef, text)
+	t.blame(at, r.taskRef, text, record)
 	return statusOK
 }
 
 // blame counts a failure against a task, and gives the job up if it is the last
 // that it is allowed.
-func (t *tasks) blame(at time.Time, ref taskRef, text string) {
+func (t *tasks) blame(at time.Time, ref taskRef, text string, record uint64) {
 	j, task := t.jobs[ref.job], t.task(ref)
 	task.failures++
+	if record > 0 {
+		t.suspect(ref, record-1, text)
+	}
 	if int(task.failures) >= j.spec.MaxAttempts && j.state == JobRunning {
 		t.abandon(at, j, JobFailed, fmt.Sprintf("%s failed %d times, the last time with: %s", taskName(ref.kind, ref.index), task.failures, text))
 	}

@@ -50,12 +50,17 @@ func (t *tasks) check() error {
 }
 
 func (t *tasks) checkJob(j *job) error {
+	skips := 0
 	sums := tally{names: j.tally.names, sums: make([]int64, len(j.tally.names))}
 	for kind := range j.tasks {
 		completed := 0
 		for i := range j.tasks[kind] {
 			name := taskName(TaskKind(kind), i)
-			switch task := &j.tasks[kind][i]; task.state {
+			task := &j.tasks[kind][i]
+			if task.trouble != nil {
+				skips += len(task.trouble.skipped)
+			}
+			switch task.state {
 			case taskRunning:
 				if _, ok := t.running[task.attempt]; !ok {
 					return fmt.Errorf("%s is running, but its attempt %v is not", name, task.attempt)
@@ -79,6 +84,9 @@ func (t *tasks) checkJob(j *job) error {
 		if completed != j.completed[kind] {
 			return fmt.Errorf("%d %v tasks are completed, %d were counted", completed, TaskKind(kind), j.completed[kind])
 		}
+	}
+	if skips != j.skips || skips > j.spec.SkipBadRecords {
+		return fmt.Errorf("%d records are skipped, %d were counted, %d are allowed", skips, j.skips, j.spec.SkipBadRecords)
 	}
 	if !slices.Equal(sums.sums, j.tally.sums) {
 		return fmt.Errorf("the counters %q are %d, those of the completed tasks sum up to %d", j.tally.names, j.tally.sums, sums.sums)

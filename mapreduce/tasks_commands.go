@@ -204,13 +204,17 @@ func (t *tasks) applyEvent(at time.Time, c command, d *wire.Decoder) status {
 	switch c {
 	case cmdDead:
 		id := decodeWorkerID(d)
-		do = func() status { return t.dead(at, id) }
+		marks := make([]mark, d.Count(4))
+		for i := range marks {
+			marks[i] = mark{decodeAttempt(d), decodeSpan(d)}
+		}
+		do = func() status { return t.dead(at, id, marks) }
 	case cmdComplete:
 		ref, a, sizes, c := decodeRef(d), decodeAttempt(d), append([]byte(nil), d.Bytes()...), decodeCounts(d)
 		do = func() status { return t.complete(at, ref, a, sizes, c) }
 	case cmdFailed:
-		a, text := decodeAttempt(d), d.String()
-		do = func() status { return t.failed(at, a, text) }
+		a, text, record := decodeAttempt(d), d.String(), d.Uvarint()
+		do = func() status { return t.failed(at, a, text, record) }
 	case cmdLost:
 		ref, a, count, text := decodeRef(d), decodeAttempt(d), d.Bool(), d.String()
 		do = func() status { return t.lost(at, ref, a, count, text) }
@@ -228,8 +232,12 @@ func (t *tasks) applyEvent(at time.Time, c command, d *wire.Decoder) status {
 
 func commandLead(epoch uint64) []byte { return appendCommand(nil, cmdLead, epoch) }
 
-func commandDead(epoch uint64, id workerID) []byte {
-	return appendUvarints(appendCommand(nil, cmdDead, epoch), uint64(id))
+func commandDead(epoch uint64, id workerID, marks []mark) []byte {
+	dst := appendUvarints(appendCommand(nil, cmdDead, epoch), uint64(id), uint64(len(marks)))
+	for _, m := range marks {
+		dst = m.at.append(appendAttempt(dst, m.attempt))
+	}
+	return dst
 }
 
 func commandJoin(epoch uint64, w *workerRow) []byte {
@@ -253,9 +261,9 @@ func commandComplete(epoch uint64, ref taskRef, a Attempt, sizes []byte, c count
 	return c.append(wire.AppendBytes(dst, sizes))
 }
 
-func commandFailed(epoch uint64, a Attempt, text string) []byte {
+func commandFailed(epoch uint64, a Attempt, text string, record uint64) []byte {
 	dst := appendAttempt(appendCommand(nil, cmdFailed, epoch), a)
-	return wire.AppendString(dst, text[:min(len(text), maxErrorBytes)])
+	return appendUvarints(wire.AppendString(dst, text[:min(len(text), maxErrorBytes)]), record)
 }
 
 func commandLost(epoch uint64, ref taskRef, a Attempt, count bool, text string) []byte {

@@ -11,7 +11,7 @@ import (
 )
 
 // imageFormat names the format of commands and images. It changes with either.
-const imageFormat = "mapreduce/2"
+const imageFormat = "mapreduce/3"
 
 // freeze returns a copy of the table that shares with it what never changes: the
 // specs, splits and sizes. Tasks are copied, some fifty bytes each.
@@ -82,6 +82,7 @@ func (j *job) writeImage(put func([]byte) error) error {
 			buf = append(buf[:0], byte(task.state), task.failures, task.losses)
 			buf = appendAttempt(appendUvarints(buf, uint64(task.worker)), task.attempt)
 			buf = wire.AppendBytes(wire.AppendBytes(buf, task.sizes), task.counts)
+			buf = task.trouble.append(buf)
 			if err := put(buf); err != nil {
 				return err
 			}
@@ -165,6 +166,9 @@ func (j *job) restore(d *wire.Decoder) {
 			}
 			if counted := d.Bytes(); len(counted) > 0 {
 				task.counts = counted
+			}
+			if task.trouble = decodeTrouble(d); task.trouble != nil {
+				j.skips += len(task.trouble.skipped)
 			}
 			if task.state == taskCompleted {
 				j.completed[kind]++

@@ -354,7 +354,7 @@ func (w *Worker) doing(repoll context.CancelFunc) (doing []progress, zombies [2]
 			zombies[e.task.kind]++
 			continue
 		}
-		doing = append(doing, progress{a, e.t.progress.Load(), e.t.counters.counts()})
+		doing = append(doing, progress{a, e.t.progress.Load(), e.t.records.at.Load(), e.t.counters.counts()})
 	}
 	if w.draining {
 		zombies = [2]int{w.cfg.Slots, w.cfg.Slots}
