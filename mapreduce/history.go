@@ -43,7 +43,6 @@ type history struct {
 type jobHistory struct {
 	began     time.Time // or when this process began to lead
 	inputDone int64     // bytes of the splits whose map has completed
-	mapOutput int64     // bytes that completed maps have written, about
 	samples   []Sample
 	every     time.Duration // between samples
 	failures  []FailureReport
@@ -82,18 +81,11 @@ func newJobHistory(now time.Time, j *job) *jobHistory {
 	h := &jobHistory{began: now, every: sampleEvery}
 	for i := range j.splits {
 		if m := &j.tasks[MapTask][i]; m.state == taskCompleted {
-			h.mapDone(j, i)
+			h.inputDone += j.splits[i].bytes()
 		}
 	}
-	h.sample(now, j)
+	h.sample(now, j, j.tally.values())
 	return h
-}
-
-func (h *jobHistory) mapDone(j *job, index int) {
-	h.inputDone += j.splits[index].bytes()
-	for _, code := range j.tasks[MapTask][index].sizes {
-		h.mapOutput += maxSize(code)
-	}
 }
 
 // find returns the report of a job that has ended, or nil.
@@ -145,7 +137,7 @@ func (h *history) observeTask(now time.Time, t *tasks, e effect) {
 			j.took[e.task.kind] = appendBounded(j.took[e.task.kind], now.Sub(began), maxTookKept)
 		}
 	case effectMapDone:
-		j.mapDone(row, e.task.index)
+		j.inputDone += row.splits[e.task.index].bytes()
 	case effectMapLost:
 		j.inputDone -= row.splits[e.task.index].bytes()
 	case effectFailure:
@@ -172,7 +164,7 @@ func (h *history) workerGone(now time.Time, id workerID, effects []effect) {
 // end keeps the report of a job that has ended.
 func (h *history) end(now time.Time, t *tasks, id JobID) {
 	if j := h.jobs[id]; j != nil {
-		j.sample(now, t.jobs[id])
+		j.sample(now, t.jobs[id], t.jobs[id].tally.values())
 	}
 	r := h.job(now, t, id)
 	delete(h.jobs, id)
@@ -194,16 +186,17 @@ func (h *history) takeUnsaved() []*JobReport {
 	return r
 }
 
-// sample takes a sample of each job whose time has come.
-func (h *history) sample(now time.Time, t *tasks) {
+// sample takes a sample of each job whose time has come. counters returns those of
+// a job, with what runs.
+func (h *history) sample(now time.Time, t *tasks, counters func(JobID) map[string]int64) {
 	for id, j := range h.jobs { // order-free: each is sampled by itself
 		if now.Sub(j.began)-j.samples[len(j.samples)-1].at() >= j.every {
-			j.sample(now, t.jobs[id])
+			j.sample(now, t.jobs[id], counters(id))
 		}
 	}
 }
 
-func (h *jobHistory) sample(now time.Time, j *job) {
+func (h *jobHistory) sample(now time.Time, j *job, counters map[string]int64) {
 	if len(h.samples) >= maxSamples {
 		for i := range maxSamples / 2 {
 			h.samples[i] = h.samples[2*i]
@@ -212,7 +205,8 @@ func (h *jobHistory) sample(now time.Time, j *job) {
 		h.every *= 2
 	}
 	s := Sample{
-		Seconds: now.Sub(h.began).Seconds(), InputBytes: h.inputDone, MapOutputBytes: h.mapOutput,
+		Seconds: now.Sub(h.began).Seconds(), InputBytes: h.inputDone, ReadBytes: counters[CounterMapBytesIn],
+		MapOutputBytes: counters[CounterMapBytesOut], OutputBytes: counters[CounterReduceBytesOut],
 		Maps: j.completed[MapTask], Reduces: j.completed[ReduceTask],
 	}
 	h.samples = append(h.samples, s)

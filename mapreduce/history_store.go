@@ -127,7 +127,9 @@ func (c *Coordinator) record(term context.Context) {
 			over = true
 		}
 		c.ledger.mu.Lock()
-		c.ledger.history.sample(time.Now(), c.ledger.tasks)
+		if s := c.ledger.schedule; s != nil {
+			c.ledger.history.sample(time.Now(), c.ledger.tasks, func(id JobID) map[string]int64 { return s.status(id).Counters })
+		}
 		reports := c.ledger.history.takeUnsaved()
 		c.ledger.mu.Unlock()
 		if len(reports) > 0 && c.store != nil {

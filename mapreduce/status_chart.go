@@ -121,14 +121,16 @@ func newCharts(r *JobReport) []chart {
 		return nil
 	}
 	input := func(s *Sample) float64 { return float64(s.InputBytes) }
-	output := func(s *Sample) float64 { return float64(s.MapOutputBytes) }
+	read := func(s *Sample) float64 { return float64(s.ReadBytes) }
+	mapped := func(s *Sample) float64 { return float64(s.MapOutputBytes) }
+	output := func(s *Sample) float64 { return float64(s.OutputBytes) }
 	part := func(done, all int) float64 { return 100 * float64(done) / float64(max(all, 1)) }
 	bytesTop := func(v float64) string { return formatSize(int64(v)) }
 	return []chart{
 		newChart("Input mapped", samples, bytesTop, float64(r.InputBytes), true,
 			series{"input of completed maps", values(samples, input)}),
 		newChart("Rates", samples, func(v float64) string { return bytesTop(v) + "/s" }, 0, false,
-			series{"input", rates(samples, input)}, series{"map output", rates(samples, output)}),
+			series{"input", rates(samples, read)}, series{"map output", rates(samples, mapped)}, series{"output", rates(samples, output)}),
 		newChart("Tasks completed", samples, func(v float64) string { return fmt.Sprintf("%.0f %%", v) }, 100, false,
 			series{"maps", values(samples, func(s *Sample) float64 { return part(s.Maps, r.Maps.Total) })},
 			series{"reduces", values(samples, func(s *Sample) float64 { return part(s.Reduces, r.Reduces.Total) })}),
@@ -179,7 +181,7 @@ func newChart(title string, samples []Sample, label func(float64) string, top fl
 			y := chartBottom - (chartBottom-chartTop)*v/max(top, 1e-9)
 			fmt.Fprintf(&line, "%c%.1f %.1f", "ML"[min(k, 1)], x, y)
 		}
-		drawn := curve{Name: s.name, Class: []string{"first", "second"}[i], Line: line.String()}
+		drawn := curve{Name: s.name, Class: []string{"first", "second", "third"}[i], Line: line.String()}
 		if area {
 			drawn.Area = fmt.Sprintf("%sL%d %dL0 %dZ", drawn.Line, chartWidth, chartBottom, chartBottom)
 		}

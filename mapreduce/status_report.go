@@ -67,7 +67,9 @@ type TaskCell struct {
 type Sample struct {
 	Seconds        float64 `json:"seconds"`          // since the job was submitted or this coordinator took over
 	InputBytes     int64   `json:"input_bytes"`      // of the maps that have completed
-	MapOutputBytes int64   `json:"map_output_bytes"` // about: what completed maps have written, also in vain
+	ReadBytes      int64   `json:"read_bytes"`       // CounterMapBytesIn, with what runs, as are the next two
+	MapOutputBytes int64   `json:"map_output_bytes"` // CounterMapBytesOut
+	OutputBytes    int64   `json:"output_bytes"`     // CounterReduceBytesOut
 	Maps           int     `json:"maps"`             // completed
 	Reduces        int     `json:"reduces"`          // completed
 }

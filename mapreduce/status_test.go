@@ -91,7 +91,7 @@ func TestStatusPageShowsAJob(t *testing.T) {
 		if after.State != "succeeded" || len(after.Details.Failures) != len(job.Details.Failures) || len(after.Details.Samples) <= len(job.Details.Samples) {
 			t.Errorf("after a restart the job is %+v", after)
 		}
-		if last := after.Details.Samples[len(after.Details.Samples)-1]; last.InputBytes != after.InputBytes || last.Reduces != 3 || last.MapOutputBytes == 0 {
+		if last := after.Details.Samples[len(after.Details.Samples)-1]; last.InputBytes != after.InputBytes || last.Reduces != 3 || last.ReadBytes == 0 || last.MapOutputBytes == 0 || last.OutputBytes == 0 {
 			t.Errorf("the last sample is %+v, of %d bytes of input", last, after.InputBytes)
 		}
 	})
@@ -181,7 +181,7 @@ func TestStatusPageIsBounded(t *testing.T) {
 		j.tasks[MapTask][i].state = taskCompleted
 	}
 	for range 4 * maxSamples {
-		l.history.jobs[id].sample(time.Now(), j)
+		l.history.jobs[id].sample(time.Now(), j, nil)
 	}
 	for i := range 10 * maxFailuresKept {
 		l.history.observe(time.Now(), l.tasks, []effect{{kind: effectFailure, task: taskRef{id, MapTask, i}, text: strings.Repeat("x", 1<<20)}})
@@ -219,7 +219,7 @@ func TestSamplesSpanTheJob(t *testing.T) {
 	table.jobs[1] = j
 	const span = 10 * time.Minute
 	for at := time.Duration(0); at <= span; at += sampleEvery {
-		h.sample(begin.Add(at), table)
+		h.sample(begin.Add(at), table, func(JobID) map[string]int64 { return map[string]int64{CounterMapBytesIn: int64(at)} })
 	}
 	s := h.jobs[1].samples
 	if len(s) < maxSamples/2 || len(s) > maxSamples || s[0].Seconds != 0 || s[len(s)-1].Seconds < 0.98*span.Seconds() {
