@@ -151,7 +151,7 @@ func (h *history) observeTask(now time.Time, t *tasks, e effect) {
 
 // workerGone takes in the death of a worker: among the same effects is what it ran.
 func (h *history) workerGone(now time.Time, id workerID, effects []effect) {
-	g := GoneReport{ID: int(id), Addr: h.addrs[id], Time: now}
+	g := GoneReport{ID: int(id), Addr: h.addrs[id], Time: now, Ran: []string{}}
 	for _, e := range effects {
 		if e.kind == effectFailure && e.worker == id && len(g.Ran) < maxGoneTasks {
 			g.Ran = append(g.Ran, jobTask(e.task))

@@ -21,6 +21,7 @@ var statusTemplate = template.Must(template.New("page.html").Funcs(template.Func
 	"size":  formatSize,
 	"span":  formatSpan,
 	"group": formatCount,
+	"count": func(n uint64) string { return formatCount(int64(n)) },
 	"clock": func(t time.Time) string { return t.Format("15:04:05") },
 	"more":  func(all, shown int) int { return all - shown },
 	"list": func(shown []string, all int) string {

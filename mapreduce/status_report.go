@@ -50,8 +50,9 @@ type JobDetails struct {
 	Samples     []Sample        `json:"samples"`
 	Running     []AttemptReport `json:"running"`  // the longest first
 	Failures    []FailureReport `json:"failures"` // the latest first
-	// Counters are as in JobStatus.
+	// Counters are as in JobStatus, and Skipped begins with some of what is there.
 	Counters map[string]int64 `json:"counters"`
+	Skipped  []string         `json:"skipped"`
 }
 
 // TaskCell counts the tasks from First on that share a cell of the grid.
@@ -86,6 +87,7 @@ type AttemptReport struct {
 	Records   uint64  `json:"records"`   // steps of progress it has told of: records, or keys and blocks
 	Silent    float64 `json:"silent"`    // seconds since it has made progress
 	Straggles bool    `json:"straggles"` // it takes much longer than others have taken
+	Backup    bool    `json:"backup"`    // another attempt of the same task runs since before it
 }
 
 // FailureReport is an attempt that failed or was lost, or a map whose output was.
@@ -155,10 +157,18 @@ func (h *history) job(now time.Time, t *tasks, id JobID) *JobReport {
 	r, row := h.summary(now, t, id), t.jobs[id]
 	r.Details = &JobDetails{
 		MapCells: cells(row.tasks[MapTask]), ReduceCells: cells(row.tasks[ReduceTask]), Counters: row.tally.values(),
+		Running: []AttemptReport{}, Samples: []Sample{}, Failures: []FailureReport{}, Skipped: []string{},
+	}
+	for _, record := range row.skipped() {
+		if len(r.Details.Skipped) == maxRows {
+			break
+		}
+		text := record.String()
+		r.Details.Skipped = append(r.Details.Skipped, text[:min(len(text), maxFailureBytes)])
 	}
 	if j := h.jobs[id]; j != nil {
 		r.Details.Samples = slices.Clone(j.samples)
-		r.Details.Failures = slices.Clone(j.failures)
+		r.Details.Failures = append(r.Details.Failures, j.failures...)
 		slices.Reverse(r.Details.Failures)
 	}
 	return &r
@@ -201,7 +211,7 @@ func (l *ledger) jobReport(now time.Time, id JobID) *JobReport {
 // running returns the attempts of a job that run, the longest first. The caller
 // holds mu.
 func (l *ledger) running(now time.Time, id JobID) []AttemptReport {
-	var found []AttemptReport
+	found := []AttemptReport{}
 	median := [2]time.Duration{l.history.jobs[id].median(MapTask), l.history.jobs[id].median(ReduceTask)}
 	for _, w := range l.schedule.workers { // order-free: sorted below
 		for kind := range w.running {
@@ -213,6 +223,7 @@ func (l *ledger) running(now time.Time, id JobID) []AttemptReport {
 				found = append(found, AttemptReport{
 					Job: id, Task: taskName(a.task.kind, a.task.index), Attempt: a.attempt.String(), Worker: w.row.addr,
 					Seconds: took.Seconds(), Records: a.progress, Silent: now.Sub(a.since).Seconds(),
+					Backup:    l.tasks.task(a.task).attempt != a.attempt,
 					Straggles: median[kind] > 0 && took.Seconds() > straggles*median[kind].Seconds(),
 				})
 			}
@@ -228,7 +239,10 @@ func (l *ledger) running(now time.Time, id JobID) []AttemptReport {
 func (l *ledger) report(now time.Time) *ClusterReport {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := &ClusterReport{Time: now, Epoch: l.tasks.epoch, Gone: slices.Clone(l.history.gone)}
+	r := &ClusterReport{
+		Time: now, Epoch: l.tasks.epoch,
+		Jobs: []JobReport{}, History: []JobReport{}, Workers: []WorkerReport{}, Gone: append([]GoneReport{}, l.history.gone...),
+	}
 	slices.Reverse(r.Gone)
 	for _, j := range slices.Backward(l.history.ended) {
 		summary := *j
@@ -250,6 +264,7 @@ func (l *ledger) report(now time.Time) *ClusterReport {
 		}
 		report := WorkerReport{
 			ID: int(id), Addr: w.row.addr, Host: w.row.host, Slots: w.row.slots, Awaited: !w.confirmed, Seen: now.Sub(w.seen).Seconds(),
+			Running: []string{},
 		}
 		for _, a := range w.watched() {
 			if report.Attempts++; report.Attempts <= maxWorkerTasks {
