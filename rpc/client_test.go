@@ -80,7 +80,7 @@ func TestRedirect(t *testing.T) {
 	})
 }
 
-// TestRedirectKeepsSessions: a session that another server issued is over after a
+// TestRedirectChangesSession: a session that another server issued is over after a
 // redirect; a call that was only ever refused goes on in a new one.
 func TestRedirectChangesSession(t *testing.T) {
 	r := newRig(t, "Network")
@@ -430,7 +430,7 @@ func TestSessionExpiredElsewhere(t *testing.T) {
 	}
 }
 
-// TestBadClientConfig: the error names the field.
+// TestBadConfigs: the error names what is wrong.
 func TestBadConfigs(t *testing.T) {
 	n := transporttest.NewNetwork(t, transport.NetworkConfig{})
 	good := ClientConfig{Transport: n.Host("a"), Addrs: []string{"b:1"}}

@@ -120,27 +120,27 @@ func violations() map[string][]byte {
 	}
 }
 
-// journal collects what is logged.
-type journalLog struct {
+// A logbook collects what is logged.
+type logbook struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (l *journalLog) Write(p []byte) (int, error) {
+func (l *logbook) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
 }
 
 // take returns what was logged, and forgets it.
-func (l *journalLog) take() string {
+func (l *logbook) take() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	defer l.b.Reset()
 	return l.b.String()
 }
 
-func (l *journalLog) logger() hclog.Logger {
+func (l *logbook) logger() hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{Output: l, Level: hclog.Info})
 }
 
@@ -161,7 +161,7 @@ func muteServer(s *Server) {
 // logged, and harms nobody else.
 func TestViolations(t *testing.T) {
 	onEach(t, func(t *testing.T, r rig) {
-		var log journalLog
+		var log logbook
 		s, addr := r.serve(t, ServerConfig{Logger: log.logger()}, muteServer)
 		good := r.dial(t, ClientConfig{Addrs: []string{addr}})
 		for name, bytes := range violations() {
