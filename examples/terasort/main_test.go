@@ -25,8 +25,8 @@ func TestGeneratesSortsAndValidates(t *testing.T) {
 
 // More records than memory holds.
 func TestSortsBeyondMemory(t *testing.T) {
-	status, stdout, stderr := invoke(t, "-size", "64", "-memory", "32", "-workers", "2")
-	if status != 0 || !strings.Contains(stdout, "\nvalid: 640000 records") {
+	status, stdout, stderr := invoke(t, "-size", "40", "-memory", "32", "-workers", "2")
+	if status != 0 || !strings.Contains(stdout, "\nvalid: 400000 records") {
 		t.Errorf("status %d: %s%s", status, stdout, stderr)
 	}
 }

@@ -8,9 +8,12 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +34,7 @@ type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	stderr bytes.Buffer
+	stdout *bufio.Reader
 	addr   string // that it has printed
 }
 
@@ -56,7 +60,8 @@ func start(t *testing.T, args ...string) *process {
 			_ = p.cmd.Wait()
 		}
 	})
-	line, err := bufio.NewReader(stdout).ReadString('\n')
+	p.stdout = bufio.NewReader(stdout)
+	line, err := p.stdout.ReadString('\n')
 	role, addr, ok := strings.Cut(strings.TrimSpace(line), " at ")
 	if err != nil || !ok || role != args[0] {
 		_ = p.cmd.Process.Kill()
@@ -115,7 +120,7 @@ func TestProcesses(t *testing.T) {
 	want := writeInput(t, root)
 	journal := filepath.Join(t.TempDir(), "journal")
 	coordinate := func(listen string) *process {
-		return start(t, "coordinator", "-listen", listen, "-root", root, "-journal", journal, "-worker-timeout", "1s")
+		return start(t, "coordinator", "-listen", listen, "-root", root, "-journal", journal, "-worker-timeout", "1s", "-status", "127.0.0.1:0")
 	}
 	coordinator := coordinate("127.0.0.1:0")
 	at := []string{"-coordinator", coordinator.addr}
@@ -147,6 +152,19 @@ func TestProcesses(t *testing.T) {
 	testutil.Eventually(t, time.Minute, func() bool { return strings.Contains(ask(), "succeeded") }, "the job has succeeded")
 	if got := readFile(t, root, "out/part-00000"); got != want {
 		t.Errorf("the output is %q, want %q", got, want)
+	}
+
+	line, err := coordinator.stdout.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := http.Get(strings.TrimSpace(line[strings.Index(line, "http"):]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(page.Body)
+	if err := errors.Join(err, page.Body.Close()); err != nil || !strings.Contains(string(text), "wordcount") {
+		t.Errorf("the status page: %v, %.1000s", err, text)
 	}
 
 	status, _, stderr = invoke(t, append(append([]string{"submit"}, at...), "-output", "out", "wordcount", "in")...)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
+	"net/http"
 	"time"
 
 	"github.com/trilith-go/trilith/examples/internal/jobs"
@@ -24,6 +26,7 @@ after a crash, it goes on with its jobs, and keeps what workers have completed.
 		c.root.define(f)
 		f.StringVar(&c.listen, "listen", "127.0.0.1:7000", "serve workers and clients at this `address`; port 0 is any")
 		f.StringVar(&c.journal, "journal", "", "keep the state in this `directory` (default: in memory only)")
+		f.StringVar(&c.status, "status", "", "serve a status page for browsers at this `address`; whoever reaches it can read it")
 		f.DurationVar(&c.timeout, "worker-timeout", mapreduce.DefaultWorkerTimeout, "how long a worker may be silent before it counts as dead")
 		return c.run
 	},
@@ -34,6 +37,7 @@ type coordinatorFlags struct {
 	root    rootFlag
 	listen  string
 	journal string
+	status  string
 	timeout time.Duration
 }
 
@@ -65,6 +69,13 @@ func (c *coordinatorFlags) run(ctx context.Context, args []string, out output) (
 	}
 	defer func() { err = errors.Join(err, coordinator.Close()) }()
 	fmt.Fprintf(out.stdout, "coordinator at %s\n", coordinator.Addr())
+	if c.status != "" {
+		closePage, err := servePage(ctx, c.status, coordinator, out)
+		if err != nil {
+			return fmt.Errorf("-status: %w", err)
+		}
+		defer closePage()
+	}
 	if err := coordinator.Wait(ctx); ctx.Err() == nil {
 		return err
 	}
@@ -72,6 +83,25 @@ func (c *coordinatorFlags) run(ctx context.Context, args []string, out output) (
 		true: "; the jobs are lost that have not", false: "; start it again to go on with its jobs",
 	}[c.journal == ""])
 	return nil
+}
+
+// servePage serves the status page until closePage is called.
+func servePage(ctx context.Context, addr string, c *mapreduce.Coordinator, out output) (closePage func(), err error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	server := &http.Server{Handler: c.StatusHandler(), ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(l) // it ends by Close
+	}()
+	fmt.Fprintf(out.stdout, "status page at http://%s/\n", l.Addr())
+	return func() {
+		_ = server.Close() // nobody waits for the rest of a page
+		<-served
+	}, nil
 }
 
 var workerRole = role{
