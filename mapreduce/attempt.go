@@ -80,3 +80,9 @@ func (s JobState) String() string {
 	}
 	return "unknown"
 }
+
+// Backups counts second attempts of tasks that would have ended late.
+type Backups struct {
+	Started int
+	Won     int // that completed their task before the first attempt did
+}

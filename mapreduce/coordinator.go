@@ -245,7 +245,7 @@ func (c *Coordinator) lead(ctx, term context.Context, epoch uint64) error {
 		}
 		return err
 	}
-	c.ledger.begin(scheduleConfig{workerTimeout: c.cfg.WorkerTimeout, grace: c.cfg.Grace})
+	c.ledger.begin(scheduleConfig{workerTimeout: c.cfg.WorkerTimeout, grace: c.cfg.Grace, backupAge: defaultBackupAge})
 	defer c.ledger.finish()
 	c.cfg.Logger.Info("leading", "epoch", epoch)
 	var background sync.WaitGroup // commits and sweeps

@@ -68,6 +68,16 @@
 // Workers and coordinator compare fingerprints, of their binaries and of the names,
 // versions and types of their jobs, and refuse to work together if they differ.
 //
+// # Backup tasks
+//
+// A task that will end late, as its worker is slow, is also given to a worker that has
+// nothing else to do; the first of the two attempts to complete wins, the other is
+// stopped. A task is late if a backup that begins now is expected to be done well
+// before it, or, near the end of a job, at all: going by how much of its split a map
+// has read, by how long other tasks have taken, and by how fast the worker is that
+// would take the backup. There is one for a task at most, and for one in five of those
+// that run. [Spec].NoBackups turns them off.
+//
 // # Counters
 //
 // Functions count what they like with [Task.Counter]; the library counts records and
@@ -111,7 +121,7 @@
 // its commands in tasks_commands.go, its image in tasks_image.go, its invariants in
 // tasks_check.go, the sums of counters in tasks_counters.go, bad records in
 // tasks_skip.go), schedule.go (who gets which task when, who is dead; what others are
-// told of it in schedule_views.go), spec.go, attempt.go, hash.go, sort.go, region.go and
+// told of it in schedule_views.go, late tasks in schedule_backup.go), spec.go, attempt.go, hash.go, sort.go, region.go and
 // merge.go (data in memory).
 //
 // The shells, which act: coordinator.go and coordinator_serve.go on ledger.go, the

@@ -40,15 +40,6 @@ type Piece struct {
 	Length int64
 }
 
-// bytes returns the size of all pieces.
-func (s *Split) bytes() int64 {
-	var n int64
-	for i := range s.Pieces {
-		n += s.Pieces[i].Length
-	}
-	return n
-}
-
 const (
 	// maxSplits bounds the map tasks of a job.
 	maxSplits = 1 << 20

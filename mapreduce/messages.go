@@ -347,6 +347,7 @@ func (s *JobStatus) append(dst []byte) []byte {
 	}
 	dst = appendUvarints(dst, uint64(s.InputBytes), uint64(s.InputDone))
 	dst = appendCounters(wire.AppendTime(wire.AppendTime(dst, s.Submitted), s.Ended), s.Counters)
+	dst = appendUvarints(dst, uint64(s.Backups.Started), uint64(s.Backups.Won))
 	return appendSkipped(dst, s.Skipped)
 }
 
@@ -358,7 +359,9 @@ func (s *JobStatus) decode(d *wire.Decoder) {
 	}
 	s.InputBytes, s.InputDone = int64(d.Int(maxInt)), int64(d.Int(maxInt))
 	s.Submitted, s.Ended = d.Time(), d.Time()
-	s.Counters, s.Skipped = decodeCounters(d), decodeSkipped(d)
+	s.Counters = decodeCounters(d)
+	s.Backups = Backups{d.Int(maxInt), d.Int(maxInt)}
+	s.Skipped = decodeSkipped(d)
 }
 
 type cancelReq struct {

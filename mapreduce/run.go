@@ -89,6 +89,8 @@ type Result struct {
 	InputBytes int64
 	// Counters are those of the job's functions and of the library, by name.
 	Counters map[string]int64
+	// Backups counts second attempts of tasks that would have ended late.
+	Backups Backups
 	// Skipped are the records that Spec.SkipBadRecords has let go.
 	Skipped []SkippedRecord
 }

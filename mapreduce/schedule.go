@@ -11,6 +11,7 @@ import (
 type scheduleConfig struct {
 	workerTimeout time.Duration // without a sign of life a worker is dead
 	grace         time.Duration // in which workers come back to a new coordinator
+	backupAge     time.Duration // that an attempt has at least which gets a backup
 }
 
 // action is what a schedule wants done: a command proposed, or, if that is nil, the
@@ -34,6 +35,7 @@ type schedule struct {
 	epoch   uint64
 	begun   time.Time
 	checked time.Time // when timeouts were last looked for
+	backed  time.Time // when it was last looked for tasks that need a backup
 	workers map[workerID]*scheduledWorker
 	roster  []workerID            // in the order in which they joined; some may be gone
 	hosts   map[string][]workerID // the same by host
@@ -53,6 +55,8 @@ type scheduledWorker struct {
 	proposed  [2]int  // assignments that are on their way through the log
 	zombies   [2]int  // tasks that run on though they were stopped
 	queued    [2]bool // it is in ready
+	measured  int     // tasks that it has completed
+	slowness  float64 // how long they took on the average, others taking 1
 }
 
 // free returns how many tasks of a kind a worker can take on.
@@ -65,6 +69,7 @@ type watch struct {
 	task     taskRef
 	attempt  Attempt
 	progress uint64
+	begun    time.Time
 	counters counts
 	record   uint64    // 1 + the one it is at, as last heard, or 0
 	at       span      // the records that it has announced
@@ -100,8 +105,9 @@ type scheduledJob struct {
 	idle     [2]queue[int]         // idle tasks, and some that are not any more
 	local    map[string]queue[int] // the same for maps, by the host of their input
 	proposed [2]map[int]bool       // tasks whose assignment is on its way
-	changes  []int                 // maps, in the order in which their output came or was lost
-	reports  map[int]*fetchReport  // of maps whose output could not be had
+	paces    [2]pace
+	changes  []int                // maps, in the order in which their output came or was lost
+	reports  map[int]*fetchReport // of maps whose output could not be had
 }
 
 // fetchReport is what reduces say of one completed map.
@@ -122,7 +128,7 @@ const (
 
 // newSchedule begins an epoch: cmdLead has been applied.
 func newSchedule(cfg scheduleConfig, t *tasks, now time.Time) *schedule {
-	s := &schedule{cfg: cfg, tasks: t, epoch: t.epoch, begun: now, checked: now,
+	s := &schedule{cfg: cfg, tasks: t, epoch: t.epoch, begun: now, checked: now, backed: now,
 		workers: make(map[workerID]*scheduledWorker), hosts: make(map[string][]workerID)}
 	for id := workerID(1); id <= t.worker; id++ {
 		if t.workers[id] != nil {
@@ -243,10 +249,11 @@ func (s *schedule) observeTask(now time.Time, e effect) {
 	switch e.kind {
 	case effectStarted:
 		if w != nil {
-			w.running[ref.kind][e.attempt] = &watch{task: ref, attempt: e.attempt, since: now}
+			w.running[ref.kind][e.attempt] = &watch{task: ref, attempt: e.attempt, begun: now, since: now}
 		}
 	case effectStopped:
 		if w != nil {
+			s.observePace(now, w, e)
 			delete(w.running[ref.kind], e.attempt)
 		}
 	case effectRefused, effectTaskIdle:
@@ -406,6 +413,10 @@ func (s *schedule) step(now time.Time) []action {
 		s.checkWorkers(now)
 	}
 	s.assign()
+	if now.Sub(s.backed) >= s.cfg.backupAge/backupLooks {
+		s.backed = now
+		s.backUp(now)
+	}
 	actions := s.pending
 	s.pending = nil
 	return actions
@@ -462,7 +473,7 @@ func (s *schedule) assign() {
 			}
 			better := s.nearer(ref, id)
 			s.workers[better].proposed[kind]++
-			batch = append(batch, assignment{ref, better})
+			batch = append(batch, assignment{ref, better, false})
 			s.enqueue(id)
 		}
 	}

@@ -226,6 +226,8 @@ func (s *simWorld) checkOutput() error {
 	for _, id := range s.table.order {
 		j := s.table.jobs[id]
 		s.w.Count("skipped records", uint64(j.skips))
+		s.w.Count("backups", uint64(j.backups.Started))
+		s.w.Count("backups that won", uint64(j.backups.Won))
 		for i := range j.spec.Reduces {
 			a, ok := s.files.committed[taskRef{id, ReduceTask, i}]
 			if !ok {
@@ -293,7 +295,7 @@ func (s *simWorld) bootCoordinator(n *sim.Node[simMsg]) sim.Process[simMsg] {
 	c.tasks.lead(c.tasks.epoch + 1)
 	c.tasks.takeEffects()
 	c.after(func() {
-		cfg := scheduleConfig{workerTimeout: simTimeout, grace: simTimeout}
+		cfg := scheduleConfig{workerTimeout: simTimeout, grace: simTimeout, backupAge: 60 * time.Millisecond}
 		c.schedule = newSchedule(cfg, c.tasks, n.Now())
 		c.n.After(0, 0)
 	})

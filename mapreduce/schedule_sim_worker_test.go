@@ -16,6 +16,7 @@ type simWorker struct {
 	n       *sim.Node[simMsg]
 	s       *simWorld
 	token   string
+	slow    time.Duration // a step takes so many times longer
 	id      workerID
 	epoch   uint64
 	tasks   []*simTask
@@ -45,7 +46,11 @@ const (
 func (s *simWorld) bootWorker(n *sim.Node[simMsg]) sim.Process[simMsg] {
 	s.tokens++
 	n.After(0, simPollKey)
-	return &simWorker{n: n, s: s, token: fmt.Sprint("worker", s.tokens), outputs: make(map[Attempt]taskRef)}
+	slow := time.Duration(1)
+	if n.Uint64N(4) == 0 {
+		slow = 8
+	}
+	return &simWorker{n: n, s: s, slow: slow, token: fmt.Sprint("worker", s.tokens), outputs: make(map[Attempt]taskRef)}
 }
 
 func (w *simWorker) Timer(key uint64) {
@@ -57,7 +62,7 @@ func (w *simWorker) Timer(key uint64) {
 	for _, t := range w.tasks {
 		if t.attempt.N == key/simKeys {
 			w.work(t)
-			w.n.After(time.Duration(1+w.n.Uint64N(60))*time.Millisecond, key)
+			w.n.After(w.slow*time.Duration(1+w.n.Uint64N(60))*time.Millisecond, key)
 			return
 		}
 	}
@@ -232,7 +237,7 @@ func TestSimulation(t *testing.T) {
 	t.Logf("%+v", stats)
 	for name, perThousand := range map[string]uint64{
 		"coordinator restarts": 100, "stale completions": 300, "hung attempts": 200,
-		"failed attempts": 200, "fetch failures": 200, "maps": 2000, "reduces": 1000, "skipped records": 500,
+		"failed attempts": 200, "fetch failures": 200, "maps": 2000, "reduces": 1000, "skipped records": 500, "backups": 500, "backups that won": 100,
 	} {
 		if n := stats.Tally[name]; n < perThousand*stats.Seeds/1000 {
 			t.Errorf("%s: only %d in %d seeds, want %d in 1000 at least; nothing was tested", name, n, stats.Seeds, perThousand)

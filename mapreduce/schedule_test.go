@@ -27,7 +27,7 @@ func (c *core) lead() {
 	c.tasks.apply(c.now, commandLead(c.tasks.epoch+1), nil)
 	c.tasks.takeEffects()
 	c.tasks.observed = true
-	c.s = newSchedule(scheduleConfig{workerTimeout: 10 * time.Second, grace: 10 * time.Second}, c.tasks, c.now)
+	c.s = newSchedule(scheduleConfig{workerTimeout: 10 * time.Second, grace: 10 * time.Second, backupAge: defaultBackupAge}, c.tasks, c.now)
 }
 
 // do carries out a command and what follows from it, and returns its status.

@@ -54,6 +54,10 @@ type Spec struct {
 	// most 1,000.
 	SkipBadRecords int
 
+	// NoBackups turns backup tasks off: a task that will end late is not also
+	// given to a worker that has nothing else to do. Default: they are on.
+	NoBackups bool
+
 	// TaskTimeout is how long an attempt may go without taking in a record before
 	// it counts as failed. Default 10 s.
 	TaskTimeout time.Duration
@@ -173,7 +177,7 @@ func (s *Spec) append(dst []byte) []byte {
 	for _, bound := range s.Bounds {
 		dst = wire.AppendBytes(dst, bound)
 	}
-	dst = appendUvarints(dst, uint64(len(s.Args)))
+	dst = appendUvarints(wire.AppendBool(dst, s.NoBackups), uint64(len(s.Args)))
 	for _, name := range slices.Sorted(maps.Keys(s.Args)) {
 		dst = wire.AppendString(dst, name)
 		dst = wire.AppendString(dst, s.Args[name])
@@ -199,6 +203,7 @@ func (s *Spec) decode(d *wire.Decoder) {
 	for i := range s.Bounds {
 		s.Bounds[i] = bytes.Clone(d.Bytes())
 	}
+	s.NoBackups = d.Bool()
 	n := d.Count(2)
 	if n > 0 {
 		s.Args = make(map[string]string, n)

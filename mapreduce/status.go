@@ -25,6 +25,9 @@ type JobStatus struct {
 	// that run, their attempts so far, as of a second ago.
 	Counters map[string]int64
 
+	// Backups are those that slow tasks got, also of attempts that run.
+	Backups Backups
+
 	// Skipped are the records that Spec.SkipBadRecords has let go.
 	Skipped []SkippedRecord
 }
@@ -55,7 +58,7 @@ func (s *JobStatus) err() error {
 
 // result returns the result of a job that has succeeded.
 func (s *JobStatus) result() *Result {
-	r := &Result{Maps: s.Maps.Total, Reduces: s.Reduces.Total, InputBytes: s.InputBytes, Counters: s.Counters, Skipped: s.Skipped}
+	r := &Result{Maps: s.Maps.Total, Reduces: s.Reduces.Total, InputBytes: s.InputBytes, Counters: s.Counters, Skipped: s.Skipped, Backups: s.Backups}
 	for p := range s.Reduces.Total {
 		r.Files = append(r.Files, partName(&Spec{Output: s.Output}, p))
 	}
@@ -72,7 +75,7 @@ func (t *tasks) status(id JobID) *JobStatus {
 		ID: id, Name: j.name, Output: j.spec.Output, State: j.state, Failure: j.err, Submitted: j.submitted, Ended: j.ended,
 		Maps:     TaskProgress{Total: len(j.splits), Completed: j.completed[MapTask]},
 		Reduces:  TaskProgress{Total: j.spec.Reduces, Completed: j.completed[ReduceTask]},
-		Counters: j.tally.values(), Skipped: j.skipped(),
+		Counters: j.tally.values(), Skipped: j.skipped(), Backups: j.backups,
 	}
 	for i := range j.splits {
 		n := j.splits[i].bytes()
@@ -82,7 +85,7 @@ func (t *tasks) status(id JobID) *JobStatus {
 		}
 	}
 	for _, r := range t.running { // order-free: counts
-		if r.job == id {
+		if task := t.task(r.taskRef); r.job == id && task.worker == r.worker { // not its backup
 			if r.kind == MapTask {
 				s.Maps.Running++
 			} else {

@@ -12,7 +12,8 @@ type workerID uint32
 // taskState is what a task is. Legal transitions:
 //
 //	idle      → running    an attempt is assigned to a worker
-//	running   → idle       the attempt failed, or its worker is dead, or the coordinator was replaced
+//	running   → idle       its only attempt failed, or its worker is dead, or the coordinator was replaced
+//	running   → running    a backup was assigned, or one of two attempts ended without completing
 //	running   → completed  the attempt is the first to complete
 //	completed → idle       a map's output is lost, while reduces still need it
 type taskState uint8
@@ -30,9 +31,17 @@ type task struct {
 	losses   uint8    // attempts that were lost with their worker or output
 	worker   workerID // running: where; completed map: who holds the output
 	attempt  Attempt  // running, or the one that completed
+	backup   *backup  // running: the second attempt, if there is one; replaced, never changed
 	sizes    []byte   // completed map: the size of each region, as sizeCode has it; never changed
 	trouble  *trouble // nil unless bad records are skipped and something has failed; replaced, never changed
 	counts   []byte   // completed: what it adds to the job's tally; never changed
+}
+
+// backup is a second attempt that runs beside the first, on another worker. The
+// first to complete wins.
+type backup struct {
+	worker  workerID
+	attempt Attempt
 }
 
 // job is one run of a Job.
@@ -47,6 +56,7 @@ type job struct {
 	completed [2]int    // how many of them are
 	tally     tally     // what they have counted
 	skips     int       // records that are skipped
+	backups   Backups
 	state     JobState
 	err       string // why it failed
 	submitted time.Time
@@ -82,7 +92,8 @@ type workerRow struct {
 // Invariants, which check verifies:
 //
 //   - An attempt runs only on a worker that is alive, and only for a running task
-//     of a running job, whose attempt it is; and it is of the present epoch.
+//     of a running job, whose attempt or backup it is; and it is of the present epoch.
+//   - The two attempts of a task run on different workers.
 //   - The output of a completed map of a running job is held by a living worker.
 //   - completed counts the completed tasks, and tally has the sums of what those
 //     attempts have counted that completed them.
@@ -312,28 +323,48 @@ func (t *tasks) forget() {
 }
 
 // assign gives a task to a worker and returns the attempt.
-func (t *tasks) assign(ref taskRef, id workerID) (Attempt, status) {
-	j, w := t.jobs[ref.job], t.workers[id]
-	if w == nil || j == nil || j.state != JobRunning || ref.index >= len(j.tasks[ref.kind]) ||
-		j.tasks[ref.kind][ref.index].state != taskIdle {
-		t.notify(effect{kind: effectRefused, task: ref, worker: id})
+func (t *tasks) assign(to assignment) (Attempt, status) {
+	j, w := t.jobs[to.task.job], t.workers[to.worker]
+	if w == nil || j == nil || j.state != JobRunning || to.task.index >= len(j.tasks[to.task.kind]) ||
+		!t.task(to.task).accepts(to) {
+		t.notify(effect{kind: effectRefused, task: to.task, worker: to.worker})
 		return Attempt{}, statusStale
 	}
 	t.issued++
 	a := Attempt{Epoch: t.epoch, N: t.issued}
-	task := t.task(ref)
-	task.state, task.worker, task.attempt = taskRunning, id, a
-	t.running[a] = runningAttempt{ref, id}
-	t.notify(effect{kind: effectStarted, task: ref, worker: id, attempt: a})
+	task := t.task(to.task)
+	if to.backup {
+		task.backup = &backup{to.worker, a}
+		j.backups.Started++
+	} else {
+		task.state, task.worker, task.attempt = taskRunning, to.worker, a
+	}
+	t.running[a] = runningAttempt{to.task, to.worker}
+	t.notify(effect{kind: effectStarted, task: to.task, worker: to.worker, attempt: a})
 	return a, statusOK
 }
 
-// stop ends an attempt that did not complete. The task is idle again.
+// accepts reports whether an assignment fits the state of its task.
+func (t *task) accepts(to assignment) bool {
+	if to.backup {
+		return t.state == taskRunning && t.backup == nil && t.worker != to.worker
+	}
+	return t.state == taskIdle
+}
+
+// stop ends an attempt that did not complete. The task is idle again, unless
+// another attempt of it runs.
 func (t *tasks) stop(a Attempt) {
 	r := t.running[a]
 	delete(t.running, a)
 	t.notify(effect{kind: effectStopped, task: r.taskRef, worker: r.worker, attempt: a})
-	if task := t.task(r.taskRef); task.state == taskRunning && task.attempt == a {
+	switch task := t.task(r.taskRef); {
+	case task.state != taskRunning:
+	case task.backup != nil && task.backup.attempt == a:
+		task.backup = nil
+	case task.backup != nil && task.attempt == a:
+		task.worker, task.attempt, task.backup = task.backup.worker, task.backup.attempt, nil
+	case task.attempt == a:
 		task.state, task.worker, task.attempt = taskIdle, 0, Attempt{}
 		t.notify(effect{kind: effectTaskIdle, task: r.taskRef})
 	}
@@ -370,10 +401,18 @@ func (t *tasks) complete(at time.Time, ref taskRef, a Attempt, sizes []byte, c c
 		t.abandon(at, j, JobFailed, fmt.Sprintf("%v: the tasks have more than %d different ones", ErrCounter, maxCounters))
 		return statusStale
 	}
-	_ = j.tally.add(counted, 1) // its own
+	_ = j.tally.add(counted, 1)     // its own
+	if b := task.backup; b != nil { // whoever has not won is stopped
+		loser := b.attempt
+		if a == loser {
+			loser = task.attempt
+			j.backups.Won++
+		}
+		t.stop(loser)
+	}
 	delete(t.running, a)
-	t.notify(effect{kind: effectStopped, task: ref, worker: r.worker, attempt: a})
 	task.state, task.worker, task.attempt, task.counts = taskCompleted, r.worker, a, counted
+	t.notify(effect{kind: effectStopped, task: ref, worker: r.worker, attempt: a})
 	j.completed[ref.kind]++
 	if ref.kind == MapTask {
 		task.sizes = sizes
@@ -480,8 +519,8 @@ func (t *tasks) abandon(at time.Time, j *job, to JobState, text string) {
 func (t *tasks) stopAll(j *job) {
 	for kind := range j.tasks {
 		for i := range j.tasks[kind] {
-			if task := &j.tasks[kind][i]; task.state == taskRunning {
-				t.stop(task.attempt)
+			for task := &j.tasks[kind][i]; task.state == taskRunning; {
+				t.stop(task.attempt) // and then its backup
 			}
 		}
 	}

@@ -34,7 +34,7 @@ func (t *tasks) check() error {
 		case j == nil || j.state != JobRunning:
 			return fmt.Errorf("attempt %v runs for job %d, which does not", a, r.job)
 		}
-		if task := t.task(r.taskRef); task.state != taskRunning || task.attempt != a || task.worker != r.worker {
+		if task := t.task(r.taskRef); task.state != taskRunning || !task.runs(a, r.worker) {
 			return fmt.Errorf("attempt %v runs on worker %d, but its task is %+v", a, r.worker, task)
 		}
 	}
@@ -49,6 +49,11 @@ func (t *tasks) check() error {
 	return nil
 }
 
+// runs reports whether an attempt on a worker is one of the task's.
+func (t *task) runs(a Attempt, id workerID) bool {
+	return t.attempt == a && t.worker == id || t.backup != nil && *t.backup == backup{id, a}
+}
+
 func (t *tasks) checkJob(j *job) error {
 	skips := 0
 	sums := tally{names: j.tally.names, sums: make([]int64, len(j.tally.names))}
@@ -59,6 +64,11 @@ func (t *tasks) checkJob(j *job) error {
 			task := &j.tasks[kind][i]
 			if task.trouble != nil {
 				skips += len(task.trouble.skipped)
+			}
+			if b := task.backup; b != nil {
+				if _, ok := t.running[b.attempt]; !ok || task.state != taskRunning || b.worker == task.worker || b.attempt == task.attempt {
+					return fmt.Errorf("%s has a backup %+v that does not run, or not apart from it: %+v", name, *b, task)
+				}
 			}
 			switch task.state {
 			case taskRunning:

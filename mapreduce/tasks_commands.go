@@ -38,6 +38,7 @@ const (
 type assignment struct {
 	task   taskRef
 	worker workerID
+	backup bool // the task runs already, elsewhere
 }
 
 // maxBatch bounds the assignments, or losses, of one command.
@@ -120,6 +121,15 @@ func (s *Split) append(dst []byte) []byte {
 	return dst
 }
 
+// bytes returns the size of all pieces.
+func (s *Split) bytes() int64 {
+	var n int64
+	for i := range s.Pieces {
+		n += s.Pieces[i].Length
+	}
+	return n
+}
+
 func (s *Split) decode(d *wire.Decoder) {
 	if n := d.Count(3); n > 0 {
 		s.Pieces = make([]Piece, n)
@@ -185,15 +195,15 @@ func (t *tasks) applySubmit(at time.Time, d *wire.Decoder, dst []byte) []byte {
 }
 
 func (t *tasks) applyAssign(d *wire.Decoder, dst []byte) []byte {
-	batch := make([]assignment, min(d.Count(4), maxBatch))
+	batch := make([]assignment, min(d.Count(5), maxBatch))
 	for i := range batch {
-		batch[i] = assignment{decodeRef(d), decodeWorkerID(d)}
+		batch[i] = assignment{decodeRef(d), decodeWorkerID(d), d.Bool()}
 	}
 	if d.Finish() != nil {
 		return append(dst, byte(statusMalformed))
 	}
 	for _, a := range batch {
-		t.assign(a.task, a.worker)
+		t.assign(a)
 	}
 	return append(dst, byte(statusOK))
 }
@@ -251,7 +261,7 @@ func commandSubmit(epoch uint64, j *job) []byte {
 func commandAssign(epoch uint64, batch []assignment) []byte {
 	dst := appendUvarints(appendCommand(nil, cmdAssign, epoch), uint64(len(batch)))
 	for _, a := range batch {
-		dst = appendUvarints(appendRef(dst, a.task), uint64(a.worker))
+		dst = wire.AppendBool(appendUvarints(appendRef(dst, a.task), uint64(a.worker)), a.backup)
 	}
 	return dst
 }

@@ -34,6 +34,15 @@ func (c counts) append(dst []byte) []byte {
 	return dst
 }
 
+// get returns the number of a name, 0 if there is none.
+func (c counts) get(name string) int64 {
+	i, ok := slices.BinarySearchFunc(c, name, func(one namedCount, name string) int { return cmp.Compare(one.name, name) })
+	if !ok {
+		return 0
+	}
+	return c[i].n
+}
+
 func decodeCounts(d *wire.Decoder) counts {
 	n := d.Count(2)
 	if n > maxCounters {

@@ -11,7 +11,7 @@ import (
 )
 
 // imageFormat names the format of commands and images. It changes with either.
-const imageFormat = "mapreduce/3"
+const imageFormat = "mapreduce/4"
 
 // freeze returns a copy of the table that shares with it what never changes: the
 // specs, splits and sizes. Tasks are copied, some fifty bytes each.
@@ -69,7 +69,7 @@ func (j *job) writeImage(put func([]byte) error) error {
 	buf = appendUvarints(buf, uint64(j.state))
 	buf = wire.AppendString(buf, j.err)
 	buf = wire.AppendTime(wire.AppendTime(buf, j.submitted), j.ended)
-	buf = appendUvarints(buf, uint64(len(j.tally.names)))
+	buf = appendUvarints(buf, uint64(j.backups.Started), uint64(j.backups.Won), uint64(len(j.tally.names)))
 	for _, name := range j.tally.names {
 		buf = wire.AppendString(buf, name)
 	}
@@ -82,7 +82,7 @@ func (j *job) writeImage(put func([]byte) error) error {
 			buf = append(buf[:0], byte(task.state), task.failures, task.losses)
 			buf = appendAttempt(appendUvarints(buf, uint64(task.worker)), task.attempt)
 			buf = wire.AppendBytes(wire.AppendBytes(buf, task.sizes), task.counts)
-			buf = task.trouble.append(buf)
+			buf = task.backup.append(task.trouble.append(buf))
 			if err := put(buf); err != nil {
 				return err
 			}
@@ -139,6 +139,7 @@ func (j *job) restore(d *wire.Decoder) {
 	j.state = JobState(d.Int(int(JobCanceled)))
 	j.err = d.String()
 	j.submitted, j.ended = d.Time(), d.Time()
+	j.backups = Backups{d.Int(maxInt), d.Int(maxInt)}
 	for range min(d.Count(1), maxCounters) {
 		if name := d.String(); d.Err() == nil {
 			if _, twice := j.tally.index[name]; twice {
@@ -167,7 +168,8 @@ func (j *job) restore(d *wire.Decoder) {
 			if counted := d.Bytes(); len(counted) > 0 {
 				task.counts = counted
 			}
-			if task.trouble = decodeTrouble(d); task.trouble != nil {
+			task.trouble, task.backup = decodeTrouble(d), decodeBackup(d)
+			if task.trouble != nil {
 				j.skips += len(task.trouble.skipped)
 			}
 			if task.state == taskCompleted {
@@ -184,8 +186,27 @@ func (t *tasks) restoreRunning(j *job) {
 	for kind := range j.tasks {
 		for i := range j.tasks[kind] {
 			if task := &j.tasks[kind][i]; task.state == taskRunning {
-				t.running[task.attempt] = runningAttempt{taskRef{j.id, TaskKind(kind), i}, task.worker}
+				ref := taskRef{j.id, TaskKind(kind), i}
+				t.running[task.attempt] = runningAttempt{ref, task.worker}
+				if b := task.backup; b != nil {
+					t.running[b.attempt] = runningAttempt{ref, b.worker}
+				}
 			}
 		}
 	}
+}
+
+// append appends a backup to an image, or that there is none.
+func (b *backup) append(dst []byte) []byte {
+	if b == nil {
+		return wire.AppendBool(dst, false)
+	}
+	return appendAttempt(appendUvarints(wire.AppendBool(dst, true), uint64(b.worker)), b.attempt)
+}
+
+func decodeBackup(d *wire.Decoder) *backup {
+	if !d.Bool() {
+		return nil
+	}
+	return &backup{decodeWorkerID(d), decodeAttempt(d)}
 }
