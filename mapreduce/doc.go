@@ -121,8 +121,8 @@
 // its commands in tasks_commands.go, its image in tasks_image.go, its invariants in
 // tasks_check.go, the sums of counters in tasks_counters.go, bad records in
 // tasks_skip.go), schedule.go (who gets which task when, who is dead; what others are
-// told of it in schedule_views.go, late tasks in schedule_backup.go), spec.go, attempt.go, hash.go, sort.go, region.go and
-// merge.go (data in memory).
+// told of it in schedule_views.go, late tasks in schedule_backup.go), spec.go,
+// attempt.go, hash.go, sort.go, region.go and merge.go (data in memory).
 //
 // The shells, which act: coordinator.go and coordinator_serve.go on ledger.go, the
 // table as a machine in a log; commit.go; worker.go, drain.go, execution.go, store.go
