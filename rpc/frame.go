@@ -37,9 +37,6 @@ const (
 // maxRequestHead bounds the bytes of a requestHead.
 const maxRequestHead = 1 + 1 + maxMethod + 16 + 6*binary.MaxVarintLen64
 
-// maxHead bounds a frame's bytes before its payload.
-const maxHead = binary.MaxVarintLen32 + 1 + binary.MaxVarintLen64
-
 // Flags of requests, responses and opens.
 const (
 	flagDeadline    = 1 << iota // a time-out follows, in microseconds

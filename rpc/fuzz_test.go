@@ -34,6 +34,9 @@ func disasters(f *testing.F, add func(b []byte)) {
 	add(binary.BigEndian.AppendUint32(nil, 1<<31))
 }
 
+// maxHead bounds a frame's bytes before its payload.
+const maxHead = binary.MaxVarintLen32 + 1 + binary.MaxVarintLen64
+
 // FuzzFrameHead: what is accepted is within the limits and reads back the same.
 func FuzzFrameHead(f *testing.F) {
 	disasters(f, func(b []byte) { f.Add(b) })
