@@ -115,6 +115,13 @@
 // bytes of the keys, which are kept beside them, and looks at the rest only where
 // those are equal.
 //
+// # Input and output
+//
+// An [Input] divides what there is to read into splits and reads the records of each:
+// [Text] by lines, [FixedRecords] by their size. It need not be files. An [Output] says
+// what results look like in a file: [TextOutput] as lines of text. Both may be yours.
+// Whatever they are, an attempt's file gets its name as described above.
+//
 // # Reading the source
 //
 // The pure core, which decides: tasks.go (the task table, a deterministic machine;
@@ -129,7 +136,8 @@
 // (map output and who fetches it), shuffle.go (fetching it). The status page is made in
 // status_page.go and status_chart.go of a status_report.go, from the table and from
 // history.go, what it shows beyond that, which history_store.go keeps on disk. What has
-// types is in job.go, compiled.go, combine.go and codec.go; collector.go and pairs.go
+// types is in job.go, compiled.go (Map), reduce.go, combine.go, codec.go and format.go
+// (results as bytes); collector.go and pairs.go
 // are what Map emits into; counters.go and skip.go are what tasks count with and what
 // follows their records; bounds.go samples keys. input.go, fixedrecords.go,
 // filesystem.go, directory.go, output.go and mergeoutput.go are files.

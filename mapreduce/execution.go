@@ -166,7 +166,7 @@ func (w *Worker) executeReduce(e *execution) error {
 	if err != nil {
 		return err
 	}
-	if err := e.job.reduceGroups(e.t, &groups{m: newMerger(regions)}, out.write); err != nil {
+	if err := e.job.reduceGroups(e.t, &groups{m: newMerger(regions)}, out); err != nil {
 		out.abandon(w.cfg.FileSystem, name)
 		return err
 	}

@@ -3,6 +3,7 @@ package mapreduce
 import (
 	"context"
 	"fmt"
+	"io"
 	"iter"
 	"reflect"
 	"slices"
@@ -58,10 +59,10 @@ type Job[K, V, R any] struct {
 	// Input divides and reads the input. The default is [Text], lines of text.
 	Input Input
 
-	// Format appends a result, as it stands in the output file, to dst. The
-	// default is the key, a tab, the result and a newline, both written as text:
-	// strings and byte slices as they are, numbers in decimal, other types by
-	// their AppendText, MarshalText or String methods, or as fmt prints them.
+	// Output turns results into the bytes of the output files. The default is
+	// [TextOutput], lines of text.
+	Output Output[K, R]
+	// Format may be set instead of Output: it is what TextOutput.Format is.
 	Format func(dst []byte, key K, result R) []byte
 
 	// Keys and Values encode what is emitted by Map. Defaults: DefaultCodec.
@@ -139,9 +140,9 @@ type definition struct {
 	// emittedKeys runs Map over records and calls take with the encoding of each key
 	// that it emits, valid until take returns.
 	emittedKeys func(t *Task, records iter.Seq2[Record, error], take func(key []byte)) error
-	// reduceGroups runs Reduce over sorted pairs and hands the formatted results
-	// to write.
-	reduceGroups func(t *Task, in groupReader, write func([]byte) error) error
+	// reduceGroups runs Reduce over sorted pairs and writes a file of the results to
+	// out.
+	reduceGroups func(t *Task, in groupReader, out io.Writer) error
 	// fold appends the encoding of the combination of two encoded values. Nil
 	// without a combiner.
 	fold func(dst, a, b []byte) ([]byte, error)
@@ -174,8 +175,8 @@ func (j Job[K, V, R]) define() (*definition, error) {
 	if c.Input == nil {
 		c.Input = Text{}
 	}
-	if c.Format == nil {
-		c.Format = textFormat[K, R]()
+	if c.Output == nil {
+		c.Output = TextOutput[K, R]{Format: c.Format}
 	}
 	d := &definition{
 		name:         j.Name,
@@ -204,6 +205,8 @@ func (j *Job[K, V, R]) validate() error {
 		return fmt.Errorf("%w: Job.Map is missing", ErrConfig)
 	case j.Reduce == nil:
 		return fmt.Errorf("%w: Job.Reduce is missing", ErrConfig)
+	case j.Output != nil && j.Format != nil:
+		return fmt.Errorf("%w: Job.Format is set besides Job.Output, whose place it would take", ErrConfig)
 	}
 	for _, r := range j.Name {
 		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !slices.Contains([]rune("._-/"), r) {

@@ -159,7 +159,7 @@ func (m *fileMerge) run(w *partWriter) error {
 	for len(m.files) > 0 {
 		top := m.files[0]
 		line = append(append(line[:0], top.record...), m.end...)
-		if err := w.write(line); err != nil {
+		if _, err := w.Write(line); err != nil {
 			return err
 		}
 		more, err := m.advance(top)

@@ -2,15 +2,11 @@ package mapreduce
 
 import (
 	"context"
-	"encoding"
 	"errors"
 	"fmt"
 	"io"
 	"path"
-	"reflect"
-	"strconv"
 	"strings"
-	"unsafe"
 )
 
 // partName returns the final name of an output file.
@@ -49,12 +45,16 @@ func checkOutput(ctx context.Context, fsys FileSystem, spec *Spec) error {
 	return nil
 }
 
-// partWriter writes an output file under the name of its attempt.
+// partWriter writes an output file under the name of its attempt. It gathers what is
+// written. An error of the file stays: whoever overlooks it meets it in close.
 type partWriter struct {
 	file io.WriteCloser
 	buf  []byte
 	size int64
+	err  error
 }
+
+var _ io.Writer = (*partWriter)(nil)
 
 // partBuffer is how much a partWriter gathers for one write.
 const partBuffer = 256 << 10
@@ -67,30 +67,40 @@ func createPart(ctx context.Context, fsys FileSystem, name string) (*partWriter,
 	return &partWriter{file: f, buf: make([]byte, 0, partBuffer)}, nil
 }
 
-func (w *partWriter) write(b []byte) error {
+// Write implements io.Writer.
+func (w *partWriter) Write(b []byte) (int, error) {
 	w.size += int64(len(b))
-	if len(w.buf)+len(b) > cap(w.buf) {
-		if err := w.drain(); err != nil {
-			return err
-		}
-		if len(b) > cap(w.buf) {
-			_, err := w.file.Write(b)
-			return err
-		}
+	if len(w.buf)+len(b) <= cap(w.buf) {
+		w.buf = append(w.buf, b...)
+		return len(b), nil
 	}
-	w.buf = append(w.buf, b...)
-	return nil
+	if w.drain(); len(b) > cap(w.buf) {
+		w.put(b)
+	} else {
+		w.buf = append(w.buf, b...)
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	return len(b), nil
 }
 
-func (w *partWriter) drain() error {
-	_, err := w.file.Write(w.buf)
+// drain writes what was gathered.
+func (w *partWriter) drain() {
+	w.put(w.buf)
 	w.buf = w.buf[:0]
-	return err
 }
 
-// close makes the file durable.
+func (w *partWriter) put(b []byte) {
+	if w.err == nil {
+		_, w.err = w.file.Write(b)
+	}
+}
+
+// close makes the file durable, if all of it was written.
 func (w *partWriter) close() error {
-	return errors.Join(w.drain(), w.file.Close())
+	w.drain()
+	return errors.Join(w.err, w.file.Close())
 }
 
 // abandon closes and removes the file of an attempt that failed.
@@ -98,65 +108,4 @@ func (w *partWriter) abandon(fsys FileSystem, name string) {
 	_ = w.file.Close() // the attempt has failed already
 	// What stays behind is swept up when the job ends.
 	_ = fsys.Remove(context.Background(), name)
-}
-
-// textFormat returns the default Job.Format.
-func textFormat[K, R any]() func(dst []byte, key K, result R) []byte {
-	key, result := textAppender[K](), textAppender[R]()
-	return func(dst []byte, k K, r R) []byte {
-		dst = append(key(dst, k), '\t')
-		return append(result(dst, r), '\n')
-	}
-}
-
-// textAppender returns the function that appends a T as text. The choice by T's
-// kind is made here, once; the conversions in the functions are looks at the same
-// memory, as in castCodec.
-func textAppender[T any]() func(dst []byte, v T) []byte {
-	var zero T
-	switch any(zero).(type) {
-	case encoding.TextAppender, encoding.TextMarshaler, fmt.Stringer, error:
-		return appendMethod[T]
-	}
-	t := reflect.TypeFor[T]()
-	switch t.Kind() {
-	case reflect.String:
-		return func(dst []byte, v T) []byte { return append(dst, *(*string)(unsafe.Pointer(&v))...) }
-	case reflect.Slice:
-		if t.Elem().Kind() == reflect.Uint8 {
-			return func(dst []byte, v T) []byte { return append(dst, *(*[]byte)(unsafe.Pointer(&v))...) }
-		}
-	case reflect.Int:
-		return func(dst []byte, v T) []byte { return strconv.AppendInt(dst, int64(*(*int)(unsafe.Pointer(&v))), 10) }
-	case reflect.Int64:
-		return func(dst []byte, v T) []byte { return strconv.AppendInt(dst, *(*int64)(unsafe.Pointer(&v)), 10) }
-	case reflect.Uint64:
-		return func(dst []byte, v T) []byte { return strconv.AppendUint(dst, *(*uint64)(unsafe.Pointer(&v)), 10) }
-	case reflect.Float64:
-		return func(dst []byte, v T) []byte {
-			return strconv.AppendFloat(dst, *(*float64)(unsafe.Pointer(&v)), 'g', -1, 64)
-		}
-	}
-	return func(dst []byte, v T) []byte { return fmt.Append(dst, v) }
-}
-
-// appendMethod appends a value that has a method for it. It panics if that fails,
-// which fails the task.
-func appendMethod[T any](dst []byte, v T) []byte {
-	var err error
-	switch v := any(v).(type) {
-	case encoding.TextAppender:
-		dst, err = v.AppendText(dst)
-	case encoding.TextMarshaler:
-		var b []byte
-		b, err = v.MarshalText()
-		dst = append(dst, b...)
-	default:
-		dst = fmt.Append(dst, v)
-	}
-	if err != nil {
-		// caught: by guard, around all of the job's code.
-		panic(fmt.Errorf("format %T: %w", v, err))
-	}
-	return dst
 }

@@ -150,7 +150,7 @@ func (c *compiled[K, V, R]) sequentialReduce(t *Task, values map[string][]byte, 
 		return err
 	}
 	in := &sequentialGroups{keys: slices.Sorted(maps.Keys(values)), values: values}
-	if err := c.reduceGroups(t, in, w.write); err != nil {
+	if err := c.reduceGroups(t, in, w); err != nil {
 		w.abandon(fsys, temporary)
 		return err
 	}
