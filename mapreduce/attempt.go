@@ -53,7 +53,7 @@ type JobID uint64
 
 // JobState is what a submitted job is doing. Legal transitions:
 //
-//	running    → committing  all reduces have completed; their files get their final names
+//	running    → committing  all reduces, or all maps of a job without, have completed; their files get their final names
 //	running    → failed      a task failed too often, or the job cannot go on at all
 //	running    → cancelled
 //	committing → succeeded   all files have their final names

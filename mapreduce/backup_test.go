@@ -82,7 +82,7 @@ func lateMaps(t *testing.T, n int) (c *core, late taskRef) {
 	late = taskRef{1, MapTask, n - 1}
 	for i := range n - 1 {
 		ref := taskRef{1, MapTask, i}
-		c.do(commandComplete(c.tasks.epoch, ref, c.tasks.task(ref).attempt, []byte{1}, nil))
+		c.do(commandComplete(c.tasks.epoch, ref, c.tasks.task(ref).attempt, []byte{1}, nil, nil))
 	}
 	return c, late
 }
@@ -122,10 +122,10 @@ func TestBackupOfALateTask(t *testing.T) {
 		if backupWins {
 			winner, loser = loser, winner
 		}
-		if st := c.do(commandComplete(c.tasks.epoch, late, winner, []byte{1}, nil)); st != statusOK {
+		if st := c.do(commandComplete(c.tasks.epoch, late, winner, []byte{1}, nil, nil)); st != statusOK {
 			t.Errorf("the first to complete: status %d", st)
 		}
-		if st := c.do(commandComplete(c.tasks.epoch, late, loser, []byte{1}, nil)); st != statusStale {
+		if st := c.do(commandComplete(c.tasks.epoch, late, loser, []byte{1}, nil, nil)); st != statusStale {
 			t.Errorf("the second to complete: status %d", st)
 		}
 		if _, runs := c.tasks.running[loser]; runs || (c.tasks.jobs[1].backups.Won == 1) != backupWins {

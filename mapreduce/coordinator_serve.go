@@ -96,7 +96,7 @@ func (c *Coordinator) taskDone(ctx context.Context, req *doneReq) (*doneResp, er
 		if req.failed {
 			return commandFailed(epoch, req.attempt, req.text, req.record)
 		}
-		return commandComplete(epoch, req.task, req.attempt, req.sizes, req.counts)
+		return commandComplete(epoch, req.task, req.attempt, req.sizes, req.counts, req.files)
 	})
 	if err != nil {
 		return nil, err

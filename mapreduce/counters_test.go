@@ -66,7 +66,7 @@ func TestJobWithTooManyCountersFails(t *testing.T) {
 			many = append(many, namedCount{fmt.Sprintf("%d-%03d", index, i), 1})
 		}
 		ref := taskRef{1, MapTask, index}
-		c.do(commandComplete(c.tasks.epoch, ref, c.tasks.task(ref).attempt, []byte{1}, many))
+		c.do(commandComplete(c.tasks.epoch, ref, c.tasks.task(ref).attempt, []byte{1}, many, nil))
 		if err := c.tasks.check(); err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +85,7 @@ func TestCountersAreNotDoubled(t *testing.T) {
 	ref := taskRef{1, MapTask, 0}
 	for n := range int64(3) {
 		a := c.tasks.task(ref).attempt
-		done := commandComplete(c.tasks.epoch, ref, a, []byte{1}, counts{{"n", 10 + n}})
+		done := commandComplete(c.tasks.epoch, ref, a, []byte{1}, counts{{"n", 10 + n}}, nil)
 		c.do(done)
 		c.do(done)
 		if got := c.tasks.status(1).Counters["n"]; got != 10+n {

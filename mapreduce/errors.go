@@ -51,6 +51,10 @@ const (
 	// ErrCounter reports a counter whose name is not allowed, or one too many.
 	ErrCounter = rpc.Code("mapreduce: bad counter")
 
+	// ErrSideFile reports a file that a task cannot write besides its output: its
+	// name is not allowed or another task's, or there are too many.
+	ErrSideFile = rpc.Code("mapreduce: bad side file")
+
 	// ErrFull reports a coordinator that has as many unfinished jobs or workers
 	// as its limits allow.
 	ErrFull = rpc.Code("mapreduce: coordinator is full")

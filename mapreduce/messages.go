@@ -167,6 +167,7 @@ type doneReq struct {
 	task    taskRef
 	sizes   []byte // of a map's regions
 	counts  counts
+	files   []string // that it has written besides its output
 	failed  bool
 	text    string // why it failed
 	record  uint64 // 1 + the record that it failed in, or 0
@@ -174,13 +175,14 @@ type doneReq struct {
 
 func (m *doneReq) AppendBinary(dst []byte) ([]byte, error) {
 	dst = m.counts.append(wire.AppendBytes(appendRef(appendAttempt(dst, m.attempt), m.task), m.sizes))
+	dst = appendFiles(dst, m.files)
 	return appendUvarints(wire.AppendString(wire.AppendBool(dst, m.failed), m.text), m.record), nil
 }
 
 func (m *doneReq) UnmarshalBinary(src []byte) error {
 	d := wire.NewDecoder(src)
 	m.attempt, m.task = decodeAttempt(&d), decodeRef(&d)
-	m.sizes, m.counts = append([]byte(nil), d.Bytes()...), decodeCounts(&d)
+	m.sizes, m.counts, m.files = append([]byte(nil), d.Bytes()...), decodeCounts(&d), decodeFiles(&d)
 	m.failed, m.text, m.record = d.Bool(), d.String(), d.Uvarint()
 	return d.Finish()
 }

@@ -146,7 +146,7 @@ func newSchedule(cfg scheduleConfig, t *tasks, now time.Time) *schedule {
 		}
 		for i := range j.tasks[MapTask] {
 			m := &j.tasks[MapTask][i]
-			if w := s.workers[m.worker]; m.state == taskCompleted && w != nil {
+			if w := s.workers[m.worker]; m.state == taskCompleted && w != nil && j.last() != MapTask {
 				w.inherited = append(w.inherited, taskRef{id, MapTask, i})
 			}
 		}

@@ -70,13 +70,33 @@ func (m simMsg) String() string {
 		m.worker, m.epoch, m.attempt, m.of, m.ref, m.status, m.pos, m.begin, m.stop, m.locs)
 }
 
-// simFile is a reduce's output: the maps whose data is in it.
-type simFile struct{ maps []int }
+// simFile is what an attempt has written: a reduce's output, with the maps whose
+// data is in it, and files besides.
+type simFile struct {
+	maps  []int
+	names []string
+}
 
 // simFiles is the file system that all share. It never fails.
 type simFiles struct {
 	written   map[Attempt]simFile
-	committed map[taskRef]Attempt
+	committed map[taskRef]Attempt   // output
+	besides   map[simBeside]Attempt // the other files
+}
+
+// simBeside names a file that is not output.
+type simBeside struct {
+	job  JobID
+	name string
+}
+
+// simNames are the names of the files that a task writes besides its output: every
+// other task has some.
+func simNames(ref taskRef) []string {
+	if ref.index%2 > 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("a-%v-%d", ref.kind, ref.index), fmt.Sprintf("b-%v-%d", ref.kind, ref.index)}
 }
 
 // simRecord is a record of the coordinator's log: a command, or an image.
@@ -142,7 +162,7 @@ func simCluster(planted plantedBugs) func(w *sim.World[simMsg]) {
 		r := w.Rand()
 		s := &simWorld{
 			w: w, planted: planted, workers: 2 + r.IntN(2), ended: make(map[string]JobState), winners: make(map[taskRef]Attempt), fatal: make(map[simPlace]map[Attempt]bool),
-			files: simFiles{written: make(map[Attempt]simFile), committed: make(map[taskRef]Attempt)},
+			files: simFiles{written: make(map[Attempt]simFile), committed: make(map[taskRef]Attempt), besides: make(map[simBeside]Attempt)},
 		}
 		w.Add("coordinator", func(n *sim.Node[simMsg]) sim.Process[simMsg] { return s.bootCoordinator(n) })
 		for i := range s.workers {
@@ -151,7 +171,7 @@ func simCluster(planted plantedBugs) func(w *sim.World[simMsg]) {
 		for i := range 1 + r.IntN(2) {
 			j := &job{
 				token: fmt.Sprint("job", i), name: "job", splits: make([]Split, r.IntN(5)),
-				spec: Spec{Output: fmt.Sprint("out", i), Reduces: 1 + r.IntN(3), MaxAttempts: maxMaxAttempts, SkipBadRecords: simSkips, TaskTimeout: simTimeout},
+				spec: Spec{Output: fmt.Sprint("out", i), Reduces: r.IntN(4), MaxAttempts: maxMaxAttempts, SkipBadRecords: simSkips, TaskTimeout: simTimeout},
 			}
 			s.jobs = append(s.jobs, j)
 		}
@@ -179,8 +199,8 @@ func (s *simWorld) check() error {
 		if err := errors.Join(j.checkSimCounts(), s.checkSkips(j)); err != nil {
 			return err
 		}
-		for i := range j.tasks[ReduceTask] {
-			ref := taskRef{id, ReduceTask, i}
+		for i := range j.tasks[j.last()] {
+			ref := taskRef{id, j.last(), i}
 			if task := s.table.task(ref); task.state == taskCompleted {
 				if before, ok := s.winners[ref]; ok && before != task.attempt {
 					return fmt.Errorf("the winner of %v was %v and is %v", ref, before, task.attempt)
@@ -228,15 +248,37 @@ func (s *simWorld) checkOutput() error {
 		s.w.Count("skipped records", uint64(j.skips))
 		s.w.Count("backups", uint64(j.backups.Started))
 		s.w.Count("backups that won", uint64(j.backups.Won))
-		for i := range j.spec.Reduces {
-			a, ok := s.files.committed[taskRef{id, ReduceTask, i}]
-			if !ok {
-				return fmt.Errorf("job %d has succeeded without the file of reduce %d", id, i)
-			}
-			if f := s.files.written[a]; len(f.maps) != len(j.splits) {
-				return fmt.Errorf("the file of reduce %d has the data of %d maps, not %d", i, len(f.maps), len(j.splits))
+		for kind := range j.tasks {
+			for i := range j.tasks[kind] {
+				if err := s.checkFiles(j, taskRef{id, TaskKind(kind), i}); err != nil {
+					return err
+				}
 			}
 		}
+	}
+	return nil
+}
+
+// checkFiles verifies that the files of a task are there.
+func (s *simWorld) checkFiles(j *job, ref taskRef) error {
+	for _, name := range simNames(ref) {
+		if _, ok := s.files.besides[simBeside{j.id, name}]; !ok {
+			return fmt.Errorf("job %d has succeeded without %s", j.id, name)
+		}
+		s.w.Count("files besides output", 1)
+	}
+	if ref.kind != j.last() {
+		return nil
+	}
+	a, ok := s.files.committed[ref]
+	if !ok {
+		return fmt.Errorf("job %d has succeeded without the file of %s", j.id, taskName(ref.kind, ref.index))
+	}
+	if f := s.files.written[a]; ref.kind == ReduceTask && len(f.maps) != len(j.splits) {
+		return fmt.Errorf("the file of reduce %d has the data of %d maps, not %d", ref.index, len(f.maps), len(j.splits))
+	}
+	if ref.kind == MapTask {
+		s.w.Count("output of maps", 1)
 	}
 	return nil
 }
@@ -349,22 +391,41 @@ func (c *simCoordinator) step() {
 	}
 }
 
-// commit commits one file after the other, with time for a crash between them.
-func (c *simCoordinator) commit(id JobID, partition int) {
+// commit commits the files of one task after those of the other, with time for a
+// crash between them.
+func (c *simCoordinator) commit(id JobID, n int) {
 	j := c.tasks.jobs[id]
-	if partition == j.spec.Reduces {
+	ref := taskRef{id, MapTask, n}
+	if n >= len(j.splits) {
+		ref = taskRef{id, ReduceTask, n - len(j.splits)}
+	}
+	if ref.index == len(j.tasks[ReduceTask]) && ref.kind == ReduceTask {
 		c.propose(commandEnd(c.tasks.epoch, id, JobSucceeded, ""), func([]byte) {})
 		return
 	}
-	ref := taskRef{id, ReduceTask, partition}
-	winner := c.tasks.task(ref).attempt
-	if before, ok := c.s.files.committed[ref]; ok && before != winner {
-		c.n.Failf("committing %v would replace the file of %v by that of %v", ref, before, winner)
-	} else if _, written := c.s.files.written[winner]; !ok && !written {
-		c.n.Failf("committing %v: the file of %v is gone", ref, winner)
+	if files := c.tasks.task(ref).files; files != nil {
+		for i, name := range files.names {
+			commitSim(c, c.s.files.besides, simBeside{id, name}, files.attempt)
+			if w := c.s.files.written[files.attempt]; !slices.Equal(w.names, files.names) {
+				c.n.Failf("committing file %d of %v: it has written %q, not %q", i, files.attempt, w.names, files.names)
+			}
+		}
 	}
-	c.s.files.committed[ref], c.s.changed = winner, true
-	c.after(func() { c.commit(id, partition+1) })
+	if ref.kind == j.last() {
+		commitSim(c, c.s.files.committed, ref, c.tasks.task(ref).attempt)
+	}
+	c.s.changed = true
+	c.after(func() { c.commit(id, n+1) })
+}
+
+// commitSim gives one file its final name.
+func commitSim[T comparable](c *simCoordinator, committed map[T]Attempt, name T, winner Attempt) {
+	if before, ok := committed[name]; ok && before != winner {
+		c.n.Failf("committing %v would replace the file of %v by that of %v", name, before, winner)
+	} else if _, written := c.s.files.written[winner]; !ok && !written {
+		c.n.Failf("committing %v: the file of %v is gone", name, winner)
+	}
+	committed[name] = winner
 }
 
 func (c *simCoordinator) Timer(key uint64) {
@@ -405,7 +466,7 @@ func (c *simCoordinator) Receive(from int, m simMsg) {
 		begin, stop := c.schedule.orders(m.worker, m.doing)
 		reply(simMsg{kind: simOrders, worker: m.worker, epoch: epoch, begin: begin, stop: stop, over: c.schedule.over(m.over)})
 	case simComplete:
-		c.propose(commandComplete(epoch, m.ref, m.attempt, m.sizes(c.tasks), simCounts(m.attempt)), func(out []byte) {
+		c.propose(commandComplete(epoch, m.ref, m.attempt, m.sizes(c.tasks), simCounts(m.attempt), simNames(m.ref)), func(out []byte) {
 			if status(out[0]) == statusStale {
 				c.n.Count("stale completions", 1)
 			}

@@ -35,6 +35,7 @@ type simTask struct {
 	got      []int       // maps whose data is here
 	tries    map[int]int // fetches of a map since it was last complained of
 	total    int         // maps; known from the job
+	only     bool        // the job has no reduces
 }
 
 const (
@@ -111,12 +112,15 @@ func (w *simWorker) work(t *simTask) {
 		w.n.Send(0, simMsg{kind: simAnnounce, attempt: t.attempt, at: span{record, 1}})
 	case t.task.kind == MapTask:
 		if w.n.Uint64N(2) == 0 {
-			w.outputs[t.attempt] = t.task
+			if !t.only {
+				w.outputs[t.attempt] = t.task
+			}
+			w.s.files.written[t.attempt] = simFile{names: simNames(t.task)}
 			t.finished = true
 			w.n.Count("maps", 1)
 		}
 	case len(t.got) == t.total:
-		w.s.files.written[t.attempt] = simFile{slices.Clone(t.got)}
+		w.s.files.written[t.attempt] = simFile{slices.Clone(t.got), simNames(t.task)}
 		t.finished = true
 		w.n.Count("reduces", 1)
 	default:
@@ -150,7 +154,7 @@ func (w *simWorker) find(a Attempt) *simTask {
 	return w.tasks[i]
 }
 
-// drop ends a task. Its file, if it has one that is not the winner, goes too.
+// drop ends a task.
 func (w *simWorker) drop(a Attempt) {
 	if t := w.find(a); t != nil {
 		w.tasks = slices.DeleteFunc(w.tasks, func(t *simTask) bool { return t.attempt == a })
@@ -188,7 +192,9 @@ func (w *simWorker) Receive(from int, m simMsg) {
 			w.drop(m.attempt)
 			if m.status != statusOK {
 				delete(w.outputs, m.attempt)
-				delete(w.s.files.written, m.attempt)
+				if t.task.kind == ReduceTask || t.only {
+					delete(w.s.files.written, m.attempt)
+				} // else it may have won with its files before its output was lost
 			}
 		}
 	case simLocations:
@@ -218,7 +224,7 @@ func (w *simWorker) begin(o order) {
 		return
 	}
 	bad := o.task.kind == MapTask && o.task.index == 0 && !slices.Contains(w.s.table.task(o.task).trouble.care().skip, simRecords-1)
-	w.tasks = append(w.tasks, &simTask{order: o, bad: bad, where: make(map[int]location), tries: make(map[int]int), total: len(j.splits)})
+	w.tasks = append(w.tasks, &simTask{order: o, bad: bad, where: make(map[int]location), tries: make(map[int]int), total: len(j.splits), only: j.last() == MapTask})
 	w.n.After(time.Duration(1+w.n.Uint64N(60))*time.Millisecond, o.attempt.N*simKeys+simWorkKey)
 }
 
@@ -238,6 +244,7 @@ func TestSimulation(t *testing.T) {
 	for name, perThousand := range map[string]uint64{
 		"coordinator restarts": 100, "stale completions": 300, "hung attempts": 200,
 		"failed attempts": 200, "fetch failures": 200, "maps": 2000, "reduces": 1000, "skipped records": 500, "backups": 500, "backups that won": 100,
+		"files besides output": 2000, "output of maps": 300,
 	} {
 		if n := stats.Tally[name]; n < perThousand*stats.Seeds/1000 {
 			t.Errorf("%s: only %d in %d seeds, want %d in 1000 at least; nothing was tested", name, n, stats.Seeds, perThousand)
@@ -254,6 +261,7 @@ func TestSimulationFindsPlantedBugs(t *testing.T) {
 		"keep the map output of a dead worker": {keepDeadOutput: true},
 		"skip a record on its first failure":   {skipAtOnce: true},
 		"count a map whose output is lost":     {keepLostCounts: true},
+		"forget what a lost map wrote besides": {forgetFiles: true},
 	} {
 		failure, stats := sim.Search(5_000, simConfig, simCluster(planted))
 		if failure == nil {

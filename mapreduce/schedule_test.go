@@ -71,7 +71,7 @@ func (c *core) complete(kind TaskKind) {
 			if kind == MapTask {
 				sizes = bytes.Repeat([]byte{1}, c.tasks.jobs[r.job].spec.Reduces)
 			}
-			c.do(commandComplete(c.tasks.epoch, r.taskRef, a, sizes, nil))
+			c.do(commandComplete(c.tasks.epoch, r.taskRef, a, sizes, nil, nil))
 		}
 	}
 }

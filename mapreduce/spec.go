@@ -24,7 +24,8 @@ type Spec struct {
 	Output string
 
 	// Reduces is the number of partitions R, each with a reduce task and an
-	// output file of its own. Default 1, at most 65,536.
+	// output file of its own. Default 1, at most 65,536. It has no meaning for a
+	// MapOnly.
 	Reduces int
 
 	// SplitBytes is the size of the splits, of which each is the input of one map
@@ -105,7 +106,7 @@ func (s *Spec) validate() error {
 		return bad("Output", "is missing")
 	case !fs.ValidPath(s.Output) || len(s.Output) > maxTextBytes:
 		return bad("Output", "is %.200q; it must be relative, with slashes, and without . or .. elements", s.Output)
-	case s.Reduces < 1 || s.Reduces > maxReduces:
+	case s.Reduces < 0 || s.Reduces > maxReduces: // 0 in a job without, when it is planned
 		return bad("Reduces", "is %d, not 1 to %d", s.Reduces, maxReduces)
 	case s.SplitBytes < 0:
 		return bad("SplitBytes", "is negative")

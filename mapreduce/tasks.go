@@ -15,7 +15,8 @@ type workerID uint32
 //	running   → idle       its only attempt failed, or its worker is dead, or the coordinator was replaced
 //	running   → running    a backup was assigned, or one of two attempts ended without completing
 //	running   → completed  the attempt is the first to complete
-//	completed → idle       a map's output is lost, while reduces still need it
+//	completed → idle       a map's output is lost, while reduces still need it; never the
+//	                       output of a map in a job without reduces, which is a file
 type taskState uint8
 
 const (
@@ -35,6 +36,7 @@ type task struct {
 	sizes    []byte   // completed map: the size of each region, as sizeCode has it; never changed
 	trouble  *trouble // nil unless bad records are skipped and something has failed; replaced, never changed
 	counts   []byte   // completed: what it adds to the job's tally; never changed
+	files    *fileSet // those that it has won with besides its output; stays when its output is lost; never changed
 }
 
 // backup is a second attempt that runs beside the first, on another worker. The
@@ -56,6 +58,7 @@ type job struct {
 	completed [2]int    // how many of them are
 	tally     tally     // what they have counted
 	skips     int       // records that are skipped
+	claims    claims    // files that tasks have written besides their output
 	backups   Backups
 	state     JobState
 	err       string // why it failed
@@ -97,8 +100,11 @@ type workerRow struct {
 //   - The output of a completed map of a running job is held by a living worker.
 //   - completed counts the completed tasks, and tally has the sums of what those
 //     attempts have counted that completed them.
-//   - A job is committing if and only if all its reduces are completed and it has not
-//     ended; the winner of a completed reduce never changes.
+//   - A job is committing if and only if all its last tasks are completed and it has not
+//     ended; the winner of a completed last task never changes. The last tasks are the
+//     reduces, or the maps if there are none.
+//   - The files that a task has won with never change, and no two tasks have one of the
+//     same name; claims has them all.
 type tasks struct {
 	epoch   uint64
 	issued  uint64 // attempts
@@ -125,6 +131,7 @@ type plantedBugs struct {
 	keepDeadOutput  bool // what a dead worker held stays completed
 	skipAtOnce      bool // a record is skipped on its first failure
 	keepLostCounts  bool // what a map has counted whose output is lost stays in the sums
+	forgetFiles     bool // the files of a map whose output is lost are forgotten
 }
 
 func newTasks() *tasks {
@@ -250,7 +257,7 @@ func (t *tasks) dead(at time.Time, id workerID, marks []mark) status {
 
 // loseOutputs makes the completed maps idle whose output a worker holds.
 func (t *tasks) loseOutputs(j *job, id workerID) {
-	if j.state != JobRunning {
+	if j.state != JobRunning || j.last() == MapTask {
 		return
 	}
 	maps := j.tasks[MapTask]
@@ -267,11 +274,26 @@ func (t *tasks) loseOutput(j *job, index int) {
 		_ = j.tally.add(m.counts, -1) // it was added
 	}
 	m.state, m.worker, m.attempt, m.sizes, m.counts = taskIdle, 0, Attempt{}, nil, nil
+	if t.planted.forgetFiles && m.files != nil {
+		j.claims.release(m.files)
+		m.files = nil
+	}
 	j.completed[MapTask]--
 	ref := taskRef{j.id, MapTask, index}
 	t.notify(effect{kind: effectMapLost, task: ref})
 	t.notify(effect{kind: effectTaskIdle, task: ref})
 }
+
+// last returns the kind of the tasks whose output is the job's.
+func (j *job) last() TaskKind {
+	if j.spec.Reduces == 0 {
+		return MapTask
+	}
+	return ReduceTask
+}
+
+// done reports whether all tasks of the last kind have completed.
+func (j *job) done() bool { return j.completed[j.last()] == len(j.tasks[j.last()]) }
 
 // submit adds a job, or finds the one that was submitted with the same token. A
 // job with nothing to map has its reduces all the same: their files are empty.
@@ -299,6 +321,9 @@ func (t *tasks) submit(at time.Time, j *job) (JobID, status) {
 	t.order = append(t.order, j.id)
 	t.forget()
 	t.notify(effect{kind: effectJobBegan, task: taskRef{job: j.id}})
+	if j.done() { // there is nothing to do
+		t.win(j)
+	}
 	return j.id, statusOK
 }
 
@@ -371,9 +396,9 @@ func (t *tasks) stop(a Attempt) {
 }
 
 // complete ends an attempt that has done its task. sizes are those of a map's
-// regions. The answer is the same if the command is repeated: whether it is this
-// attempt whose output counts.
-func (t *tasks) complete(at time.Time, ref taskRef, a Attempt, sizes []byte, c counts) status {
+// regions, files what it has written besides. The answer is the same if the command
+// is repeated: whether it is this attempt whose output counts.
+func (t *tasks) complete(at time.Time, ref taskRef, a Attempt, sizes []byte, c counts, files []string) status {
 	j := t.jobs[ref.job]
 	if j == nil || ref.index >= len(j.tasks[ref.kind]) {
 		return statusStale
@@ -387,7 +412,7 @@ func (t *tasks) complete(at time.Time, ref taskRef, a Attempt, sizes []byte, c c
 			j.completed[ref.kind]++
 		}
 		return statusOK
-	case t.planted.replaceWinner && ref.kind == ReduceTask && task.state == taskCompleted:
+	case t.planted.replaceWinner && ref.kind == j.last() && task.state == taskCompleted:
 		task.attempt = a
 		return statusOK
 	default:
@@ -396,10 +421,18 @@ func (t *tasks) complete(at time.Time, ref taskRef, a Attempt, sizes []byte, c c
 	if ref.kind == MapTask && len(sizes) != j.spec.Reduces {
 		return statusStale
 	}
+	if err := j.claims.check(ref, files); err != nil && task.files == nil {
+		t.abandon(at, j, JobFailed, err.Error())
+		return statusStale
+	}
 	counted, ok := j.tally.intern(c)
 	if !ok {
 		t.abandon(at, j, JobFailed, fmt.Sprintf("%v: the tasks have more than %d different ones", ErrCounter, maxCounters))
 		return statusStale
+	}
+	if task.files == nil && len(files) > 0 {
+		task.files = &fileSet{a, files}
+		j.claims.claim(ref, files)
 	}
 	_ = j.tally.add(counted, 1)     // its own
 	if b := task.backup; b != nil { // whoever has not won is stopped
@@ -417,7 +450,8 @@ func (t *tasks) complete(at time.Time, ref taskRef, a Attempt, sizes []byte, c c
 	if ref.kind == MapTask {
 		task.sizes = sizes
 		t.notify(effect{kind: effectMapDone, task: ref})
-	} else if j.completed[ReduceTask] == j.spec.Reduces {
+	}
+	if j.done() {
 		t.win(j)
 	}
 	return statusOK
@@ -472,7 +506,7 @@ func (t *tasks) countLoss(at time.Time, ref taskRef, text string) {
 // why it happened.
 func (t *tasks) lost(at time.Time, ref taskRef, a Attempt, count bool, text string) status {
 	j := t.jobs[ref.job]
-	if j == nil || j.state != JobRunning || ref.kind != MapTask || ref.index >= len(j.tasks[MapTask]) {
+	if j == nil || j.state != JobRunning || ref.kind != MapTask || ref.kind == j.last() || ref.index >= len(j.tasks[MapTask]) {
 		return statusStale
 	}
 	m := &j.tasks[MapTask][ref.index]

@@ -55,7 +55,7 @@ func (t *task) runs(a Attempt, id workerID) bool {
 }
 
 func (t *tasks) checkJob(j *job) error {
-	skips := 0
+	skips, files := 0, 0
 	sums := tally{names: j.tally.names, sums: make([]int64, len(j.tally.names))}
 	for kind := range j.tasks {
 		completed := 0
@@ -64,6 +64,12 @@ func (t *tasks) checkJob(j *job) error {
 			task := &j.tasks[kind][i]
 			if task.trouble != nil {
 				skips += len(task.trouble.skipped)
+			}
+			if task.files != nil {
+				files += len(task.files.names)
+				if err := j.claims.has(taskRef{j.id, TaskKind(kind), i}, task.files.names); err != nil {
+					return err
+				}
 			}
 			if b := task.backup; b != nil {
 				if _, ok := t.running[b.attempt]; !ok || task.state != taskRunning || b.worker == task.worker || b.attempt == task.attempt {
@@ -83,11 +89,14 @@ func (t *tasks) checkJob(j *job) error {
 				if TaskKind(kind) != MapTask || j.state != JobRunning {
 					continue
 				}
-				if t.workers[task.worker] == nil {
-					return fmt.Errorf("%s is completed, but its worker %d is dead", name, task.worker)
-				}
 				if len(task.sizes) != j.spec.Reduces {
 					return fmt.Errorf("%s is completed with %d sizes for %d regions", name, len(task.sizes), j.spec.Reduces)
+				}
+				if j.last() == MapTask {
+					continue // its output is a file
+				}
+				if t.workers[task.worker] == nil {
+					return fmt.Errorf("%s is completed, but its worker %d is dead", name, task.worker)
 				}
 			}
 		}
@@ -98,12 +107,14 @@ func (t *tasks) checkJob(j *job) error {
 	if skips != j.skips || skips > j.spec.SkipBadRecords {
 		return fmt.Errorf("%d records are skipped, %d were counted, %d are allowed", skips, j.skips, j.spec.SkipBadRecords)
 	}
+	if files != len(j.claims) {
+		return fmt.Errorf("tasks have %d files, %d are claimed", files, len(j.claims))
+	}
 	if !slices.Equal(sums.sums, j.tally.sums) {
 		return fmt.Errorf("the counters %q are %d, those of the completed tasks sum up to %d", j.tally.names, j.tally.sums, sums.sums)
 	}
-	all := j.completed[ReduceTask] == len(j.tasks[ReduceTask])
-	if (j.state == JobCommitting || j.state == JobSucceeded) && !all || j.state == JobRunning && all {
-		return fmt.Errorf("state %d with %d of %d reduces completed", j.state, j.completed[ReduceTask], len(j.tasks[ReduceTask]))
+	if (j.state == JobCommitting || j.state == JobSucceeded) && !j.done() || j.state == JobRunning && j.done() {
+		return fmt.Errorf("state %d with %d of %d %v tasks completed", j.state, j.completed[j.last()], len(j.tasks[j.last()]), j.last())
 	}
 	return nil
 }

@@ -220,8 +220,8 @@ func (t *tasks) applyEvent(at time.Time, c command, d *wire.Decoder) status {
 		}
 		do = func() status { return t.dead(at, id, marks) }
 	case cmdComplete:
-		ref, a, sizes, c := decodeRef(d), decodeAttempt(d), append([]byte(nil), d.Bytes()...), decodeCounts(d)
-		do = func() status { return t.complete(at, ref, a, sizes, c) }
+		ref, a, sizes, c, files := decodeRef(d), decodeAttempt(d), append([]byte(nil), d.Bytes()...), decodeCounts(d), decodeFiles(d)
+		do = func() status { return t.complete(at, ref, a, sizes, c, files) }
 	case cmdFailed:
 		a, text, record := decodeAttempt(d), d.String(), d.Uvarint()
 		do = func() status { return t.failed(at, a, text, record) }
@@ -266,9 +266,9 @@ func commandAssign(epoch uint64, batch []assignment) []byte {
 	return dst
 }
 
-func commandComplete(epoch uint64, ref taskRef, a Attempt, sizes []byte, c counts) []byte {
+func commandComplete(epoch uint64, ref taskRef, a Attempt, sizes []byte, c counts, files []string) []byte {
 	dst := appendAttempt(appendRef(appendCommand(nil, cmdComplete, epoch), ref), a)
-	return c.append(wire.AppendBytes(dst, sizes))
+	return appendFiles(c.append(wire.AppendBytes(dst, sizes)), files)
 }
 
 func commandFailed(epoch uint64, a Attempt, text string, record uint64) []byte {

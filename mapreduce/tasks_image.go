@@ -11,7 +11,7 @@ import (
 )
 
 // imageFormat names the format of commands and images. It changes with either.
-const imageFormat = "mapreduce/4"
+const imageFormat = "mapreduce/5"
 
 // freeze returns a copy of the table that shares with it what never changes: the
 // specs, splits and sizes. Tasks are copied, some fifty bytes each.
@@ -82,7 +82,7 @@ func (j *job) writeImage(put func([]byte) error) error {
 			buf = append(buf[:0], byte(task.state), task.failures, task.losses)
 			buf = appendAttempt(appendUvarints(buf, uint64(task.worker)), task.attempt)
 			buf = wire.AppendBytes(wire.AppendBytes(buf, task.sizes), task.counts)
-			buf = task.backup.append(task.trouble.append(buf))
+			buf = task.files.append(task.backup.append(task.trouble.append(buf)))
 			if err := put(buf); err != nil {
 				return err
 			}
@@ -168,7 +168,10 @@ func (j *job) restore(d *wire.Decoder) {
 			if counted := d.Bytes(); len(counted) > 0 {
 				task.counts = counted
 			}
-			task.trouble, task.backup = decodeTrouble(d), decodeBackup(d)
+			task.trouble, task.backup, task.files = decodeTrouble(d), decodeBackup(d), decodeFileSet(d)
+			if err := j.claims.restore(taskRef{j.id, TaskKind(kind), i}, task.files); err != nil {
+				d.Fail("%v", err)
+			}
 			if task.trouble != nil {
 				j.skips += len(task.trouble.skipped)
 			}
