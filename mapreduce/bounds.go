@@ -37,6 +37,9 @@ func SampleBounds(ctx context.Context, job Definition, spec Spec, input FileSyst
 	if err := spec.validate(); err != nil {
 		return fail(err)
 	}
+	if d.last() == MapTask {
+		return fail(fmt.Errorf("%w: the job has no reduces, whose keys bounds would divide", ErrConfig))
+	}
 	if input == nil {
 		return fail(fmt.Errorf("%w: the file system of the input is missing", ErrConfig))
 	}

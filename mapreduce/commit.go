@@ -27,9 +27,9 @@ func (c *Coordinator) commit(term context.Context, epoch uint64, id JobID) {
 	c.ledger.mu.Lock()
 	j := c.ledger.tasks.jobs[id]
 	spec, token := j.spec, j.token
-	winners := make([]Attempt, len(j.tasks[ReduceTask]))
-	for p := range winners {
-		winners[p] = j.tasks[ReduceTask][p].attempt
+	winners := make([]Attempt, len(j.tasks[j.last()]))
+	for i := range winners {
+		winners[i] = j.tasks[j.last()][i].attempt
 	}
 	c.ledger.mu.Unlock()
 
@@ -38,9 +38,9 @@ func (c *Coordinator) commit(term context.Context, epoch uint64, id JobID) {
 	if err == nil {
 		group, ctx := errgroup.WithContext(term)
 		group.SetLimit(commitsAtOnce)
-		for p, winner := range winners {
+		for i, final := range partNames(spec.Output, len(winners)) {
 			group.Go(func() error {
-				return commitFile(ctx, c.cfg.FileSystem, attemptName(&spec, token, p, winner), partName(&spec, p))
+				return commitFile(ctx, c.cfg.FileSystem, attemptName(&spec, token, i, winners[i]), final)
 			})
 		}
 		err = group.Wait()

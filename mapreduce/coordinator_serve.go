@@ -178,6 +178,9 @@ func (c *Coordinator) plan(ctx context.Context, req *submitReq) (*job, error) {
 		return nil, err
 	}
 	j := &job{token: req.token, name: req.name, build: c.cfg.Build, spec: req.spec}
+	if err := d.adapt(&j.spec); err != nil {
+		return nil, err
+	}
 	if err := checkOutput(ctx, c.cfg.FileSystem, &j.spec); err != nil {
 		return nil, err
 	}

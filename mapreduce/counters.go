@@ -20,7 +20,7 @@ const (
 	CounterMapBytesLocal  = "map.bytes.local"     // of splits on the host of their worker, if the FileSystem is a Locator
 	CounterMapSkipped     = "map.records.skipped" // that Spec.SkipBadRecords let go
 	CounterMapRecordsOut  = "map.records.out"     // pairs that Map emitted
-	CounterMapBytesOut    = "map.bytes.out"       // of map output, encoded and combined
+	CounterMapBytesOut    = "map.bytes.out"       // of map output, encoded and combined; of a MapOnly's output files
 	CounterMapBytesSpill  = "map.bytes.spilled"   // written to disk before the output was complete
 	CounterShuffleFetched = "reduce.bytes.fetched"
 	CounterShuffleLocal   = "reduce.bytes.local" // of map output that was on the reduce's own worker

@@ -32,6 +32,10 @@
 //     When all have, it gives their files their final names, part-00000 and so on,
 //     and logs that the job has succeeded.
 //
+// A [MapOnly] is a job without Reduce. Its map tasks write the output, a file for each
+// split, in the order of the input and of what Map emits; steps 3 to 5 are one. As the
+// output of a map is a file then, its worker may die when it has completed.
+//
 // # What is promised
 //
 //   - If the job's functions are deterministic, the output is that of RunSequential,
@@ -127,7 +131,7 @@
 // The pure core, which decides: tasks.go (the task table, a deterministic machine;
 // its commands in tasks_commands.go, its image in tasks_image.go, its invariants in
 // tasks_check.go, the sums of counters in tasks_counters.go, bad records in
-// tasks_skip.go), schedule.go (who gets which task when, who is dead; what others are
+// tasks_skip.go, files besides the output in tasks_files.go), schedule.go (who gets which task when, who is dead; what others are
 // told of it in schedule_views.go, late tasks in schedule_backup.go), spec.go,
 // attempt.go, hash.go, sort.go, region.go and merge.go (data in memory).
 //
@@ -136,7 +140,7 @@
 // (map output and who fetches it), shuffle.go (fetching it). The status page is made in
 // status_page.go and status_chart.go of a status_report.go, from the table and from
 // history.go, what it shows beyond that, which history_store.go keeps on disk. What has
-// types is in job.go, compiled.go (Map), reduce.go, combine.go, codec.go and format.go
+// types is in job.go, maponly.go, compiled.go (Map), reduce.go, combine.go, codec.go and format.go
 // (results as bytes); collector.go and pairs.go
 // are what Map emits into; counters.go and skip.go are what tasks count with and what
 // follows their records; bounds.go samples keys. input.go, fixedrecords.go,

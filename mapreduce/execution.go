@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -91,23 +92,30 @@ func (w *Worker) report(e *execution, report *doneReq) {
 		// goes with the job.
 		return
 	}
-	if e.task.kind == MapTask {
+	if e.task.kind != e.job.last() {
 		w.store.drop(e.attempt)
 		return
 	}
-	name := attemptName(&e.spec, e.token, e.task.index, e.attempt)
-	_ = w.cfg.FileSystem.Remove(w.ctx, name) // what stays behind is swept up when the job ends
+	_ = w.cfg.FileSystem.Remove(w.ctx, e.output()) // what stays behind is swept up when the job ends
 }
 
-// executeMap runs a map task and stores its output. It returns the codes of the
-// sizes of the regions.
+// output returns the name under which an attempt writes its part of the output.
+func (e *execution) output() string {
+	return attemptName(&e.spec, e.token, e.task.index, e.attempt)
+}
+
+// executeMap runs a map task and stores its output, or writes it if there are no
+// reduces. It returns the codes of the sizes of the regions.
 func (w *Worker) executeMap(e *execution) ([]byte, error) {
-	c := w.collector(e)
-	defer w.recycle(c)
 	if slices.Contains(e.split.hosts, w.cfg.Host) {
 		e.t.counters.get(CounterMapBytesLocal).Add(e.split.bytes())
 	}
 	records := e.job.input.Read(e.ctx, w.cfg.Input, e.split)
+	if e.job.mapToFile != nil {
+		return nil, w.writeOutput(e, CounterMapBytesOut, func(out io.Writer) error { return e.job.mapToFile(e.t, records, out) })
+	}
+	c := w.collector(e)
+	defer w.recycle(c)
 	if err := e.job.mapRecords(e.t, records, c); err != nil {
 		return nil, err
 	}
@@ -161,12 +169,20 @@ func (w *Worker) executeReduce(e *execution) error {
 	if err != nil {
 		return err
 	}
-	name := attemptName(&e.spec, e.token, e.task.index, e.attempt)
+	return w.writeOutput(e, CounterReduceBytesOut, func(out io.Writer) error {
+		return e.job.reduceGroups(e.t, &groups{m: newMerger(regions)}, out)
+	})
+}
+
+// writeOutput lets run write the task's part of the output, into a file under the
+// attempt's name, and counts its bytes.
+func (w *Worker) writeOutput(e *execution, counter string, run func(out io.Writer) error) error {
+	name := e.output()
 	out, err := createPart(e.ctx, w.cfg.FileSystem, name)
 	if err != nil {
 		return err
 	}
-	if err := e.job.reduceGroups(e.t, &groups{m: newMerger(regions)}, out); err != nil {
+	if err := run(out); err != nil {
 		out.abandon(w.cfg.FileSystem, name)
 		return err
 	}
@@ -174,7 +190,7 @@ func (w *Worker) executeReduce(e *execution) error {
 		_ = w.cfg.FileSystem.Remove(w.ctx, name) // the attempt has failed
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	e.t.counters.get(CounterReduceBytesOut).Add(out.size)
+	e.t.counters.get(counter).Add(out.size)
 	return nil
 }
 

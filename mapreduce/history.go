@@ -209,6 +209,9 @@ func (h *jobHistory) sample(now time.Time, j *job, counters map[string]int64) {
 		MapOutputBytes: counters[CounterMapBytesOut], OutputBytes: counters[CounterReduceBytesOut],
 		Maps: j.completed[MapTask], Reduces: j.completed[ReduceTask],
 	}
+	if j.last() == MapTask { // whose output is the job's
+		s.MapOutputBytes, s.OutputBytes = 0, s.MapOutputBytes
+	}
 	h.samples = append(h.samples, s)
 }
 

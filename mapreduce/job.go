@@ -70,7 +70,7 @@ type Job[K, V, R any] struct {
 	Values Codec[V]
 }
 
-// A Definition is a [Job] of any types.
+// A Definition is a [Job] or a [MapOnly] of any types.
 type Definition interface {
 	define() (*definition, error)
 }
@@ -137,6 +137,10 @@ type definition struct {
 	// mapRecords runs Map over the records of a split and hands what it emits to
 	// the collector, already combined as far as memory allows.
 	mapRecords func(t *Task, records iter.Seq2[Record, error], out *collector) error
+	// mapToFile runs Map over the records of a split and writes a file of what it
+	// emits to out. It is set in a job without reduces, and what has to do with
+	// intermediate keys and values only in others.
+	mapToFile func(t *Task, records iter.Seq2[Record, error], out io.Writer) error
 	// emittedKeys runs Map over records and calls take with the encoding of each key
 	// that it emits, valid until take returns.
 	emittedKeys func(t *Task, records iter.Seq2[Record, error], take func(key []byte)) error
@@ -157,11 +161,14 @@ var _ Definition = Job[string, int, int]{}
 
 // define checks the job and takes its types away.
 func (j Job[K, V, R]) define() (*definition, error) {
-	if err := j.validate(); err != nil {
+	err := j.validate("Job")
+	if err == nil && j.Reduce == nil {
+		err = fmt.Errorf("%w: Job.Reduce is missing; a job without it is a MapOnly", ErrConfig)
+	}
+	if err != nil {
 		return nil, &Error{Op: "define", Job: j.Name, Err: err}
 	}
 	c := &compiled[K, V, R]{Job: j}
-	var err error
 	if c.Keys == nil {
 		if c.Keys, err = DefaultCodec[K](); err != nil {
 			return nil, &Error{Op: "define", Job: j.Name, On: "Keys", Err: err}
@@ -172,12 +179,7 @@ func (j Job[K, V, R]) define() (*definition, error) {
 			return nil, &Error{Op: "define", Job: j.Name, On: "Values", Err: err}
 		}
 	}
-	if c.Input == nil {
-		c.Input = Text{}
-	}
-	if c.Output == nil {
-		c.Output = TextOutput[K, R]{Format: c.Format}
-	}
+	c.setDefaults()
 	d := &definition{
 		name:         j.Name,
 		version:      j.Version,
@@ -197,21 +199,33 @@ func (j Job[K, V, R]) define() (*definition, error) {
 // maxNameBytes bounds the length of a job's name.
 const maxNameBytes = 128
 
-func (j *Job[K, V, R]) validate() error {
+// validate checks what all jobs have; in errors they are of the named type.
+func (j *Job[K, V, R]) validate(kind string) error {
+	bad := func(field, format string, args ...any) error {
+		return fmt.Errorf("%w: %s.%s %s", ErrConfig, kind, field, fmt.Sprintf(format, args...))
+	}
 	switch {
 	case j.Name == "" || len(j.Name) > maxNameBytes:
-		return fmt.Errorf("%w: Job.Name has %d bytes, not 1 to %d", ErrConfig, len(j.Name), maxNameBytes)
+		return bad("Name", "has %d bytes, not 1 to %d", len(j.Name), maxNameBytes)
 	case j.Map == nil:
-		return fmt.Errorf("%w: Job.Map is missing", ErrConfig)
-	case j.Reduce == nil:
-		return fmt.Errorf("%w: Job.Reduce is missing", ErrConfig)
+		return bad("Map", "is missing")
 	case j.Output != nil && j.Format != nil:
-		return fmt.Errorf("%w: Job.Format is set besides Job.Output, whose place it would take", ErrConfig)
+		return bad("Format", "is set besides %s.Output, whose place it would take", kind)
 	}
 	for _, r := range j.Name {
 		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !slices.Contains([]rune("._-/"), r) {
-			return fmt.Errorf("%w: Job.Name %q contains %q", ErrConfig, j.Name, r)
+			return bad("Name", "%q contains %q", j.Name, r)
 		}
 	}
 	return nil
+}
+
+// setDefaults sets what all jobs have a default of.
+func (c *compiled[K, V, R]) setDefaults() {
+	if c.Input == nil {
+		c.Input = Text{}
+	}
+	if c.Output == nil {
+		c.Output = TextOutput[K, R]{Format: c.Format}
+	}
 }

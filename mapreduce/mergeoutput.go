@@ -26,6 +26,9 @@ const maxMergeFiles = 512
 // that are equal come in the order of the files. An input that is not in order fails
 // with ErrUnordered.
 //
+// The output of a MapOnly is in the order of the input, and in no other: with a Compare
+// that always returns 0 it is merged in that order, one file after the other.
+//
 // A file is read from when its first record is wanted, until its last: the output of
 // a job with Spec.Bounds is read one file after the other. At most 512 files may
 // overlap.

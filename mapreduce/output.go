@@ -6,12 +6,27 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"strconv"
 	"strings"
 )
 
-// partName returns the final name of an output file.
-func partName(spec *Spec, partition int) string {
-	return path.Join(spec.Output, fmt.Sprintf("part-%05d", partition))
+// partName returns the final name of an output file below the output directory.
+func partName(tasks, index int) string { return "part-" + numeral(tasks, index) }
+
+// numeral returns the number of a task, of so many, as it stands in names of files:
+// in such a way that their order is that of the tasks.
+func numeral(tasks, index int) string {
+	return fmt.Sprintf("%0*d", max(5, len(strconv.Itoa(tasks-1))), index)
+}
+
+// partNames returns the final names of a job's output files, of which each of so
+// many tasks has one.
+func partNames(output string, tasks int) []string {
+	names := make([]string, tasks)
+	for i := range names {
+		names[i] = path.Join(output, partName(tasks, i))
+	}
+	return names
 }
 
 // attemptPrefix begins the names of files that an attempt has not committed.
@@ -20,8 +35,8 @@ const attemptPrefix = ".attempt-"
 // attemptName returns the name under which an attempt writes its output. The token
 // of the job is in it, as several coordinators may have worked on a directory, one
 // after the other, whose attempts have the same numbers.
-func attemptName(spec *Spec, token string, partition int, a Attempt) string {
-	return path.Join(spec.Output, fmt.Sprintf("%s%s-%v.part-%05d", attemptPrefix, token, a, partition))
+func attemptName(spec *Spec, token string, index int, a Attempt) string {
+	return path.Join(spec.Output, fmt.Sprintf("%s%s-%v.part-%05d", attemptPrefix, token, a, index))
 }
 
 // attemptPattern matches the names of all files that attempts of a job write, or of

@@ -81,9 +81,10 @@ func (c *RunConfig) validate() error {
 
 // Result is what is known of a job that has succeeded.
 type Result struct {
-	// Files are the names of the output files, one a partition.
+	// Files are the names of the output files, one a partition, or one a split of a
+	// MapOnly.
 	Files []string
-	// Maps and Reduces are the numbers of tasks, M and R.
+	// Maps and Reduces are the numbers of tasks, M and R, which is 0 for a MapOnly.
 	Maps, Reduces int
 	// InputBytes is the size of the input.
 	InputBytes int64

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 
@@ -31,6 +32,9 @@ func RunSequential(ctx context.Context, job Definition, spec Spec, cfg RunConfig
 		return fail(err)
 	}
 	cfg = cfg.withDefaults()
+	if err := d.adapt(&spec); err != nil {
+		return fail(err)
+	}
 	if err := checkOutput(ctx, cfg.FileSystem, &spec); err != nil {
 		return fail(err)
 	}
@@ -38,14 +42,17 @@ func RunSequential(ctx context.Context, job Definition, spec Spec, cfg RunConfig
 	if err != nil {
 		return fail(err)
 	}
-	r := &sequentialRun{spec: &spec, splits: splits, input: cfg.Input, output: cfg.FileSystem, counters: make(map[string]int64)}
-	if err := d.sequential(ctx, r); err != nil {
-		return fail(err)
+	r := &sequentialRun{
+		spec: &spec, token: newToken(), splits: splits, input: cfg.Input, output: cfg.FileSystem, counters: make(map[string]int64),
 	}
-	result := &Result{Maps: len(splits), Reduces: spec.Reduces, Counters: r.counters, Skipped: r.skipped}
-	for p := range spec.Reduces {
-		result.Files = append(result.Files, partName(&spec, p))
+	err = d.sequential(ctx, r)
+	if err == nil {
+		err = r.commit(ctx)
 	}
+	if err != nil {
+		return fail(errors.Join(err, r.sweep(ctx)))
+	}
+	result := &Result{Files: r.files, Maps: len(splits), Reduces: spec.Reduces, Counters: r.counters, Skipped: r.skipped}
 	for i := range splits {
 		result.InputBytes += splits[i].bytes()
 	}
@@ -55,10 +62,12 @@ func RunSequential(ctx context.Context, job Definition, spec Spec, cfg RunConfig
 // sequentialRun is what a sequential run works on.
 type sequentialRun struct {
 	spec          *Spec
+	token         string
 	splits        []Split
 	input, output FileSystem
 	counters      map[string]int64
 	skipped       []SkippedRecord
+	files         []string // the output, once it is committed
 }
 
 // execute runs a task, and again without the records that it has failed on twice,
@@ -94,6 +103,49 @@ func (r *sequentialRun) counted(t *Task) error {
 	return t.counters.err()
 }
 
+// executeToFile executes a task that writes a file of the output, whose bytes a
+// counter counts.
+func (r *sequentialRun) executeToFile(ctx context.Context, kind TaskKind, index int, counter string, run func(t *Task, out io.Writer) error) error {
+	return r.execute(ctx, kind, index, func(t *Task) error {
+		name := attemptName(r.spec, r.token, index, t.attempt)
+		w, err := createPart(ctx, r.output, name)
+		if err != nil {
+			return err
+		}
+		if err := run(t, w); err != nil {
+			w.abandon(r.output, name)
+			return err
+		}
+		t.counters.get(counter).Add(w.size)
+		return w.close()
+	})
+}
+
+// commit gives all files their final names.
+func (r *sequentialRun) commit(ctx context.Context) error {
+	tasks := r.spec.Reduces
+	if tasks == 0 {
+		tasks = len(r.splits)
+	}
+	r.files = partNames(r.spec.Output, tasks)
+	for i, final := range r.files {
+		if err := r.output.Commit(ctx, attemptName(r.spec, r.token, i, Attempt{}), final); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweep removes what a run that has failed has left behind.
+func (r *sequentialRun) sweep(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx) // it may be why the run has failed
+	names, err := r.output.Glob(ctx, attemptPattern(r.spec, r.token))
+	for _, name := range names {
+		err = errors.Join(err, r.output.Remove(ctx, name))
+	}
+	return err
+}
+
 // sequential implements definition.sequential. The values of a key are kept in
 // the order in which they were emitted, each with its length.
 func (c *compiled[K, V, R]) sequential(ctx context.Context, r *sequentialRun) error {
@@ -126,8 +178,9 @@ func (c *compiled[K, V, R]) sequential(ctx context.Context, r *sequentialRun) er
 		}
 	}
 	for p, values := range parts {
-		err := r.execute(ctx, ReduceTask, p, func(t *Task) error {
-			return c.sequentialReduce(t, values, r.output)
+		err := r.executeToFile(ctx, ReduceTask, p, CounterReduceBytesOut, func(t *Task, out io.Writer) error {
+			in := &sequentialGroups{keys: slices.Sorted(maps.Keys(values)), values: values}
+			return c.reduceGroups(t, in, out)
 		})
 		if err != nil {
 			return err
@@ -141,24 +194,6 @@ type sequentialPair struct {
 	partition int
 	key       string
 	value     []byte
-}
-
-func (c *compiled[K, V, R]) sequentialReduce(t *Task, values map[string][]byte, fsys FileSystem) error {
-	temporary := attemptName(t.spec, "sequential", t.index, t.attempt)
-	w, err := createPart(t.ctx, fsys, temporary)
-	if err != nil {
-		return err
-	}
-	in := &sequentialGroups{keys: slices.Sorted(maps.Keys(values)), values: values}
-	if err := c.reduceGroups(t, in, w); err != nil {
-		w.abandon(fsys, temporary)
-		return err
-	}
-	if err := w.close(); err != nil {
-		return err
-	}
-	t.counters.get(CounterReduceBytesOut).Add(w.size)
-	return fsys.Commit(t.ctx, temporary, partName(t.spec, t.index))
 }
 
 // sequentialGroups walks through the dictionary of a partition.

@@ -161,9 +161,11 @@ func TestBadConfigurationNamesTheField(t *testing.T) {
 		}
 	}
 	for field, job := range map[string]Definition{
-		"Job.Name":   Job[string, int, int]{Name: "a b", Map: wordCount.Map, Reduce: wordCount.Reduce},
-		"Job.Map":    Job[string, int, int]{Name: "a", Reduce: wordCount.Reduce},
-		"Job.Reduce": Job[string, int, int]{Name: "a", Map: wordCount.Map},
+		"Job.Name":     Job[string, int, int]{Name: "a b", Map: wordCount.Map, Reduce: wordCount.Reduce},
+		"Job.Map":      Job[string, int, int]{Name: "a", Reduce: wordCount.Reduce},
+		"Job.Reduce":   Job[string, int, int]{Name: "a", Map: wordCount.Map},
+		"MapOnly.Name": MapOnly[string, int]{Name: "a b", Map: wordCount.Map},
+		"MapOnly.Map":  MapOnly[string, int]{Name: "a"},
 		"Keys": Job[[]int, int, int]{Name: "a", Map: func(*Task, Record, func([]int, int)) error { return nil },
 			Reduce: func(*Task, []int, iter.Seq[int], func(int)) error { return nil }},
 	} {

@@ -41,8 +41,11 @@ type TaskProgress struct {
 
 // String returns the status in a line.
 func (s *JobStatus) String() string {
-	return fmt.Sprintf("job %d %s %v: maps %d/%d, reduces %d/%d", s.ID, s.Name, s.State,
-		s.Maps.Completed, s.Maps.Total, s.Reduces.Completed, s.Reduces.Total)
+	line := fmt.Sprintf("job %d %s %v: maps %d/%d", s.ID, s.Name, s.State, s.Maps.Completed, s.Maps.Total)
+	if s.Reduces.Total > 0 {
+		line += fmt.Sprintf(", reduces %d/%d", s.Reduces.Completed, s.Reduces.Total)
+	}
+	return line
 }
 
 // err returns the error of a job that has not succeeded.
@@ -59,8 +62,8 @@ func (s *JobStatus) err() error {
 // result returns the result of a job that has succeeded.
 func (s *JobStatus) result() *Result {
 	r := &Result{Maps: s.Maps.Total, Reduces: s.Reduces.Total, InputBytes: s.InputBytes, Counters: s.Counters, Skipped: s.Skipped, Backups: s.Backups}
-	for p := range s.Reduces.Total {
-		r.Files = append(r.Files, partName(&Spec{Output: s.Output}, p))
+	if r.Files = partNames(s.Output, r.Reduces); r.Reduces == 0 {
+		r.Files = partNames(s.Output, r.Maps)
 	}
 	return r
 }

@@ -2,6 +2,7 @@ package mapreduce
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -17,11 +18,11 @@ func (v *jobView) ID() JobID { return v.Report.ID }
 
 func newJobView(r *JobReport) *jobView {
 	d := r.Details
-	return &jobView{
-		Report: r,
-		Charts: newCharts(r),
-		Grids:  []grid{newGrid(MapTask, r.Maps, d.MapCells), newGrid(ReduceTask, r.Reduces, d.ReduceCells)},
+	v := &jobView{Report: r, Charts: newCharts(r), Grids: []grid{newGrid(MapTask, r.Maps, d.MapCells)}}
+	if r.Reduces.Total > 0 {
+		v.Grids = append(v.Grids, newGrid(ReduceTask, r.Reduces, d.ReduceCells))
 	}
+	return v
 }
 
 // grid is a picture of tasks, a cell each or for several.
@@ -126,14 +127,17 @@ func newCharts(r *JobReport) []chart {
 	output := func(s *Sample) float64 { return float64(s.OutputBytes) }
 	part := func(done, all int) float64 { return 100 * float64(done) / float64(max(all, 1)) }
 	bytesTop := func(v float64) string { return formatSize(int64(v)) }
+	bytesRates := []series{{"input", rates(samples, read)}, {"output", rates(samples, output)}}
+	completed := []series{{"maps", values(samples, func(s *Sample) float64 { return part(s.Maps, r.Maps.Total) })}}
+	if r.Reduces.Total > 0 {
+		bytesRates = slices.Insert(bytesRates, 1, series{"map output", rates(samples, mapped)})
+		completed = append(completed, series{"reduces", values(samples, func(s *Sample) float64 { return part(s.Reduces, r.Reduces.Total) })})
+	}
 	return []chart{
 		newChart("Input mapped", samples, bytesTop, float64(r.InputBytes), true,
 			series{"input of completed maps", values(samples, input)}),
-		newChart("Rates", samples, func(v float64) string { return bytesTop(v) + "/s" }, 0, false,
-			series{"input", rates(samples, read)}, series{"map output", rates(samples, mapped)}, series{"output", rates(samples, output)}),
-		newChart("Tasks completed", samples, func(v float64) string { return fmt.Sprintf("%.0f %%", v) }, 100, false,
-			series{"maps", values(samples, func(s *Sample) float64 { return part(s.Maps, r.Maps.Total) })},
-			series{"reduces", values(samples, func(s *Sample) float64 { return part(s.Reduces, r.Reduces.Total) })}),
+		newChart("Rates", samples, func(v float64) string { return bytesTop(v) + "/s" }, 0, false, bytesRates...),
+		newChart("Tasks completed", samples, func(v float64) string { return fmt.Sprintf("%.0f %%", v) }, 100, false, completed...),
 	}
 }
 

@@ -69,8 +69,8 @@ type Sample struct {
 	Seconds        float64 `json:"seconds"`          // since the job was submitted or this coordinator took over
 	InputBytes     int64   `json:"input_bytes"`      // of the maps that have completed
 	ReadBytes      int64   `json:"read_bytes"`       // CounterMapBytesIn, with what runs, as are the next two
-	MapOutputBytes int64   `json:"map_output_bytes"` // CounterMapBytesOut
-	OutputBytes    int64   `json:"output_bytes"`     // CounterReduceBytesOut
+	MapOutputBytes int64   `json:"map_output_bytes"` // CounterMapBytesOut, in a job with reduces
+	OutputBytes    int64   `json:"output_bytes"`     // CounterReduceBytesOut, or of a MapOnly's maps
 	Maps           int     `json:"maps"`             // completed
 	Reduces        int     `json:"reduces"`          // completed
 }
