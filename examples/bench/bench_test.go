@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"math/rand/v2"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,29 +16,44 @@ import (
 
 var loadMetrics = []string{"calls/s", "MB/s", "p50_us", "p99_us", "p999_us", "allocs"}
 
-// TestEveryCell runs each subject on each case for a moment: it sets up, answers
+// TestMain also is what the processes run that the subjects of mapreduce start.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == taskArg {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// TestEveryCall runs each subject on each case of rpc for a moment: it sets up, answers
 // every caller at least once, each with its own response (which the callers
 // check), and stops. How much fits into the moment is not for a test to say.
-func TestEveryCell(t *testing.T) {
-	for _, s := range suites {
-		for _, kase := range s.cases {
-			t.Run(s.name+"/"+kase, func(t *testing.T) {
-				p := plan{rounds: 1, turn: 20 * time.Millisecond, warmup: 5 * time.Millisecond}
-				results, err := s.measure(t.Context(), kase, s.subjects, p)
-				if err != nil {
-					t.Fatal(err)
+func TestEveryCall(t *testing.T) {
+	for _, kase := range rpcSuite.cases {
+		t.Run(kase, func(t *testing.T) {
+			p := plan{rounds: 1, turn: 20 * time.Millisecond, warmup: 5 * time.Millisecond}
+			results, err := rpcSuite.measure(t.Context(), kase, rpcSuite.subjects, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range results {
+				if got := metricNames(r); !slices.Equal(got, loadMetrics) {
+					t.Errorf("%s has metrics %v, want %v", r.subject, got, loadMetrics)
 				}
-				for _, r := range results {
-					if !slices.EqualFunc(r.metrics, loadMetrics, func(m metric, name string) bool { return m.name == name }) {
-						t.Errorf("%s has metrics %v, want %v", r.subject, r.metrics, loadMetrics)
-					}
-				}
-				if len(results) < 2 {
-					t.Errorf("only %d subjects", len(results))
-				}
-			})
-		}
+			}
+			if len(results) < 2 {
+				t.Errorf("only %d subjects", len(results))
+			}
+		})
 	}
+}
+
+func metricNames(r result) []string {
+	var names []string
+	for _, m := range r.metrics {
+		names = append(names, m.name)
+	}
+	return names
 }
 
 func TestRunPrintsOneObjectALine(t *testing.T) {
@@ -93,6 +109,12 @@ func TestParse(t *testing.T) {
 	if o.plan.turn != 250*time.Millisecond {
 		t.Errorf("turns of %v, want 250ms", o.plan.turn)
 	}
+	if o, err = parse(strings.Fields("-suite mapreduce -cases terasort -subjects limit,sort"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if o.plan.rounds != 1 || o.size != 512<<20 || !slices.Equal(o.cases, []string{"terasort", "terasort-spill"}) {
+		t.Errorf("defaults of mapreduce: %+v", o)
+	}
 }
 
 func TestParseRefuses(t *testing.T) {
@@ -103,7 +125,8 @@ func TestParseRefuses(t *testing.T) {
 		"-subjects limits":     `"limits"`,
 		"-duration 0s":         "positive",
 		"-duration fast":       "fast",
-		"-rounds 0":            "positive",
+		"-rounds -1":           "positive",
+		"-size 0":              "-size 0",
 		"-speed":               "-speed",
 		"rpc":                  `"rpc"`,
 		"-json -suite rpc all": `"all"`,

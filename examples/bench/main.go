@@ -7,14 +7,18 @@
 //	go run ./examples/bench -suite rpc
 //	go run ./examples/bench -suite rpc -cases echo64/conc64 -subjects limit,netrpc -duration 5s
 //	go run ./examples/bench -suite rpc -json
+//	go run ./examples/bench -suite mapreduce
+//	go run ./examples/bench -suite mapreduce -cases terasort -size 128 -rounds 3
 //
-// Each cell, one subject on one case, is measured for -duration in all, divided
-// into -rounds. The subjects of a case take turns, so that a disturbance hits
-// them all, and each metric's median over the rounds is printed: as a table, or
-// with -json as one object a line.
+// The suite rpc measures each cell, one subject on one case, for -duration in all,
+// divided into -rounds. The suite mapreduce does a whole job each time, on -size of
+// text or records that are made from a seed, or on -input. The subjects of a case take
+// turns, so that a disturbance hits them all, and each metric's median over the rounds
+// is printed: as a table, or with -json as one object a line.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -27,15 +31,22 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/trilith-go/trilith/examples/bench/corpus"
 )
 
 // suites are all there is to measure.
-var suites = []*suite{&rpcSuite}
+var suites = []*suite{&rpcSuite, &mapreduceSuite}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	var err error
+	if len(os.Args) == 3 && os.Args[1] == taskArg {
+		err = doTask(ctx, os.Args[2], os.Stdout)
+	} else {
+		err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	}
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 	case errors.As(err, new(*usageError)):
@@ -60,7 +71,13 @@ type options struct {
 	plan     plan
 	json     bool
 	profile  string
+	size     int64 // bytes
+	input    string
+	pattern  string
 }
+
+// maxSize bounds -size, in MiB.
+const maxSize = 1 << 20
 
 // parse reads the arguments. Whatever is wrong with them is a *usageError.
 func parse(args []string, stderr io.Writer) (*options, error) {
@@ -71,9 +88,12 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		name     = flags.String("suite", suites[0].name, "what to measure: "+strings.Join(suiteNames(), ", "))
 		cases    = flags.String("cases", "", "only the cases with these prefixes, separated by commas (default all)")
 		subjects = flags.String("subjects", "", "only these subjects, separated by commas (default all)")
-		duration = flags.Duration("duration", 2*time.Second, "how long to measure each subject on each case")
-		rounds   = flags.Int("rounds", 5, "into how many turns to divide the duration")
+		duration = flags.Duration("duration", 2*time.Second, "how long to measure each subject on each case; mapreduce: as long as it takes")
+		rounds   = flags.Int("rounds", 0, "how many turns to take: rpc divides the duration into them (default 5), mapreduce does a job in each (default 1)")
+		size     = flags.Int64("size", 512, "mapreduce: make inputs of so many `MiB`")
 	)
+	flags.StringVar(&o.input, "input", "", "mapreduce: a `file` to work on instead, for terasort one of 100-byte records (default: made from a seed)")
+	flags.StringVar(&o.pattern, "pattern", corpus.Needle, "mapreduce: what grep looks for")
 	flags.BoolVar(&o.json, "json", false, "print one JSON object a line")
 	flags.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this `file`")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -91,11 +111,16 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		return nil, &usageError{fmt.Sprintf("-suite %q: there is only %s", *name, strings.Join(suiteNames(), ", "))}
 	case *duration <= 0:
 		return nil, &usageError{fmt.Sprintf("-duration %v: must be positive", *duration)}
-	case *rounds <= 0:
+	case *rounds < 0:
 		return nil, &usageError{fmt.Sprintf("-rounds %d: must be positive", *rounds)}
+	case *size < 1 || *size > maxSize:
+		return nil, &usageError{fmt.Sprintf("-size %d: must be 1 to %d", *size, maxSize)}
+	case o.pattern == "" || strings.Contains(o.pattern, "\n"):
+		return nil, &usageError{fmt.Sprintf("-pattern %q: must be a part of a line", o.pattern)}
 	}
-	o.suite = suites[i]
-	o.plan = plan{rounds: *rounds, turn: *duration / time.Duration(*rounds)}
+	o.suite, o.size = suites[i], *size<<20
+	o.plan.rounds = cmp.Or(*rounds, o.suite.rounds)
+	o.plan.turn = *duration / time.Duration(o.plan.rounds)
 	o.plan.warmup = min(o.plan.turn/4, 100*time.Millisecond)
 	var err error
 	if o.cases, err = pick("-cases", *cases, o.suite.cases, strings.HasPrefix); err != nil {
@@ -137,6 +162,17 @@ func pick(option, list string, names []string, match func(name, wanted string) b
 	return picked, nil
 }
 
+// turns says what a figure is the median of.
+func (o *options) turns() string {
+	switch {
+	case o.suite.timed:
+		return fmt.Sprintf("median of %d turns of %v each", o.plan.rounds, o.plan.turn)
+	case o.input != "":
+		return fmt.Sprintf("median of %d turns on %s", o.plan.rounds, o.input)
+	}
+	return fmt.Sprintf("median of %d turns on %d MiB", o.plan.rounds, o.size>>20)
+}
+
 // run is main without the process around it.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	o, err := parse(args, stderr)
@@ -154,12 +190,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		}
 		defer pprof.StopCPUProfile()
 	}
+	if !o.suite.timed {
+		if o.plan.work, err = newWorkspace(o.size, o.input, o.pattern); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, o.plan.work.close()) }()
+	}
 	var out printer = &table{w: stdout, suite: o.suite}
 	if o.json {
 		out = &lines{w: stdout, suite: o.suite.name}
 	} else {
-		fmt.Fprintf(stdout, "suite %s: %s\n%s %s/%s, %d cores; median of %d turns of %v each\n",
-			o.suite.name, o.suite.about, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), o.plan.rounds, o.plan.turn)
+		fmt.Fprintf(stdout, "suite %s: %s\n%s %s/%s, %d cores; %s\n",
+			o.suite.name, o.suite.about, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), o.turns())
 	}
 	for _, c := range o.cases {
 		results, err := o.suite.measure(ctx, c, o.subjects, o.plan)

@@ -24,9 +24,9 @@ func (t *table) print(kase string, results []result) error {
 	if len(results) == 0 {
 		return nil
 	}
-	base := 0.0
+	base, baseline := 0.0, t.suite.baseline(kase)
 	for _, r := range results {
-		if r.subject == t.suite.baseline {
+		if r.subject == baseline {
 			base = r.metrics[0].value
 		}
 	}
@@ -36,7 +36,7 @@ func (t *table) print(kase string, results []result) error {
 		fmt.Fprintf(w, "%s\t", m.name)
 	}
 	if base > 0 {
-		fmt.Fprintf(w, "of %s\t", t.suite.baseline)
+		fmt.Fprintf(w, "of %s\t", baseline)
 	}
 	fmt.Fprintln(w)
 	for _, r := range results {

@@ -12,8 +12,10 @@ var rpcSuite = suite{
 	about:    "remote calls, client and server in this process over loopback TCP unless the name says otherwise",
 	cases:    names(rpcCases),
 	subjects: names(rpcSubjects),
-	baseline: "limit",
-	open: func(ctx context.Context, kase, subject string) (cell, error) {
+	baseline: func(string) string { return "limit" },
+	rounds:   5,
+	timed:    true,
+	open: func(ctx context.Context, kase, subject string, _ *workspace) (cell, error) {
 		c := find(rpcCases, kase)
 		l, err := find(rpcSubjects, subject)(ctx, c)
 		if l == nil || err != nil {

@@ -13,12 +13,17 @@ type suite struct {
 	about    string
 	cases    []string
 	subjects []string
-	// baseline is the subject that the table shows the others' ratio to, in the
-	// first metric.
-	baseline string
+	// baseline returns the subject that the table shows the others' ratio to, in the
+	// first metric of a case, or "".
+	baseline func(kase string) string
+	// rounds is the number of turns, unless -rounds says otherwise.
+	rounds int
+	// timed says that a turn takes as long as -duration says; otherwise it takes as
+	// long as it takes, and the workspace has what to work on.
+	timed bool
 	// open sets up a subject for a case. A nil cell says that the subject has
 	// nothing to set against the case.
-	open func(ctx context.Context, kase, subject string) (cell, error)
+	open func(ctx context.Context, kase, subject string, w *workspace) (cell, error)
 }
 
 // A cell is a subject set up for a case.
@@ -61,6 +66,7 @@ type plan struct {
 	rounds int
 	turn   time.Duration // the length of one turn of one subject
 	warmup time.Duration // before each turn
+	work   *workspace    // nil in a suite that is timed
 }
 
 // A result is what was measured of a subject on a case.
@@ -82,7 +88,7 @@ func (s *suite) measure(ctx context.Context, kase string, subjects []string, p p
 		}
 	}()
 	for _, subject := range subjects {
-		c, err := s.open(ctx, kase, subject)
+		c, err := s.open(ctx, kase, subject, p.work)
 		if err != nil {
 			return nil, fmt.Errorf("%s/%s: setting up: %w", kase, subject, err)
 		}

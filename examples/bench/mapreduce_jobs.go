@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"time"
+
+	"github.com/trilith-go/trilith/examples/bench/corpus"
+	"github.com/trilith-go/trilith/examples/bench/limits"
+	"github.com/trilith-go/trilith/mapreduce"
+)
+
+// A jobKind is a job that is measured: written with the library as a user would write
+// it, and as a limit.
+type jobKind struct {
+	name    string
+	records bool // the input is records, otherwise text
+	reduces int
+	ordered order
+	limit   func(input, output, pattern string) error
+}
+
+// noCombiner ends the name of a job that writes what the one without that ending does.
+const noCombiner = "-nocombiner"
+
+// order is in which order the lines of the output have to be.
+type order int
+
+const (
+	keysInFile order = iota // by their keys, in each file; the files differ in how many there are
+	keysInAll               // by their keys, one file after the other
+	exactly                 // there is only one way
+)
+
+var (
+	wordcount = &jobKind{
+		name: "wordcount", reduces: 4, ordered: keysInFile,
+		limit: func(input, output, _ string) error { return limits.WordCount(input, output) },
+	}
+	wordcountPlain = &jobKind{
+		name: "wordcount" + noCombiner, reduces: 4, ordered: keysInFile,
+		limit: func(input, output, _ string) error { return limits.WordCount(input, output) },
+	}
+	terasort = &jobKind{
+		name: "terasort", records: true, reduces: 8, ordered: keysInAll,
+		limit: func(input, output, _ string) error { return limits.Sort(input, output) },
+	}
+	grep = &jobKind{
+		name: "grep", reduces: 1, ordered: exactly,
+		limit: limits.Grep,
+	}
+	// hello has a single record, and says when it comes.
+	hello = &jobKind{name: "hello", reduces: 1, ordered: exactly}
+)
+
+// patternArg names the argument of grep.
+const patternArg = "pattern"
+
+// definitions are the jobs by name.
+var definitions = map[string]mapreduce.Definition{
+	wordcount.name:      countWords(wordcount.name, func(a, b int) int { return a + b }),
+	wordcountPlain.name: countWords(wordcountPlain.name, nil),
+	terasort.name:       sortRecords,
+	grep.name:           findLines,
+	hello.name:          sayHello,
+}
+
+// countWords counts words as limits.WordCount does.
+func countWords(name string, combine func(a, b int) int) mapreduce.Definition {
+	return mapreduce.Job[string, int, int]{
+		Name: name,
+		Map: func(_ *mapreduce.Task, line mapreduce.Record, emit func(string, int)) error {
+			text := line.Text()
+			for i := 0; i < len(text); {
+				if space[text[i]] {
+					i++
+					continue
+				}
+				from := i
+				for i++; i < len(text) && !space[text[i]]; i++ {
+				}
+				emit(text[from:i], 1)
+			}
+			return nil
+		},
+		Combine: combine,
+		Reduce: func(_ *mapreduce.Task, _ string, counts iter.Seq[int], emit func(int)) error {
+			sum := 0
+			for n := range counts {
+				sum += n
+			}
+			emit(sum)
+			return nil
+		},
+	}
+}
+
+// space says which bytes are between words.
+var space = [256]bool{' ': true, '\t': true, '\n': true, '\v': true, '\f': true, '\r': true}
+
+var sortRecords = mapreduce.Job[[]byte, []byte, []byte]{
+	Name:  terasort.name,
+	Input: mapreduce.FixedRecords(corpus.RecordBytes),
+	Map: func(_ *mapreduce.Task, r mapreduce.Record, emit func(key, rest []byte)) error {
+		emit(r.Value[:corpus.KeyBytes], r.Value[corpus.KeyBytes:])
+		return nil
+	},
+	Reduce: func(_ *mapreduce.Task, _ []byte, rests iter.Seq[[]byte], emit func([]byte)) error {
+		for rest := range rests {
+			emit(rest)
+		}
+		return nil
+	},
+	Format: func(dst, key, rest []byte) []byte { return append(append(dst, key...), rest...) },
+}
+
+// findLines emits the lines that contain the pattern, with where they begin.
+var findLines = mapreduce.Job[int64, []byte, []byte]{
+	Name: grep.name,
+	Map: func(t *mapreduce.Task, line mapreduce.Record, emit func(int64, []byte)) error {
+		if bytes.Contains(line.Value, []byte(t.Arg(patternArg))) {
+			emit(line.Offset, line.Value)
+		}
+		return nil
+	},
+	Reduce: func(_ *mapreduce.Task, _ int64, lines iter.Seq[[]byte], emit func([]byte)) error {
+		for line := range lines {
+			emit(line)
+		}
+		return nil
+	},
+	Format: func(dst []byte, _ int64, line []byte) []byte { return append(append(dst, line...), '\n') },
+}
+
+// The counters of hello: the time, in nanoseconds, of the only call of each function.
+const (
+	counterMapped  = "mapped"
+	counterReduced = "reduced"
+)
+
+var sayHello = mapreduce.Job[string, int, int]{
+	Name: hello.name,
+	Map: func(t *mapreduce.Task, line mapreduce.Record, emit func(string, int)) error {
+		t.Counter(counterMapped).Add(time.Now().UnixNano())
+		emit(line.Text(), 1)
+		return nil
+	},
+	Reduce: func(t *mapreduce.Task, _ string, ones iter.Seq[int], emit func(int)) error {
+		for one := range ones {
+			emit(one)
+		}
+		t.Counter(counterReduced).Add(time.Now().UnixNano())
+		return nil
+	},
+}
+
+// newSpec returns what a run of a job works on.
+func newSpec(t *task) mapreduce.Spec {
+	spec := mapreduce.Spec{
+		Input: []string{mapreduce.QuotePattern(t.inputName())}, Output: outputName, Reduces: t.kind().reduces, NoBackups: t.NoBackups,
+	}
+	if t.Job == grep.name {
+		spec.Args = map[string]string{patternArg: t.Pattern}
+	}
+	return spec
+}
+
+// sampled adds the bounds to the spec of a job whose output is in order as a whole.
+func sampled(ctx context.Context, t *task, spec mapreduce.Spec) (mapreduce.Spec, error) {
+	if t.kind().ordered != keysInAll {
+		return spec, nil
+	}
+	bounds, err := mapreduce.SampleBounds(ctx, definitions[t.Job], spec, t.inputFiles())
+	spec.Bounds = bounds
+	return spec, err
+}
