@@ -32,7 +32,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/trilith-go/trilith/examples/bench/corpus"
+	"github.com/trilith-go/trilith/examples/bench/internal/corpus"
 )
 
 // suites are all there is to measure.

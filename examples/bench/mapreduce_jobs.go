@@ -6,8 +6,8 @@ import (
 	"iter"
 	"time"
 
-	"github.com/trilith-go/trilith/examples/bench/corpus"
-	"github.com/trilith-go/trilith/examples/bench/limits"
+	"github.com/trilith-go/trilith/examples/bench/internal/corpus"
+	"github.com/trilith-go/trilith/examples/bench/internal/limits"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 

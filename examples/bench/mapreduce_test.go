@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/trilith-go/trilith/examples/bench/corpus"
+	"github.com/trilith-go/trilith/examples/bench/internal/corpus"
 )
 
 // testSize is that of inputs of which a job takes a moment.

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/trilith-go/trilith/examples/bench/corpus"
+	"github.com/trilith-go/trilith/examples/bench/internal/corpus"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/trilith-go/trilith/examples/bench/corpus"
+	"github.com/trilith-go/trilith/examples/bench/internal/corpus"
 )
 
 // A workspace is a directory for the inputs of a run, made once, and for what the

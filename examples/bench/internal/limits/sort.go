@@ -12,10 +12,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// The layout of the records that Sort sorts.
 const (
+	// RecordBytes is the size of the records that Sort sorts.
 	RecordBytes = 100
-	KeyBytes    = 10
+	// KeyBytes is how many bytes of a record, the first ones, are its key.
+	KeyBytes = 10
 )
 
 // sortKey is a record's key, and where the record is.

@@ -1,5 +1,3 @@
-// Package corpus makes the inputs of the benchmark from seeds, and summarizes outputs
-// for comparison.
 package corpus
 
 import (
@@ -14,11 +12,11 @@ import (
 )
 
 const (
-	// RecordBytes is the size of a record, of which the first KeyBytes are its key. The
-	// last byte is a newline and there is no other, so that a program that sorts lines
-	// sorts records too.
+	// RecordBytes is the size of a record. The last byte is a newline and there is no
+	// other, so that a program that sorts lines sorts records too.
 	RecordBytes = 100
-	KeyBytes    = 10
+	// KeyBytes is how many bytes of a record, the first ones, are its key.
+	KeyBytes = 10
 
 	// Needle is a word that one in some millions of words of a text is.
 	Needle     = "trilith"

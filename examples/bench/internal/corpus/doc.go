@@ -1,0 +1,3 @@
+// Package corpus makes the inputs of the benchmark from seeds, and summarizes outputs
+// for comparison.
+package corpus
