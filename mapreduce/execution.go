@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/trilith-go/trilith/internal/vfs"
@@ -22,6 +23,8 @@ type execution struct {
 	stop context.CancelCauseFunc
 	t    *Task
 	job  *definition
+
+	fetched atomic.Bool // a reduce has the output of all maps
 }
 
 // begin runs an attempt, unless it runs already.
@@ -169,6 +172,7 @@ func (w *Worker) executeReduce(e *execution) error {
 	if err != nil {
 		return err
 	}
+	e.fetched.Store(true)
 	return w.writeOutput(e, CounterReduceBytesOut, func(out io.Writer) error {
 		return e.job.reduceGroups(e.t, &groups{m: newMerger(regions)}, out)
 	})

@@ -13,13 +13,13 @@ func busyTable(t testing.TB) (*tasks, [][]byte) {
 	t.Helper()
 	j := &job{token: "t", name: "job", build: "b", splits: []Split{
 		{Pieces: []Piece{{"f", 0, 10}, {"g", 5, 7}}, hosts: []string{"h"}}, {Data: []byte("data")}, {},
-	}, spec: Spec{Input: []string{"*"}, Output: "out", Reduces: 2, Bounds: [][]byte{{'k'}}, Args: map[string]string{"a": "b"}}.withDefaults()}
+	}, spec: Spec{Input: []string{"*"}, Output: "out", Reduces: 2, Bounds: [][]byte{{'k'}}, Labels: []string{"y"}, Args: map[string]string{"a": "b"}}.withDefaults()}
 	second := &job{token: "u", name: "job", spec: Spec{Output: "out2", SkipBadRecords: 1}.withDefaults(), splits: []Split{{}}}
 	ref := func(kind TaskKind, i int) taskRef { return taskRef{1, kind, i} }
 	commands := [][]byte{
 		commandLead(1),
-		commandJoin(1, &workerRow{token: "w1", addr: "a:1", host: "a", slots: 2}),
-		commandJoin(1, &workerRow{token: "w2", addr: "b:1", host: "b", slots: 2}),
+		commandJoin(1, &workerRow{token: "w1", addr: "a:1", host: "a", rack: "r", slots: [2]int{2, 2}, labels: []string{"x", "y"}}),
+		commandJoin(1, &workerRow{token: "w2", addr: "b:1", host: "b", slots: [2]int{2, 0}, labels: []string{"y"}}),
 		commandSubmit(1, j),
 		commandSubmit(1, second),
 		commandAssign(1, []assignment{{ref(MapTask, 0), 1, false}, {ref(MapTask, 1), 2, false}, {ref(MapTask, 2), 1, false}, {taskRef{2, MapTask, 0}, 2, false}}),
@@ -53,6 +53,8 @@ func FuzzCommand(f *testing.F) {
 		f.Add(cmd)
 	}
 	f.Add(commandDead(1, 1, []mark{{Attempt{1, 3}, span{5, 1}}}))
+	f.Add(commandYield(1, Attempt{1, 3}))
+	f.Add(commandAssign(1, []assignment{{taskRef{1, ReduceTask, 0}, 2, false}})) // a worker that takes no reduces
 	f.Add([]byte{})
 	f.Add([]byte("\x04\x01\xff\xff\xff\xff\xff\xff\xff\xff\x7f"))
 	f.Fuzz(func(t *testing.T, cmd []byte) {
@@ -97,11 +99,11 @@ func FuzzImage(f *testing.F) {
 
 func testMessages() []message {
 	a, b := Attempt{1, 2}, Attempt{3, 4}
-	spec := Spec{Input: []string{"*"}, Output: "out", Args: map[string]string{"a": "b"}}.withDefaults()
+	spec := Spec{Input: []string{"*"}, Output: "out", Labels: []string{"x"}, ReduceAfter: 7, Args: map[string]string{"a": "b"}}.withDefaults()
 	return []message{
-		&registerReq{workerRow{token: "t", addr: "a:1", host: "a", slots: 3}, fingerprint{"build", []string{"x", "y"}}, []Attempt{a, b}},
+		&registerReq{workerRow{token: "t", addr: "a:1", host: "a", rack: "r", slots: [2]int{3, 0}, labels: []string{"x"}}, fingerprint{"build", []string{"x", "y"}}, []Attempt{a, b}},
 		&registerResp{7, 8, time.Second},
-		&pollReq{7, 8, [2]int{1, 2}, []progress{{a, 5, 0, counts{{"a", 1}, {"b", -1}}}, {b, 6, 7, nil}}, []JobID{1, 2}},
+		&pollReq{7, 8, [2]int{1, 2}, []progress{{a, 5, 0, true, counts{{"a", 1}, {"b", -1}}}, {b, 6, 7, false, nil}}, []JobID{1, 2}},
 		&pollResp{[]assigned{{order{a, taskRef{1, MapTask, 2}}, "token", "name", 9, spec, Split{Pieces: []Piece{{"f", 1, 2}}}, care{[]uint64{1, 5}, true, span{7, 1}}}}, []Attempt{b}, []JobID{3}},
 		&doneReq{a, taskRef{1, ReduceTask, 2}, []byte{1, 2, 3}, counts{{"a", 1}}, []string{"x/y"}, true, "why", 5},
 		&doneResp{true},

@@ -48,6 +48,7 @@ type jobHistory struct {
 	failures  []FailureReport
 	failed    int // all failures, also those that are not kept
 	took      [2][]time.Duration
+	fed       time.Time // when the last map completed: until then reduces wait
 }
 
 func newHistory(keep int) *history {
@@ -134,10 +135,13 @@ func (h *history) observeTask(now time.Time, t *tasks, e effect) {
 	switch e.kind {
 	case effectStopped:
 		if task := t.task(e.task); running && task.state == taskCompleted && task.attempt == e.attempt {
-			j.took[e.task.kind] = appendBounded(j.took[e.task.kind], now.Sub(began), maxTookKept)
+			j.took[e.task.kind] = appendBounded(j.took[e.task.kind], now.Sub(j.since(e.task.kind, began)), maxTookKept)
 		}
 	case effectMapDone:
 		j.inputDone += row.splits[e.task.index].bytes()
+		if row.completed[MapTask] == len(row.splits) {
+			j.fed = now
+		}
 	case effectMapLost:
 		j.inputDone -= row.splits[e.task.index].bytes()
 	case effectFailure:
@@ -213,6 +217,14 @@ func (h *jobHistory) sample(now time.Time, j *job, counters map[string]int64) {
 		s.MapOutputBytes, s.OutputBytes = 0, s.MapOutputBytes
 	}
 	h.samples = append(h.samples, s)
+}
+
+// since returns from when on an attempt that began at a time had all it works on.
+func (h *jobHistory) since(kind TaskKind, began time.Time) time.Time {
+	if kind == ReduceTask && h.fed.After(began) {
+		return h.fed
+	}
+	return began
 }
 
 // median returns the median of how long completed attempts of a kind took, or 0 if

@@ -100,7 +100,8 @@ type pollReq struct {
 func (m *pollReq) AppendBinary(dst []byte) ([]byte, error) {
 	dst = appendUvarints(dst, uint64(m.id), m.epoch, uint64(m.zombies[0]), uint64(m.zombies[1]), uint64(len(m.doing)))
 	for _, p := range m.doing {
-		dst = p.counters.append(appendUvarints(appendAttempt(dst, p.attempt), p.count, p.record))
+		dst = appendUvarints(appendAttempt(dst, p.attempt), p.count, p.record)
+		dst = p.counters.append(wire.AppendBool(dst, p.fetched))
 	}
 	return appendJobs(dst, m.jobs), nil
 }
@@ -109,9 +110,9 @@ func (m *pollReq) UnmarshalBinary(src []byte) error {
 	d := wire.NewDecoder(src)
 	m.id, m.epoch = decodeWorkerID(&d), d.Uvarint()
 	m.zombies = [2]int{d.Int(maxSlots), d.Int(maxSlots)}
-	m.doing = make([]progress, d.Count(5))
+	m.doing = make([]progress, d.Count(6))
 	for i := range m.doing {
-		m.doing[i] = progress{decodeAttempt(&d), d.Uvarint(), d.Uvarint(), decodeCounts(&d)}
+		m.doing[i] = progress{decodeAttempt(&d), d.Uvarint(), d.Uvarint(), d.Bool(), decodeCounts(&d)}
 	}
 	m.jobs = decodeJobs(&d)
 	return d.Finish()
@@ -334,7 +335,7 @@ func (m *jobsResp) AppendBinary(dst []byte) ([]byte, error) {
 
 func (m *jobsResp) UnmarshalBinary(src []byte) error {
 	d := wire.NewDecoder(src)
-	m.jobs = make([]JobStatus, min(d.Count(15), maxJobsRunning+maxJobsKept))
+	m.jobs = make([]JobStatus, min(d.Count(16), maxJobsRunning+maxJobsKept))
 	for i := range m.jobs {
 		m.jobs[i].decode(&d)
 	}
@@ -343,7 +344,7 @@ func (m *jobsResp) UnmarshalBinary(src []byte) error {
 
 func (s *JobStatus) append(dst []byte) []byte {
 	dst = wire.AppendString(appendUvarints(dst, uint64(s.ID), uint64(s.State)), s.Name)
-	dst = wire.AppendString(wire.AppendString(dst, s.Output), s.Failure)
+	dst = wire.AppendString(wire.AppendString(wire.AppendString(dst, s.Output), s.Failure), s.Waiting)
 	for _, p := range [...]*TaskProgress{&s.Maps, &s.Reduces} {
 		dst = appendUvarints(dst, uint64(p.Total), uint64(p.Running), uint64(p.Completed))
 	}
@@ -355,7 +356,7 @@ func (s *JobStatus) append(dst []byte) []byte {
 
 func (s *JobStatus) decode(d *wire.Decoder) {
 	s.ID, s.State, s.Name = JobID(d.Uvarint()), JobState(d.Int(int(JobCanceled))), d.String()
-	s.Output, s.Failure = d.String(), d.String()
+	s.Output, s.Failure, s.Waiting = d.String(), d.String(), d.String()
 	for _, p := range [...]*TaskProgress{&s.Maps, &s.Reduces} {
 		*p = TaskProgress{d.Int(maxInt), d.Int(maxInt), d.Int(maxInt)}
 	}

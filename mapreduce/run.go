@@ -110,7 +110,7 @@ func Run(ctx context.Context, job Definition, spec Spec, cfg RunConfig) (result 
 		return fail(err)
 	}
 	cfg = cfg.withDefaults()
-	c, err := startLocal(ctx, jobs, cfg)
+	c, err := startLocal(ctx, jobs, cfg, spec.Labels)
 	if err != nil {
 		return fail(err)
 	}
@@ -154,7 +154,7 @@ const localBuild = "one process"
 // localTimeout is the patience of a coordinator whose workers cannot die alone.
 const localTimeout = time.Minute
 
-func startLocal(ctx context.Context, jobs *Registry, cfg RunConfig) (*localCluster, error) {
+func startLocal(ctx context.Context, jobs *Registry, cfg RunConfig, labels []string) (*localCluster, error) {
 	network, err := transport.NewNetwork(transport.NetworkConfig{})
 	if err != nil {
 		return nil, err
@@ -176,7 +176,7 @@ func startLocal(ctx context.Context, jobs *Registry, cfg RunConfig) (*localClust
 		w, err := StartWorker(ctx, WorkerConfig{
 			Transport: network.Host(host), Addr: host + ":1", Coordinators: []string{c.coordinator.Addr()}, Jobs: jobs,
 			FileSystem: cfg.FileSystem, Input: cfg.Input, Slots: cfg.Slots, Memory: cfg.Memory / int64(cfg.Workers),
-			Dir: dir, Build: localBuild, Logger: cfg.Logger,
+			Dir: dir, Labels: labels, Build: localBuild, Logger: cfg.Logger,
 		})
 		if err != nil {
 			return nil, errors.Join(err, c.close())

@@ -37,13 +37,22 @@ func (s *schedule) observePace(now time.Time, w *scheduledWorker, e effect) {
 	if task := s.tasks.task(e.task); task.state != taskCompleted || task.attempt != e.attempt {
 		return
 	}
-	p, took := &j.paces[e.task.kind], now.Sub(a.begun)
+	p, took := &j.paces[e.task.kind], now.Sub(j.since(a))
 	p.count++
 	p.total += took
 	if mean := p.mean(); mean > 0 {
 		w.measured++
 		w.slowness += (float64(took)/float64(mean) - w.slowness) / float64(w.measured)
 	}
+}
+
+// since returns when an attempt began: a reduce that began before it had all it works
+// on, when it had.
+func (j *scheduledJob) since(a *watch) time.Time {
+	if a.task.kind == ReduceTask && j.fed.After(a.begun) {
+		return j.fed
+	}
+	return a.begun
 }
 
 // expect returns how long a task that takes mean on the average is expected to take
@@ -58,10 +67,10 @@ func (w *scheduledWorker) expect(mean time.Duration) time.Duration {
 // remaining returns for how long an attempt is expected to run on. What a map has
 // read of its split says how far it is. Of what else runs only its age is known: if
 // it is more than usual, as much again is to be expected.
-func (s *schedule) remaining(now time.Time, a *watch, mean time.Duration) time.Duration {
-	elapsed := now.Sub(a.begun)
+func (j *scheduledJob) remaining(now time.Time, a *watch, mean time.Duration) time.Duration {
+	elapsed := now.Sub(j.since(a))
 	if a.task.kind == MapTask {
-		size := s.tasks.jobs[a.task.job].splits[a.task.index].bytes()
+		size := j.job.splits[a.task.index].bytes()
 		if read := a.counters.get(CounterMapBytesIn); read > 0 && size > 0 {
 			return time.Duration(float64(elapsed) * float64(max(size-read, 0)) / float64(read))
 		}
@@ -82,7 +91,7 @@ func (s *schedule) backUp(now time.Time) {
 }
 
 func (s *schedule) backUpKind(now time.Time, j *scheduledJob, kind TaskKind) {
-	if s.hasIdle(j, kind) || kind == ReduceTask && j.job.completed[MapTask] < len(j.job.splits) {
+	if j.open(kind) || kind == ReduceTask && !j.mapped() {
 		return // there is something better to do, or it waits for something
 	}
 	running := len(j.job.tasks[kind]) - j.job.completed[kind]
@@ -105,10 +114,10 @@ func (s *schedule) backUpKind(now time.Time, j *scheduledJob, kind TaskKind) {
 				if task.backup.attempt == a.attempt {
 					backups++
 				}
-			case now.Sub(a.begun) < s.cfg.backupAge, a.stopped, j.proposed[kind][a.task.index], task.trouble != nil && task.trouble.careful:
+			case now.Sub(j.since(a)) < s.cfg.backupAge, a.stopped, j.proposed[kind][a.task.index], task.trouble != nil && task.trouble.careful:
 				// It is young, ends, has one already, or could take another worker with it.
 			default:
-				left := s.remaining(now, a, mean)
+				left := j.remaining(now, a, mean)
 				if late == nil || left > longest || left == longest && a.attempt.N < late.attempt.N {
 					late, longest = a, left
 				}
@@ -124,24 +133,14 @@ func (s *schedule) backUpKind(now time.Time, j *scheduledJob, kind TaskKind) {
 	}
 	for _, id := range s.roster {
 		w := s.workers[id]
-		if w == nil || !w.confirmed || w.condemned || w.free(kind) <= 0 || id == s.tasks.task(late.task).worker {
+		if id == s.tasks.task(late.task).worker || !s.takes(w, j, kind) {
 			continue
 		}
 		if takes := w.expect(mean); float64(longest) > float64(takes)*(1+gain) {
-			w.proposed[kind]++
-			j.proposed[kind][late.task.index] = true
-			s.propose(commandAssign(s.epoch, []assignment{{late.task, id, true}}))
+			to := assignment{late.task, id, true}
+			s.promise(j, to)
+			s.propose(commandAssign(s.epoch, []assignment{to}))
 			return
 		}
 	}
-}
-
-// hasIdle reports whether tasks of a kind still wait for a worker.
-func (s *schedule) hasIdle(j *scheduledJob, kind TaskKind) bool {
-	for _, i := range j.idle[kind].items[j.idle[kind].head:] {
-		if j.job.tasks[kind][i].state == taskIdle {
-			return true
-		}
-	}
-	return false
 }

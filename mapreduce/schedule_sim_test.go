@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -112,6 +113,7 @@ type simWorld struct {
 	planted plantedBugs
 	files   simFiles
 	jobs    []*job
+	rows    []workerRow // by node
 	ended   map[string]JobState
 	table   *tasks // of the coordinator that is up, or was last
 	changed bool   // the table or what is committed, since it was checked
@@ -165,15 +167,13 @@ func simCluster(planted plantedBugs) func(w *sim.World[simMsg]) {
 			files: simFiles{written: make(map[Attempt]simFile), committed: make(map[taskRef]Attempt), besides: make(map[simBeside]Attempt)},
 		}
 		w.Add("coordinator", func(n *sim.Node[simMsg]) sim.Process[simMsg] { return s.bootCoordinator(n) })
+		s.rows = make([]workerRow, 1+s.workers)
 		for i := range s.workers {
+			s.rows[1+i] = simRow(r, i)
 			w.Add(fmt.Sprint("worker", i), func(n *sim.Node[simMsg]) sim.Process[simMsg] { return s.bootWorker(n) })
 		}
-		for i := range 1 + r.IntN(2) {
-			j := &job{
-				token: fmt.Sprint("job", i), name: "job", splits: make([]Split, r.IntN(5)),
-				spec: Spec{Output: fmt.Sprint("out", i), Reduces: r.IntN(4), MaxAttempts: maxMaxAttempts, SkipBadRecords: simSkips, TaskTimeout: simTimeout},
-			}
-			s.jobs = append(s.jobs, j)
+		for i := range 1 + r.IntN(3) {
+			s.jobs = append(s.jobs, simJob(r, i))
 		}
 		w.AddImmortal("client", func(n *sim.Node[simMsg]) sim.Process[simMsg] {
 			n.After(0, 0)
@@ -183,6 +183,39 @@ func simCluster(planted plantedBugs) func(w *sim.World[simMsg]) {
 		w.Done(func() bool { return len(s.ended) == len(s.jobs) })
 		w.AtEnd(s.checkOutput)
 	}
+}
+
+// simLabels are those that workers may have and jobs may want.
+var simLabels = []string{"a", "b"}
+
+// simRow returns what kind of worker the i-th one is. The first can do everything.
+func simRow(r *rand.Rand, i int) workerRow {
+	w := workerRow{host: fmt.Sprint("host", r.IntN(2)), rack: fmt.Sprint("rack", r.IntN(2)), slots: [2]int{1 + i%2, 1 + i%2}, labels: simLabels}
+	if i > 0 {
+		w.labels = simLabels[:r.IntN(3)]
+		if kind := r.IntN(6); kind < 2 {
+			w.slots[kind] = 0
+		}
+	}
+	return w
+}
+
+// simJob returns the i-th job.
+func simJob(r *rand.Rand, i int) *job {
+	j := &job{
+		token: fmt.Sprint("job", i), name: "job", splits: make([]Split, r.IntN(5)),
+		spec: Spec{
+			Output: fmt.Sprint("out", i), Reduces: r.IntN(4), MaxAttempts: maxMaxAttempts, SkipBadRecords: simSkips, TaskTimeout: simTimeout,
+			ReduceAfter: []int{1, DefaultReduceAfter, 50, Barrier}[r.IntN(4)],
+		},
+	}
+	for i := range j.splits {
+		j.splits[i].hosts = []string{fmt.Sprint("host", r.IntN(3))}
+	}
+	if r.IntN(3) == 0 {
+		j.spec.Labels = simLabels[r.IntN(2):]
+	}
+	return j
 }
 
 // check verifies the table of the coordinator, and that winners stay.
@@ -383,11 +416,17 @@ func (c *simCoordinator) step() {
 	for actions := c.schedule.step(c.n.Now()); len(actions) > 0; actions = c.schedule.step(c.n.Now()) {
 		for _, a := range actions {
 			if a.command != nil {
+				if command(a.command[0]) == cmdYield {
+					c.n.Count("yields", 1)
+				}
 				c.propose(a.command, func([]byte) {})
 				continue
 			}
 			c.after(func() { c.commit(a.commit, 0) })
 		}
+	}
+	if err := c.schedule.check(); err != nil {
+		c.n.Failf("%v", err)
 	}
 }
 
@@ -450,8 +489,9 @@ func (c *simCoordinator) Receive(from int, m simMsg) {
 	epoch := c.tasks.epoch
 	switch m.kind {
 	case simRegister:
-		w := &workerRow{token: m.token, addr: fmt.Sprint(from), slots: 1 + from%2}
-		c.propose(commandJoin(epoch, w), func([]byte) {})
+		w := c.s.rows[from]
+		w.token, w.addr = m.token, fmt.Sprint(from)
+		c.propose(commandJoin(epoch, &w), func([]byte) {})
 		for _, w := range c.schedule.workers { // order-free: tokens are unique
 			if w.row.token == m.token {
 				c.schedule.confirm(c.n.Now(), w.row.id, func(a Attempt) bool { return slices.Contains(m.held, a) })

@@ -84,7 +84,7 @@ func (w *simWorker) poll() {
 		if !t.hung {
 			t.progress++
 		}
-		m.doing = append(m.doing, progress{t.attempt, t.progress, 0, nil})
+		m.doing = append(m.doing, progress{t.attempt, t.progress, 0, len(t.got) == t.total, nil})
 	}
 	w.n.Send(0, m)
 }
@@ -223,6 +223,9 @@ func (w *simWorker) begin(o order) {
 	if j == nil {
 		return
 	}
+	if o.task.kind == ReduceTask && j.completed[MapTask] < len(j.splits) {
+		w.n.Count("early reduces", 1)
+	}
 	bad := o.task.kind == MapTask && o.task.index == 0 && !slices.Contains(w.s.table.task(o.task).trouble.care().skip, simRecords-1)
 	w.tasks = append(w.tasks, &simTask{order: o, bad: bad, where: make(map[int]location), tries: make(map[int]int), total: len(j.splits), only: j.last() == MapTask})
 	w.n.After(time.Duration(1+w.n.Uint64N(60))*time.Millisecond, o.attempt.N*simKeys+simWorkKey)
@@ -245,6 +248,7 @@ func TestSimulation(t *testing.T) {
 		"coordinator restarts": 100, "stale completions": 300, "hung attempts": 200,
 		"failed attempts": 200, "fetch failures": 200, "maps": 2000, "reduces": 1000, "skipped records": 500, "backups": 500, "backups that won": 100,
 		"files besides output": 2000, "output of maps": 300,
+		"early reduces": 1000, "yields": 100,
 	} {
 		if n := stats.Tally[name]; n < perThousand*stats.Seeds/1000 {
 			t.Errorf("%s: only %d in %d seeds, want %d in 1000 at least; nothing was tested", name, n, stats.Seeds, perThousand)
@@ -262,6 +266,9 @@ func TestSimulationFindsPlantedBugs(t *testing.T) {
 		"skip a record on its first failure":   {skipAtOnce: true},
 		"count a map whose output is lost":     {keepLostCounts: true},
 		"forget what a lost map wrote besides": {forgetFiles: true},
+		"run a job where its labels are not":   {ignoreLabels: true},
+		"a reduce keeps a map from running":    {shareSlots: true},
+		"a reduce that only waits stays":       {neverYield: true},
 	} {
 		failure, stats := sim.Search(5_000, simConfig, simCluster(planted))
 		if failure == nil {

@@ -1,5 +1,7 @@
 package mapreduce
 
+import "fmt"
+
 // order tells a worker to begin an attempt.
 type order struct {
 	attempt Attempt
@@ -65,4 +67,41 @@ func (s *schedule) locations(id JobID, partition, since, limit int) (changed []l
 		changed = append(changed, l)
 	}
 	return changed, next, true
+}
+
+// stuck says why none of the workers can run the tasks of a kind that a job has
+// left, if that is so.
+func (s *schedule) stuck(j *job) string {
+	if j.state != JobRunning {
+		return ""
+	}
+	for kind := range j.tasks {
+		if j.completed[kind] == len(j.tasks[kind]) {
+			continue
+		}
+		able, labels, any := false, false, false
+		for _, id := range s.roster {
+			w := s.workers[id]
+			if w == nil || !w.confirmed || w.condemned {
+				continue
+			}
+			any = true
+			labels = labels || hasLabels(w.row.labels, j.spec.Labels)
+			if able = s.tasks.able(w.row, j, TaskKind(kind)); able {
+				break
+			}
+		}
+		switch {
+		case able:
+		case !any:
+			return "there are no workers"
+		case !labels:
+			return fmt.Sprintf("no worker has the labels %q", j.spec.Labels)
+		case len(j.spec.Labels) > 0:
+			return fmt.Sprintf("no worker with the labels %q takes %v tasks", j.spec.Labels, TaskKind(kind))
+		default:
+			return fmt.Sprintf("no worker takes %v tasks", TaskKind(kind))
+		}
+	}
+	return ""
 }

@@ -62,12 +62,28 @@ type Spec struct {
 	// TaskTimeout is how long an attempt may go without taking in a record before
 	// it counts as failed. Default 10 s.
 	TaskTimeout time.Duration
+
+	// ReduceAfter is how many of the maps, in percent, have completed when reduces
+	// begin to fetch their output. They fetch while other maps still run, and wait
+	// for those. Default DefaultReduceAfter; with Barrier, reduces begin when all
+	// maps have completed.
+	ReduceAfter int
+
+	// Labels restrict the job to workers that have all of these in
+	// WorkerConfig.Labels. Default: none; every worker will do. At most 32, of at
+	// most 128 bytes each.
+	Labels []string
 }
 
 // Defaults and limits of a Spec.
 const (
 	DefaultMaxAttempts = 4
 	DefaultTaskTimeout = 10 * time.Second
+	DefaultReduceAfter = 5
+
+	// Barrier is the Spec.ReduceAfter with which no reduce begins before the last
+	// map has completed.
+	Barrier = 100
 
 	maxReduces     = 1 << 16
 	maxMaxAttempts = 60
@@ -92,6 +108,10 @@ func (s Spec) withDefaults() Spec {
 	if s.TaskTimeout == 0 {
 		s.TaskTimeout = DefaultTaskTimeout
 	}
+	if s.ReduceAfter == 0 {
+		s.ReduceAfter = DefaultReduceAfter
+	}
+	s.Labels = sortedLabels(s.Labels)
 	return s
 }
 
@@ -118,6 +138,11 @@ func (s *Spec) validate() error {
 		return bad("SkipBadRecords", "is %d, not 0 to %d", s.SkipBadRecords, maxSkips)
 	case s.TaskTimeout < 0:
 		return bad("TaskTimeout", "is negative")
+	case s.ReduceAfter < 1 || s.ReduceAfter > Barrier:
+		return bad("ReduceAfter", "is %d, not 1 to %d", s.ReduceAfter, Barrier)
+	}
+	if err := checkLabels(s.Labels); err != nil {
+		return bad("Labels", "%w", err)
 	}
 	if err := s.validateBounds(); err != nil {
 		return bad("Bounds", "%w", err)
@@ -178,7 +203,8 @@ func (s *Spec) append(dst []byte) []byte {
 	for _, bound := range s.Bounds {
 		dst = wire.AppendBytes(dst, bound)
 	}
-	dst = appendUvarints(wire.AppendBool(dst, s.NoBackups), uint64(len(s.Args)))
+	dst = appendLabels(appendUvarints(wire.AppendBool(dst, s.NoBackups), uint64(s.ReduceAfter)), s.Labels)
+	dst = appendUvarints(dst, uint64(len(s.Args)))
 	for _, name := range slices.Sorted(maps.Keys(s.Args)) {
 		dst = wire.AppendString(dst, name)
 		dst = wire.AppendString(dst, s.Args[name])
@@ -204,7 +230,7 @@ func (s *Spec) decode(d *wire.Decoder) {
 	for i := range s.Bounds {
 		s.Bounds[i] = bytes.Clone(d.Bytes())
 	}
-	s.NoBackups = d.Bool()
+	s.NoBackups, s.ReduceAfter, s.Labels = d.Bool(), d.Int(Barrier), decodeLabels(d)
 	n := d.Count(2)
 	if n > 0 {
 		s.Args = make(map[string]string, n)

@@ -12,6 +12,7 @@ type JobStatus struct {
 	Output    string // its directory
 	State     JobState
 	Failure   string // why it failed or was cancelled
+	Waiting   string // why no worker there is can run the tasks that are left, if so
 	Maps      TaskProgress
 	Reduces   TaskProgress
 	Submitted time.Time // by the coordinator's log, which is not the time of day
@@ -44,6 +45,9 @@ func (s *JobStatus) String() string {
 	line := fmt.Sprintf("job %d %s %v: maps %d/%d", s.ID, s.Name, s.State, s.Maps.Completed, s.Maps.Total)
 	if s.Reduces.Total > 0 {
 		line += fmt.Sprintf(", reduces %d/%d", s.Reduces.Completed, s.Reduces.Total)
+	}
+	if s.Waiting != "" {
+		line += "; it waits: " + s.Waiting
 	}
 	return line
 }
@@ -105,6 +109,7 @@ func (s *schedule) status(id JobID) *JobStatus {
 	if st == nil || st.State.Ended() {
 		return st
 	}
+	st.Waiting = s.stuck(s.tasks.jobs[id])
 	for a, r := range s.tasks.running { // order-free: sums
 		w := s.workers[r.worker]
 		if r.job != id || w == nil || s.tasks.task(r.taskRef).attempt != a {

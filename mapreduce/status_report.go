@@ -32,6 +32,7 @@ type JobReport struct {
 	Name       string       `json:"name"`
 	State      string       `json:"state"` // as JobState.String has it
 	Failure    string       `json:"failure,omitempty"`
+	Waiting    string       `json:"waiting,omitempty"` // why nobody can run its tasks, as in JobStatus
 	Output     string       `json:"output"`
 	Maps       TaskProgress `json:"maps"`
 	Reduces    TaskProgress `json:"reduces"`
@@ -104,7 +105,10 @@ type WorkerReport struct {
 	ID       int      `json:"id"`
 	Addr     string   `json:"addr"`
 	Host     string   `json:"host"`
-	Slots    int      `json:"slots"`    // tasks of each kind that it runs at a time
+	Rack     string   `json:"rack,omitempty"`
+	Labels   []string `json:"labels,omitempty"`
+	Maps     int      `json:"maps"`     // that it runs at a time
+	Reduces  int      `json:"reduces"`  // likewise
 	Awaited  bool     `json:"awaited"`  // it has not yet registered with this coordinator, as it should
 	Seen     float64  `json:"seen"`     // seconds since it was heard of
 	Attempts int      `json:"attempts"` // that it runs, also those that Running leaves out
@@ -204,7 +208,8 @@ func (l *ledger) jobReport(now time.Time, id JobID) *JobReport {
 		return l.history.find(id)
 	}
 	r := l.history.job(now, l.tasks, id)
-	r.Details.Running, r.Details.Counters = l.running(now, id), l.schedule.status(id).Counters
+	s := l.schedule.status(id)
+	r.Details.Running, r.Details.Counters, r.Waiting = l.running(now, id), s.Counters, s.Waiting
 	return r
 }
 
@@ -212,19 +217,21 @@ func (l *ledger) jobReport(now time.Time, id JobID) *JobReport {
 // holds mu.
 func (l *ledger) running(now time.Time, id JobID) []AttemptReport {
 	found := []AttemptReport{}
-	median := [2]time.Duration{l.history.jobs[id].median(MapTask), l.history.jobs[id].median(ReduceTask)}
+	history := l.history.jobs[id]
+	median := [2]time.Duration{history.median(MapTask), history.median(ReduceTask)}
 	for _, w := range l.schedule.workers { // order-free: sorted below
 		for kind := range w.running {
 			for _, a := range w.running[kind] { // order-free: likewise
 				if a.task.job != id {
 					continue
 				}
-				took := now.Sub(l.history.began[a.attempt])
+				began := l.history.began[a.attempt]
+				took := now.Sub(began)
 				found = append(found, AttemptReport{
 					Job: id, Task: taskName(a.task.kind, a.task.index), Attempt: a.attempt.String(), Worker: w.row.addr,
 					Seconds: took.Seconds(), Records: a.progress, Silent: now.Sub(a.since).Seconds(),
 					Backup:    l.tasks.task(a.task).attempt != a.attempt,
-					Straggles: median[kind] > 0 && took.Seconds() > straggles*median[kind].Seconds(),
+					Straggles: median[kind] > 0 && now.Sub(history.since(a.task.kind, began)) > time.Duration(straggles*float64(median[kind])),
 				})
 			}
 		}
@@ -255,7 +262,9 @@ func (l *ledger) report(now time.Time) *ClusterReport {
 	}
 	r.Leading, r.JobsRunning, r.WorkersAlive = true, len(s.jobs), len(s.workers)
 	for _, j := range s.jobs[:min(len(s.jobs), maxRows)] {
-		r.Jobs = append(r.Jobs, l.history.summary(now, l.tasks, j.job.id))
+		summary := l.history.summary(now, l.tasks, j.job.id)
+		summary.Waiting = s.stuck(j.job)
+		r.Jobs = append(r.Jobs, summary)
 	}
 	for _, id := range s.roster {
 		w := s.workers[id]
@@ -263,7 +272,8 @@ func (l *ledger) report(now time.Time) *ClusterReport {
 			continue // it is gone, or there are too many
 		}
 		report := WorkerReport{
-			ID: int(id), Addr: w.row.addr, Host: w.row.host, Slots: w.row.slots, Awaited: !w.confirmed, Seen: now.Sub(w.seen).Seconds(),
+			ID: int(id), Addr: w.row.addr, Host: w.row.host, Rack: w.row.rack, Labels: w.row.labels,
+			Maps: w.row.slots[MapTask], Reduces: w.row.slots[ReduceTask], Awaited: !w.confirmed, Seen: now.Sub(w.seen).Seconds(),
 			Running: []string{},
 		}
 		for _, a := range w.watched() {

@@ -79,15 +79,6 @@ type runningAttempt struct {
 	worker workerID
 }
 
-// workerRow is a worker that is not dead.
-type workerRow struct {
-	id    workerID
-	token string // identifies the incarnation, so that it can register again
-	addr  string // where it serves its map output
-	host  string // the host it is on, for locality
-	slots int    // tasks of each kind that it runs at a time
-}
-
 // tasks is the task table: the state of the coordinator that survives it. It is a
 // deterministic machine: apply carries out one command at a time, and what it does
 // follows from the commands alone.
@@ -96,6 +87,7 @@ type workerRow struct {
 //
 //   - An attempt runs only on a worker that is alive, and only for a running task
 //     of a running job, whose attempt or backup it is; and it is of the present epoch.
+//   - The worker takes tasks of that kind, and has the labels that the job wants.
 //   - The two attempts of a task run on different workers.
 //   - The output of a completed map of a running job is held by a living worker.
 //   - completed counts the completed tasks, and tally has the sums of what those
@@ -132,6 +124,9 @@ type plantedBugs struct {
 	skipAtOnce      bool // a record is skipped on its first failure
 	keepLostCounts  bool // what a map has counted whose output is lost stays in the sums
 	forgetFiles     bool // the files of a map whose output is lost are forgotten
+	ignoreLabels    bool // a job is run by workers without its labels
+	shareSlots      bool // a reduce takes a slot that a map could have
+	neverYield      bool // a reduce that only waits keeps its slot
 }
 
 func newTasks() *tasks {
@@ -351,7 +346,7 @@ func (t *tasks) forget() {
 func (t *tasks) assign(to assignment) (Attempt, status) {
 	j, w := t.jobs[to.task.job], t.workers[to.worker]
 	if w == nil || j == nil || j.state != JobRunning || to.task.index >= len(j.tasks[to.task.kind]) ||
-		!t.task(to.task).accepts(to) {
+		!t.task(to.task).accepts(to) || !t.able(w, j, to.task.kind) {
 		t.notify(effect{kind: effectRefused, task: to.task, worker: to.worker})
 		return Attempt{}, statusStale
 	}
@@ -474,6 +469,16 @@ func (t *tasks) failed(at time.Time, a Attempt, text string, record uint64) stat
 	t.stop(a)
 	t.notify(effect{kind: effectFailure, task: r.taskRef, worker: r.worker, attempt: a, text: text})
 	t.blame(at, r.taskRef, text, record)
+	return statusOK
+}
+
+// yield ends an attempt that another task needs the slot of. That is nobody's
+// failure.
+func (t *tasks) yield(a Attempt) status {
+	if _, ok := t.running[a]; !ok {
+		return statusStale
+	}
+	t.stop(a)
 	return statusOK
 }
 

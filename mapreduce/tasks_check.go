@@ -33,6 +33,8 @@ func (t *tasks) check() error {
 			return fmt.Errorf("attempt %v runs on worker %d, which is dead", a, r.worker)
 		case j == nil || j.state != JobRunning:
 			return fmt.Errorf("attempt %v runs for job %d, which does not", a, r.job)
+		case !t.workers[r.worker].able(&j.spec, r.kind):
+			return fmt.Errorf("attempt %v runs on worker %d, which is not for tasks like %v: %+v", a, r.worker, r.taskRef, t.workers[r.worker])
 		}
 		if task := t.task(r.taskRef); task.state != taskRunning || !task.runs(a, r.worker) {
 			return fmt.Errorf("attempt %v runs on worker %d, but its task is %+v", a, r.worker, task)

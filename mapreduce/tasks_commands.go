@@ -21,6 +21,7 @@ const (
 	cmdFailed
 	cmdLost
 	cmdEnd
+	cmdYield
 )
 
 // status is the first byte of a command's output.
@@ -65,20 +66,6 @@ func appendAttempt(dst []byte, a Attempt) []byte { return appendUvarints(dst, a.
 func decodeAttempt(d *wire.Decoder) Attempt { return Attempt{d.Uvarint(), d.Uvarint()} }
 
 func decodeWorkerID(d *wire.Decoder) workerID { return workerID(d.Int(1<<32 - 1)) }
-
-func (w *workerRow) append(dst []byte) []byte {
-	dst = wire.AppendString(dst, w.token)
-	dst = wire.AppendString(dst, w.addr)
-	dst = wire.AppendString(dst, w.host)
-	return appendUvarints(dst, uint64(w.slots))
-}
-
-func (w *workerRow) decode(d *wire.Decoder) {
-	w.token, w.addr, w.host, w.slots = d.String(), d.String(), d.String(), d.Int(maxSlots)
-}
-
-// maxSlots bounds the tasks of one kind that a worker runs at a time.
-const maxSlots = 1 << 12
 
 // append appends what a submission says of the job.
 func (j *job) append(dst []byte) []byte {
@@ -231,6 +218,9 @@ func (t *tasks) applyEvent(at time.Time, c command, d *wire.Decoder) status {
 	case cmdEnd:
 		id, to, text := JobID(d.Uvarint()), JobState(d.Int(int(JobCanceled))), d.String()
 		do = func() status { return t.end(at, id, to, text) }
+	case cmdYield:
+		a := decodeAttempt(d)
+		do = func() status { return t.yield(a) }
 	default:
 		return statusMalformed
 	}
@@ -284,4 +274,8 @@ func commandLost(epoch uint64, ref taskRef, a Attempt, count bool, text string) 
 func commandEnd(epoch uint64, id JobID, to JobState, text string) []byte {
 	dst := appendUvarints(appendCommand(nil, cmdEnd, epoch), uint64(id), uint64(to))
 	return wire.AppendString(dst, text[:min(len(text), maxErrorBytes)])
+}
+
+func commandYield(epoch uint64, a Attempt) []byte {
+	return appendAttempt(appendCommand(nil, cmdYield, epoch), a)
 }

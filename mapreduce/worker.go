@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,6 +53,15 @@ type WorkerConfig struct {
 	// Host is the name of the machine, for a FileSystem that is a Locator.
 	// Default: the host of Advertise.
 	Host string
+	// Rack is the name of what the machine has in common with those near it, so
+	// that maps are run near their input: a host's rack is known from the workers
+	// on it. Default: none.
+	Rack string
+	// Kinds are the kinds of tasks that the worker takes. Default: both.
+	Kinds []TaskKind
+	// Labels are what jobs may ask for by Spec.Labels: at most 32, of at most 128
+	// bytes each. Default: none.
+	Labels []string
 
 	// Cluster and Secret are as in rpc.ServerConfig.
 	Cluster string
@@ -97,6 +107,12 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 		return bad("Slots", "is %d, not 1 to %d", c.Slots, maxSlots)
 	case c.Memory < int64(c.Slots)*minSlotMemory:
 		return bad("Memory", "is %d bytes, less than %d for each of %d slots", c.Memory, minSlotMemory, c.Slots)
+	case slices.ContainsFunc(c.Kinds, func(k TaskKind) bool { return k > ReduceTask }):
+		return bad("Kinds", "has what is neither MapTask nor ReduceTask")
+	}
+	c.Labels = sortedLabels(c.Labels)
+	if err := checkLabels(c.Labels); err != nil {
+		return bad("Labels", "%v", err)
 	}
 	if c.Input == nil {
 		c.Input = c.FileSystem
@@ -110,6 +126,16 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 	var err error
 	c.Build, err = buildID(c.Build)
 	return c, err
+}
+
+// slots returns how many tasks of each kind are run at a time.
+func (c *WorkerConfig) slots() (slots [2]int) {
+	for kind := range slots {
+		if len(c.Kinds) == 0 || slices.Contains(c.Kinds, TaskKind(kind)) {
+			slots[kind] = c.Slots
+		}
+	}
+	return slots
 }
 
 // Worker runs tasks and serves the output of its maps to other workers.
@@ -280,7 +306,7 @@ func (w *Worker) register() (*registerResp, error) {
 	}
 	w.mu.Unlock()
 	req := &registerReq{
-		worker: workerRow{token: w.token, addr: w.addr, host: w.cfg.Host, slots: w.cfg.Slots},
+		worker: workerRow{token: w.token, addr: w.addr, host: w.cfg.Host, rack: w.cfg.Rack, slots: w.cfg.slots(), labels: w.cfg.Labels},
 		code:   w.cfg.Jobs.fingerprint(w.cfg.Build),
 		holds:  w.store.attempts(),
 	}
@@ -354,10 +380,10 @@ func (w *Worker) doing(repoll context.CancelFunc) (doing []progress, zombies [2]
 			zombies[e.task.kind]++
 			continue
 		}
-		doing = append(doing, progress{a, e.t.progress.Load(), e.t.records.at.Load(), e.t.counters.counts()})
+		doing = append(doing, progress{a, e.t.progress.Load(), e.t.records.at.Load(), e.fetched.Load(), e.t.counters.counts()})
 	}
 	if w.draining {
-		zombies = [2]int{w.cfg.Slots, w.cfg.Slots}
+		zombies = w.cfg.slots()
 	}
 	return doing, zombies, w.draining
 }
