@@ -282,7 +282,7 @@ func TestNewCoordinatorKeepsCompletedMaps(t *testing.T) {
 		c := newTestCluster(t, 3, input, slow.job())
 		defer c.close()
 		id, wait := c.submit(testSpec(input, 12, 3))
-		c.until(id, func(s *JobStatus) bool { return s.Reduces.Running > 0 })
+		c.until(id, func(s *JobStatus) bool { return s.Maps.Completed == s.Maps.Total && s.Reduces.Running > 0 })
 		c.killCoordinator(transport.CrashReset)
 		time.Sleep(2 * time.Second)
 		c.reviveCoordinator()

@@ -23,11 +23,12 @@
 //     They stay with the worker, in memory or on its disk.
 //  4. The worker says that the task is done. The coordinator logs which attempt it
 //     was, and where its output is.
-//  5. When all maps have completed, the R reduce tasks are given out. A reduce asks
-//     where its regions are, and is told again whenever that changes; it fetches
-//     them over streams, each block with its checksum, merges them, and runs Reduce
-//     for each key in increasing order. It writes the results into a file named
-//     after its attempt, and makes that durable.
+//  5. When the first few maps have completed, the R reduce tasks are given out too. A
+//     reduce is told where its regions are and how large, and again whenever that
+//     changes; it fetches them over streams, each block with its checksum, while other
+//     maps still run. When it has them all it merges them and runs Reduce for each key
+//     in increasing order. It writes the results into a file named after its attempt,
+//     and makes that durable.
 //  6. The coordinator logs which attempt of each reduce was the first to complete.
 //     When all have, it gives their files their final names, part-00000 and so on,
 //     and logs that the job has succeeded.
@@ -63,14 +64,34 @@
 // it: nothing that was given out in an older epoch counts any more. A worker that is
 // silent for too long is dead; its completed maps are done again, as their output
 // was on it, and the reduces learn where. Output that cannot be fetched although its
-// worker lives is reported by map attempt: reports from two reduces condemn the map,
-// and a reduce that alone complains of many maps condemns itself. An attempt that
-// makes no progress has failed. A second completion of a task has no effect. The
+// worker lives is reported by map attempt: reports from two workers condemn the map, and
+// a reduce that alone complains of many maps condemns itself. An attempt that makes no
+// progress has failed. A second completion of a task has no effect. The
 // coordinator does with files only what is logged, and does it again after a crash:
 // who the winner is does not change.
 //
 // Workers and coordinator compare fingerprints, of their binaries and of the names,
 // versions and types of their jobs, and refuse to work together if they differ.
+//
+// # Who does what
+//
+// A worker has so many slots for maps and as many for reduces, or for one of them only
+// ([WorkerConfig].Kinds). As they are apart, a reduce that waits for a map never keeps
+// it from running, be it on the only worker there is. Reduces begin when 5 % of the
+// maps have completed, so that the shuffle is over soon after the last map;
+// [Spec].ReduceAfter sets another fraction, or a [Barrier]. A reduce that still waits
+// for maps gives way, without having failed, when one of another job needs its slot
+// and can run to its end.
+//
+// Of the jobs that have a task waiting, the next free slot goes to the one that has the
+// fewest attempts of that kind, and of equals to the one that was submitted first:
+// jobs share the cluster evenly, and a small one does not wait for the end of a large
+// one. A slot that is taken stays taken.
+//
+// A map is given to a worker on a host that has its input, as a [Locator] tells, or else
+// to one in the rack of such a host ([WorkerConfig].Rack), or else to any. With
+// [Spec].Labels only workers will do that have all of those labels. A job of which no
+// living worker may run what is left says so in [JobStatus].Waiting.
 //
 // # Backup tasks
 //
@@ -131,8 +152,11 @@
 // The pure core, which decides: tasks.go (the task table, a deterministic machine;
 // its commands in tasks_commands.go, its image in tasks_image.go, its invariants in
 // tasks_check.go, the sums of counters in tasks_counters.go, bad records in
-// tasks_skip.go, files besides the output in tasks_files.go), schedule.go (who gets which task when, who is dead; what others are
-// told of it in schedule_views.go, late tasks in schedule_backup.go), spec.go,
+// tasks_skip.go, files besides the output in tasks_files.go, workers in
+// tasks_workers.go), schedule.go (who is dead,
+// what has hung; who gets which task in schedule_assign.go, late tasks in
+// schedule_backup.go, output that cannot be fetched in schedule_fetch.go, what others
+// are told in schedule_views.go, its invariants in schedule_check.go), spec.go,
 // attempt.go, hash.go, sort.go, region.go and merge.go (data in memory).
 //
 // The shells, which act: coordinator.go and coordinator_serve.go on ledger.go, the
@@ -147,6 +171,5 @@
 // filesystem.go, directory.go, output.go and mergeoutput.go are files.
 //
 // Where this departs from the paper: files get their final names together in the
-// end, not each as its reduce completes; the coordinator's failure is survived; and
-// reduces begin when the last map has completed.
+// end, not each as its reduce completes; and the coordinator's failure is survived.
 package mapreduce
