@@ -30,7 +30,7 @@ func (c *core) runningTasks(id workerID, kind TaskKind) (found []taskRef) {
 func (c *core) completeMap(ref taskRef) {
 	c.t.Helper()
 	j := c.tasks.jobs[ref.job]
-	if st := c.do(commandComplete(c.tasks.epoch, ref, c.tasks.task(ref).attempt, make([]byte, j.spec.Reduces), nil)); st != statusOK {
+	if st := c.do(commandComplete(c.tasks.epoch, ref, c.tasks.task(ref).attempt, make([]byte, j.spec.Reduces), nil, nil)); st != statusOK {
 		c.t.Fatalf("complete %v: status %d", ref, st)
 	}
 }
