@@ -28,22 +28,28 @@ type Codec[T any] interface {
 
 // DefaultCodec returns the codec of a Job that names none:
 //
-//   - strings and byte slices as they are. A decoded byte slice is borrowed: a
-//     key is valid until Reduce returns, a value until the next one is taken;
+//   - strings and byte slices as they are. A decoded byte slice is borrowed, also one
+//     in a struct: a key is valid until Reduce returns, a value until the next one is
+//     taken;
 //   - integers in two to nine bytes, small ones in few, ordered by value;
 //   - floats in their width, ordered by value, -0 before 0, NaNs at the ends;
 //   - bools in one byte;
-//   - structs without fields in none;
-//   - any other type T that has AppendBinary or MarshalBinary, where *T has
+//   - structs, ordered by their first field, then by the second, and so on, also
+//     those that are not exported; arrays and slices, by their elements, the shorter
+//     one first if it is the beginning of the other. Whether an empty slice is nil
+//     is not kept;
+//   - any type T that has AppendBinary or MarshalBinary, where *T has
 //     UnmarshalBinary; or else AppendText or MarshalText, where *T has
-//     UnmarshalText. Such keys are ordered by the bytes they encode to.
+//     UnmarshalText. It comes before the others, and orders keys by the bytes they
+//     encode to: a time.Time by time, if all are in one zone.
 //
 // Named types count as what they are made of, unless they encode themselves. For
-// anything else there is no default, and the error says so.
+// anything else, such as maps and pointers, there is no default, and the error says
+// so. Other orders are made of these by [Descending], [Fields] and [OrderBy].
 func DefaultCodec[T any]() (Codec[T], error) {
 	t := reflect.TypeFor[T]()
-	if c := selfCodec[T](); c != nil {
-		return c, nil
+	if encode, decode := selfMethods(new(T)); decode != nil {
+		return methodCodec[T]{encode, decode}, nil
 	}
 	switch t.Kind() {
 	case reflect.String:
@@ -85,7 +91,11 @@ func DefaultCodec[T any]() (Codec[T], error) {
 			return emptyCodec[T]{}, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: no codec for %v: give it AppendBinary and UnmarshalBinary, or set the Job's codec", ErrConfig, t)
+	l, err := layoutOf(t, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: no codec for %v: %w; give it AppendBinary and UnmarshalBinary, or set the Job's codec", ErrConfig, t, err)
+	}
+	return layoutCodec[T]{l}, nil
 }
 
 // recast turns a codec of U into one of T, a type made of U.
@@ -110,6 +120,13 @@ func (c castCodec[T, U]) Decode(src []byte) (T, error) {
 	return *(*T)(unsafe.Pointer(&u)), err
 }
 
+func (c castCodec[T, U]) delimiter() func(src []byte, mask byte) int {
+	if d, ok := c.inner.(delimited); ok {
+		return d.delimiter()
+	}
+	return nil
+}
+
 var errLength = errors.New("encoding has the wrong length")
 
 type stringCodec struct{}
@@ -123,7 +140,19 @@ func (bytesCodec) Append(dst []byte, v []byte) []byte { return append(dst, v...)
 func (bytesCodec) Decode(src []byte) ([]byte, error)  { return src[:len(src):len(src)], nil }
 func (bytesCodec) view(v []byte) []byte               { return v }
 
+// fixedLength returns the delimiter of encodings of n bytes.
+func fixedLength(n int) func(src []byte, mask byte) int {
+	return func(src []byte, _ byte) int {
+		if len(src) < n {
+			return -1
+		}
+		return n
+	}
+}
+
 type boolCodec struct{}
+
+func (boolCodec) delimiter() func(src []byte, mask byte) int { return fixedLength(1) }
 
 func (boolCodec) Append(dst []byte, v bool) []byte {
 	if v {
@@ -140,6 +169,8 @@ func (boolCodec) Decode(src []byte) (bool, error) {
 }
 
 type emptyCodec[T any] struct{}
+
+func (emptyCodec[T]) delimiter() func(src []byte, mask byte) int { return fixedLength(0) }
 
 func (emptyCodec[T]) Append(dst []byte, _ T) []byte { return dst }
 
@@ -191,7 +222,24 @@ func lowBytes(src []byte, high uint64) uint64 {
 	return high
 }
 
+// integerLength is the delimiter of integers.
+func integerLength(src []byte, mask byte) int {
+	if len(src) == 0 {
+		return -1
+	}
+	n := int(src[0]^mask) - zeroOrder
+	if n < 0 {
+		n = -1 - n
+	}
+	if n > 8 || 1+n > len(src) {
+		return -1
+	}
+	return 1 + n
+}
+
 type unsignedCodec[T ~uint | ~uint8 | ~uint16 | ~uint32 | ~uint64] struct{}
+
+func (unsignedCodec[T]) delimiter() func(src []byte, mask byte) int { return integerLength }
 
 func (unsignedCodec[T]) Append(dst []byte, v T) []byte { return appendUnsigned(dst, uint64(v)) }
 
@@ -204,6 +252,8 @@ func (unsignedCodec[T]) Decode(src []byte) (T, error) {
 }
 
 type signedCodec[T ~int | ~int8 | ~int16 | ~int32 | ~int64] struct{}
+
+func (signedCodec[T]) delimiter() func(src []byte, mask byte) int { return integerLength }
 
 func (signedCodec[T]) Append(dst []byte, v T) []byte {
 	if v >= 0 {
@@ -244,6 +294,8 @@ func (signedCodec[T]) Decode(src []byte) (T, error) {
 // been inverted and the sign of the others set.
 type float64Codec struct{}
 
+func (float64Codec) delimiter() func(src []byte, mask byte) int { return fixedLength(8) }
+
 func (float64Codec) Append(dst []byte, v float64) []byte {
 	b := math.Float64bits(v)
 	return binary.BigEndian.AppendUint64(dst, b^(uint64(int64(b)>>63)|1<<63))
@@ -259,6 +311,8 @@ func (float64Codec) Decode(src []byte) (float64, error) {
 
 type float32Codec struct{}
 
+func (float32Codec) delimiter() func(src []byte, mask byte) int { return fixedLength(4) }
+
 func (float32Codec) Append(dst []byte, v float32) []byte {
 	b := math.Float32bits(v)
 	return binary.BigEndian.AppendUint32(dst, b^(uint32(int32(b)>>31)|1<<31))
@@ -272,53 +326,40 @@ func (float32Codec) Decode(src []byte) (float32, error) {
 	return math.Float32frombits(b ^ (uint32(int32(^b)>>31) | 1<<31)), nil
 }
 
-// selfCodec returns the codec of a type that encodes itself, or nil.
-func selfCodec[T any]() Codec[T] {
-	var zero T
-	var decode func(*T, []byte) error
-	switch any(&zero).(type) {
-	case encoding.BinaryUnmarshaler:
-		decode = func(v *T, src []byte) error { return any(v).(encoding.BinaryUnmarshaler).UnmarshalBinary(src) }
-		switch any(&zero).(type) {
+// selfMethods returns how to encode and decode the type that v points to by its own
+// methods, or nil if it has none.
+func selfMethods(v any) (encode func(dst []byte, v any) ([]byte, error), decode func(v any, src []byte) error) {
+	if _, ok := v.(encoding.BinaryUnmarshaler); ok {
+		decode = func(v any, src []byte) error { return v.(encoding.BinaryUnmarshaler).UnmarshalBinary(src) }
+		switch v.(type) {
 		case encoding.BinaryAppender:
-			return methodCodec[T]{func(dst []byte, v *T) ([]byte, error) {
-				return any(v).(encoding.BinaryAppender).AppendBinary(dst)
-			}, decode}
+			return func(dst []byte, v any) ([]byte, error) { return v.(encoding.BinaryAppender).AppendBinary(dst) }, decode
 		case encoding.BinaryMarshaler:
-			return methodCodec[T]{func(dst []byte, v *T) ([]byte, error) {
-				b, err := any(v).(encoding.BinaryMarshaler).MarshalBinary()
+			return func(dst []byte, v any) ([]byte, error) {
+				b, err := v.(encoding.BinaryMarshaler).MarshalBinary()
 				return append(dst, b...), err
-			}, decode}
+			}, decode
 		}
 	}
-	switch any(&zero).(type) {
-	case encoding.TextUnmarshaler:
-		decode = func(v *T, src []byte) error { return any(v).(encoding.TextUnmarshaler).UnmarshalText(src) }
-		switch any(&zero).(type) {
+	if _, ok := v.(encoding.TextUnmarshaler); ok {
+		decode = func(v any, src []byte) error { return v.(encoding.TextUnmarshaler).UnmarshalText(src) }
+		switch v.(type) {
 		case encoding.TextAppender:
-			return methodCodec[T]{func(dst []byte, v *T) ([]byte, error) {
-				return any(v).(encoding.TextAppender).AppendText(dst)
-			}, decode}
+			return func(dst []byte, v any) ([]byte, error) { return v.(encoding.TextAppender).AppendText(dst) }, decode
 		case encoding.TextMarshaler:
-			return methodCodec[T]{func(dst []byte, v *T) ([]byte, error) {
-				b, err := any(v).(encoding.TextMarshaler).MarshalText()
+			return func(dst []byte, v any) ([]byte, error) {
+				b, err := v.(encoding.TextMarshaler).MarshalText()
 				return append(dst, b...), err
-			}, decode}
+			}, decode
 		}
 	}
-	return nil
+	return nil, nil
 }
 
-// methodCodec calls the methods of the type itself.
-type methodCodec[T any] struct {
-	encode func(dst []byte, v *T) ([]byte, error)
-	decode func(v *T, src []byte) error
-}
-
-// Append panics if the type's own method fails, as a Codec cannot return an
-// error; the task that called emit fails with it.
-func (c methodCodec[T]) Append(dst []byte, v T) []byte {
-	dst, err := c.encode(dst, &v)
+// mustEncode encodes a value by its own method. It panics if that fails, as a Codec
+// cannot return an error; the task that called emit fails with it.
+func mustEncode(encode func(dst []byte, v any) ([]byte, error), dst []byte, v any) []byte {
+	dst, err := encode(dst, v)
 	if err != nil {
 		// caught: by guard, around all of the job's code.
 		panic(fmt.Errorf("encode %T: %w", v, err))
@@ -326,8 +367,22 @@ func (c methodCodec[T]) Append(dst []byte, v T) []byte {
 	return dst
 }
 
-func (c methodCodec[T]) Decode(src []byte) (T, error) {
-	var v T
-	err := c.decode(&v, src)
+// methodCodec calls the methods of the type itself.
+type methodCodec[T any] struct {
+	encode func(dst []byte, v any) ([]byte, error)
+	decode func(v any, src []byte) error
+}
+
+var _ inPlace[struct{}] = methodCodec[struct{}]{}
+
+// Append implements Codec.
+func (c methodCodec[T]) Append(dst []byte, v T) []byte { return c.appendFrom(dst, &v) }
+
+// Decode implements Codec.
+func (c methodCodec[T]) Decode(src []byte) (v T, err error) {
+	err = c.decodeTo(src, &v)
 	return v, err
 }
+
+func (c methodCodec[T]) appendFrom(dst []byte, v *T) []byte { return mustEncode(c.encode, dst, v) }
+func (c methodCodec[T]) decodeTo(src []byte, v *T) error    { return c.decode(v, src) }

@@ -11,33 +11,6 @@ import (
 // values have their types while a task runs.
 type compiled[K, V, R any] struct{ Job[K, V, R] }
 
-// encoder encodes values of one goroutine into memory that it uses again.
-type encoder[T any] struct {
-	codec   Codec[T]
-	view    func(T) []byte // the encoding without copying, if the type is its own
-	scratch []byte
-}
-
-// viewer is implemented by the codecs whose encoding is the value's own memory.
-type viewer[T any] interface{ view(v T) []byte }
-
-func newEncoder[T any](codec Codec[T]) encoder[T] {
-	e := encoder[T]{codec: codec}
-	if v, ok := codec.(viewer[T]); ok {
-		e.view = v.view
-	}
-	return e
-}
-
-// encode returns the encoding of v, valid until the next call.
-func (e *encoder[T]) encode(v T) []byte {
-	if e.view != nil {
-		return e.view(v)
-	}
-	e.scratch = e.codec.Append(e.scratch[:0], v)
-	return e.scratch
-}
-
 // mapRecords implements definition.mapRecords.
 func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error], out *collector) error {
 	keys, values := newEncoder(c.Keys), newEncoder(c.Values)

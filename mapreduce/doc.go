@@ -136,9 +136,13 @@
 //
 // Between Map and Reduce there are only bytes: keys are ordered, grouped and hashed
 // by their encoding, and the codecs of this package preserve the order of what they
-// encode. So the sort needs no comparison function: it is a radix sort on the first
-// bytes of the keys, which are kept beside them, and looks at the rest only where
-// those are equal.
+// encode: of numbers and strings, and of structs, field by field. So the sort needs no
+// comparison function: it is a radix sort on the first bytes of the keys, which are
+// kept beside them, and looks at the rest only where those are equal.
+//
+// Another order is another codec: [Descending] turns one round, [Fields] orders a
+// struct by the fields that it names, and [OrderBy] by bytes that a function makes of a
+// key, once, when it is emitted.
 //
 // # Input and output
 //
@@ -164,11 +168,12 @@
 // (map output and who fetches it), shuffle.go (fetching it). The status page is made in
 // status_page.go and status_chart.go of a status_report.go, from the table and from
 // history.go, what it shows beyond that, which history_store.go keeps on disk. What has
-// types is in job.go, maponly.go, compiled.go (Map), reduce.go, combine.go, codec.go and format.go
-// (results as bytes); collector.go and pairs.go
-// are what Map emits into; counters.go and skip.go are what tasks count with and what
-// follows their records; bounds.go samples keys. input.go, fixedrecords.go,
-// filesystem.go, directory.go, output.go and mergeoutput.go are files.
+// types is in job.go, maponly.go, compiled.go (Map), reduce.go, combine.go, format.go
+// (results as bytes) and codec.go, with layout.go and compound.go for what is made of
+// other types, and encoder.go; collector.go and pairs.go are what Map emits into;
+// counters.go and skip.go are what tasks count with and what follows their records;
+// bounds.go samples keys. input.go, fixedrecords.go, filesystem.go, directory.go,
+// output.go and mergeoutput.go are files.
 //
 // Where this departs from the paper: files get their final names together in the
 // end, not each as its reduce completes; and the coordinator's failure is survived.

@@ -88,6 +88,18 @@ func outputOf(t *testing.T, job Definition, spec Spec, text string) []string {
 	return parts
 }
 
+// boundedBy returns the spec with bounds that a sample of the text has given.
+func boundedBy(t *testing.T, job Definition, spec Spec, text string) Spec {
+	t.Helper()
+	spec.Input, spec.Output = []string{"f"}, "out"
+	bounds, err := SampleBounds(t.Context(), job, spec, ReadOnly(fstest.MapFS{"f": {Data: []byte(text)}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec.Bounds = bounds
+	return spec
+}
+
 // Every file has what the Output has to say before and after the results, also one
 // without any.
 func TestOutputOfTheUsersOwn(t *testing.T) {

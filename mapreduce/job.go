@@ -65,7 +65,9 @@ type Job[K, V, R any] struct {
 	// Format may be set instead of Output: it is what TextOutput.Format is.
 	Format func(dst []byte, key K, result R) []byte
 
-	// Keys and Values encode what is emitted by Map. Defaults: DefaultCodec.
+	// Keys and Values encode what is emitted by Map. Defaults: DefaultCodec. The order
+	// of keys is that of their encodings, so Keys is where another order than that of
+	// the default comes from: [Descending], [Fields] and [OrderBy] make codecs for it.
 	Keys   Codec[K]
 	Values Codec[V]
 }
@@ -169,15 +171,12 @@ func (j Job[K, V, R]) define() (*definition, error) {
 		return nil, &Error{Op: "define", Job: j.Name, Err: err}
 	}
 	c := &compiled[K, V, R]{Job: j}
-	if c.Keys == nil {
-		if c.Keys, err = DefaultCodec[K](); err != nil {
-			return nil, &Error{Op: "define", Job: j.Name, On: "Keys", Err: err}
-		}
+	c.Keys, c.Values = orDefault(c.Keys), orDefault(c.Values)
+	if err := checkCodec(c.Keys); err != nil {
+		return nil, &Error{Op: "define", Job: j.Name, On: "Keys", Err: err}
 	}
-	if c.Values == nil {
-		if c.Values, err = DefaultCodec[V](); err != nil {
-			return nil, &Error{Op: "define", Job: j.Name, On: "Values", Err: err}
-		}
+	if err := checkCodec(c.Values); err != nil {
+		return nil, &Error{Op: "define", Job: j.Name, On: "Values", Err: err}
 	}
 	c.setDefaults()
 	d := &definition{
