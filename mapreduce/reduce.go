@@ -19,7 +19,7 @@ type groupReader interface {
 // reduceGroups implements definition.reduceGroups.
 func (c *compiled[K, V, R]) reduceGroups(t *Task, in groupReader, out io.Writer) error {
 	r := &reduction[K, V, R]{
-		job: c, t: t, in: in,
+		job: c, t: t, in: in, decodeKey: newDecoder(c.Keys), decodeValue: newDecoder(c.Values),
 		keys:    t.counters.local(CounterReduceKeysIn),
 		taken:   t.counters.local(CounterReduceRecsIn),
 		results: t.counters.local(CounterReduceRecsOut),
@@ -47,6 +47,9 @@ type reduction[K, V, R any] struct {
 	in  groupReader
 	out ResultWriter[K, R]
 
+	decodeKey   decoder[K]
+	decodeValue decoder[V]
+
 	key     K
 	begun   bool  // key is set
 	reading bool  // Reduce runs, and may range over the values
@@ -73,7 +76,7 @@ func (r *reduction[K, V, R]) run() error {
 			}
 			continue
 		}
-		if r.key, err = r.job.Keys.Decode(encoded); err != nil {
+		if r.key, err = r.decodeKey.decode(encoded); err != nil {
 			return fmt.Errorf("decode a key: %w", err)
 		}
 		r.begun, r.reading = true, true
@@ -115,7 +118,7 @@ func (r *reduction[K, V, R]) values(yield func(V) bool) {
 		}
 		r.t.progress.Add(1)
 		r.taken.n++
-		v, err := r.job.Values.Decode(src)
+		v, err := r.decodeValue.decode(src)
 		if err != nil {
 			r.failed = fmt.Errorf("decode a value: %w", err)
 			return
