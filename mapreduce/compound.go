@@ -80,8 +80,11 @@ type missingCodec[T any] struct{ err error }
 
 func (c missingCodec[T]) check() error { return c.err }
 
-// Append panics; whoever has not asked check finds out here.
-func (c missingCodec[T]) Append([]byte, T) []byte { panic(c.err) }
+// Append panics, as whoever did not ask check finds out here.
+func (c missingCodec[T]) Append([]byte, T) []byte {
+	// caught: by guard, around all of the job's code.
+	panic(c.err)
+}
 
 func (c missingCodec[T]) Decode([]byte) (v T, err error) { return v, c.err }
 

@@ -166,8 +166,8 @@ func TestBadConfigurationNamesTheField(t *testing.T) {
 		"Job.Reduce":   Job[string, int, int]{Name: "a", Map: wordCount.Map},
 		"MapOnly.Name": MapOnly[string, int]{Name: "a b", Map: wordCount.Map},
 		"MapOnly.Map":  MapOnly[string, int]{Name: "a"},
-		"Keys": Job[[]int, int, int]{Name: "a", Map: func(*Task, Record, func([]int, int)) error { return nil },
-			Reduce: func(*Task, []int, iter.Seq[int], func(int)) error { return nil }},
+		"Keys": Job[*int, int, int]{Name: "a", Map: func(*Task, Record, func(*int, int)) error { return nil },
+			Reduce: func(*Task, *int, iter.Seq[int], func(int)) error { return nil }},
 	} {
 		if _, err := NewRegistry(job); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: %v", field, err)
