@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"sync"
 	"time"
 
@@ -26,24 +27,17 @@ const (
 func (c *Coordinator) commit(term context.Context, epoch uint64, id JobID) {
 	c.ledger.mu.Lock()
 	j := c.ledger.tasks.jobs[id]
-	spec, token := j.spec, j.token
-	winners := make([]Attempt, len(j.tasks[j.last()]))
-	for i := range winners {
-		winners[i] = j.tasks[j.last()][i].attempt
-	}
+	spec := j.spec
+	side, parts := j.sideFiles(), j.parts()
 	c.ledger.mu.Unlock()
 
 	// The winners that were just read are safe only now.
 	_, err := c.log.Confirm(term)
 	if err == nil {
-		group, ctx := errgroup.WithContext(term)
-		group.SetLimit(commitsAtOnce)
-		for i, final := range partNames(spec.Output, len(winners)) {
-			group.Go(func() error {
-				return commitFile(ctx, c.cfg.FileSystem, attemptName(&spec, token, i, winners[i]), final)
-			})
-		}
-		err = group.Wait()
+		err = c.commitFiles(term, side)
+	}
+	if err == nil { // where there are parts, all else is there
+		err = c.commitFiles(term, parts)
 	}
 	if term.Err() != nil {
 		return
@@ -56,6 +50,46 @@ func (c *Coordinator) commit(term context.Context, epoch uint64, id JobID) {
 	}
 	// If that fails the term is over, and the next one does all this again.
 	_, _, _ = c.log.Propose(term, end)
+}
+
+// rename is a file that an attempt has written and its final name.
+type rename struct{ temporary, final string }
+
+// sideFiles returns the files that tasks have won with besides the output.
+func (j *job) sideFiles() []rename {
+	var found []rename
+	for kind := range j.tasks {
+		for i := range j.tasks[kind] {
+			files := j.tasks[kind][i].files
+			if files == nil {
+				continue
+			}
+			for n, name := range files.names {
+				ref := taskRef{j.id, TaskKind(kind), i}
+				found = append(found, rename{sideName(&j.spec, j.token, ref, files.attempt, n), path.Join(j.spec.Output, name)})
+			}
+		}
+	}
+	return found
+}
+
+// parts returns the files of the output.
+func (j *job) parts() []rename {
+	last := j.tasks[j.last()]
+	found := make([]rename, len(last))
+	for i, final := range partNames(j.spec.Output, len(last)) {
+		found[i] = rename{attemptName(&j.spec, j.token, i, last[i].attempt), final}
+	}
+	return found
+}
+
+func (c *Coordinator) commitFiles(ctx context.Context, files []rename) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(commitsAtOnce)
+	for _, f := range files {
+		group.Go(func() error { return commitFile(ctx, c.cfg.FileSystem, f.temporary, f.final) })
+	}
+	return group.Wait()
 }
 
 // commitFile commits one file. That its attempt's name is gone and the final one is

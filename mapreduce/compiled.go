@@ -77,8 +77,12 @@ func (c *compiled[K, V, R]) eachRecord(t *Task, records iter.Seq2[Record, error]
 				continue
 			}
 			err := c.Map(t, r, emit)
-			if err == nil || emits.failed != nil {
+			broken := t.files.breakage()
+			if err == nil || emits.failed != nil || broken != nil {
 				t.records.leave() // it is not the record's fault
+			}
+			if err == nil {
+				err = broken
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", describe(), err)

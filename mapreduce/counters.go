@@ -22,6 +22,7 @@ const (
 	CounterMapRecordsOut  = "map.records.out"     // pairs that Map emitted
 	CounterMapBytesOut    = "map.bytes.out"       // of map output, encoded and combined; of a MapOnly's output files
 	CounterMapBytesSpill  = "map.bytes.spilled"   // written to disk before the output was complete
+	CounterMapSideOut     = "map.bytes.side"      // of side files and named outputs
 	CounterShuffleFetched = "reduce.bytes.fetched"
 	CounterShuffleLocal   = "reduce.bytes.local" // of map output that was on the reduce's own worker
 	CounterReduceKeysIn   = "reduce.keys.in"     // keys that Reduce was called with
@@ -29,6 +30,7 @@ const (
 	CounterReduceRecsIn   = "reduce.records.in"  // values that it took
 	CounterReduceRecsOut  = "reduce.records.out" // results that it emitted
 	CounterReduceBytesOut = "reduce.bytes.out"   // of the output files
+	CounterReduceSideOut  = "reduce.bytes.side"  // of side files and named outputs
 )
 
 // Counter counts for one attempt of a task. It may be used by several goroutines

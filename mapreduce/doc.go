@@ -111,6 +111,21 @@
 // task its counters are logged with that, and they are taken back if the output is
 // lost: however often tasks are executed, each counts once.
 //
+// # Files besides the output
+//
+// A task can write to named outputs ([Task.Output], and [NamedOutput] with types): of
+// the output "errors" it has the file errors-00003 where its part is part-00003. And it
+// can make side files of any name ([Task.Create]). They are durable when the attempt
+// that writes them says that it is done; its log entry lists them, so that all of them
+// get their final names together or none does. The files that have won stay when the
+// rest of a map's output is lost with its worker. They are committed before the output:
+// where there is a part, everything is there.
+//
+// Chained jobs name the output directory of one as the input of the next. It stands for
+// the parts; a pattern such as errors-* names other files. [MergeOutput] merges files of
+// any output that are each in order: those that reduces emit into are if they emit by
+// key, while those of maps are in the order of the input.
+//
 // # Status page
 //
 // [Coordinator.StatusHandler] is a page for browsers, and the same as JSON
@@ -173,7 +188,7 @@
 // other types, and encoder.go; collector.go and pairs.go are what Map emits into;
 // counters.go and skip.go are what tasks count with and what follows their records;
 // bounds.go samples keys. input.go, fixedrecords.go, filesystem.go, directory.go,
-// output.go and mergeoutput.go are files.
+// output.go, sidefiles.go, namedoutput.go and mergeoutput.go are files.
 //
 // Where this departs from the paper: files get their final names together in the
 // end, not each as its reduce completes; and the coordinator's failure is survived.

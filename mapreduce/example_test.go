@@ -44,6 +44,8 @@ var poem = mapreduce.ReadOnly(fstest.MapFS{
 	"poem/2": {Data: []byte("is a rose\nis a rose\n")},
 })
 
+var numbers = mapreduce.ReadOnly(fstest.MapFS{"numbers": {Data: []byte("1\nthree\n7\n")}})
+
 // output returns a new directory for the output of an example.
 func output() (dir string, remove func()) {
 	dir, err := os.MkdirTemp("", "example-")

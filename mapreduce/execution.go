@@ -37,6 +37,7 @@ func (w *Worker) begin(a *assigned) {
 	e := &execution{assigned: a}
 	e.ctx, e.stop = context.WithCancelCause(w.ctx)
 	e.t = &Task{ctx: e.ctx, spec: &a.spec, kind: a.task.kind, index: a.task.index, attempt: a.attempt}
+	e.t.newFiles(w.cfg.FileSystem, a.token, a.tasks(), a.last(), e.patiently)
 	e.t.watch(a.care, func(at span) error { return w.announce(e, at) })
 	w.running[a.attempt] = e
 	w.tasks.Go(func() { w.execute(e) })
@@ -51,6 +52,7 @@ func (w *Worker) execute(e *execution) {
 	defer func() {
 		if err != nil {
 			report.failed, report.text, report.record = true, err.Error(), e.t.records.at.Load()
+			w.discard(e)
 		}
 		w.report(e, report)
 		w.finished(e)
@@ -64,6 +66,9 @@ func (w *Worker) execute(e *execution) {
 		report.sizes, err = w.executeMap(e)
 	} else {
 		err = w.executeReduce(e)
+	}
+	if err == nil {
+		report.files, err = e.t.files.end()
 	}
 	if err == nil {
 		err = e.t.counters.err()
@@ -95,11 +100,22 @@ func (w *Worker) report(e *execution, report *doneReq) {
 		// goes with the job.
 		return
 	}
-	if e.task.kind != e.job.last() {
+	if e.task.kind != e.last() {
+		// Its side files may count all the same, if it had won before its output
+		// was lost.
 		w.store.drop(e.attempt)
 		return
 	}
-	_ = w.cfg.FileSystem.Remove(w.ctx, e.output()) // what stays behind is swept up when the job ends
+	w.discard(e)
+}
+
+// discard removes the files of an attempt that has not won.
+func (w *Worker) discard(e *execution) {
+	e.t.files.remove()
+	if e.task.kind == e.last() {
+		// What stays behind is swept up when the job ends.
+		_ = w.cfg.FileSystem.Remove(context.WithoutCancel(w.ctx), e.output())
+	}
 }
 
 // output returns the name under which an attempt writes its part of the output.
@@ -182,7 +198,7 @@ func (w *Worker) executeReduce(e *execution) error {
 // attempt's name, and counts its bytes.
 func (w *Worker) writeOutput(e *execution, counter string, run func(out io.Writer) error) error {
 	name := e.output()
-	out, err := createPart(e.ctx, w.cfg.FileSystem, name)
+	out, err := createPart(e.ctx, w.cfg.FileSystem, name, partBuffer)
 	if err != nil {
 		return err
 	}

@@ -36,8 +36,8 @@ type FileSystem interface {
 	// Close makes its content and its name durable, or fails.
 	Create(ctx context.Context, name string) (io.WriteCloser, error)
 
-	// Commit gives a finished file its final name: atomically, durably, and
-	// without ever replacing another, which is fs.ErrExist. Of two files with one
+	// Commit gives a finished file its final name, and makes the directories above
+	// that: atomically, durably, and without ever replacing another, which is fs.ErrExist. Of two files with one
 	// final name at most one succeeds, unless their contents are the same. If
 	// temporary is no more, the error is fs.ErrNotExist. A Commit that a crash
 	// interrupted can be repeated and then completes.
@@ -62,9 +62,10 @@ func checkName(op, name string) error {
 	return nil
 }
 
-// expand returns the files that patterns match. A pattern that names a directory
-// stands for all files below it. A file that several patterns match is returned
-// once, where the first of them has it.
+// expand returns the files that patterns match, but for those that attempts have not
+// committed. A pattern that names a directory stands for all files below it, and for
+// the output of jobs alone where there is some. A file that several patterns match is
+// returned once, where the first of them has it.
 func expand(ctx context.Context, fsys FileSystem, patterns []string) ([]string, error) {
 	var names []string
 	seen := make(map[string]bool)
@@ -75,7 +76,9 @@ func expand(ctx context.Context, fsys FileSystem, patterns []string) ([]string, 
 		found, err := fsys.Glob(ctx, pattern)
 		if err == nil && len(found) == 0 {
 			found, err = fsys.Glob(ctx, path.Join(pattern, "**"))
+			found = outputAlone(found)
 		}
+		found = slices.DeleteFunc(found, func(name string) bool { return strings.HasPrefix(path.Base(name), attemptPrefix) })
 		if err != nil {
 			return nil, err
 		}
@@ -90,6 +93,29 @@ func expand(ctx context.Context, fsys FileSystem, patterns []string) ([]string, 
 		}
 	}
 	return names, nil
+}
+
+// outputAlone drops from the files of a tree those that are in a directory with output
+// of a job, or below it, and are not that: side files and named outputs.
+func outputAlone(names []string) []string {
+	outputs := make(map[string]bool) // directories
+	for _, name := range names {
+		if isPart(path.Base(name)) {
+			outputs[path.Dir(name)] = true
+		}
+	}
+	below := func(dir string) bool {
+		for dir != "." {
+			if dir = path.Dir(dir); outputs[dir] {
+				return true
+			}
+		}
+		return false
+	}
+	return slices.DeleteFunc(names, func(name string) bool {
+		dir := path.Dir(name)
+		return below(dir) || outputs[dir] && !isPart(path.Base(name))
+	})
 }
 
 func checkPattern(pattern string) error {

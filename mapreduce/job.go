@@ -99,6 +99,7 @@ type Task struct {
 	progress atomic.Uint64 // rises with whatever shows that the task is alive
 	counters counterSet
 	records  recordWatch
+	files    *taskFiles // nil where nothing is kept of what the task writes
 }
 
 // Context ends when the attempt is not wanted any more.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"path"
 )
 
 // MergeConfig says what MergeOutput merges. The zero value is for the output of jobs
@@ -63,8 +64,8 @@ func mergeOutput(ctx context.Context, fsys FileSystem, files []string, output st
 			return err
 		}
 	}
-	temporary := output + ".merge-" + newToken()
-	w, err := createPart(ctx, fsys, temporary)
+	temporary := path.Join(path.Dir(output), attemptPrefix+"merge-"+newToken())
+	w, err := createPart(ctx, fsys, temporary, partBuffer)
 	if err != nil {
 		return err
 	}

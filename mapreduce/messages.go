@@ -129,6 +129,17 @@ type assigned struct {
 	care  care
 }
 
+// last returns the kind of the job's tasks that write the output.
+func (a *assigned) last() TaskKind { return a.spec.last() }
+
+// tasks returns how many tasks of its kind the job has.
+func (a *assigned) tasks() int {
+	if a.task.kind == MapTask {
+		return a.maps
+	}
+	return a.spec.Reduces
+}
+
 type pollResp struct {
 	begin []assigned
 	stop  []Attempt
@@ -348,7 +359,7 @@ func (s *JobStatus) append(dst []byte) []byte {
 	for _, p := range [...]*TaskProgress{&s.Maps, &s.Reduces} {
 		dst = appendUvarints(dst, uint64(p.Total), uint64(p.Running), uint64(p.Completed))
 	}
-	dst = appendUvarints(dst, uint64(s.InputBytes), uint64(s.InputDone))
+	dst = appendUvarints(dst, uint64(s.InputBytes), uint64(s.InputDone), uint64(s.SideFiles))
 	dst = appendCounters(wire.AppendTime(wire.AppendTime(dst, s.Submitted), s.Ended), s.Counters)
 	dst = appendUvarints(dst, uint64(s.Backups.Started), uint64(s.Backups.Won))
 	return appendSkipped(dst, s.Skipped)
@@ -360,7 +371,7 @@ func (s *JobStatus) decode(d *wire.Decoder) {
 	for _, p := range [...]*TaskProgress{&s.Maps, &s.Reduces} {
 		*p = TaskProgress{d.Int(maxInt), d.Int(maxInt), d.Int(maxInt)}
 	}
-	s.InputBytes, s.InputDone = int64(d.Int(maxInt)), int64(d.Int(maxInt))
+	s.InputBytes, s.InputDone, s.SideFiles = int64(d.Int(maxInt)), int64(d.Int(maxInt)), d.Int(maxJobFiles)
 	s.Submitted, s.Ended = d.Time(), d.Time()
 	s.Counters = decodeCounters(d)
 	s.Backups = Backups{d.Int(maxInt), d.Int(maxInt)}

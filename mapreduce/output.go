@@ -11,7 +11,15 @@ import (
 )
 
 // partName returns the final name of an output file below the output directory.
-func partName(tasks, index int) string { return "part-" + numeral(tasks, index) }
+func partName(tasks, index int) string { return partPrefix + numeral(tasks, index) }
+
+const partPrefix = "part-"
+
+// isPart reports whether a name is one that partName returns.
+func isPart(base string) bool {
+	digits, ok := strings.CutPrefix(base, partPrefix)
+	return ok && len(digits) >= 5 && strings.Trim(digits, "0123456789") == ""
+}
 
 // numeral returns the number of a task, of so many, as it stands in names of files:
 // in such a way that their order is that of the tasks.
@@ -37,6 +45,11 @@ const attemptPrefix = ".attempt-"
 // after the other, whose attempts have the same numbers.
 func attemptName(spec *Spec, token string, index int, a Attempt) string {
 	return path.Join(spec.Output, fmt.Sprintf("%s%s-%v.part-%05d", attemptPrefix, token, a, index))
+}
+
+// sideName returns the name under which an attempt writes the nth of its side files.
+func sideName(spec *Spec, token string, of taskRef, a Attempt, n int) string {
+	return path.Join(spec.Output, fmt.Sprintf("%s%s-%v.%v-%d.side-%d", attemptPrefix, token, a, of.kind, of.index, n))
 }
 
 // attemptPattern matches the names of all files that attempts of a job write, or of
@@ -71,15 +84,16 @@ type partWriter struct {
 
 var _ io.Writer = (*partWriter)(nil)
 
-// partBuffer is how much a partWriter gathers for one write.
+// partBuffer is how much of the output is gathered for one write.
 const partBuffer = 256 << 10
 
-func createPart(ctx context.Context, fsys FileSystem, name string) (*partWriter, error) {
+// createPart makes a file, and gathers so many bytes for one write.
+func createPart(ctx context.Context, fsys FileSystem, name string, buffer int) (*partWriter, error) {
 	f, err := fsys.Create(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	return &partWriter{file: f, buf: make([]byte, 0, partBuffer)}, nil
+	return &partWriter{file: f, buf: make([]byte, 0, buffer)}, nil
 }
 
 // Write implements io.Writer.

@@ -1,6 +1,7 @@
 package mapreduce
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -82,13 +83,11 @@ func (r *reduction[K, V, R]) run() error {
 		r.begun, r.reading = true, true
 		err = r.job.Reduce(r.t, r.key, values, emit)
 		r.reading = false
-		if err == nil || r.failed != nil {
+		broken := r.t.files.breakage()
+		if err == nil || r.failed != nil || broken != nil {
 			r.t.records.leave() // it is not the key's fault
 		}
-		if err == nil {
-			err = r.failed
-		}
-		if err != nil {
+		if err = cmp.Or(err, r.failed, broken); err != nil {
 			return fmt.Errorf("%s: %w", r.describe(), err)
 		}
 		if r.keys.n++; r.keys.n == countEvery {

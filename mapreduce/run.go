@@ -90,6 +90,9 @@ type Result struct {
 	InputBytes int64
 	// Counters are those of the job's functions and of the library, by name.
 	Counters map[string]int64
+	// SideFiles is the number of files that tasks have written besides, see
+	// Task.Create and Task.Output.
+	SideFiles int
 	// Backups counts second attempts of tasks that would have ended late.
 	Backups Backups
 	// Skipped are the records that Spec.SkipBadRecords has let go.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path"
 	"slices"
 
 	"github.com/trilith-go/trilith/internal/wire"
@@ -52,7 +53,7 @@ func RunSequential(ctx context.Context, job Definition, spec Spec, cfg RunConfig
 	if err != nil {
 		return fail(errors.Join(err, r.sweep(ctx)))
 	}
-	result := &Result{Files: r.files, Maps: len(splits), Reduces: spec.Reduces, Counters: r.counters, Skipped: r.skipped}
+	result := &Result{Files: r.files, Maps: len(splits), Reduces: spec.Reduces, Counters: r.counters, Skipped: r.skipped, SideFiles: len(r.side)}
 	for i := range splits {
 		result.InputBytes += splits[i].bytes()
 	}
@@ -67,6 +68,8 @@ type sequentialRun struct {
 	input, output FileSystem
 	counters      map[string]int64
 	skipped       []SkippedRecord
+	claims        claims
+	side          []rename
 	files         []string // the output, once it is committed
 }
 
@@ -78,8 +81,14 @@ func (r *sequentialRun) execute(ctx context.Context, kind TaskKind, index int, r
 	for {
 		t := &Task{ctx: ctx, spec: r.spec, kind: kind, index: index}
 		t.watch(tr.care(), nil)
+		t.newFiles(r.output, r.token, r.tasks(kind), r.spec.last(), func(run func() error) error { return run() })
 		err := run(t)
 		if err == nil {
+			err = r.takeFiles(t)
+		}
+		if err != nil {
+			t.files.remove()
+		} else {
 			r.skipped = append(r.skipped, tr.list(kind, index)...)
 			return r.counted(t)
 		}
@@ -90,6 +99,31 @@ func (r *sequentialRun) execute(ctx context.Context, kind TaskKind, index int, r
 		}
 		tr, _ = tr.suspect(at-1, err.Error(), failuresToSkip, may)
 	}
+}
+
+// tasks returns the number of tasks of a kind.
+func (r *sequentialRun) tasks(kind TaskKind) int {
+	if kind == MapTask {
+		return len(r.splits)
+	}
+	return r.spec.Reduces
+}
+
+// takeFiles takes in what a task has written besides its output.
+func (r *sequentialRun) takeFiles(t *Task) error {
+	names, err := t.files.end()
+	ref := taskRef{kind: t.kind, index: t.index}
+	if err == nil {
+		err = r.claims.check(ref, names)
+	}
+	if err != nil {
+		return err
+	}
+	r.claims.claim(ref, names)
+	for n, name := range names {
+		r.side = append(r.side, rename{sideName(r.spec, r.token, ref, t.attempt, n), path.Join(r.spec.Output, name)})
+	}
+	return nil
 }
 
 // counted takes in what a task has counted.
@@ -108,7 +142,7 @@ func (r *sequentialRun) counted(t *Task) error {
 func (r *sequentialRun) executeToFile(ctx context.Context, kind TaskKind, index int, counter string, run func(t *Task, out io.Writer) error) error {
 	return r.execute(ctx, kind, index, func(t *Task) error {
 		name := attemptName(r.spec, r.token, index, t.attempt)
-		w, err := createPart(ctx, r.output, name)
+		w, err := createPart(ctx, r.output, name, partBuffer)
 		if err != nil {
 			return err
 		}
@@ -123,11 +157,12 @@ func (r *sequentialRun) executeToFile(ctx context.Context, kind TaskKind, index 
 
 // commit gives all files their final names.
 func (r *sequentialRun) commit(ctx context.Context) error {
-	tasks := r.spec.Reduces
-	if tasks == 0 {
-		tasks = len(r.splits)
+	for _, f := range r.side {
+		if err := r.output.Commit(ctx, f.temporary, f.final); err != nil {
+			return err
+		}
 	}
-	r.files = partNames(r.spec.Output, tasks)
+	r.files = partNames(r.spec.Output, r.tasks(r.spec.last()))
 	for i, final := range r.files {
 		if err := r.output.Commit(ctx, attemptName(r.spec, r.token, i, Attempt{}), final); err != nil {
 			return err

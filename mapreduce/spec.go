@@ -16,7 +16,8 @@ import (
 type Spec struct {
 	// Input names the input: patterns as FileSystem.Glob takes them, relative to
 	// the input's file system. A directory stands for all files below it, "." for
-	// all there are.
+	// all there are. But a directory with output of a job, files named part-00000
+	// and so on, stands for those alone, not for what else the job has written.
 	Input []string
 
 	// Output is the directory of the R output files, part-00000 and so on. It
@@ -158,6 +159,15 @@ func (s *Spec) validate() error {
 		}
 	}
 	return nil
+}
+
+// last returns the kind of the tasks that write the output: maps if there are no
+// reduces.
+func (s *Spec) last() TaskKind {
+	if s.Reduces == 0 {
+		return MapTask
+	}
+	return ReduceTask
 }
 
 func (s *Spec) validateBounds() error {

@@ -26,6 +26,9 @@ type JobStatus struct {
 	// that run, their attempts so far, as of a second ago.
 	Counters map[string]int64
 
+	// SideFiles counts those that completed tasks have written, see Task.Create.
+	SideFiles int
+
 	// Backups are those that slow tasks got, also of attempts that run.
 	Backups Backups
 
@@ -65,7 +68,7 @@ func (s *JobStatus) err() error {
 
 // result returns the result of a job that has succeeded.
 func (s *JobStatus) result() *Result {
-	r := &Result{Maps: s.Maps.Total, Reduces: s.Reduces.Total, InputBytes: s.InputBytes, Counters: s.Counters, Skipped: s.Skipped, Backups: s.Backups}
+	r := &Result{Maps: s.Maps.Total, Reduces: s.Reduces.Total, InputBytes: s.InputBytes, Counters: s.Counters, Skipped: s.Skipped, Backups: s.Backups, SideFiles: s.SideFiles}
 	if r.Files = partNames(s.Output, r.Reduces); r.Reduces == 0 {
 		r.Files = partNames(s.Output, r.Maps)
 	}
@@ -82,7 +85,7 @@ func (t *tasks) status(id JobID) *JobStatus {
 		ID: id, Name: j.name, Output: j.spec.Output, State: j.state, Failure: j.err, Submitted: j.submitted, Ended: j.ended,
 		Maps:     TaskProgress{Total: len(j.splits), Completed: j.completed[MapTask]},
 		Reduces:  TaskProgress{Total: j.spec.Reduces, Completed: j.completed[ReduceTask]},
-		Counters: j.tally.values(), Skipped: j.skipped(), Backups: j.backups,
+		Counters: j.tally.values(), Skipped: j.skipped(), Backups: j.backups, SideFiles: len(j.claims),
 	}
 	for i := range j.splits {
 		n := j.splits[i].bytes()

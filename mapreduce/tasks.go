@@ -280,12 +280,7 @@ func (t *tasks) loseOutput(j *job, index int) {
 }
 
 // last returns the kind of the tasks whose output is the job's.
-func (j *job) last() TaskKind {
-	if j.spec.Reduces == 0 {
-		return MapTask
-	}
-	return ReduceTask
-}
+func (j *job) last() TaskKind { return j.spec.last() }
 
 // done reports whether all tasks of the last kind have completed.
 func (j *job) done() bool { return j.completed[j.last()] == len(j.tasks[j.last()]) }

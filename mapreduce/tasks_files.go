@@ -36,7 +36,8 @@ func (c claims) check(ref taskRef, names []string) error {
 	}
 	for _, name := range names {
 		if other, taken := c[name]; taken && other != ref {
-			return fmt.Errorf("%w: %s and %s both write %q", ErrSideFile, taskName(other.kind, other.index), taskName(ref.kind, ref.index), name)
+			a, b := taskName(ref.kind, ref.index), taskName(other.kind, other.index)
+			return fmt.Errorf("%w: %s and %s both write %q", ErrSideFile, min(a, b), max(a, b), name)
 		}
 	}
 	return nil

@@ -130,7 +130,7 @@ var Trilith = Rules{
 	},
 
 	Verbs: map[string][]string{
-		"mapreduce": {"Run", "RunSequential", "StartCoordinator"},
+		"mapreduce": {"MapOnly", "NamedOutput", "Run", "RunSequential", "StartCoordinator", "Task_Create"},
 		"rpc":       {"Call", "Client_ExactlyOnce", "OpenStream", "SessionMachine"},
 		"transport": {"Network", "TCP", "TLS", "Transport"},
 	},
