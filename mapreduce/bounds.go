@@ -123,6 +123,13 @@ func separator(keys [][]byte, at int) []byte {
 // emittedKeys implements definition.emittedKeys.
 func (c *compiled[K, V, R]) emittedKeys(t *Task, records iter.Seq2[Record, error], take func(key []byte)) error {
 	keys := newEncoder(c.Keys)
+	emit := func(k K, _ V) {
+		key := keys.encode(k)
+		if c.Group != nil {
+			key = groupPrefix(key) // what bounds divide
+		}
+		take(key)
+	}
 	var at Record
 	describe := func() string { return fmt.Sprintf("record at %s:%d", at.File, at.Offset) }
 	return guard(describe, func() error {
@@ -131,7 +138,7 @@ func (c *compiled[K, V, R]) emittedKeys(t *Task, records iter.Seq2[Record, error
 				return err
 			}
 			at = r
-			if err := c.Map(t, r, func(k K, _ V) { take(keys.encode(k)) }); err != nil {
+			if err := c.Map(t, r, emit); err != nil {
 				return fmt.Errorf("%s: %w", describe(), err)
 			}
 			if t.ctx.Err() != nil {

@@ -105,6 +105,9 @@ func (c *compiled[K, V, R]) eachRecord(t *Task, records iter.Seq2[Record, error]
 
 // partition returns the partition of a key whose encoding is at hand.
 func (c *compiled[K, V, R]) partition(t *Task, k K, key []byte, n int) (int, error) {
+	if c.Group != nil {
+		key = groupPrefix(key)
+	}
 	if bounds := t.spec.Bounds; len(bounds) > 0 {
 		return rangeOf(bounds, key), nil
 	}
@@ -116,6 +119,10 @@ func (c *compiled[K, V, R]) partition(t *Task, k K, key []byte, n int) (int, err
 
 // partitionEncoded returns the partition of an encoded key with that hash.
 func (c *compiled[K, V, R]) partitionEncoded(t *Task, key []byte, hash uint64, n int) (int, error) {
+	if c.Group != nil && c.Partition == nil {
+		key = groupPrefix(key)
+		hash = hashKey(key)
+	}
 	if bounds := t.spec.Bounds; len(bounds) > 0 {
 		return rangeOf(bounds, key), nil
 	}

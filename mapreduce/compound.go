@@ -25,7 +25,7 @@ func Descending[T any](codec Codec[T]) Codec[T] {
 // only. Values are the same key only if codec encodes them to the same bytes, whatever
 // their order; see [Job].Group to have more than one key in a group.
 func OrderBy[T any](codec Codec[T], order func(dst []byte, v T) []byte) Codec[T] {
-	return orderedCodec[T]{orDefault(codec), order}
+	return newOrdered(orDefault(codec), order)
 }
 
 // Fields returns the codec of a compound: values are ordered by the first field, those
@@ -102,13 +102,15 @@ type delimited interface {
 // themselves are escaped.
 type part[T any] struct {
 	codec   Codec[T]
+	place   inPlace[T] // the codec, if it works in place
 	measure func(src []byte, mask byte) int
 	escaped bool
 }
 
 func newPart[T any](codec Codec[T]) part[T] {
 	p := part[T]{codec: codec}
-	if d, ok := p.codec.(delimited); ok {
+	p.place, _ = codec.(inPlace[T])
+	if d, ok := codec.(delimited); ok {
 		p.measure = d.delimiter()
 	}
 	if p.measure == nil {
@@ -119,27 +121,35 @@ func newPart[T any](codec Codec[T]) part[T] {
 
 func (p *part[T]) check() error { return checkCodec(p.codec) }
 
-func (p *part[T]) append(dst []byte, v T) []byte {
+// append appends the encoding of *v to dst.
+func (p *part[T]) append(dst []byte, v *T) []byte {
 	at := len(dst)
-	dst = p.codec.Append(dst, v)
+	if p.place != nil {
+		dst = p.place.appendFrom(dst, v)
+	} else {
+		dst = p.codec.Append(dst, *v)
+	}
 	if p.escaped {
 		dst = escape(dst, at)
 	}
 	return dst
 }
 
-// cut takes the encoding of a value off src.
-func (p *part[T]) cut(src []byte) (v T, rest []byte, err error) {
+// cut takes the encoding of a value off src, sets *v, and returns the rest.
+func (p *part[T]) cut(src []byte, v *T) (rest []byte, err error) {
 	n := p.measure(src, 0)
 	if n < 0 {
-		return v, nil, errLength
+		return nil, errLength
 	}
 	src, rest = src[:n:n], src[n:]
 	if p.escaped {
 		src = unescape(src)
 	}
-	v, err = p.codec.Decode(src)
-	return v, rest, err
+	if p.place != nil {
+		return rest, p.place.decodeTo(src, v)
+	}
+	*v, err = p.codec.Decode(src)
+	return rest, err
 }
 
 // What is escaped is ordered as it was, and so is what follows: the end, a zero and a
@@ -207,6 +217,8 @@ func unescape(src []byte) []byte {
 // beginning of another, two of them differ in a byte that both have.
 type descendingCodec[T any] struct{ part part[T] }
 
+var _ inPlace[struct{}] = descendingCodec[struct{}]{}
+
 func (c descendingCodec[T]) check() error { return c.part.check() }
 
 func (c descendingCodec[T]) delimiter() func(src []byte, mask byte) int {
@@ -214,22 +226,29 @@ func (c descendingCodec[T]) delimiter() func(src []byte, mask byte) int {
 }
 
 // Append implements Codec.
-func (c descendingCodec[T]) Append(dst []byte, v T) []byte {
+func (c descendingCodec[T]) Append(dst []byte, v T) []byte { return c.appendFrom(dst, &v) }
+
+// Decode implements Codec.
+func (c descendingCodec[T]) Decode(src []byte) (v T, err error) {
+	err = c.decodeTo(src, &v)
+	return v, err
+}
+
+func (c descendingCodec[T]) appendFrom(dst []byte, v *T) []byte {
 	at := len(dst)
 	dst = c.part.append(dst, v)
 	invert(dst[at:])
 	return dst
 }
 
-// Decode implements Codec.
-func (c descendingCodec[T]) Decode(src []byte) (T, error) {
+func (c descendingCodec[T]) decodeTo(src []byte, v *T) error {
 	src = bytes.Clone(src)
 	invert(src)
-	v, rest, err := c.part.cut(src)
+	rest, err := c.part.cut(src, v)
 	if err == nil && len(rest) > 0 {
 		err = errLength
 	}
-	return v, err
+	return err
 }
 
 func invert(b []byte) {
@@ -240,8 +259,17 @@ func invert(b []byte) {
 
 // orderedCodec puts what values are ordered by before their encodings.
 type orderedCodec[T any] struct {
-	codec Codec[T]
 	order func(dst []byte, v T) []byte
+	codec Codec[T]
+	place inPlace[T] // the codec, if it works in place
+}
+
+var _ inPlace[struct{}] = orderedCodec[struct{}]{}
+
+func newOrdered[T any](codec Codec[T], order func(dst []byte, v T) []byte) orderedCodec[T] {
+	c := orderedCodec[T]{order: order, codec: codec}
+	c.place, _ = codec.(inPlace[T])
+	return c
 }
 
 func (c orderedCodec[T]) check() error {
@@ -252,18 +280,33 @@ func (c orderedCodec[T]) check() error {
 }
 
 // Append implements Codec.
-func (c orderedCodec[T]) Append(dst []byte, v T) []byte {
-	at := len(dst)
-	return c.codec.Append(escape(c.order(dst, v), at), v)
-}
+func (c orderedCodec[T]) Append(dst []byte, v T) []byte { return c.appendFrom(dst, &v) }
 
 // Decode implements Codec.
 func (c orderedCodec[T]) Decode(src []byte) (v T, err error) {
+	err = c.decodeTo(src, &v)
+	return v, err
+}
+
+func (c orderedCodec[T]) appendFrom(dst []byte, v *T) []byte {
+	at := len(dst)
+	dst = escape(c.order(dst, *v), at)
+	if c.place != nil {
+		return c.place.appendFrom(dst, v)
+	}
+	return c.codec.Append(dst, *v)
+}
+
+func (c orderedCodec[T]) decodeTo(src []byte, v *T) (err error) {
 	n := escapedLength(src, 0)
 	if n < 0 {
-		return v, errLength
+		return errLength
 	}
-	return c.codec.Decode(src[n:])
+	if c.place != nil {
+		return c.place.decodeTo(src[n:], v)
+	}
+	*v, err = c.codec.Decode(src[n:])
+	return err
 }
 
 // field implements FieldCodec.
@@ -279,14 +322,11 @@ func (f field[T, F]) check() error {
 	return f.part.check()
 }
 
-func (f field[T, F]) append(dst []byte, v *T) []byte { return f.part.append(dst, *f.at(v)) }
+func (f field[T, F]) append(dst []byte, v *T) []byte { return f.part.append(dst, f.at(v)) }
 
 func (f field[T, F]) measure(src []byte, mask byte) int { return f.part.measure(src, mask) }
 
-func (f field[T, F]) cut(src []byte, v *T) (rest []byte, err error) {
-	*f.at(v), rest, err = f.part.cut(src)
-	return rest, err
-}
+func (f field[T, F]) cut(src []byte, v *T) ([]byte, error) { return f.part.cut(src, f.at(v)) }
 
 // fieldsCodec encodes fields one after the other.
 type fieldsCodec[T any] []FieldCodec[T]

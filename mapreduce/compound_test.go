@@ -119,8 +119,9 @@ func checkRandomOrder[T any](t *testing.T, what string, codec Codec[T], random f
 		if again, err := codec.Decode(x); err != nil || !reflect.DeepEqual(again, a) {
 			t.Fatalf("%s: %x is decoded to %+v, %v, want %+v", what, x, again, err, a)
 		}
-		part := append(whole.append(nil, a), "\x00\x01\xfftail"...)
-		if got, rest, err := whole.cut(part); err != nil || string(rest) != "\x00\x01\xfftail" || !reflect.DeepEqual(got, a) {
+		part := append(whole.append(nil, &a), "\x00\x01\xfftail"...)
+		got = *new(T)
+		if rest, err := whole.cut(part, &got); err != nil || string(rest) != "\x00\x01\xfftail" || !reflect.DeepEqual(got, a) {
 			t.Fatalf("%s: %+v as a part is decoded to %+v, rest %x, %v", what, a, got, rest, err)
 		}
 	}

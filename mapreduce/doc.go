@@ -159,6 +159,10 @@
 // struct by the fields that it names, and [OrderBy] by bytes that a function makes of a
 // key, once, when it is emitted.
 //
+// Values come sorted if what they are sorted by is part of the key: [Job].Group then
+// says which keys are one call of Reduce. What it makes of a key is put before the
+// key's encoding, so that groups are together whatever the order of the keys is.
+//
 // # Input and output
 //
 // An [Input] divides what there is to read into splits and reads the records of each:
@@ -183,7 +187,7 @@
 // (map output and who fetches it), shuffle.go (fetching it). The status page is made in
 // status_page.go and status_chart.go of a status_report.go, from the table and from
 // history.go, what it shows beyond that, which history_store.go keeps on disk. What has
-// types is in job.go, maponly.go, compiled.go (Map), reduce.go, combine.go, format.go
+// types is in job.go, maponly.go, compiled.go (Map), reduce.go, group.go, combine.go, format.go
 // (results as bytes) and codec.go, with layout.go and compound.go for what is made of
 // other types, and encoder.go; collector.go and pairs.go are what Map emits into;
 // counters.go and skip.go are what tasks count with and what follows their records;

@@ -66,3 +66,48 @@ func ExampleFields() {
 	fmt.Println(less(visit{"ada", 2}, visit{"ada", 1}), less(visit{"ada", 1}, visit{"bob", 2}))
 	// Output: true true
 }
+
+// The pages that each user has visited, in the order of time: keys are sorted by user
+// and time, and grouped by user.
+func Example_secondarySort() {
+	type visit struct {
+		User string
+		Time int
+	}
+	journeys := mapreduce.Job[visit, string, string]{
+		Name:  "journeys",
+		Group: func(dst []byte, v visit) []byte { return append(dst, v.User...) },
+		Map: func(_ *mapreduce.Task, line mapreduce.Record, emit func(visit, string)) error {
+			var v visit
+			var page string
+			if _, err := fmt.Sscan(line.Text(), &v.Time, &v.User, &page); err != nil {
+				return err
+			}
+			emit(v, page)
+			return nil
+		},
+		ReduceGroup: func(_ *mapreduce.Task, first visit, pages iter.Seq2[visit, string], emit func(string)) error {
+			var journey strings.Builder
+			for at, page := range pages {
+				fmt.Fprintf(&journey, " +%d %s", at.Time-first.Time, page)
+			}
+			emit(journey.String())
+			return nil
+		},
+		Format: func(dst []byte, v visit, journey string) []byte { return fmt.Appendf(dst, "%s:%s\n", v.User, journey) },
+	}
+	log := mapreduce.ReadOnly(fstest.MapFS{"log": {Data: []byte("30 ada /shop\n17 bob /\n9 ada /\n12 ada /help\n18 bob /faq\n")}})
+	dir, remove := output()
+	defer remove()
+	files := mapreduce.Dir(dir)
+	result, err := mapreduce.Run(context.Background(), journeys, mapreduce.Spec{Input: []string{"log"}, Output: "journeys"},
+		mapreduce.RunConfig{FileSystem: files, Input: log})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	show(files, result.Files)
+	// Output:
+	// ada: +0 / +3 /help +21 /shop
+	// bob: +0 / +1 /faq
+}

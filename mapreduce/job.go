@@ -41,6 +41,22 @@ type Job[K, V, R any] struct {
 	// until Reduce returns; there is no need to take them all.
 	Reduce func(t *Task, key K, values iter.Seq[V], emit func(R)) error
 
+	// Group, if set, makes one call of Reduce of keys that differ: of all for which it
+	// appends the same bytes to dst. The groups of a partition come in the order of
+	// these bytes, and the values of a group in that of their keys, so that keys sort
+	// values: by user and time, say, in groups by user. Reduce is called with the first
+	// key of the group, to which the results belong too. By default a key is a group of
+	// its own.
+	//
+	// The default Partition and Spec.Bounds divide groups. A Partition of the job's own
+	// must return the same for all keys of a group. Combine joins values of one key
+	// only.
+	Group func(dst []byte, key K) []byte
+
+	// ReduceGroup may be set instead of Reduce, to be given each value together with
+	// its key, which may differ within a group. first is the first of them.
+	ReduceGroup func(t *Task, first K, pairs iter.Seq2[K, V], emit func(R)) error
+
 	// Combine, if set, joins two values of one key into one that stands for both
 	// where Reduce gets it, a before b. It is called wherever that saves work,
 	// any number of times and in any grouping, with values that it returned
@@ -166,8 +182,12 @@ var _ Definition = Job[string, int, int]{}
 // define checks the job and takes its types away.
 func (j Job[K, V, R]) define() (*definition, error) {
 	err := j.validate("Job")
-	if err == nil && j.Reduce == nil {
+	switch {
+	case err != nil:
+	case j.Reduce == nil && j.ReduceGroup == nil:
 		err = fmt.Errorf("%w: Job.Reduce is missing; a job without it is a MapOnly", ErrConfig)
+	case j.Reduce != nil && j.ReduceGroup != nil:
+		err = fmt.Errorf("%w: Job.ReduceGroup is set besides Job.Reduce, whose place it would take", ErrConfig)
 	}
 	if err != nil {
 		return nil, &Error{Op: "define", Job: j.Name, Err: err}
@@ -179,6 +199,9 @@ func (j Job[K, V, R]) define() (*definition, error) {
 	}
 	if err := checkCodec(c.Values); err != nil {
 		return nil, &Error{Op: "define", Job: j.Name, On: "Values", Err: err}
+	}
+	if j.Group != nil {
+		c.Keys = newOrdered(c.Keys, j.Group)
 	}
 	c.setDefaults()
 	d := &definition{

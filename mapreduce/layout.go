@@ -119,14 +119,13 @@ type scalarLayout[T any] struct{ part part[T] }
 func newScalar[T any](codec Codec[T]) layout { return scalarLayout[T]{newPart(codec)} }
 
 func (l scalarLayout[T]) append(dst []byte, p unsafe.Pointer) []byte {
-	return l.part.append(dst, *(*T)(p))
+	return l.part.append(dst, (*T)(p))
 }
 
 func (l scalarLayout[T]) measure(src []byte, mask byte) int { return l.part.measure(src, mask) }
 
-func (l scalarLayout[T]) cut(src []byte, p unsafe.Pointer) (rest []byte, err error) {
-	*(*T)(p), rest, err = l.part.cut(src)
-	return rest, err
+func (l scalarLayout[T]) cut(src []byte, p unsafe.Pointer) ([]byte, error) {
+	return l.part.cut(src, (*T)(p))
 }
 
 // methodLayout is that of a type that encodes itself.

@@ -19,8 +19,13 @@ type groupReader interface {
 
 // reduceGroups implements definition.reduceGroups.
 func (c *compiled[K, V, R]) reduceGroups(t *Task, in groupReader, out io.Writer) error {
+	var group *grouped
+	if c.Group != nil {
+		group = &grouped{in: in}
+		in = group
+	}
 	r := &reduction[K, V, R]{
-		job: c, t: t, in: in, decodeKey: newDecoder(c.Keys), decodeValue: newDecoder(c.Values),
+		job: c, t: t, in: in, group: group, decodeKey: newDecoder(c.Keys), decodeValue: newDecoder(c.Values),
 		keys:    t.counters.local(CounterReduceKeysIn),
 		taken:   t.counters.local(CounterReduceRecsIn),
 		results: t.counters.local(CounterReduceRecsOut),
@@ -48,10 +53,13 @@ type reduction[K, V, R any] struct {
 	in  groupReader
 	out ResultWriter[K, R]
 
+	group *grouped // in, if groups have more than one key
+
 	decodeKey   decoder[K]
 	decodeValue decoder[V]
 
-	key     K
+	key     K     // of the group
+	present K     // of the value that was taken last
 	begun   bool  // key is set
 	reading bool  // Reduce runs, and may range over the values
 	failed  error // of what emit and the values do, which cannot return it
@@ -61,7 +69,7 @@ type reduction[K, V, R any] struct {
 
 // run calls Reduce with every group.
 func (r *reduction[K, V, R]) run() error {
-	emit, values := r.emit, r.values
+	emit, values, pairs := r.emit, r.values, r.pairs
 	for {
 		encoded, ok, err := r.in.nextKey()
 		if err != nil {
@@ -80,8 +88,12 @@ func (r *reduction[K, V, R]) run() error {
 		if r.key, err = r.decodeKey.decode(encoded); err != nil {
 			return fmt.Errorf("decode a key: %w", err)
 		}
-		r.begun, r.reading = true, true
-		err = r.job.Reduce(r.t, r.key, values, emit)
+		r.present, r.begun, r.reading = r.key, true, true
+		if r.job.Reduce != nil {
+			err = r.job.Reduce(r.t, r.key, values, emit)
+		} else {
+			err = r.job.ReduceGroup(r.t, r.key, pairs, emit)
+		}
 		r.reading = false
 		broken := r.t.files.breakage()
 		if err == nil || r.failed != nil || broken != nil {
@@ -110,22 +122,50 @@ func (r *reduction[K, V, R]) emit(result R) {
 
 // values yields the values of the present group.
 func (r *reduction[K, V, R]) values(yield func(V) bool) {
-	for r.reading && r.failed == nil {
-		src, ok := r.in.nextValue()
-		if !ok {
-			return
-		}
-		r.t.progress.Add(1)
-		r.taken.n++
-		v, err := r.decodeValue.decode(src)
-		if err != nil {
-			r.failed = fmt.Errorf("decode a value: %w", err)
-			return
-		}
-		if !yield(v) {
+	for {
+		if v, ok := r.next(); !ok || !yield(v) {
 			return
 		}
 	}
+}
+
+// pairs yields the values of the present group with their keys.
+func (r *reduction[K, V, R]) pairs(yield func(K, V) bool) {
+	for {
+		v, ok := r.next()
+		if !ok {
+			return
+		}
+		if r.group != nil && r.group.moved {
+			var err error
+			if r.present, err = r.decodeKey.decode(r.group.key); err != nil {
+				r.failed = fmt.Errorf("decode a key: %w", err)
+				return
+			}
+			r.group.moved = false
+		}
+		if !yield(r.present, v) {
+			return
+		}
+	}
+}
+
+// next returns the next value of the present group, if there is one.
+func (r *reduction[K, V, R]) next() (v V, ok bool) {
+	if !r.reading || r.failed != nil {
+		return v, false
+	}
+	src, ok := r.in.nextValue()
+	if !ok {
+		return v, false
+	}
+	r.t.progress.Add(1)
+	r.taken.n++
+	v, err := r.decodeValue.decode(src)
+	if err != nil {
+		r.failed = fmt.Errorf("decode a value: %w", err)
+	}
+	return v, err == nil
 }
 
 // flush hands the counters on.

@@ -38,7 +38,8 @@ type Spec struct {
 	// encoded and in increasing order: partition p has the keys from Bounds[p-1] on
 	// and below Bounds[p], so that the output files, one after the other, are in
 	// order as a whole. They take the place of Job.Partition. SampleBounds finds
-	// some that make the partitions about equally large.
+	// some that make the partitions about equally large; with Job.Group it is groups
+	// that they divide.
 	Bounds [][]byte
 
 	// Args are arguments for the job's functions, which get them from Task.Arg.
