@@ -56,6 +56,7 @@ type JobID uint64
 //	running    → committing  all reduces, or all maps of a job without, have completed; their files get their final names
 //	running    → failed      a task failed too often, or the job cannot go on at all
 //	running    → cancelled
+//	running    → aborted     the coordinator is another, and the job wishes to end with the old one
 //	committing → succeeded   all files have their final names
 //	committing → failed      a file could not be committed
 type JobState uint8
@@ -67,6 +68,7 @@ const (
 	JobSucceeded
 	JobFailed
 	JobCanceled
+	JobAborted
 )
 
 // Ended reports whether nothing more happens to the job.
@@ -74,7 +76,7 @@ func (s JobState) Ended() bool { return s >= JobSucceeded }
 
 // String returns the state in a word.
 func (s JobState) String() string {
-	names := [...]string{"running", "committing", "succeeded", "failed", "cancelled"}
+	names := [...]string{"running", "committing", "succeeded", "failed", "cancelled", "aborted"}
 	if int(s) < len(names) {
 		return names[s]
 	}

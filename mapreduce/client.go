@@ -86,24 +86,43 @@ func (c *Client) Jobs(ctx context.Context) ([]JobStatus, error) {
 }
 
 // Wait blocks until a job has ended and returns its result; the error matches
-// ErrJobFailed or ErrCanceled if it has not succeeded. That ctx ends does not end
-// the job.
+// ErrJobFailed, ErrCanceled or ErrAborted if it has not succeeded. A job that was
+// aborted is submitted again, as often as its Spec.Resubmits allows, and Wait waits
+// for the one in its place. That ctx ends does not end the job.
 func (c *Client) Wait(ctx context.Context, id JobID) (*Result, error) {
 	for {
 		status, err := c.ask(ctx, id, maxHold)
 		if err != nil {
 			return nil, err
 		}
-		if err := status.err(); err != nil {
+		switch err := status.err(); {
+		case status.Successor != 0:
+			id = status.Successor
+		case status.State == JobAborted && status.Resubmits > 0:
+			if id, err = c.Resubmit(ctx, id); err != nil {
+				return nil, err
+			}
+		case err != nil:
 			return nil, err
-		}
-		if status.State == JobSucceeded {
+		case status.State == JobSucceeded:
 			return status.result(), nil
 		}
 	}
 }
 
-// Cancel ends a job that runs. Its Wait fails with ErrCanceled and the reason.
+// Resubmit submits a job again that was aborted, and returns the number of the job
+// that takes its place. However often it is called for a job, and by whom, there is
+// one. The error matches ErrAborted if Spec.Resubmits allows no more.
+func (c *Client) Resubmit(ctx context.Context, id JobID) (JobID, error) {
+	resp, err := rpc.Call[submitResp](ctx, c.rpc.AtLeastOnce(), methodResubmit, &resubmitReq{id: id})
+	if err != nil {
+		return 0, &Error{Op: "submit again", On: fmt.Sprintf("job %d", id), Err: err}
+	}
+	return resp.id, nil
+}
+
+// Cancel ends a job that runs, or the one that is in its place since it was aborted.
+// Its Wait fails with ErrCanceled and the reason.
 func (c *Client) Cancel(ctx context.Context, id JobID, reason string) error {
 	if _, err := rpc.Call[rpc.Empty](ctx, c.rpc.AtLeastOnce(), methodCancel, &cancelReq{id: id, reason: reason}); err != nil {
 		return &Error{Op: "cancel", On: fmt.Sprintf("job %d", id), Err: err}

@@ -3,6 +3,7 @@ package mapreduce
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,6 +19,7 @@ func (c *Coordinator) handle() {
 	rpc.Handle(c.server, methodUnfetched, c.unfetched)
 	rpc.Handle(c.server, methodAnnounce, c.announced)
 	rpc.Handle(c.server, methodSubmit, c.submit)
+	rpc.Handle(c.server, methodResubmit, c.resubmit)
 	rpc.Handle(c.server, methodStatus, c.status)
 	rpc.Handle(c.server, methodJobs, c.jobs)
 	rpc.Handle(c.server, methodCancel, c.cancelJob)
@@ -109,12 +111,12 @@ func (c *Coordinator) taskDone(ctx context.Context, req *doneReq) (*doneResp, er
 
 func (c *Coordinator) locate(ctx context.Context, req *locateReq) (*locateResp, error) {
 	resp := &locateResp{}
-	err := c.await(ctx, watchKey{job: req.job}, c.cfg.hold(), func(s *schedule) (bool, error) {
+	err := c.await(ctx, watchKey{maps: req.job}, c.cfg.hold(), func(s *schedule) (bool, error) {
 		var ok bool
 		if resp.changed, resp.next, ok = s.locations(req.job, req.partition, req.since, locateLimit); !ok {
 			return false, fmt.Errorf("%w: job %d does not run", ErrUnknownJob, req.job)
 		}
-		return len(resp.changed) > 0, nil
+		return s.worth(req.job, req.since, resp.next), nil
 	})
 	if err != nil {
 		return nil, err
@@ -147,10 +149,42 @@ func (c *Coordinator) submit(ctx context.Context, req *submitReq) (*submitResp, 
 	if known != 0 {
 		return &submitResp{id: known}, c.confirm(ctx)
 	}
+	return c.begin(ctx, req, 0)
+}
+
+// resubmit submits an aborted job again, from the start: its input may have changed.
+func (c *Coordinator) resubmit(ctx context.Context, req *resubmitReq) (*submitResp, error) {
+	again := &submitReq{token: newToken()} // that it is repeated shows by the job itself
+	known := JobID(0)
+	var refused error
+	err := c.leading(func(s *schedule) {
+		switch j := s.tasks.jobs[req.id]; {
+		case j == nil:
+			refused = fmt.Errorf("%w: %d", ErrUnknownJob, req.id)
+		case j.successor != 0:
+			known = j.successor
+		case j.state != JobAborted:
+			refused = fmt.Errorf("%w: job %d is %v, not aborted", ErrConfig, req.id, j.state)
+		default:
+			again.name, again.spec = j.name, j.spec
+		}
+	})
+	if err = errors.Join(err, refused); err != nil {
+		return nil, err
+	}
+	if known != 0 {
+		return &submitResp{id: known}, c.confirm(ctx)
+	}
+	return c.begin(ctx, again, req.id)
+}
+
+// begin plans and logs a job, which may take the place of another.
+func (c *Coordinator) begin(ctx context.Context, req *submitReq, predecessor JobID) (*submitResp, error) {
 	j, err := c.plan(ctx, req)
 	if err != nil {
 		return nil, &Error{Op: "submit", Job: req.name, Err: err}
 	}
+	j.predecessor = predecessor
 	st, out, err := c.propose(ctx, func(epoch uint64) []byte { return commandSubmit(epoch, j) })
 	if err != nil {
 		return nil, err
@@ -162,6 +196,8 @@ func (c *Coordinator) submit(ctx context.Context, req *submitReq) (*submitResp, 
 		return &submitResp{id: JobID(id)}, nil
 	case statusFull:
 		err = fmt.Errorf("%w: %d jobs have not ended", ErrFull, maxJobsRunning)
+	case statusSpent:
+		err = fmt.Errorf("%w: job %d was submitted again as often as Spec.Resubmits allows", ErrAborted, predecessor)
 	case statusOutputTaken:
 		id, _ := binary.Uvarint(out)
 		err = fmt.Errorf("%w: job %d writes to %s", ErrOutputExists, id, j.spec.Output)
@@ -234,9 +270,11 @@ func (c *Coordinator) jobs(ctx context.Context, _ *rpc.Empty) (*jobsResp, error)
 }
 
 func (c *Coordinator) cancelJob(ctx context.Context, req *cancelReq) (*rpc.Empty, error) {
-	st, _, err := c.propose(ctx, func(epoch uint64) []byte {
-		return commandEnd(epoch, req.id, JobCanceled, req.reason)
-	})
+	id := req.id
+	if err := c.leading(func(s *schedule) { id = s.tasks.latest(id) }); err != nil {
+		return nil, err
+	}
+	st, _, err := c.propose(ctx, func(epoch uint64) []byte { return commandEnd(epoch, id, JobCanceled, req.reason) })
 	if err == nil && st != statusOK {
 		err = fmt.Errorf("%w: job %d does not run", ErrUnknownJob, req.id)
 	}

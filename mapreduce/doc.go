@@ -51,7 +51,9 @@
 //     job's.
 //   - With a journal, a coordinator that is started again goes on with its jobs. It
 //     keeps the completed maps of the workers that come back in time; what was
-//     running is done again.
+//     running is done again. Jobs with [Spec].Abort are given up instead, as the
+//     paper's were: what they have left behind is removed, and [Client.Wait] fails with
+//     [ErrAborted], or submits the job again as often as [Spec].Resubmits allows.
 //
 // Not promised: that functions are called once for each record or key, or that what
 // they do besides emitting is done once; that output survives the loss of the file
@@ -108,8 +110,8 @@
 // Functions count what they like with [Task.Counter]; the library counts records and
 // bytes on its own. Workers tell of their attempts' counters with each sign of life,
 // so that [JobStatus] is up to date within a second. When an attempt completes its
-// task its counters are logged with that; if the output is lost, another execution's
-// take their place: however often tasks are executed, each counts once.
+// task its counters are logged with that, and they are taken back if the output is
+// lost: however often tasks are executed, each counts once.
 //
 // # Files besides the output
 //
@@ -176,7 +178,7 @@
 // its commands in tasks_commands.go, its image in tasks_image.go, its invariants in
 // tasks_check.go, the sums of counters in tasks_counters.go, bad records in
 // tasks_skip.go, files besides the output in tasks_files.go, workers in
-// tasks_workers.go), schedule.go (who is dead,
+// tasks_workers.go, jobs that end with their coordinator in tasks_abort.go), schedule.go (who is dead,
 // what has hung; who gets which task in schedule_assign.go, late tasks in
 // schedule_backup.go, output that cannot be fetched in schedule_fetch.go, what others
 // are told in schedule_views.go, its invariants in schedule_check.go), spec.go,

@@ -35,6 +35,10 @@ const (
 	// ErrCanceled reports a job that was cancelled.
 	ErrCanceled = rpc.Code("mapreduce: job cancelled")
 
+	// ErrAborted reports a job that was given up because its coordinator died, as
+	// its Spec.Abort wished, and that is not submitted again (any more).
+	ErrAborted = rpc.Code("mapreduce: job aborted")
+
 	// ErrTaskTimeout reports an attempt that made no progress for Spec.TaskTimeout.
 	ErrTaskTimeout = rpc.Code("mapreduce: task made no progress")
 

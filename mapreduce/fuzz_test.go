@@ -66,6 +66,26 @@ func FuzzCommand(f *testing.F) {
 	})
 }
 
+// abortedImage returns the image of a table with a job that was aborted and submitted
+// again.
+func abortedImage(t testing.TB) []byte {
+	t.Helper()
+	j := &job{token: "t", name: "job", spec: Spec{Output: "out", Reduces: 1, Abort: true, Resubmits: 2}.withDefaults()}
+	again := *j
+	again.token, again.predecessor = "u", 1
+	table := newTasks()
+	for _, cmd := range [][]byte{commandLead(1), commandSubmit(1, j), commandLead(2), commandSubmit(2, &again)} {
+		if out := table.apply(time.Unix(1, 0), cmd, nil); status(out[0]) != statusOK {
+			t.Fatalf("status %d", out[0])
+		}
+	}
+	var image bytes.Buffer
+	if _, err := table.freeze().WriteTo(&image); err != nil || table.jobs[1].successor != 2 {
+		t.Fatal(err)
+	}
+	return image.Bytes()
+}
+
 // An image is refused, or gives a sound table that has the same image.
 func FuzzImage(f *testing.F) {
 	table, _ := busyTable(f)
@@ -74,6 +94,7 @@ func FuzzImage(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(image.Bytes())
+	f.Add(abortedImage(f))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, src []byte) {
 		table := newTasks()
@@ -107,14 +128,15 @@ func testMessages() []message {
 		&pollResp{[]assigned{{order{a, taskRef{1, MapTask, 2}}, "token", "name", 9, spec, Split{Pieces: []Piece{{"f", 1, 2}}}, care{[]uint64{1, 5}, true, span{7, 1}}}}, []Attempt{b}, []JobID{3}},
 		&doneReq{a, taskRef{1, ReduceTask, 2}, []byte{1, 2, 3}, counts{{"a", 1}}, []string{"x/y"}, true, "why", 5},
 		&doneResp{true},
+		&resubmitReq{7},
 		&locateReq{1, 2, 3},
-		&locateResp{[]location{{1, a, "a:1", 200}}, 5},
+		&locateResp{[]location{{1, a, "a:1", 200}, {2, Attempt{}, "", 0}, {3, b, "a:1", 1}}, 5},
 		&unfetchedReq{a, taskRef{1, MapTask, 2}, b},
 		&announceReq{a, span{3, 256}},
 		&submitReq{"token", "name", spec},
 		&submitResp{5},
 		&statusReq{5, time.Minute},
-		&statusResp{JobStatus{ID: 1, Name: "n", Output: "o", State: JobFailed, Failure: "f", Maps: TaskProgress{3, 2, 1}, InputBytes: 9, SideFiles: 4, Submitted: time.Unix(5, 0).UTC(), Counters: map[string]int64{"a": 1, "b": -2}, Skipped: []SkippedRecord{{ReduceTask, 1, 2, "why"}}}},
+		&statusResp{JobStatus{ID: 1, Name: "n", Output: "o", State: JobFailed, Failure: "f", Waiting: "w", Resubmits: 3, Successor: 4, Maps: TaskProgress{3, 2, 1}, InputBytes: 9, SideFiles: 4, Submitted: time.Unix(5, 0).UTC(), Counters: map[string]int64{"a": 1, "b": -2}, Skipped: []SkippedRecord{{ReduceTask, 1, 2, "why"}}}},
 		&jobsResp{[]JobStatus{{ID: 1}, {ID: 2}}},
 		&cancelReq{5, "why"},
 		&fetchReq{3, []Attempt{a, b}},

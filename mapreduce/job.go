@@ -65,7 +65,6 @@ type Job[K, V, R any] struct {
 	// of sums and maxima of integers; it is not of means, nor exactly of sums of
 	// floats. It may change a, and return it. No combiner is the default because
 	// nobody can check this from outside; RunSequential never combines.
-	// mapreducetest.CheckCombiner tries it on data of yours.
 	Combine func(a, b V) V
 
 	// Partition returns which of n partitions a key belongs to, from 0 to n-1.

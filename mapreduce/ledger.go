@@ -19,11 +19,12 @@ type ledger struct {
 	kick chan struct{} // of capacity 1: the schedule may want something done
 }
 
-// watchKey names what one can wait for: a change of what a worker has to do, or of
-// a job. The other field is zero.
+// watchKey names what one can wait for: a change of what a worker has to do, the end
+// of a job, or news of its maps' output. The other fields are zero.
 type watchKey struct {
 	worker workerID
 	job    JobID
+	maps   JobID
 }
 
 var _ Machine = (*ledger)(nil)
@@ -59,12 +60,15 @@ func (l *ledger) announce(e effect) {
 	case effectStarted, effectStopped:
 		l.wake(watchKey{worker: e.worker})
 	case effectMapDone, effectMapLost:
-		l.wake(watchKey{job: e.task.job})
+		if l.schedule.tells(e.task.job) {
+			l.wake(watchKey{maps: e.task.job})
+		}
 	case effectJobEnded, effectJobWon:
 		if e.kind == effectJobEnded {
 			l.ended = append(l.ended, e.task.job)
+			l.wake(watchKey{job: e.task.job})
 		}
-		l.wake(watchKey{job: e.task.job})
+		l.wake(watchKey{maps: e.task.job})
 		for id := range l.schedule.workers {
 			l.wake(watchKey{worker: id}) // they hold what nobody needs any more
 		}
@@ -122,6 +126,11 @@ func (l *ledger) begin(cfg scheduleConfig) {
 	now := time.Now()
 	l.history.begin(now, l.tasks)
 	l.schedule = newSchedule(cfg, l.tasks, now)
+	for _, id := range l.tasks.order { // jobs just aborted, and those that an earlier coordinator had no time to sweep up
+		if j := l.tasks.jobs[id]; j.state.Ended() && j.state != JobSucceeded {
+			l.ended = append(l.ended, id)
+		}
+	}
 	l.poke()
 }
 

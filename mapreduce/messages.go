@@ -17,6 +17,7 @@ const (
 	methodUnfetched = "mapreduce.Unfetched"
 	methodAnnounce  = "mapreduce.Announce"
 	methodSubmit    = "mapreduce.Submit"
+	methodResubmit  = "mapreduce.Resubmit"
 	methodStatus    = "mapreduce.Status"
 	methodJobs      = "mapreduce.Jobs"
 	methodCancel    = "mapreduce.Cancel"
@@ -38,7 +39,7 @@ type message interface {
 
 var _ = []message{
 	(*registerReq)(nil), (*registerResp)(nil), (*pollReq)(nil), (*pollResp)(nil), (*doneReq)(nil), (*doneResp)(nil),
-	(*locateReq)(nil), (*locateResp)(nil), (*unfetchedReq)(nil), (*announceReq)(nil), (*submitReq)(nil), (*submitResp)(nil),
+	(*locateReq)(nil), (*locateResp)(nil), (*unfetchedReq)(nil), (*announceReq)(nil), (*submitReq)(nil), (*resubmitReq)(nil), (*submitResp)(nil),
 	(*statusReq)(nil), (*statusResp)(nil), (*jobsResp)(nil), (*cancelReq)(nil), (*fetchReq)(nil),
 }
 
@@ -239,10 +240,23 @@ type locateResp struct {
 }
 
 func (m *locateResp) AppendBinary(dst []byte) ([]byte, error) {
-	dst = appendUvarints(dst, uint64(m.next), uint64(len(m.changed)))
+	// There are many changes and few addresses: each is written once.
+	var addrs []string
+	places := make(map[string]uint64)
+	for _, l := range m.changed {
+		if _, known := places[l.addr]; !known {
+			places[l.addr] = uint64(len(addrs))
+			addrs = append(addrs, l.addr)
+		}
+	}
+	dst = appendUvarints(dst, uint64(m.next), uint64(len(addrs)))
+	for _, addr := range addrs {
+		dst = wire.AppendString(dst, addr)
+	}
+	dst = appendUvarints(dst, uint64(len(m.changed)))
 	for _, l := range m.changed {
 		dst = appendAttempt(appendUvarints(dst, uint64(l.index)), l.attempt)
-		dst = append(wire.AppendString(dst, l.addr), l.size)
+		dst = append(appendUvarints(dst, places[l.addr]), l.size)
 	}
 	return dst, nil
 }
@@ -250,9 +264,20 @@ func (m *locateResp) AppendBinary(dst []byte) ([]byte, error) {
 func (m *locateResp) UnmarshalBinary(src []byte) error {
 	d := wire.NewDecoder(src)
 	m.next = d.Int(maxInt)
+	addrs := make([]string, d.Count(1))
+	for i := range addrs {
+		addrs[i] = d.String()
+	}
 	m.changed = make([]location, d.Count(5))
 	for i := range m.changed {
-		m.changed[i] = location{d.Int(maxSplits), decodeAttempt(&d), d.String(), d.Byte()}
+		l := location{index: d.Int(maxSplits), attempt: decodeAttempt(&d)}
+		if place := d.Int(maxInt); place < len(addrs) {
+			l.addr = addrs[place]
+		} else {
+			d.Fail("address %d of %d", place, len(addrs))
+		}
+		l.size = d.Byte()
+		m.changed[i] = l
 	}
 	return d.Finish()
 }
@@ -291,6 +316,20 @@ func (m *submitReq) UnmarshalBinary(src []byte) error {
 	d := wire.NewDecoder(src)
 	m.token, m.name = d.String(), d.String()
 	m.spec.decode(&d)
+	return d.Finish()
+}
+
+// resubmitReq submits a job again that was aborted. However often it is repeated, it
+// is submitted once.
+type resubmitReq struct{ id JobID }
+
+func (m *resubmitReq) AppendBinary(dst []byte) ([]byte, error) {
+	return appendUvarints(dst, uint64(m.id)), nil
+}
+
+func (m *resubmitReq) UnmarshalBinary(src []byte) error {
+	d := wire.NewDecoder(src)
+	m.id = JobID(d.Uvarint())
 	return d.Finish()
 }
 
@@ -346,7 +385,7 @@ func (m *jobsResp) AppendBinary(dst []byte) ([]byte, error) {
 
 func (m *jobsResp) UnmarshalBinary(src []byte) error {
 	d := wire.NewDecoder(src)
-	m.jobs = make([]JobStatus, min(d.Count(16), maxJobsRunning+maxJobsKept))
+	m.jobs = make([]JobStatus, min(d.Count(18), maxJobsRunning+maxJobsKept))
 	for i := range m.jobs {
 		m.jobs[i].decode(&d)
 	}
@@ -362,11 +401,12 @@ func (s *JobStatus) append(dst []byte) []byte {
 	dst = appendUvarints(dst, uint64(s.InputBytes), uint64(s.InputDone), uint64(s.SideFiles))
 	dst = appendCounters(wire.AppendTime(wire.AppendTime(dst, s.Submitted), s.Ended), s.Counters)
 	dst = appendUvarints(dst, uint64(s.Backups.Started), uint64(s.Backups.Won))
+	dst = appendUvarints(dst, uint64(s.Resubmits), uint64(s.Successor))
 	return appendSkipped(dst, s.Skipped)
 }
 
 func (s *JobStatus) decode(d *wire.Decoder) {
-	s.ID, s.State, s.Name = JobID(d.Uvarint()), JobState(d.Int(int(JobCanceled))), d.String()
+	s.ID, s.State, s.Name = JobID(d.Uvarint()), JobState(d.Int(int(JobAborted))), d.String()
 	s.Output, s.Failure, s.Waiting = d.String(), d.String(), d.String()
 	for _, p := range [...]*TaskProgress{&s.Maps, &s.Reduces} {
 		*p = TaskProgress{d.Int(maxInt), d.Int(maxInt), d.Int(maxInt)}
@@ -375,6 +415,7 @@ func (s *JobStatus) decode(d *wire.Decoder) {
 	s.Submitted, s.Ended = d.Time(), d.Time()
 	s.Counters = decodeCounters(d)
 	s.Backups = Backups{d.Int(maxInt), d.Int(maxInt)}
+	s.Resubmits, s.Successor = d.Int(maxResubmits), JobID(d.Uvarint())
 	s.Skipped = decodeSkipped(d)
 }
 

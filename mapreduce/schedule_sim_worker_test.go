@@ -248,7 +248,7 @@ func TestSimulation(t *testing.T) {
 		"coordinator restarts": 100, "stale completions": 300, "hung attempts": 200,
 		"failed attempts": 200, "fetch failures": 200, "maps": 2000, "reduces": 1000, "skipped records": 500, "backups": 500, "backups that won": 100,
 		"files besides output": 2000, "output of maps": 300,
-		"early reduces": 1000, "yields": 100,
+		"early reduces": 1000, "yields": 100, "aborted jobs": 100, "resubmissions spent": 20,
 	} {
 		if n := stats.Tally[name]; n < perThousand*stats.Seeds/1000 {
 			t.Errorf("%s: only %d in %d seeds, want %d in 1000 at least; nothing was tested", name, n, stats.Seeds, perThousand)
@@ -269,6 +269,8 @@ func TestSimulationFindsPlantedBugs(t *testing.T) {
 		"run a job where its labels are not":   {ignoreLabels: true},
 		"a reduce keeps a map from running":    {shareSlots: true},
 		"a reduce that only waits stays":       {neverYield: true},
+		"go on with what is to be aborted":     {ignoreAbort: true},
+		"submit again without end":             {resubmitAlways: true},
 	} {
 		failure, stats := sim.Search(5_000, simConfig, simCluster(planted))
 		if failure == nil {

@@ -69,6 +69,31 @@ func (s *schedule) locations(id JobID, partition, since, limit int) (changed []l
 	return changed, next, true
 }
 
+// tellParts is in how many parts, about, reduces are told of maps that complete in
+// quick succession: telling R reduces of M maps then takes no M·R messages. Of maps
+// that complete slowly they are told when their question has been held back for long
+// enough, and of the last one at once.
+const tellParts = 64
+
+// tellStep returns how many changes are worth telling at once.
+func (j *scheduledJob) tellStep() int {
+	return min(max(1, len(j.job.splits)/tellParts), locateLimit)
+}
+
+// tells reports whether a change of a map's output is one at which those are woken
+// who wait for such changes.
+func (s *schedule) tells(id JobID) bool {
+	j := s.find(id)
+	return j != nil && (j.mapped() || len(j.changes)%j.tellStep() == 0)
+}
+
+// worth reports whether changes between two positions are to be told at once: they are
+// the first, or enough, or the rest.
+func (s *schedule) worth(id JobID, since, next int) bool {
+	j := s.find(id)
+	return next > since && (since == 0 || j == nil || j.mapped() || next-since >= j.tellStep())
+}
+
 // stuck says why none of the workers can run the tasks of a kind that a job has
 // left, if that is so.
 func (s *schedule) stuck(j *job) string {

@@ -71,6 +71,17 @@ type Spec struct {
 	// maps have completed.
 	ReduceAfter int
 
+	// Abort says what becomes of the job when its coordinator ends, by a crash or
+	// otherwise, and is started again or replaced: with it the job is given up, what
+	// it has left behind is removed, and Client.Wait submits it again, as often as
+	// Resubmits allows, or fails with ErrAborted. Default: the new coordinator goes
+	// on with the job. Either way, one whose output is complete is completed.
+	Abort bool
+
+	// Resubmits is how often the job may be submitted again after it was aborted.
+	// Default 0, at most 1,000.
+	Resubmits int
+
 	// Labels restrict the job to workers that have all of these in
 	// WorkerConfig.Labels. Default: none; every worker will do. At most 32, of at
 	// most 128 bytes each.
@@ -140,6 +151,8 @@ func (s *Spec) validate() error {
 		return bad("SkipBadRecords", "is %d, not 0 to %d", s.SkipBadRecords, maxSkips)
 	case s.TaskTimeout < 0:
 		return bad("TaskTimeout", "is negative")
+	case s.Resubmits < 0 || s.Resubmits > maxResubmits:
+		return bad("Resubmits", "is %d, not 0 to %d", s.Resubmits, maxResubmits)
 	case s.ReduceAfter < 1 || s.ReduceAfter > Barrier:
 		return bad("ReduceAfter", "is %d, not 1 to %d", s.ReduceAfter, Barrier)
 	}
@@ -215,6 +228,7 @@ func (s *Spec) append(dst []byte) []byte {
 		dst = wire.AppendBytes(dst, bound)
 	}
 	dst = appendLabels(appendUvarints(wire.AppendBool(dst, s.NoBackups), uint64(s.ReduceAfter)), s.Labels)
+	dst = appendUvarints(wire.AppendBool(dst, s.Abort), uint64(s.Resubmits))
 	dst = appendUvarints(dst, uint64(len(s.Args)))
 	for _, name := range slices.Sorted(maps.Keys(s.Args)) {
 		dst = wire.AppendString(dst, name)
@@ -242,6 +256,7 @@ func (s *Spec) decode(d *wire.Decoder) {
 		s.Bounds[i] = bytes.Clone(d.Bytes())
 	}
 	s.NoBackups, s.ReduceAfter, s.Labels = d.Bool(), d.Int(Barrier), decodeLabels(d)
+	s.Abort, s.Resubmits = d.Bool(), d.Int(maxResubmits)
 	n := d.Count(2)
 	if n > 0 {
 		s.Args = make(map[string]string, n)

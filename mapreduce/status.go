@@ -13,6 +13,8 @@ type JobStatus struct {
 	State     JobState
 	Failure   string // why it failed or was cancelled
 	Waiting   string // why no worker there is can run the tasks that are left, if so
+	Resubmits int    // how often it may still be submitted again, should it be aborted
+	Successor JobID  // the job in its place, if it was aborted and submitted again
 	Maps      TaskProgress
 	Reduces   TaskProgress
 	Submitted time.Time // by the coordinator's log, which is not the time of day
@@ -23,7 +25,7 @@ type JobStatus struct {
 
 	// Counters are those of the job's functions and of the library, by name:
 	// what the attempts have counted that completed their tasks, and of tasks
-	// that run for the first time, their attempts so far, as of a second ago.
+	// that run, their attempts so far, as of a second ago.
 	Counters map[string]int64
 
 	// SideFiles counts those that completed tasks have written, see Task.Create.
@@ -60,6 +62,8 @@ func (s *JobStatus) err() error {
 	switch s.State {
 	case JobFailed:
 		return &Error{Op: "run", Job: s.Name, Err: fmt.Errorf("%w: %s", ErrJobFailed, s.Failure)}
+	case JobAborted:
+		return &Error{Op: "run", Job: s.Name, Err: fmt.Errorf("%w: %s", ErrAborted, s.Failure)}
 	case JobCanceled:
 		return &Error{Op: "run", Job: s.Name, Err: fmt.Errorf("%w: %s", ErrCanceled, s.Failure)}
 	}
@@ -86,6 +90,7 @@ func (t *tasks) status(id JobID) *JobStatus {
 		Maps:     TaskProgress{Total: len(j.splits), Completed: j.completed[MapTask]},
 		Reduces:  TaskProgress{Total: j.spec.Reduces, Completed: j.completed[ReduceTask]},
 		Counters: j.tally.values(), Skipped: j.skipped(), Backups: j.backups, SideFiles: len(j.claims),
+		Resubmits: j.resubmitsLeft(), Successor: j.successor,
 	}
 	for i := range j.splits {
 		n := j.splits[i].bytes()
@@ -115,9 +120,8 @@ func (s *schedule) status(id JobID) *JobStatus {
 	st.Waiting = s.stuck(s.tasks.jobs[id])
 	for a, r := range s.tasks.running { // order-free: sums
 		w := s.workers[r.worker]
-		task := s.tasks.task(r.taskRef)
-		if r.job != id || w == nil || task.attempt != a || len(task.counts) > 0 {
-			continue // a backup, or another execution of what has been counted
+		if r.job != id || w == nil || s.tasks.task(r.taskRef).attempt != a {
+			continue
 		}
 		if running := w.running[r.kind][a]; running != nil {
 			for _, c := range running.counters {

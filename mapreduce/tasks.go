@@ -35,7 +35,7 @@ type task struct {
 	backup   *backup  // running: the second attempt, if there is one; replaced, never changed
 	sizes    []byte   // completed map: the size of each region, as sizeCode has it; never changed
 	trouble  *trouble // nil unless bad records are skipped and something has failed; replaced, never changed
-	counts   []byte   // what the last attempt to complete it adds to the job's tally, also when its output is lost; never changed
+	counts   []byte   // completed: what it adds to the job's tally; never changed
 	files    *fileSet // those that it has won with besides its output; stays when its output is lost; never changed
 }
 
@@ -64,6 +64,11 @@ type job struct {
 	err       string // why it failed
 	submitted time.Time
 	ended     time.Time
+
+	epoch       uint64 // in which it was submitted
+	predecessor JobID  // the aborted job in whose place it is, or 0
+	successor   JobID  // the job in the place of this one, which was aborted, or 0
+	resubmitted int    // how many jobs there were in this place before it
 }
 
 // taskRef names a task.
@@ -91,10 +96,12 @@ type runningAttempt struct {
 //   - The two attempts of a task run on different workers.
 //   - The output of a completed map of a running job is held by a living worker.
 //   - completed counts the completed tasks, and tally has the sums of what those
-//     attempts have counted that were the last to complete each task.
+//     attempts have counted that completed them.
 //   - A job is committing if and only if all its last tasks are completed and it has not
 //     ended; the winner of a completed last task never changes. The last tasks are the
 //     reduces, or the maps if there are none.
+//   - A job that wishes to be aborted runs only in the epoch in which it was submitted;
+//     one job at most takes its place, as often as it allows.
 //   - The files that a task has won with never change, and no two tasks have one of the
 //     same name; claims has them all.
 type tasks struct {
@@ -122,11 +129,13 @@ type plantedBugs struct {
 	anyEpoch        bool // attempts survive the epoch in which they were issued
 	keepDeadOutput  bool // what a dead worker held stays completed
 	skipAtOnce      bool // a record is skipped on its first failure
-	keepLostCounts  bool // what a map has counted whose output is lost stays in the sums beside what it counts again
+	keepLostCounts  bool // what a map has counted whose output is lost stays in the sums
 	forgetFiles     bool // the files of a map whose output is lost are forgotten
 	ignoreLabels    bool // a job is run by workers without its labels
 	shareSlots      bool // a reduce takes a slot that a map could have
 	neverYield      bool // a reduce that only waits keeps its slot
+	ignoreAbort     bool // a job goes on that was to be aborted
+	resubmitAlways  bool // an aborted job is submitted again more often than it allows
 }
 
 func newTasks() *tasks {
@@ -192,7 +201,7 @@ func (t *tasks) takeEffects() []effect {
 
 // lead begins an epoch: whatever runs was given out by an older coordinator, whose
 // attempts nobody waits for.
-func (t *tasks) lead(epoch uint64) status {
+func (t *tasks) lead(at time.Time, epoch uint64) status {
 	if epoch <= t.epoch {
 		return statusStale
 	}
@@ -203,50 +212,7 @@ func (t *tasks) lead(epoch uint64) status {
 	for _, a := range t.runningOf(0) {
 		t.stop(a)
 	}
-	return statusOK
-}
-
-// join adds a worker, or finds the incarnation that has joined before.
-func (t *tasks) join(w workerRow) (workerID, status) {
-	for _, known := range t.workers { // order-free: tokens are unique
-		if known.token == w.token {
-			return known.id, statusOK
-		}
-	}
-	if len(t.workers) >= maxWorkers {
-		return 0, statusFull
-	}
-	t.worker++
-	w.id = t.worker
-	t.workers[w.id] = &w
-	t.notify(effect{kind: effectWorkerJoined, worker: w.id})
-	return w.id, statusOK
-}
-
-// dead removes a worker. What it was running is lost, and so is the map output
-// that it held, unless nobody needs it any more. marks say where its attempts were,
-// as far as they have announced it.
-func (t *tasks) dead(at time.Time, id workerID, marks []mark) status {
-	if t.workers[id] == nil {
-		return statusStale
-	}
-	t.takenAlong(id, marks)
-	for _, a := range t.runningOf(id) {
-		r, ok := t.running[a]
-		if !ok {
-			continue // it ended with its job, just now
-		}
-		t.stop(a)
-		t.notify(effect{kind: effectFailure, task: r.taskRef, worker: id, attempt: a, text: "its worker died"})
-		t.countLoss(at, r.taskRef, "its worker died")
-	}
-	if !t.planted.keepDeadOutput {
-		for _, j := range t.order {
-			t.loseOutputs(t.jobs[j], id)
-		}
-	}
-	delete(t.workers, id)
-	t.notify(effect{kind: effectWorkerGone, worker: id})
+	t.abort(at)
 	return statusOK
 }
 
@@ -265,9 +231,10 @@ func (t *tasks) loseOutputs(j *job, id workerID) {
 
 func (t *tasks) loseOutput(j *job, index int) {
 	m := &j.tasks[MapTask][index]
-	// What it has counted stays, until it is done again: it need not be, if the
-	// reduces have all they need, and the job's counters are complete all the same.
-	m.state, m.worker, m.attempt, m.sizes = taskIdle, 0, Attempt{}, nil
+	if !t.planted.keepLostCounts {
+		_ = j.tally.add(m.counts, -1) // it was added
+	}
+	m.state, m.worker, m.attempt, m.sizes, m.counts = taskIdle, 0, Attempt{}, nil, nil
 	if t.planted.forgetFiles && m.files != nil {
 		j.claims.release(m.files)
 		m.files = nil
@@ -299,11 +266,18 @@ func (t *tasks) submit(at time.Time, j *job) (JobID, status) {
 			}
 		}
 	}
+	if j.predecessor != 0 {
+		if id, st := t.replaces(j); st != statusOK || id != 0 {
+			return id, st
+		}
+		j.resubmitted = t.jobs[j.predecessor].resubmitted + 1
+	}
 	if running >= maxJobsRunning {
 		return 0, statusFull
 	}
 	t.job++
-	j.id, j.submitted = t.job, at
+	j.id, j.epoch, j.submitted = t.job, t.epoch, at
+	t.succeed(j)
 	j.tasks[MapTask] = make([]task, len(j.splits))
 	j.tasks[ReduceTask] = make([]task, j.spec.Reduces)
 	t.jobs[j.id] = j
@@ -422,9 +396,6 @@ func (t *tasks) complete(at time.Time, ref taskRef, a Attempt, sizes []byte, c c
 	if task.files == nil && len(files) > 0 {
 		task.files = &fileSet{a, files}
 		j.claims.claim(ref, files)
-	}
-	if !t.planted.keepLostCounts {
-		_ = j.tally.add(task.counts, -1) // of an execution whose output was lost; they were added
 	}
 	_ = j.tally.add(counted, 1)     // its own
 	if b := task.backup; b != nil { // whoever has not won is stopped

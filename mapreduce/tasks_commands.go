@@ -33,6 +33,7 @@ const (
 	statusFull               // a limit is reached
 	statusOutputTaken        // another job writes into the directory
 	statusMalformed          // it could not be decoded
+	statusSpent              // the job was submitted again as often as it allows
 )
 
 // assignment is a task for a worker.
@@ -72,7 +73,7 @@ func (j *job) append(dst []byte) []byte {
 	dst = wire.AppendString(dst, j.token)
 	dst = wire.AppendString(dst, j.name)
 	dst = wire.AppendString(dst, j.build)
-	dst = j.spec.append(dst)
+	dst = j.spec.append(appendUvarints(dst, uint64(j.predecessor)))
 	dst = appendUvarints(dst, uint64(len(j.splits)))
 	for i := range j.splits {
 		dst = j.splits[i].append(dst)
@@ -81,7 +82,7 @@ func (j *job) append(dst []byte) []byte {
 }
 
 func (j *job) decode(d *wire.Decoder) {
-	j.token, j.name, j.build = d.String(), d.String(), d.String()
+	j.token, j.name, j.build, j.predecessor = d.String(), d.String(), d.String(), JobID(d.Uvarint())
 	j.spec.decode(d)
 	n := d.Count(2)
 	if n > maxSplits {
@@ -145,7 +146,7 @@ func (t *tasks) apply(at time.Time, cmd, dst []byte) []byte {
 		return append(dst, byte(statusMalformed))
 	}
 	if c == cmdLead {
-		return append(dst, byte(t.lead(epoch)))
+		return append(dst, byte(t.lead(at, epoch)))
 	}
 	if epoch != t.epoch {
 		return append(dst, byte(statusStale))

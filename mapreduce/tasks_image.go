@@ -69,7 +69,7 @@ func (j *job) writeImage(put func([]byte) error) error {
 	buf = appendUvarints(buf, uint64(j.state))
 	buf = wire.AppendString(buf, j.err)
 	buf = wire.AppendTime(wire.AppendTime(buf, j.submitted), j.ended)
-	buf = appendUvarints(buf, uint64(j.backups.Started), uint64(j.backups.Won), uint64(len(j.tally.names)))
+	buf = appendUvarints(buf, j.epoch, uint64(j.resubmitted), uint64(j.backups.Started), uint64(j.backups.Won), uint64(len(j.tally.names)))
 	for _, name := range j.tally.names {
 		buf = wire.AppendString(buf, name)
 	}
@@ -116,6 +116,7 @@ func (t *tasks) restore(r io.Reader) error {
 		}
 		n.jobs[j.id] = j
 		n.order = append(n.order, j.id)
+		n.succeed(j)
 		n.restoreRunning(j)
 	}
 	if err := d.Finish(); err != nil {
@@ -136,9 +137,10 @@ func (j *job) restore(d *wire.Decoder) {
 	if err := submission.Finish(); err != nil {
 		d.Fail("job %d: %v", j.id, err)
 	}
-	j.state = JobState(d.Int(int(JobCanceled)))
+	j.state = JobState(d.Int(int(JobAborted)))
 	j.err = d.String()
 	j.submitted, j.ended = d.Time(), d.Time()
+	j.epoch, j.resubmitted = d.Uvarint(), d.Int(maxResubmits)
 	j.backups = Backups{d.Int(maxInt), d.Int(maxInt)}
 	for range min(d.Count(1), maxCounters) {
 		if name := d.String(); d.Err() == nil {
@@ -168,9 +170,6 @@ func (j *job) restore(d *wire.Decoder) {
 			if counted := d.Bytes(); len(counted) > 0 {
 				task.counts = counted
 			}
-			if err := j.tally.add(task.counts, 1); err != nil {
-				d.Fail("%v", err)
-			}
 			task.trouble, task.backup, task.files = decodeTrouble(d), decodeBackup(d), decodeFileSet(d)
 			if err := j.claims.restore(taskRef{j.id, TaskKind(kind), i}, task.files); err != nil {
 				d.Fail("%v", err)
@@ -180,6 +179,9 @@ func (j *job) restore(d *wire.Decoder) {
 			}
 			if task.state == taskCompleted {
 				j.completed[kind]++
+				if err := j.tally.add(task.counts, 1); err != nil {
+					d.Fail("%v", err)
+				}
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package mapreduce
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/trilith-go/trilith/internal/wire"
 )
@@ -87,6 +88,50 @@ func decodeLabels(d *wire.Decoder) (labels []string) {
 		d.Fail("%v", err)
 	}
 	return labels
+}
+
+// join adds a worker, or finds the incarnation that has joined before.
+func (t *tasks) join(w workerRow) (workerID, status) {
+	for _, known := range t.workers { // order-free: tokens are unique
+		if known.token == w.token {
+			return known.id, statusOK
+		}
+	}
+	if len(t.workers) >= maxWorkers {
+		return 0, statusFull
+	}
+	t.worker++
+	w.id = t.worker
+	t.workers[w.id] = &w
+	t.notify(effect{kind: effectWorkerJoined, worker: w.id})
+	return w.id, statusOK
+}
+
+// dead removes a worker. What it was running is lost, and so is the map output
+// that it held, unless nobody needs it any more. marks say where its attempts were,
+// as far as they have announced it.
+func (t *tasks) dead(at time.Time, id workerID, marks []mark) status {
+	if t.workers[id] == nil {
+		return statusStale
+	}
+	t.takenAlong(id, marks)
+	for _, a := range t.runningOf(id) {
+		r, ok := t.running[a]
+		if !ok {
+			continue // it ended with its job, just now
+		}
+		t.stop(a)
+		t.notify(effect{kind: effectFailure, task: r.taskRef, worker: id, attempt: a, text: "its worker died"})
+		t.countLoss(at, r.taskRef, "its worker died")
+	}
+	if !t.planted.keepDeadOutput {
+		for _, j := range t.order {
+			t.loseOutputs(t.jobs[j], id)
+		}
+	}
+	delete(t.workers, id)
+	t.notify(effect{kind: effectWorkerGone, worker: id})
+	return statusOK
 }
 
 func (w *workerRow) append(dst []byte) []byte {

@@ -155,3 +155,13 @@ func (r *rootFlag) open() (mapreduce.FileSystem, error) {
 	}
 	return mapreduce.Dir(r.dir), nil
 }
+
+// listFlag is a flag of several values, separated by commas.
+type listFlag []string
+
+func (l *listFlag) String() string { return strings.Join(*l, ",") }
+
+func (l *listFlag) Set(text string) error {
+	*l = strings.Split(text, ",")
+	return nil
+}

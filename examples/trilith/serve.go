@@ -117,6 +117,9 @@ the output of its maps until their jobs have ended, but not for longer than -dra
 		w.root.define(f)
 		f.StringVar(&w.listen, "listen", "127.0.0.1:0", "serve other workers at this `address`; port 0 is any")
 		f.StringVar(&w.advertise, "advertise", "", "the `address` that other workers dial (default: that of -listen)")
+		f.StringVar(&w.rack, "rack", "", "the `name` of the rack that the machine is in")
+		f.Var(&w.labels, "labels", "what jobs may ask for with -labels, separated by `commas`")
+		f.StringVar(&w.only, "only", "", "take tasks of this `kind` only: map or reduce (default: both)")
 		f.IntVar(&w.slots, "slots", 0, "run so many `tasks` of each kind at a time (default: one a processor)")
 		f.Int64Var(&w.memory, "memory", mapreduce.DefaultMemory>>20, "use so many `MiB` for data, then go to disk")
 		f.StringVar(&w.scratch, "scratch", "", "the `directory` for what is too large for memory, for this worker alone (default: a temporary one)")
@@ -130,10 +133,24 @@ type workerFlags struct {
 	root      rootFlag
 	listen    string
 	advertise string
+	rack      string
+	labels    listFlag
+	only      string
 	slots     int
 	memory    int64
 	scratch   string
 	drain     time.Duration
+}
+
+// kinds returns what -only means.
+func (w *workerFlags) kinds() []mapreduce.TaskKind {
+	switch w.only {
+	case mapreduce.MapTask.String():
+		return []mapreduce.TaskKind{mapreduce.MapTask}
+	case mapreduce.ReduceTask.String():
+		return []mapreduce.TaskKind{mapreduce.ReduceTask}
+	}
+	return nil
 }
 
 func (w *workerFlags) run(ctx context.Context, args []string, out output) error {
@@ -143,6 +160,8 @@ func (w *workerFlags) run(ctx context.Context, args []string, out output) error 
 		return err
 	case len(args) > 0:
 		return badUsage("unexpected argument %q", args[0])
+	case w.only != "" && w.only != mapreduce.MapTask.String() && w.only != mapreduce.ReduceTask.String():
+		return badUsage("-only is %q, not map or reduce", w.only)
 	case w.slots < 0:
 		return badUsage("-slots is %d, it cannot be negative", w.slots)
 	case w.memory <= 0:
@@ -164,7 +183,7 @@ func (w *workerFlags) run(ctx context.Context, args []string, out output) error 
 	}
 	worker, err := mapreduce.StartWorker(ctx, mapreduce.WorkerConfig{
 		Transport: cl.transport, Addr: w.listen, Advertise: w.advertise, Coordinators: addrs, Jobs: registry, FileSystem: files,
-		Slots: w.slots, Memory: w.memory << 20, Dir: w.scratch, Cluster: cl.id, Secret: cl.secret, Logger: cl.logger,
+		Rack: w.rack, Labels: w.labels, Kinds: w.kinds(), Slots: w.slots, Memory: w.memory << 20, Dir: w.scratch, Cluster: cl.id, Secret: cl.secret, Logger: cl.logger,
 	})
 	if err != nil {
 		return err

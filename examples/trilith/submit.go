@@ -37,6 +37,10 @@ func submitRole() role {
 			f.IntVar(&s.spec.Reduces, "reduces", 1, "divide the keys into so many `partitions`, each with an output file")
 			f.Int64Var(&s.splitMiB, "split", 0, "give each map task about so many `MiB` of input (default: 1/64 of it, between 16 and 64)")
 			f.DurationVar(&s.spec.TaskTimeout, "task-timeout", mapreduce.DefaultTaskTimeout, "how long a task may go without a record")
+			f.IntVar(&s.spec.ReduceAfter, "reduce-after", mapreduce.DefaultReduceAfter, "reduces begin to fetch when so many maps, in `percent`, have completed")
+			f.Var((*listFlag)(&s.spec.Labels), "labels", "only workers will do that have all of these -labels, separated by `commas`")
+			f.BoolVar(&s.spec.Abort, "abort", false, "abort the job if the coordinator dies, instead of going on when it is back")
+			f.IntVar(&s.spec.Resubmits, "resubmits", 0, "submit the job again so many `times` if it was aborted")
 			f.BoolVar(&s.detach, "detach", false, "do not wait for the job to end")
 			f.Func("arg", "an argument of the job, `name=value`; may be repeated", func(v string) error {
 				name, value, ok := strings.Cut(v, "=")
@@ -77,6 +81,10 @@ func (s *submitFlags) check(args []string) error {
 		return badUsage("-reduces is %d, it must be positive", s.spec.Reduces)
 	case s.splitMiB < 0:
 		return badUsage("-split is %d, it cannot be negative", s.splitMiB)
+	case s.spec.ReduceAfter < 1 || s.spec.ReduceAfter > mapreduce.Barrier:
+		return badUsage("-reduce-after is %d, not 1 to %d", s.spec.ReduceAfter, mapreduce.Barrier)
+	case s.spec.Resubmits < 0:
+		return badUsage("-resubmits is %d, it cannot be negative", s.spec.Resubmits)
 	case s.spec.TaskTimeout <= 0:
 		return badUsage("-task-timeout is %v, it must be positive", s.spec.TaskTimeout)
 	}
@@ -136,7 +144,13 @@ func follow(ctx context.Context, client *mapreduce.Client, id mapreduce.JobID, o
 			fmt.Fprintln(out.stdout, line)
 			last = line
 		}
-		if s.State.Ended() {
+		switch {
+		case s.State == mapreduce.JobAborted && (s.Successor != 0 || s.Resubmits > 0):
+			if id, err = client.Resubmit(ctx, id); err != nil {
+				return err
+			}
+			continue
+		case s.State.Ended():
 			return nil
 		}
 		select {

@@ -130,10 +130,9 @@ var Trilith = Rules{
 	},
 
 	Verbs: map[string][]string{
-		"mapreduce":               {"MapOnly", "NamedOutput", "Run", "RunSequential", "StartCoordinator", "Task_Create"},
-		"mapreduce/mapreducetest": {"Test", "Run", "CheckCombiner", "CheckInput", "CheckCodec", "CheckPartition", "FileSystemCases"},
-		"rpc":                     {"Call", "Client_ExactlyOnce", "OpenStream", "SessionMachine"},
-		"transport":               {"Network", "TCP", "TLS", "Transport"},
+		"mapreduce": {"MapOnly", "NamedOutput", "Run", "RunSequential", "StartCoordinator", "Task_Create"},
+		"rpc":       {"Call", "Client_ExactlyOnce", "OpenStream", "SessionMachine"},
+		"transport": {"Network", "TCP", "TLS", "Transport"},
 	},
 
 	Sleeper: "internal/testutil/poll.go",
