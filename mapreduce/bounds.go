@@ -34,10 +34,14 @@ func SampleBounds(ctx context.Context, job Definition, spec Spec, input FileSyst
 	}
 	spec = spec.withDefaults()
 	spec.Bounds = nil
-	if err := spec.validate(); err != nil {
+	err = spec.validate()
+	if err == nil {
+		err = d.adapt(&spec)
+	}
+	if err != nil {
 		return fail(err)
 	}
-	if d.last() == MapTask {
+	if d.last(&spec) == MapTask {
 		return fail(fmt.Errorf("%w: the job has no reduces, whose keys bounds would divide", ErrConfig))
 	}
 	if input == nil {

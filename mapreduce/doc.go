@@ -149,6 +149,12 @@
 // each in a record, are none of them blamed: a job whose code may take the process
 // with it does best with workers of one slot.
 //
+// # Programs
+//
+// A [Command] is a job whose mapper and reducer are programs that read and write
+// lines, with the contract of Hadoop streaming. For the cluster it is a job like any
+// other; a task feeds a process, takes what it writes, and leaves none behind.
+//
 // # Order and encoding
 //
 // Between Map and Reduce there are only bytes: keys are ordered, grouped and hashed
@@ -195,6 +201,11 @@
 // counters.go and skip.go are what tasks count with and what follows their records;
 // bounds.go samples keys. input.go, fixedrecords.go, filesystem.go, directory.go,
 // output.go, sidefiles.go, namedoutput.go and mergeoutput.go are files.
+//
+// Programs: streaming.go (what a Command is), streaming_tasks.go (its tasks),
+// streaming_program.go (a process, and who serves it; what the operating system has
+// to do with that in streaming_linux.go and its like), streaming_lines.go (what lines
+// mean, pure).
 //
 // Where this departs from the paper: files get their final names together in the
 // end, not each as its reduce completes; and the coordinator's failure is survived.

@@ -46,6 +46,10 @@ const (
 	// panic's value, the record or key, and the stack.
 	ErrPanic = rpc.Code("mapreduce: panic in the job's code")
 
+	// ErrProgram reports a program of a Command that could not be started, or has
+	// failed; the message holds the end of what it wrote to its standard error.
+	ErrProgram = rpc.Code("mapreduce: program failed")
+
 	// ErrCorrupt reports map output whose checksum or structure is wrong.
 	ErrCorrupt = rpc.Code("mapreduce: corrupt map output")
 

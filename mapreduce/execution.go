@@ -130,7 +130,7 @@ func (w *Worker) executeMap(e *execution) ([]byte, error) {
 		e.t.counters.get(CounterMapBytesLocal).Add(e.split.bytes())
 	}
 	records := e.job.input.Read(e.ctx, w.cfg.Input, e.split)
-	if e.job.mapToFile != nil {
+	if e.job.last(&e.spec) == MapTask {
 		return nil, w.writeOutput(e, CounterMapBytesOut, func(out io.Writer) error { return e.job.mapToFile(e.t, records, out) })
 	}
 	c := w.collector(e)

@@ -88,7 +88,7 @@ type Job[K, V, R any] struct {
 	Values Codec[V]
 }
 
-// A Definition is a [Job] or a [MapOnly] of any types.
+// A Definition is a [Job] or a [MapOnly] of any types, or a [Command].
 type Definition interface {
 	define() (*definition, error)
 }
@@ -153,6 +153,11 @@ type definition struct {
 	types   string // for the fingerprint
 	input   Input
 
+	// check finds what is wrong with a run before it begins. It may be nil.
+	check func(spec *Spec) error
+	// mapsOnly says whether a run has no reduces, where mapToFile is set. If it is nil
+	// none has.
+	mapsOnly func(spec *Spec) bool
 	// mapRecords runs Map over the records of a split and hands what it emits to
 	// the collector, already combined as far as memory allows.
 	mapRecords func(t *Task, records iter.Seq2[Record, error], out *collector) error
@@ -228,16 +233,22 @@ func (j *Job[K, V, R]) validate(kind string) error {
 		return fmt.Errorf("%w: %s.%s %s", ErrConfig, kind, field, fmt.Sprintf(format, args...))
 	}
 	switch {
-	case j.Name == "" || len(j.Name) > maxNameBytes:
-		return bad("Name", "has %d bytes, not 1 to %d", len(j.Name), maxNameBytes)
 	case j.Map == nil:
 		return bad("Map", "is missing")
 	case j.Output != nil && j.Format != nil:
 		return bad("Format", "is set besides %s.Output, whose place it would take", kind)
 	}
-	for _, r := range j.Name {
+	return checkJobName(kind, j.Name)
+}
+
+// checkJobName checks the name of a job of some type.
+func checkJobName(kind, name string) error {
+	if name == "" || len(name) > maxNameBytes {
+		return fmt.Errorf("%w: %s.Name has %d bytes, not 1 to %d", ErrConfig, kind, len(name), maxNameBytes)
+	}
+	for _, r := range name {
 		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !slices.Contains([]rune("._-/"), r) {
-			return bad("Name", "%q contains %q", j.Name, r)
+			return fmt.Errorf("%w: %s.Name %q contains %q", ErrConfig, kind, name, r)
 		}
 	}
 	return nil

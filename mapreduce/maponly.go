@@ -86,33 +86,31 @@ func (m *mapsOnly[K, V]) mapToFile(t *Task, records iter.Seq2[Record, error], ou
 
 // sequential implements definition.sequential.
 func (m *mapsOnly[K, V]) sequential(ctx context.Context, r *sequentialRun) error {
-	for i, split := range r.splits {
-		err := r.executeToFile(ctx, MapTask, i, CounterMapBytesOut, func(t *Task, out io.Writer) error {
-			return m.mapToFile(t, m.Input.Read(ctx, r.input, split), out)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.mapToFiles(ctx, m.Input, m.mapToFile)
 }
 
-// last returns the kind of the tasks that write the output.
-func (d *definition) last() TaskKind {
-	if d.mapToFile != nil {
+// last returns the kind of the tasks that write the output of a run.
+func (d *definition) last(spec *Spec) TaskKind {
+	if d.mapToFile != nil && (d.mapsOnly == nil || d.mapsOnly(spec)) {
 		return MapTask
 	}
 	return ReduceTask
 }
 
-// adapt makes a Spec, in which defaults are set, one for this job.
+// adapt makes a Spec, in which defaults are set, one for this job, and finds what is
+// wrong with it.
 func (d *definition) adapt(spec *Spec) error {
-	switch {
-	case d.last() == ReduceTask && spec.Reduces == 0:
+	if d.check != nil {
+		if err := d.check(spec); err != nil {
+			return err
+		}
+	}
+	switch last := d.last(spec); {
+	case last == ReduceTask && spec.Reduces == 0:
 		return fmt.Errorf("%w: Spec.Reduces is 0", ErrConfig)
-	case d.last() == MapTask && len(spec.Bounds) > 0:
+	case last == MapTask && len(spec.Bounds) > 0:
 		return fmt.Errorf("%w: Spec.Bounds divides keys, but job %s has no reduces", ErrConfig, d.name)
-	case d.last() == MapTask:
+	case last == MapTask:
 		spec.Reduces = 0
 	}
 	return nil

@@ -52,12 +52,15 @@ func fatalJob() Definition {
 	})
 }
 
+// anyProgram is a job that runs what its arguments say.
+var anyProgram = Command{Name: "any", FromArgs: true}
+
 // processTimeout is after what silence a worker counts as dead.
 const processTimeout = time.Second
 
 // play is what a process does.
 func play(role, addr, dir string) error {
-	jobs, err := NewRegistry(processJob(), fatalJob())
+	jobs, err := NewRegistry(processJob(), fatalJob(), anyProgram)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"path"
 	"slices"
@@ -181,9 +182,28 @@ func (r *sequentialRun) sweep(ctx context.Context) error {
 	return err
 }
 
-// sequential implements definition.sequential. The values of a key are kept in
-// the order in which they were emitted, each with its length.
+// sequential implements definition.sequential.
 func (c *compiled[K, V, R]) sequential(ctx context.Context, r *sequentialRun) error {
+	return r.mapAndReduce(ctx, func(t *Task, split Split, add func(sequentialPair)) error {
+		emits := emissions{records: t.counters.local(CounterMapRecordsOut)}
+		return c.eachRecord(t, c.Input.Read(ctx, r.input, split), &emits, func(k K, v V) {
+			emits.records.n++
+			key := c.Keys.Append(nil, k)
+			p, err := c.partition(t, k, key, r.spec.Reduces)
+			if err != nil {
+				emits.failed = err
+				return
+			}
+			add(sequentialPair{p, string(key), c.Values.Append(nil, v)})
+		})
+	}, c.reduceGroups)
+}
+
+// mapAndReduce executes all tasks. mapSplit runs a map and adds what it emits; reduce
+// is definition.reduceGroups. The values of a key are kept in the order in which they
+// were emitted, each with its length.
+func (r *sequentialRun) mapAndReduce(ctx context.Context, mapSplit func(t *Task, split Split, add func(sequentialPair)) error,
+	reduce func(t *Task, in groupReader, out io.Writer) error) error {
 	parts := make([]map[string][]byte, r.spec.Reduces)
 	for p := range parts {
 		parts[p] = make(map[string][]byte)
@@ -192,17 +212,7 @@ func (c *compiled[K, V, R]) sequential(ctx context.Context, r *sequentialRun) er
 		var pairs []sequentialPair
 		err := r.execute(ctx, MapTask, i, func(t *Task) error {
 			pairs = pairs[:0]
-			emits := emissions{records: t.counters.local(CounterMapRecordsOut)}
-			return c.eachRecord(t, c.Input.Read(ctx, r.input, split), &emits, func(k K, v V) {
-				emits.records.n++
-				key := c.Keys.Append(nil, k)
-				p, err := c.partition(t, k, key, r.spec.Reduces)
-				if err != nil {
-					emits.failed = err
-					return
-				}
-				pairs = append(pairs, sequentialPair{p, string(key), c.Values.Append(nil, v)})
-			})
+			return mapSplit(t, split, func(p sequentialPair) { pairs = append(pairs, p) })
 		})
 		if err != nil {
 			return err
@@ -215,7 +225,21 @@ func (c *compiled[K, V, R]) sequential(ctx context.Context, r *sequentialRun) er
 	for p, values := range parts {
 		err := r.executeToFile(ctx, ReduceTask, p, CounterReduceBytesOut, func(t *Task, out io.Writer) error {
 			in := &sequentialGroups{keys: slices.Sorted(maps.Keys(values)), values: values}
-			return c.reduceGroups(t, in, out)
+			return reduce(t, in, out)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mapToFiles executes all tasks of a run without reduces. mapToFile is that of the
+// definition.
+func (r *sequentialRun) mapToFiles(ctx context.Context, input Input, mapToFile func(*Task, iter.Seq2[Record, error], io.Writer) error) error {
+	for i, split := range r.splits {
+		err := r.executeToFile(ctx, MapTask, i, CounterMapBytesOut, func(t *Task, out io.Writer) error {
+			return mapToFile(t, input.Read(ctx, r.input, split), out)
 		})
 		if err != nil {
 			return err

@@ -51,14 +51,8 @@ func (w *recordWatch) enter() (skip bool, err error) {
 	if !w.on {
 		return false, nil
 	}
-	n := w.next
-	w.next++
-	for len(w.skip) > 0 && w.skip[0] <= n {
-		skip = w.skip[0] == n
-		w.skip = w.skip[1:]
-	}
+	n, skip := w.pass()
 	if skip {
-		w.skipped()
 		return true, nil
 	}
 	if w.careful && n >= w.announced {
@@ -70,6 +64,29 @@ func (w *recordWatch) enter() (skip bool, err error) {
 	}
 	w.at.Store(n + 1)
 	return false, nil
+}
+
+// pass is called for each record, and returns its number and whether it is to be
+// skipped. Where nobody knows when the job's code has it, that is all.
+func (w *recordWatch) pass() (n uint64, skip bool) {
+	n = w.next
+	w.next++
+	for len(w.skip) > 0 && w.skip[0] <= n {
+		skip = w.skip[0] == n
+		w.skip = w.skip[1:]
+	}
+	if skip {
+		w.skipped()
+	}
+	return n, skip
+}
+
+// blame says which record the job's code has, 1 + its number, or that none is to
+// blame if it fails: 0.
+func (w *recordWatch) blame(at uint64) {
+	if w.on {
+		w.at.Store(at)
+	}
 }
 
 // stride returns what is to be announced before record n.
@@ -84,11 +101,7 @@ func (w *recordWatch) stride(n uint64) span {
 }
 
 // leave is called when the job's code is done with a record, and has not failed.
-func (w *recordWatch) leave() {
-	if w.on {
-		w.at.Store(0)
-	}
-}
+func (w *recordWatch) leave() { w.blame(0) }
 
 // end is called when there are no more records.
 func (w *recordWatch) end() error {

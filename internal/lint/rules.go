@@ -120,6 +120,7 @@ var Trilith = Rules{
 		{Files: "mapreduce/schedule*.go"},
 		{Files: "mapreduce/sort.go"},
 		{Files: "mapreduce/spec.go"},
+		{Files: "mapreduce/streaming_lines.go"},
 		{Files: "mapreduce/tasks*.go"},
 		{Files: "rpc/codec.go"},
 		{Files: "rpc/frame.go"},
@@ -130,7 +131,7 @@ var Trilith = Rules{
 	},
 
 	Verbs: map[string][]string{
-		"mapreduce": {"MapOnly", "NamedOutput", "Run", "RunSequential", "StartCoordinator", "Task_Create"},
+		"mapreduce": {"Command", "MapOnly", "NamedOutput", "Run", "RunSequential", "StartCoordinator", "Task_Create"},
 		"rpc":       {"Call", "Client_ExactlyOnce", "OpenStream", "SessionMachine"},
 		"transport": {"Network", "TCP", "TLS", "Transport"},
 	},
