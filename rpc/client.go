@@ -105,14 +105,14 @@ type Client struct {
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup // connections and what else runs in the background
 	alo, eo   view
-	spare     sync.Pool // of *attempts; the client's own, as their channels may be of a synctest bubble
+	session   atomic.Pointer[session] // of exactly-once calls; made by the first
+	spare     sync.Pool               // of *attempts; the client's own, as their channels may be of a synctest bubble
 
 	mu      sync.Mutex // guards what follows
 	dialing *dialing   // the attempt to connect that is under way
 	prefer  []string   // where a redirect pointed, else nil
 	first   int        // the address in cfg.Addrs to try first
 	closed  bool
-	session *session // of exactly-once calls; opened by the first
 }
 
 // NewClient returns a Client. It does not connect yet; an error names the
@@ -136,7 +136,7 @@ func (c *Client) Close() error {
 	c.mu.Lock()
 	first := !c.closed
 	c.closed = true
-	s := c.session
+	s := c.session.Load()
 	c.mu.Unlock()
 	if first {
 		if s != nil {

@@ -58,6 +58,13 @@ type callContext struct {
 	more *contextMore // made when it is needed
 }
 
+// A onceContext is the context of an exactly-once call, in one allocation with
+// what the table needs to know.
+type onceContext struct {
+	callContext
+	info CallInfo
+}
+
 // contextMore is the part of a callContext that few calls need. A context is
 // made for every call, so it is kept small.
 type contextMore struct {

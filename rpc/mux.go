@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -37,7 +36,7 @@ type mux struct {
 	pair   [2][]byte   // what the writer hands to the transport at once
 	vector net.Buffers // of pair; a field because WriteTo makes it escape
 
-	mu      sync.Mutex // guards everything below, and the side's calls
+	mu      busyMutex  // guards everything below, and the side's calls
 	err     error      // why the connection ended, once it has
 	out     *buffer    // encoded frames that wait for the writer
 	spare   *buffer    // the writer's last buffer

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // A callState is where a call stands. It goes on from each state to a later one.
@@ -25,6 +26,7 @@ type serverCall struct {
 	id     uint64
 	head   requestHead
 	ctx    *callContext
+	came   time.Time // when an exactly-once call was complete
 	state  callState
 	flags  byte    // the response's
 	fields []byte  // the request's message, then the response's; kept for the next

@@ -109,8 +109,10 @@ type serverConn struct {
 	mux
 	s *Server
 
-	ready     []*serverCall // read, and not yet given to the workers; the reader's
+	// The reader's own:
+	ready     []*serverCall // read, and not yet given to the workers
 	readyRoom [16]*serverCall
+	came      time.Time // of what is being read; zero: not asked yet
 
 	// Guarded by mux.mu:
 	calls      []*serverCall // by slot
@@ -202,26 +204,34 @@ func (c *serverConn) admit(sc *serverCall) error {
 	case sc.head.flags&flagExactlyOnce != 0 && c.s.cfg.Sessions == nil:
 		return ErrNoSessions
 	}
-	sc.ctx = &callContext{method: sc.m.name, peer: &c.peer}
-	sc.ctx.setTimeout(&sc.head)
-	if sc.head.flags&flagAtLeastOnce != 0 {
-		sc.ctx.semantics = AtLeastOnce
-	}
 	if sc.head.flags&flagExactlyOnce != 0 {
-		sc.ctx.semantics = ExactlyOnce
-		sc.ctx.once = &CallInfo{
+		ctx := &onceContext{info: CallInfo{
 			Method: sc.m.name, Semantics: ExactlyOnce,
 			Session: sc.head.session, Seq: sc.head.seq, Watermark: sc.head.mark,
+		}}
+		ctx.once = &ctx.info
+		sc.ctx = &ctx.callContext
+	} else {
+		sc.ctx = new(callContext)
+		if sc.head.flags&flagAtLeastOnce != 0 {
+			sc.ctx.semantics = AtLeastOnce
 		}
+	}
+	sc.ctx.method, sc.ctx.peer = sc.m.name, &c.peer
+	if sc.head.flags&flagDeadline != 0 {
+		sc.ctx.deadline = c.arrival().Add(sc.head.timeout)
 	}
 	sc.head.name = nil // borrowed
 	return nil
 }
 
-func (c *callContext) setTimeout(h *requestHead) {
-	if h.flags&flagDeadline != 0 {
-		c.deadline = time.Now().Add(h.timeout)
+// arrival returns when what is being read came in. It looks at the clock once for
+// all that came in one read. Only the reader calls it.
+func (c *serverConn) arrival() time.Time {
+	if c.came.IsZero() {
+		c.came = time.Now()
 	}
+	return c.came
 }
 
 func (c *serverConn) overloaded() error {
@@ -378,6 +388,9 @@ func (c *serverConn) dispatch(sc *serverCall) {
 		sc.run(true)
 		return
 	}
+	if sc.head.flags&flagExactlyOnce != 0 {
+		sc.came = c.arrival()
+	}
 	// Calls that were read together go to the workers together.
 	if c.ready = append(c.ready, sc); len(c.ready) == cap(c.ready) {
 		c.handOver()
@@ -401,6 +414,7 @@ func (c *serverConn) calm() {
 
 // settle writes what inline handlers have left, before the reader waits.
 func (c *serverConn) settle() {
+	c.came = time.Time{}
 	c.handOver()
 	c.mu.Lock()
 	if !c.owing {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/trilith-go/trilith/internal/wire"
@@ -75,10 +75,10 @@ const (
 type session struct {
 	c *Client
 
-	mu      sync.Mutex // guards what follows
+	mu      busyMutex // guards what follows
 	core    clientSession
-	opening chan struct{} // non-nil while somebody opens a session
-	room    chan struct{} // non-nil while somebody waits for the window
+	opening chan struct{}   // non-nil while somebody opens a session
+	queue   []chan struct{} // calls that wait for the window, each for its channel to be closed
 	idle    *time.Timer
 	armed   bool // idle runs
 	used    bool // a call has ended since it was armed
@@ -88,15 +88,18 @@ type session struct {
 // exactlyOnceSession returns the client's session, which may yet have to be
 // opened.
 func (c *Client) exactlyOnceSession() (*session, error) {
+	if s := c.session.Load(); s != nil {
+		return s, nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return nil, ErrClosed
 	}
-	if c.session == nil {
-		c.session = &session{c: c}
+	if c.session.Load() == nil {
+		c.session.Store(&session{c: c})
 	}
-	return c.session, nil
+	return c.session.Load(), nil
 }
 
 // begin hands out the sequence of a new call, after opening a session or waiting
@@ -105,37 +108,62 @@ func (s *session) begin(ctx context.Context) (id SessionID, seq, watermark uint6
 	for {
 		s.mu.Lock()
 		id, seq, watermark, ok := s.core.next()
-		if ok {
+		if ok || s.closed {
+			if s.closed {
+				err = ErrClosed
+			}
 			s.mu.Unlock()
-			return id, seq, watermark, nil
+			return id, seq, watermark, err
 		}
-		var wait chan struct{}
-		mine := false
 		if s.core.opened() {
-			if s.room == nil {
-				s.room = make(chan struct{})
-			}
-			wait = s.room
+			err = s.awaitRoom(ctx)
 		} else {
-			if mine = s.opening == nil; mine {
-				s.opening = make(chan struct{})
-			}
-			wait = s.opening
+			err = s.awaitOpen(ctx)
+		}
+		if err != nil {
+			return id, 0, 0, err
+		}
+	}
+}
+
+// awaitOpen opens a session, or waits for who does. It unlocks s.
+func (s *session) awaitOpen(ctx context.Context) error {
+	opening := s.opening
+	if opening == nil {
+		s.opening = make(chan struct{})
+		s.mu.Unlock()
+		return s.open(ctx)
+	}
+	s.mu.Unlock()
+	return s.await(ctx, opening)
+}
+
+// awaitRoom waits until it is worth asking for a sequence again. It unlocks s.
+func (s *session) awaitRoom(ctx context.Context) error {
+	turn := make(chan struct{})
+	s.queue = append(s.queue, turn)
+	s.mu.Unlock()
+	err := s.await(ctx, turn)
+	if err != nil {
+		s.mu.Lock()
+		if i := slices.Index(s.queue, turn); i >= 0 {
+			s.queue = slices.Delete(s.queue, i, i+1)
+		} else {
+			s.wakeLocked() // the turn was ours; it is the next one's
 		}
 		s.mu.Unlock()
-		if mine {
-			if err := s.open(ctx); err != nil {
-				return id, 0, 0, err
-			}
-			continue
-		}
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return id, 0, 0, ctxError(ctx)
-		case <-s.c.ctx.Done():
-			return id, 0, 0, ErrClosed
-		}
+	}
+	return err
+}
+
+func (s *session) await(ctx context.Context, turn <-chan struct{}) error {
+	select {
+	case <-turn:
+		return nil
+	case <-ctx.Done():
+		return ctxError(ctx)
+	case <-s.c.ctx.Done():
+		return ErrClosed
 	}
 }
 
@@ -158,11 +186,18 @@ func (s *session) open(ctx context.Context) error {
 	return err
 }
 
+// wakeLocked wakes as many calls as the window has room for, those first that
+// have waited longest; all, if there is no session any more: one of them opens the
+// next.
 func (s *session) wakeLocked() {
-	if s.room != nil {
-		close(s.room)
-		s.room = nil
+	n := len(s.queue)
+	if s.core.opened() {
+		n = min(n, s.core.room())
 	}
+	for _, turn := range s.queue[:n] {
+		close(turn)
+	}
+	s.queue = slices.Delete(s.queue, 0, n)
 }
 
 // watermark returns what a request of the session with this id should carry now.

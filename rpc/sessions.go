@@ -313,6 +313,11 @@ func (s *Sessions) insert(ss *sessionState, seq, hash uint64) {
 //   - ErrSessionExpired, ErrOutcomeUnknown: the call wasn't running in this
 //     table: this error
 func (s *Sessions) Complete(id SessionID, seq uint64, result []byte, dst []uint64) ([]uint64, error) {
+	return s.complete(id, seq, dst, result)
+}
+
+// complete is Complete for a result in parts.
+func (s *Sessions) complete(id SessionID, seq uint64, dst []uint64, result ...[]byte) ([]uint64, error) {
 	ss := s.find(id)
 	if ss == nil {
 		return dst, ErrSessionExpired
@@ -328,11 +333,11 @@ func (s *Sessions) Complete(id SessionID, seq uint64, result []byte, dst []uint6
 		return dst, ErrSessionStale
 	}
 	dst = s.release(e, dst)
-	if len(result) > s.cfg.MaxResult {
-		s.store(ss, e, false, nil)
+	if partsLen(result) > s.cfg.MaxResult {
+		s.store(ss, e, false)
 		return dst, ErrSessionResultTooLarge
 	}
-	s.store(ss, e, true, result)
+	s.store(ss, e, true, result...)
 	return dst, nil
 }
 

@@ -53,7 +53,7 @@ func (c *clientSession) opened() bool { return !c.id.IsZero() }
 // next hands out the sequence of a new call. It reports false if there is no
 // session or the window is full.
 func (c *clientSession) next() (id SessionID, seq, watermark uint64, ok bool) {
-	if !c.opened() || c.seq-c.low >= c.window {
+	if !c.opened() || c.room() == 0 {
 		return SessionID{}, 0, 0, false
 	}
 	seq = c.seq
@@ -92,6 +92,9 @@ func (c *clientSession) place(seq uint64) (word *uint64, bit uint64) {
 
 // outstanding returns the number of sequences from the watermark on.
 func (c *clientSession) outstanding() int { return int(c.seq - c.low) }
+
+// room returns how many calls the window has room for.
+func (c *clientSession) room() int { return int(c.window) - c.outstanding() }
 
 // heard notes that the server has answered a request with this watermark.
 func (c *clientSession) heard(id SessionID, watermark uint64) {

@@ -35,24 +35,42 @@ type sessionPool struct {
 	ringSlots   int
 }
 
-// copy returns result in a buffer of the pool.
-func (p *sessionPool) copy(result []byte) []byte {
-	n := len(result)
+// copy returns a result, put together from its parts, in a buffer of the pool.
+func (p *sessionPool) copy(result ...[]byte) []byte {
+	n := partsLen(result)
 	if n == 0 {
 		return nil
 	}
+	b := p.get(n)
+	for _, part := range result {
+		b = append(b, part...)
+	}
+	return b
+}
+
+// get returns an empty buffer for n bytes.
+func (p *sessionPool) get(n int) []byte {
 	if n > sessionRecycled {
-		return append(make([]byte, 0, n), result...)
+		return make([]byte, 0, n)
 	}
 	class := sessionClass(n)
 	free := p.buffers[class]
 	if len(free) == 0 {
-		return append(make([]byte, 0, sessionSmallest<<class), result...)
+		return make([]byte, 0, sessionSmallest<<class)
 	}
 	b := free[len(free)-1]
 	p.buffers[class] = free[:len(free)-1]
 	p.bufferBytes -= cap(b)
-	return append(b, result...)
+	return b
+}
+
+// partsLen returns the length of what parts make together.
+func partsLen(parts [][]byte) int {
+	n := 0
+	for _, part := range parts {
+		n += len(part)
+	}
+	return n
 }
 
 // put takes back a buffer of copy.

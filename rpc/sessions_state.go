@@ -193,12 +193,12 @@ func (s *Sessions) ended(ss *sessionState) {
 }
 
 // store ends a running call, with a copy of its result or without.
-func (s *Sessions) store(ss *sessionState, e *sessionEntry, kept bool, result []byte) {
+func (s *Sessions) store(ss *sessionState, e *sessionEntry, kept bool, result ...[]byte) {
 	e.phase, e.result, e.shared = sessionTooLarge, nil, false
 	if kept {
-		e.phase, e.result = sessionDone, s.pool.copy(result)
+		e.phase, e.result = sessionDone, s.pool.copy(result...)
 	}
-	s.account(ss, sessionSize(len(result))-s.reserve())
+	s.account(ss, sessionSize(len(e.result))-s.reserve())
 	s.ended(ss)
 	s.touchNow(ss)
 }

@@ -5,7 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -53,7 +53,7 @@ type SessionTable struct {
 	log    *tableLog // nil in memory
 	noWait bool
 
-	mu      sync.Mutex // guards what follows
+	mu      busyMutex // guards what follows
 	core    *Sessions
 	waiters map[uint64]chan sessionOutput // by the names that the core knows them by
 	last    uint64                        // the last such name
@@ -162,12 +162,11 @@ func (t *SessionTable) execute(sc *serverCall) error {
 	if t.log != nil {
 		return t.executeLogged(sc, call)
 	}
-	now := time.Now()
 	t.mu.Lock()
 	t.last++
 	call.Waiter = t.last
-	t.core.Expire(now)
-	switch v := t.core.Begin(call, now); v.Action {
+	t.core.Expire(sc.came)
+	switch v := t.core.Begin(call, sc.came); v.Action {
 	case SessionExecute:
 		t.mu.Unlock()
 		t.run(sc, call)
@@ -189,21 +188,22 @@ func (t *SessionTable) execute(sc *serverCall) error {
 
 // run executes a call and keeps its result, which is then sc's response.
 func (t *SessionTable) run(sc *serverCall, call SessionCall) {
-	result := sc.handleForResult()
+	kept := sc.handleToKeep()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	out := sessionOutput{}
-	if result == nil {
+	if !kept {
 		t.freed = t.core.Abort(call.ID, call.Seq, t.freed[:0])
 		out.Err = Refuse(ErrUnavailable)
 	} else {
-		defer result.free()
+		var room [sessionResultHead]byte
+		result := sc.result(room[:0])
 		var err error
-		t.freed, err = t.core.Complete(call.ID, call.Seq, result.b, t.freed[:0])
+		t.freed, err = t.core.complete(call.ID, call.Seq, t.freed[:0], result[:]...)
 		if err == ErrSessionResultTooLarge {
 			out.Err = err // for the others: sc has it in hand
 		} else if len(t.freed) > 0 {
-			out.Result = append([]byte(nil), result.b...)
+			out.Result = slices.Concat(result[:]...)
 		}
 	}
 	for _, w := range t.freed {
@@ -231,9 +231,9 @@ func (t *SessionTable) wait(sc *serverCall, call SessionCall, ch chan sessionOut
 	}
 }
 
-// handleForResult runs the handler, makes what it returns the response, and lays
-// that out for the table; nil says that the handler refused the request.
-func (sc *serverCall) handleForResult() *buffer {
+// handleToKeep runs the handler, makes what it returns the response, and reports
+// whether that is to be kept: a refused request was not executed.
+func (sc *serverCall) handleToKeep() bool {
 	var err error
 	if sc.ctx.keep() {
 		err = sc.handle()
@@ -247,10 +247,7 @@ func (sc *serverCall) handleForResult() *buffer {
 	if err != nil {
 		sc.setError(err)
 	}
-	if outcome == NotExecuted {
-		return nil
-	}
-	return sc.result()
+	return outcome != NotExecuted
 }
 
 // executeOnce runs an exactly-once call under the server's session host.
@@ -263,18 +260,18 @@ func (sc *serverCall) executeOnce() error {
 	return sc.c.s.cfg.Sessions.execute(sc)
 }
 
-// result lays out the response as a table keeps it: flags, the length of the
-// fields, fields and body.
-func (sc *serverCall) result() *buffer {
-	var body []byte
+// sessionResultHead bounds the head of a result.
+const sessionResultHead = 1 + binary.MaxVarintLen64
+
+// result lays out the response as a table keeps it, in parts: a head, of the
+// flags and the length of the fields, which is appended to dst; fields; body.
+func (sc *serverCall) result(dst []byte) (parts [3][]byte) {
+	parts[0] = binary.AppendUvarint(append(dst, sc.flags), uint64(len(sc.fields)))
+	parts[1] = sc.fields
 	if sc.answer != nil {
-		body = sc.answer.Data
+		parts[2] = sc.answer.Data
 	}
-	b := getBuffer(1 + binary.MaxVarintLen64 + len(sc.fields) + len(body))
-	b.b = append(b.b, sc.flags)
-	b.b = wire.AppendBytes(b.b, sc.fields)
-	b.b = append(b.b, body...)
-	return b
+	return parts
 }
 
 // setResult makes the response what result laid out.

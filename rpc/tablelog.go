@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -153,7 +154,7 @@ func (t *SessionTable) executeLogged(sc *serverCall, call SessionCall) error {
 // runLogged executes a call whose begin record is safe, and returns when its
 // completion record is.
 func (t *SessionTable) runLogged(sc *serverCall, call SessionCall) sessionOutput {
-	result := sc.handleForResult()
+	kept := sc.handleToKeep()
 	ch := make(chan sessionOutput, 1)
 	t.mu.Lock()
 	if err := t.log.err; err != nil {
@@ -161,17 +162,16 @@ func (t *SessionTable) runLogged(sc *serverCall, call SessionCall) sessionOutput
 		return sessionOutput{Err: Uncertain(fmt.Errorf("%w: %w", ErrUnavailable, err))}
 	}
 	t.waiters[call.Waiter] = ch
-	refused := result == nil
-	if refused {
+	if !kept {
 		t.log.core.abort(call.ID, call.Seq, call.Waiter, ErrUnavailable)
 	} else {
-		t.log.core.complete(call.ID, call.Seq, call.Waiter, append([]byte(nil), result.b...))
-		result.free()
+		result := sc.result(nil)
+		t.log.core.complete(call.ID, call.Seq, call.Waiter, slices.Concat(result[:]...))
 	}
 	t.mu.Unlock()
 	t.log.kick()
 	out := <-ch // the writer always answers, if only that it has failed
-	if refused && out.Err == ErrUnavailable {
+	if !kept && out.Err == ErrUnavailable {
 		out.Err = nil // the response in sc says so, and more
 	}
 	return out

@@ -17,7 +17,7 @@ type workers struct {
 	wake chan struct{}  // a token for each idle worker that is told to go on
 	wg   sync.WaitGroup // all workers, and the handlers of streams
 
-	mu     sync.Mutex    // guards what follows
+	mu     busyMutex     // guards what follows
 	queue  []*serverCall // at most the calls of all connections
 	head   int           // queue[:head] are taken
 	idle   int           // workers that wait for a token
