@@ -191,6 +191,9 @@ func (s *session) open(ctx context.Context) error {
 // next.
 func (s *session) wakeLocked() {
 	n := len(s.queue)
+	if n == 0 {
+		return
+	}
 	if s.core.opened() {
 		n = min(n, s.core.room())
 	}
@@ -215,7 +218,6 @@ func (s *session) watermark(id SessionID, before uint64) uint64 {
 // answered, or 0, and lost that the server does not know the session.
 func (s *session) end(id SessionID, seq, heard uint64, lost bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if heard > 0 {
 		s.core.heard(id, heard)
 	}
@@ -228,6 +230,7 @@ func (s *session) end(id SessionID, seq, heard uint64, lost bool) {
 	if !s.armed && !s.closed && s.core.owes() {
 		s.armLocked()
 	}
+	s.mu.Unlock()
 }
 
 // armLocked has the watermark told after a while, unless there are calls that

@@ -189,22 +189,31 @@ func (t *SessionTable) execute(sc *serverCall) error {
 // run executes a call and keeps its result, which is then sc's response.
 func (t *SessionTable) run(sc *serverCall, call SessionCall) {
 	kept := sc.handleToKeep()
+	var room [sessionResultHead]byte
+	result := sc.result(room[:0])
+	var err error
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	out := sessionOutput{}
-	if !kept {
-		t.freed = t.core.Abort(call.ID, call.Seq, t.freed[:0])
-		out.Err = Refuse(ErrUnavailable)
-	} else {
-		var room [sessionResultHead]byte
-		result := sc.result(room[:0])
-		var err error
+	if kept {
 		t.freed, err = t.core.complete(call.ID, call.Seq, t.freed[:0], result[:]...)
-		if err == ErrSessionResultTooLarge {
-			out.Err = err // for the others: sc has it in hand
-		} else if len(t.freed) > 0 {
-			out.Result = slices.Concat(result[:]...)
-		}
+	} else {
+		t.freed = t.core.Abort(call.ID, call.Seq, t.freed[:0])
+		err = errRefused
+	}
+	if len(t.freed) > 0 {
+		t.tellLocked(err, result)
+	}
+	t.mu.Unlock()
+}
+
+// errRefused is what those get who waited for a call that was refused.
+var errRefused = Refuse(ErrUnavailable)
+
+// tellLocked gives those whose wait is over what they waited for: the result,
+// if that was kept, or why it was not. The run itself has its response in hand.
+func (t *SessionTable) tellLocked(err error, result [3][]byte) {
+	out := sessionOutput{Err: err}
+	if err == nil || err == ErrSessionStale {
+		out = sessionOutput{Result: slices.Concat(result[:]...)}
 	}
 	for _, w := range t.freed {
 		if ch := t.waiters[w]; ch != nil {
