@@ -320,6 +320,10 @@ func (c *Client) dialOne(ctx context.Context, addr string) (*clientConn, net.Con
 		return nil, nil, &Error{Op: "dial", Addr: addr, Outcome: NotExecuted, Err: err}
 	}
 	cc := &clientConn{addr: addr}
+	cc.moved = func(addrs []string) {
+		c.ctr.redirects.Add(1)
+		c.redirected(cc, addrs)
+	}
 	cc.nc = nc
 	cc.remote, cc.peer, err = c.handshake.client(ctx, nc)
 	if err != nil {

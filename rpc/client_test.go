@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -78,6 +79,81 @@ func TestRedirect(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestRedirectedStream: a stream that is served elsewhere ends with an error that
+// says so, and is opened there when it is opened again, as are calls. Streams
+// that were open before go on where they are.
+func TestRedirectedStream(t *testing.T) {
+	onEach(t, func(t *testing.T, r rig) {
+		for _, pointed := range []bool{true, false} {
+			_, primary := r.serve(t, ServerConfig{}, func(s *Server) {
+				HandleStream(s, "Echo", echoStream)
+				who("primary", new(atomic.Int64))(s)
+			})
+			to := []string{primary}
+			if !pointed {
+				to = nil
+			}
+			standby, addr := r.serve(t, ServerConfig{}, func(s *Server) {
+				HandleStream(s, "Echo", func(context.Context, *Empty, *Stream) error { return RedirectTo(to...) })
+				HandleStream(s, "Local", echoStream)
+			})
+			addrs := []string{addr}
+			if !pointed {
+				addrs = append(addrs, primary)
+			}
+			c := r.dial(t, ClientConfig{Addrs: addrs})
+			local := mustOpen(t, c, "Local")
+			first := mustOpen(t, c, "Echo")
+			_, err := first.Read(make([]byte, 1))
+			if OutcomeOf(err) != NotExecuted || !errors.Is(err, ErrUnavailable) {
+				t.Fatalf("pointed %v: the standby's stream: %v", pointed, err)
+			}
+			second := mustOpen(t, c, "Echo")
+			for _, st := range []*Stream{second, local} {
+				if err := echoOnce(st, []byte("hello")); err != nil {
+					t.Errorf("pointed %v: %v", pointed, err)
+				}
+			}
+			if name, err := ask(t.Context(), c); err != nil || name != "primary" {
+				t.Errorf("pointed %v: a call is answered by %q, error %v", pointed, name, err)
+			}
+			if st := c.Stats(); st.Redirects != 1 || st.Conns != 2 {
+				t.Errorf("%d redirects over %d connections", st.Redirects, st.Conns)
+			}
+			first.Close()
+			local.Close()
+			eventually(t, "the connection to the standby ends", func() bool {
+				return c.Stats().OpenConns == 1 && standby.Stats().OpenConns == 0
+			})
+			second.Close()
+		}
+	})
+}
+
+func mustOpen(t *testing.T, c *Client, method string) *Stream {
+	t.Helper()
+	st, err := OpenStream(t.Context(), c, method, &Empty{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// echoOnce sends data on a stream and waits until it is back.
+func echoOnce(st *Stream, data []byte) error {
+	if _, err := st.Write(data); err != nil {
+		return err
+	}
+	got := make([]byte, len(data))
+	if _, err := io.ReadFull(st, got); err != nil {
+		return err
+	}
+	if string(got) != string(data) {
+		return fmt.Errorf("%q came back as %q", data, got)
+	}
+	return nil
 }
 
 // TestRedirectChangesSession: a session that another server issued is over after a

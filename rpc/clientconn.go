@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -21,7 +22,8 @@ const eagerWrite = 16 << 10
 // server sees at most one call a slot.
 type clientConn struct {
 	mux
-	addr string
+	addr  string
+	moved func(addrs []string) // called when the handler of a stream says that it is served elsewhere
 
 	// Guarded by mux.mu:
 	calls      uint64 // made so far
@@ -346,6 +348,15 @@ func (c *clientConn) arrived(id uint64, in *inflow) {
 		c.end(c.find(id), nil)
 	case c.err != nil:
 		c.end(c.find(id), c.err)
+	}
+}
+
+// reset follows a redirect, so that a stream that is opened again, now that this
+// one has ended, is opened where it is served.
+func (c *clientConn) reset(end streamEnd) {
+	var to *redirect
+	if end.outcome == NotExecuted && errors.As(end.err, &to) {
+		c.moved(to.addrs)
 	}
 }
 

@@ -66,6 +66,9 @@ type side interface {
 	inflow(id uint64) (*inflow, error)
 	// arrived is told, with the lock held, that in has taken bytes.
 	arrived(id uint64, in *inflow)
+	// reset is told, without the lock, how the peer has ended a stream, before the
+	// stream's user is.
+	reset(end streamEnd)
 	// settle is called by the reader before it may block.
 	settle()
 	// calm is called, with the lock held, when nothing has been heard for a
@@ -263,6 +266,9 @@ func (m *mux) streamFrame(h frameHead, payload []byte) error {
 	}
 	if err := d.Finish(); err != nil {
 		return fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	if h.kind == kindReset {
+		m.side.reset(end)
 	}
 	m.mu.Lock()
 	st := m.streams[h.id]

@@ -82,7 +82,9 @@ func (r *redirect) Is(target error) bool { return target == ErrUnavailable }
 
 // RedirectTo is the refusal of a handler whose service lives at one of addrs:
 // the request was not executed here, and clients follow it there whatever their
-// semantics. Without addrs they try the next of their configured addresses.
+// semantics. Without addrs they try the next of their configured addresses. A
+// stream has been taken before its handler runs, and cannot follow: it ends with
+// this error, and one that the client opens then is opened there.
 func RedirectTo(addrs ...string) error { return &redirect{addrs: addrs} }
 
 // outcomeOfHandler returns what the error of a handler says of the outcome. The

@@ -406,6 +406,8 @@ func (c *serverConn) handOver() {
 	}
 }
 
+func (c *serverConn) reset(streamEnd) {}
+
 func (c *serverConn) calm() {
 	if c.pending == 0 {
 		c.calls = nil

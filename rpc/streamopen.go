@@ -10,7 +10,9 @@ import (
 
 // OpenStream opens a stream to a handler of HandleStream and returns when the
 // server has taken it. ctx bounds the opening only; an error says, as for calls,
-// whether the handler can have been started.
+// whether the handler can have been started. If its handler answers with RedirectTo,
+// the stream ends with an error of outcome NotExecuted that wraps ErrUnavailable;
+// opened again, it goes to where that points.
 func OpenStream[Req any](ctx context.Context, c *Client, method string, req *Req) (*Stream, error) {
 	return c.openStream(ctx, method, req)
 }
