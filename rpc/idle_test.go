@@ -21,7 +21,7 @@ const (
 // TestIdleConnections: what a connection costs each side while nothing happens on
 // it, after calls have been made over it.
 func TestIdleConnections(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() || sessionsRace {
 		t.Skip("measures memory, which the race detector changes")
 	}
 	const conns = 500
