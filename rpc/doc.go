@@ -76,7 +76,8 @@
 // caller's own, if it lent any.
 //
 // Which tool of Go is used where, and why: mutexes guard tables, and are never
-// held across I/O. Channels of capacity one wake callers, because a caller waits
+// held across I/O. Those that all calls pass are tried for a moment before they
+// are waited for (mutex.go says why). Channels of capacity one wake callers, because a caller waits
 // for its answer and its context at once; a sync.Cond could not be combined with
 // a context. Calls wait for workers in a queue under a mutex, and a channel holds a
 // token for each idle worker that is told to look: its capacity is their number, so
