@@ -36,7 +36,8 @@ func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error]
 			return err
 		}
 		return out.add(p, key, value)
-	}, out.limit)
+	}, out.mem)
+	emits.settle = table.settle
 	err := c.eachRecord(t, records, &emits, func(k K, v V) {
 		if emits.failed == nil {
 			emits.records.n++
@@ -53,6 +54,7 @@ func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error]
 type emissions struct {
 	failed  error // of emit, which has no way to return it
 	records localCounter
+	settle  func() error // called when Map has returned; may be nil
 }
 
 // eachRecord calls Map with every record. If emit has failed, it returns that error
@@ -77,6 +79,9 @@ func (c *compiled[K, V, R]) eachRecord(t *Task, records iter.Seq2[Record, error]
 				continue
 			}
 			err := c.Map(t, r, emit)
+			if emits.settle != nil && err == nil && emits.failed == nil {
+				emits.failed = emits.settle()
+			}
 			broken := t.files.breakage()
 			if err == nil || emits.failed != nil || broken != nil {
 				t.records.leave() // it is not the record's fault

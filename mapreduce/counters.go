@@ -21,6 +21,7 @@ const (
 	CounterMapSkipped     = "map.records.skipped" // that Spec.SkipBadRecords let go
 	CounterMapRecordsOut  = "map.records.out"     // pairs that Map emitted
 	CounterMapBytesOut    = "map.bytes.out"       // of map output, encoded and combined; of a MapOnly's output files
+	CounterMapBytesKept   = "map.bytes.kept"      // of map output as it is kept and fetched: in blocks, packed if Spec.Compress is set
 	CounterMapBytesSpill  = "map.bytes.spilled"   // written to disk before the output was complete
 	CounterMapSideOut     = "map.bytes.side"      // of side files and named outputs
 	CounterShuffleFetched = "reduce.bytes.fetched"

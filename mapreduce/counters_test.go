@@ -143,7 +143,7 @@ func TestCountersWhileWorkersDie(t *testing.T) {
 				}
 			}
 			moved := result.Counters[CounterShuffleFetched] + result.Counters[CounterShuffleLocal]
-			if out := result.Counters[CounterMapBytesOut]; out == 0 || moved != out {
+			if out := result.Counters[CounterMapBytesKept]; out == 0 || moved != out {
 				t.Errorf("seed %d: maps put out %d bytes, reduces had %d", seed, out, moved)
 			}
 		})

@@ -18,8 +18,9 @@
 //     delivered with the answer to the worker's poll.
 //  3. The worker runs Map over the records of the split. What it emits is encoded,
 //     combined in a hash table if the job has a combiner, and gathered in memory;
-//     when that is used up it is sorted and spilled to disk. In the end the map's
-//     output is R regions, one for each partition of the keys, each sorted by key.
+//     when most of that is used up it is sorted and spilled to disk, while Map goes
+//     on. In the end, spills and what is in memory are merged: the map's output is R
+//     regions, one for each partition of the keys, each sorted by key.
 //     They stay with the worker, in memory or on its disk.
 //  4. The worker says that the task is done. The coordinator logs which attempt it
 //     was, and where its output is.
@@ -171,6 +172,20 @@
 // says which keys are one call of Reduce. What it makes of a key is put before the
 // key's encoding, so that groups are together whatever the order of the keys is.
 //
+// # Memory and disk
+//
+// A worker keeps to [WorkerConfig].Memory: what maps emit, sort and combine, map output
+// and what reduces fetch are in it while it lasts, and beyond that in files without a
+// name in [WorkerConfig].Dir, however large the job. Nothing waits for memory: each task
+// has a share that is enough to go on with, in smaller steps, and takes more while there
+// is some (budget.go has the figures). A task whose disk is full fails, with an error
+// that says so, and is done again elsewhere.
+//
+// [Spec].Compress compresses map output, block by block, on disk and on the network. Each
+// block has a checksum of what is stored and sent, which is checked when it is fetched
+// and again when it is merged. Output that is damaged is fetched again, and made again
+// if that does not help.
+//
 // # Input and output
 //
 // An [Input] divides what there is to read into splits and reads the records of each:
@@ -188,7 +203,7 @@
 // what has hung; who gets which task in schedule_assign.go, late tasks in
 // schedule_backup.go, output that cannot be fetched in schedule_fetch.go, what others
 // are told in schedule_views.go, its invariants in schedule_check.go), spec.go,
-// attempt.go, hash.go, sort.go, region.go and merge.go (data in memory).
+// attempt.go, hash.go, sort.go, region.go, packing.go and merge.go (data in memory).
 //
 // The shells, which act: coordinator.go and coordinator_serve.go on ledger.go, the
 // table as a machine in a log; commit.go; worker.go, drain.go, execution.go, store.go
@@ -197,7 +212,8 @@
 // history.go, what it shows beyond that, which history_store.go keeps on disk. What has
 // types is in job.go, maponly.go, compiled.go (Map), reduce.go, group.go, combine.go, format.go
 // (results as bytes) and codec.go, with layout.go and compound.go for what is made of
-// other types, and encoder.go; collector.go and pairs.go are what Map emits into;
+// other types, and encoder.go; collector.go and pairs.go are what Map emits into, with
+// runs.go for what is spilled and mapoutput.go for what comes of it, within budget.go;
 // counters.go and skip.go are what tasks count with and what follows their records;
 // bounds.go samples keys. input.go, fixedrecords.go, filesystem.go, directory.go,
 // output.go, sidefiles.go, namedoutput.go and mergeoutput.go are files.

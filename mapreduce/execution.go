@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/trilith-go/trilith/internal/vfs"
 	"github.com/trilith-go/trilith/rpc"
 )
 
@@ -134,7 +133,10 @@ func (w *Worker) executeMap(e *execution) ([]byte, error) {
 		return nil, w.writeOutput(e, CounterMapBytesOut, func(out io.Writer) error { return e.job.mapToFile(e.t, records, out) })
 	}
 	c := w.collector(e)
-	defer w.recycle(c)
+	defer func() {
+		c.discard()
+		w.memory.keep(c.mem)
+	}()
 	if err := e.job.mapRecords(e.t, records, c); err != nil {
 		return nil, err
 	}
@@ -147,36 +149,21 @@ func (w *Worker) executeMap(e *execution) ([]byte, error) {
 		_, n := out.region(p)
 		sizes[p] = sizeCode(n)
 	}
-	e.t.counters.get(CounterMapBytesOut).Add(out.size())
+	e.t.counters.get(CounterMapBytesOut).Add(out.raw)
+	e.t.counters.get(CounterMapBytesKept).Add(out.size())
 	e.t.counters.get(CounterMapBytesSpill).Add(c.spilled)
 	w.store.add(e.task.job, e.attempt, out)
 	return sizes, nil
 }
 
-// collector returns a collector, with memory that an earlier task has left.
+// collector returns a collector, with memory that an earlier task may have left.
 func (w *Worker) collector(e *execution) *collector {
-	var pairs *pairBuffer
-	select {
-	case pairs = <-w.sorts:
-		pairs.parts = make([]partSize, e.spec.Reduces)
-	default:
-		pairs = newPairBuffer(e.spec.Reduces)
+	c := newCollector(w.memory.sortMemory(), e.spec.Reduces)
+	c.fold, c.alive, c.scratch, c.reserve = e.job.fold, e.t.Progress, w.disk.file, w.memory.reserve
+	if e.spec.Compress {
+		c.pack = &c.mem.pack
 	}
-	limit := w.cfg.Memory / 4 / int64(w.cfg.Slots)
-	return &collector{
-		reduces: e.spec.Reduces, limit: limit, fold: e.job.fold, pairs: pairs, alive: e.t.Progress,
-		scratch: func() (vfs.File, error) { return w.disk.file() },
-		reserve: w.store.reserve,
-	}
-}
-
-// recycle leaves the memory of a collector to the next task.
-func (w *Worker) recycle(c *collector) {
-	c.discard()
-	select {
-	case w.sorts <- c.pairs:
-	default:
-	}
+	return c
 }
 
 // executeReduce runs a reduce task: it fetches its region of every map's output,

@@ -120,7 +120,7 @@ func FuzzImage(f *testing.F) {
 
 func testMessages() []message {
 	a, b := Attempt{1, 2}, Attempt{3, 4}
-	spec := Spec{Input: []string{"*"}, Output: "out", Labels: []string{"x"}, ReduceAfter: 7, Args: map[string]string{"a": "b"}}.withDefaults()
+	spec := Spec{Input: []string{"*"}, Output: "out", Compress: true, Labels: []string{"x"}, ReduceAfter: 7, Args: map[string]string{"a": "b"}}.withDefaults()
 	return []message{
 		&registerReq{workerRow{token: "t", addr: "a:1", host: "a", rack: "r", slots: [2]int{3, 0}, labels: []string{"x"}}, fingerprint{"build", []string{"x", "y"}}, []Attempt{a, b}},
 		&registerResp{7, 8, time.Second},

@@ -63,7 +63,8 @@ type Job[K, V, R any] struct {
 	// itself too: it must be associative and commutative, and Reduce must give
 	// the same for its result as for the values it was made from. That is true
 	// of sums and maxima of integers; it is not of means, nor exactly of sums of
-	// floats. It may change a, and return it. No combiner is the default because
+	// floats. It may change a, and return it. It may be called while Map runs for
+	// the same task, on another goroutine. No combiner is the default because
 	// nobody can check this from outside; RunSequential never combines.
 	Combine func(a, b V) V
 

@@ -4,26 +4,32 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/trilith-go/trilith/internal/vfs"
 )
 
-// newTestCollector returns a collector that spills to memory.
+// newTestCollector returns a collector that spills to memory: it has limit bytes to
+// gather in, and the result may take keep.
 func newTestCollector(reduces int, limit, keep int64) *collector {
 	disk := vfs.NewMemory(1)
-	n := 0
-	return &collector{
-		reduces: reduces, limit: limit, pairs: newPairBuffer(reduces), alive: func() {},
-		scratch: func() (vfs.File, error) {
-			n++
-			return vfs.Create(disk, "/spill"+string(rune('a'+n)))
-		},
-		reserve: func(n int64) bool { return n <= keep },
+	var n atomic.Int64
+	c := newCollector(newSortMemory(limit/2, limit, func(int64) bool { return true }), reduces)
+	c.alive = func() {}
+	c.scratch = func() (vfs.File, error) { return vfs.Create(disk, fmt.Sprint("/spill", n.Add(1))) }
+	c.reserve = func(n int64) bool {
+		if n > keep {
+			return false
+		}
+		keep -= n
+		return true
 	}
+	return c
 }
 
 // Whatever of it is spilled, a collector returns every pair once, sorted, and
@@ -35,17 +41,20 @@ func TestCollectorSpillsAndMerges(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			parts := 1 + r.IntN(4)
 			pairs := randomPairs(r, makeKey, r.IntN(20_000), parts)
-			c := newTestCollector(parts, chunkBytes+int64(r.IntN(1<<17)), int64(r.IntN(1<<18)))
+			c := newTestCollector(parts, chunkBytes+int64(r.IntN(1<<19)), int64(r.IntN(1<<18)))
+			if r.IntN(2) == 0 {
+				c.pack = new(packer)
+			}
 			for _, p := range pairs {
 				if err := c.add(p.part, p.key, binary.AppendUvarint(nil, uint64(p.seq))); err != nil {
 					t.Fatal(err)
 				}
 			}
-			spills += len(c.runs)
 			out, err := c.finish()
 			if err != nil {
 				t.Fatal(err)
 			}
+			spills += len(c.runs)
 			if out.file != nil {
 				files++
 			}
@@ -75,10 +84,29 @@ func TestCollectorSpillsAndMerges(t *testing.T) {
 	}
 }
 
-// regionsOf lays out sorted keys with values, one region.
-func regionOf(t testing.TB, pairs [][2]string) []byte {
+// blockBuffer is a sink that gathers all blocks.
+type blockBuffer struct{ bytes.Buffer }
+
+func (b *blockBuffer) put(block []byte) error {
+	b.Write(block)
+	return nil
+}
+
+// inMemory reads a region in one piece.
+func inMemory(region []byte) blockReader { return &memoryBlocks{rest: [][]byte{region}} }
+
+// inStream reads a region from a stream.
+func inStream(region []byte) blockReader {
+	return newStreamBlocks(bytes.NewReader(region), int64(len(region)))
+}
+
+// regionOf lays out sorted keys with values, one region.
+func regionOf(t testing.TB, pairs [][2]string) []byte { return packedRegionOf(t, nil, pairs) }
+
+func packedRegionOf(t testing.TB, pack *packer, pairs [][2]string) []byte {
 	t.Helper()
-	w := newMemoryRegions(0)
+	var sink blockBuffer
+	w := newRegionWriter(&sink, pack)
 	for _, p := range pairs {
 		if err := w.add([]byte(p[0]), []byte(p[1])); err != nil {
 			t.Fatal(err)
@@ -87,7 +115,7 @@ func regionOf(t testing.TB, pairs [][2]string) []byte {
 	if err := w.end(); err != nil {
 		t.Fatal(err)
 	}
-	return w.buf
+	return sink.Bytes()
 }
 
 func TestMergeKeepsTheOrderOfRegions(t *testing.T) {
@@ -103,9 +131,9 @@ func TestMergeKeepsTheOrderOfRegions(t *testing.T) {
 			slices.SortStableFunc(pairs, func(a, b [2]string) int { return bytes.Compare([]byte(a[0]), []byte(b[0])) })
 			all = append(all, pairs...)
 			if region := regionOf(t, pairs); r.IntN(2) == 0 {
-				regions = append(regions, &memoryBlocks{region})
+				regions = append(regions, inMemory(region))
 			} else {
-				regions = append(regions, newStreamBlocks(bytes.NewReader(region)))
+				regions = append(regions, inStream(region))
 			}
 		}
 		slices.SortStableFunc(all, func(a, b [2]string) int { return bytes.Compare([]byte(a[0]), []byte(b[0])) })
@@ -123,7 +151,7 @@ func TestMergeKeepsTheOrderOfRegions(t *testing.T) {
 func TestGroupsSkipWhatIsNotTaken(t *testing.T) {
 	region := regionOf(t, [][2]string{{"a", "1"}, {"a", "2"}, {"b", "3"}, {"c", "4"}, {"c", "5"}})
 	for taken := range 4 {
-		g := &groups{m: newMerger([]blockReader{&memoryBlocks{region}})}
+		g := &groups{m: newMerger([]blockReader{inMemory(region)})}
 		var got []string
 		for {
 			key, ok, err := g.nextKey()
@@ -154,7 +182,7 @@ func TestRegionDetectsEveryFlippedBit(t *testing.T) {
 	for bit := range 8 * len(region) {
 		bad := bytes.Clone(region)
 		bad[bit/8] ^= 1 << (bit % 8)
-		for _, blocks := range []blockReader{&memoryBlocks{bad}, newStreamBlocks(bytes.NewReader(bad))} {
+		for _, blocks := range []blockReader{inMemory(bad), inStream(bad)} {
 			err := combined([]blockReader{blocks}, nil, func(_, _ []byte) error { return nil })
 			if !errors.Is(err, ErrCorrupt) {
 				t.Fatalf("bit %d flipped, read by %T: %v", bit, blocks, err)
@@ -168,7 +196,7 @@ func TestMergeFolds(t *testing.T) {
 	b := regionOf(t, [][2]string{{"b", "4"}, {"c", "5"}})
 	fold := func(dst, x, y []byte) ([]byte, error) { return append(append(dst, x...), y...), nil }
 	var got []string
-	err := combined([]blockReader{&memoryBlocks{a}, &memoryBlocks{b}}, fold, func(key, value []byte) error {
+	err := combined([]blockReader{inMemory(a), inMemory(b)}, fold, func(key, value []byte) error {
 		got = append(got, string(key)+string(value))
 		return nil
 	})
@@ -183,7 +211,7 @@ func FuzzRegion(f *testing.F) {
 	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff"))
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, src []byte) {
-		for _, blocks := range []blockReader{&memoryBlocks{src}, newStreamBlocks(bytes.NewReader(src))} {
+		for _, blocks := range []blockReader{inMemory(src), inStream(src)} {
 			for {
 				block, err := blocks.next()
 				if err != nil {

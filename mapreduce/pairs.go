@@ -36,78 +36,195 @@ type pair struct {
 // longKey is the length of a key in a pair if it is that long or longer.
 const longKey = math.MaxUint16
 
+// sortMemory is the memory in which a map task gathers and sorts what it emits: two
+// buffers, of which one is sorted and spilled while the other is filled, and what they
+// share. It has a share of its own, and claims more of the worker's as it grows.
+type sortMemory struct {
+	granted int64              // bytes that may be held
+	claimed int64              // of them, those beyond the share
+	most    int64              // that may ever be granted
+	claim   func(n int64) bool // takes them from the pool
+	held    int64
+	table   int64 // of them, by the combiner
+
+	buffers    [2]*pairBuffer // the first is filled
+	free       [][]byte       // chunks that neither has
+	spare      []pair         // for sorting: as long as any buffer's pairs need it to be
+	sparePairs int            // the length of spare that held counts
+	pack       packer
+}
+
+const pairBytes = 16
+
+func newSortMemory(share, most int64, claim func(n int64) bool) *sortMemory {
+	m := &sortMemory{granted: share, most: most, claim: claim}
+	for i := range m.buffers {
+		m.buffers[i] = &pairBuffer{mem: m}
+	}
+	return m
+}
+
+// begin makes the memory ready for a task.
+func (m *sortMemory) begin(partitions int) {
+	for _, b := range m.buffers {
+		b.counts = make([]int, partitions)
+	}
+}
+
+// rest empties the memory, for a task to come.
+func (m *sortMemory) rest() {
+	for _, b := range m.buffers {
+		b.reset()
+		b.counts = nil
+	}
+	m.held -= m.table
+	m.table = 0
+}
+
+// take reports whether n more bytes may be held, and counts them as held.
+func (m *sortMemory) take(n int64) bool { return m.takeUpTo(n, m.held+n) }
+
+// takeTable is take for the table of the combiner: as much again is left to the pairs
+// that are in it.
+func (m *sortMemory) takeTable(n int64) bool {
+	if !m.takeUpTo(n, max(m.held+n, 2*(m.table+n))) {
+		return false
+	}
+	m.table += n
+	return true
+}
+
+func (m *sortMemory) takeUpTo(n, total int64) bool {
+	if more := total - m.granted; more > 0 {
+		if total > m.most || !m.claim(more) {
+			return false
+		}
+		m.granted += more
+		m.claimed += more
+	}
+	m.held += n
+	return true
+}
+
 // pairBuffer holds pairs in the order in which they were added, until they are
 // sorted. A pair in the arena is what it is in a region: the lengths of key and
 // value as uvarints, then both.
 type pairBuffer struct {
-	chunks [][]byte
-	pairs  []pair
-	spare  []pair   // as long as pairs, while sorting
-	free   [][]byte // chunks that were used before
-	bytes  int64    // in all chunks
-	parts  []partSize
-}
-
-// partSize says what a partition of a pairBuffer has.
-type partSize struct {
-	pairs int
-	bytes int64
-}
-
-func newPairBuffer(partitions int) *pairBuffer {
-	return &pairBuffer{parts: make([]partSize, partitions)}
+	mem     *sortMemory
+	chunks  [][]byte
+	pairs   []pair
+	counts  []int // of pairs, by partition
+	touched byte  // see touch
 }
 
 // size returns the memory in use, that needed for sorting included.
 func (b *pairBuffer) size() int64 {
-	return int64(len(b.chunks))*chunkBytes + 2*16*int64(len(b.pairs))
+	return int64(len(b.chunks))*chunkBytes + 2*pairBytes*int64(cap(b.pairs))
 }
 
-// add copies a pair into the buffer.
-func (b *pairBuffer) add(part int, key, value []byte) {
-	n := len(key) + len(value) + 2*binary.MaxVarintLen32
+// fits reports whether there is room for a pair of so many bytes.
+func (b *pairBuffer) fits(n int) bool {
 	c := len(b.chunks) - 1
-	if c < 0 || len(b.chunks[c])+n > min(cap(b.chunks[c]), chunkBytes) {
-		b.newChunk(n)
-		c++
+	return len(b.pairs) < cap(b.pairs) && c >= 0 && b.fitsChunk(n)
+}
+
+func (b *pairBuffer) fitsChunk(n int) bool {
+	c := len(b.chunks) - 1
+	if c < 0 {
+		return false
 	}
+	used := len(b.chunks[c])
+	return used < chunkBytes && used+n+2*binary.MaxVarintLen32 <= cap(b.chunks[c])
+}
+
+// add copies a pair into the buffer, where it fits.
+func (b *pairBuffer) add(part int, key, value []byte) {
+	c := len(b.chunks) - 1
 	chunk := b.chunks[c]
 	place := uint32(c)<<chunkBits | uint32(len(chunk))
-	before := len(chunk)
-	chunk = appendPair(chunk, key, value)
-	b.chunks[c] = chunk
+	b.chunks[c] = appendPair(chunk, key, value)
 	b.pairs = append(b.pairs, pair{prefixOf(key), place, uint16(part), uint16(min(len(key), longKey))})
-	size := &b.parts[part]
-	size.pairs++
-	size.bytes += int64(len(chunk) - before)
-	b.bytes += int64(len(chunk) - before)
+	b.counts[part]++
 }
 
-// newChunk begins a chunk for a pair of up to n bytes. A pair that is larger than
-// a chunk gets one of its own size.
-func (b *pairBuffer) newChunk(n int) {
-	if k := len(b.free); k > 0 && n <= chunkBytes {
-		b.chunks = append(b.chunks, b.free[k-1])
-		b.free = b.free[:k-1]
-		return
+// grow makes room for a pair of n bytes, if the memory may be held or must.
+func (b *pairBuffer) grow(n int, must bool) bool {
+	m := b.mem
+	if len(b.chunks) == maxArena/chunkBytes {
+		return false
 	}
-	b.chunks = append(b.chunks, make([]byte, 0, max(n, chunkBytes)))
+	if len(b.pairs) == cap(b.pairs) {
+		more := max(cap(b.pairs)/2, minPairs)
+		spare := max(cap(b.pairs)+more-m.sparePairs, 0)
+		if !m.takeIf(int64(more+spare)*pairBytes, must) {
+			return false
+		}
+		grown := make([]pair, len(b.pairs), len(b.pairs)+more)
+		copy(grown, b.pairs)
+		b.pairs = grown
+		m.sparePairs += spare
+	}
+	if b.fitsChunk(n) {
+		return true
+	}
+	// A pair that is larger than a chunk gets one of its own size.
+	size := max(n+2*binary.MaxVarintLen32, chunkBytes)
+	if k := len(m.free); k > 0 && size == chunkBytes {
+		b.chunks = append(b.chunks, m.free[k-1])
+		m.free = m.free[:k-1]
+		return true
+	}
+	if !m.takeIf(int64(size), must) {
+		return false
+	}
+	b.chunks = append(b.chunks, make([]byte, 0, size))
+	return true
 }
 
-// reset empties the buffer and keeps its memory for the next pairs.
+func (m *sortMemory) takeIf(n int64, must bool) bool {
+	if m.take(n) {
+		return true
+	}
+	if must {
+		m.held += n
+	}
+	return must
+}
+
+// minPairs is for how many pairs a buffer has room at least.
+const minPairs = 4 << 10
+
+// prepare makes spare long enough to sort the buffer.
+func (b *pairBuffer) prepare() {
+	if len(b.mem.spare) < len(b.pairs) {
+		b.mem.spare = make([]pair, b.mem.sparePairs)
+	}
+}
+
+// reset empties the buffer and leaves its memory to the next pairs.
 func (b *pairBuffer) reset() {
 	for _, c := range b.chunks {
 		if cap(c) == chunkBytes {
-			b.free = append(b.free, c[:0])
+			b.mem.free = append(b.mem.free, c[:0])
+		} else {
+			b.mem.held -= int64(cap(c))
 		}
 	}
 	clear(b.chunks)
-	b.chunks, b.pairs, b.bytes = b.chunks[:0], b.pairs[:0], 0
-	clear(b.parts)
+	b.chunks, b.pairs = b.chunks[:0], b.pairs[:0]
+	clear(b.counts)
 }
 
-// full reports whether no further pair can be addressed.
-func (b *pairBuffer) full() bool { return len(b.chunks) >= maxArena/chunkBytes }
+// touch reads a little of each pair that comes soon, so that the processor waits for
+// them all together and not for one after the other: sorted, they lie far apart.
+func (b *pairBuffer) touch(pairs []pair) {
+	for _, p := range pairs {
+		b.touched ^= b.chunks[p.place>>chunkBits][p.place&(chunkBytes-1)]
+	}
+}
+
+// touchAhead is how many pairs are touched at a time.
+const touchAhead = 16
 
 // encoded returns the pair as it stands in the arena, and what follows it.
 func (b *pairBuffer) encoded(place uint32) []byte {

@@ -11,71 +11,59 @@ import (
 // A region is one partition of one map task's output: pairs sorted by key, in
 // blocks. A block is
 //
-//	length uint32    of the payload, little end first
-//	crc    uint32    CRC-32C of the payload, little end first
-//	payload          whole pairs: key and value lengths as uvarints, then both
+//	length uint32    of what is stored, little end first; with packedBit, packed
+//	crc    uint32    CRC-32C of length and of what is stored, little end first
+//	stored           the payload, or its length as a uvarint and the payload deflated
 //
-// It is the format in memory, on disk and on the wire. A region says nothing of
-// its own length: who hands it over does, and a region may be empty.
+// where the payload is whole pairs: key and value lengths as uvarints, then both. It
+// is the format in memory, on disk and on the wire. A region says nothing of its own
+// length: who hands it over does, and a region may be empty.
 const (
 	blockHeader = 8
+	// packedBit marks a block whose payload is compressed.
+	packedBit = 1 << 31
 	// blockBytes is the payload size from which on a block is closed. A pair is
 	// never divided, so that a block may be as large as a pair.
 	blockBytes = 64 << 10
-	// maxBlock bounds the payload of a block.
+	// maxBlock bounds the payload of a block, and what is stored of it.
 	maxBlock = blockBytes + MaxRecordBytes + 2*binary.MaxVarintLen32
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// regionWriter lays out regions one after the other: in memory, or through a
-// buffer into a file.
+// blockSink takes blocks, one after the other. It does not keep the slice.
+type blockSink interface{ put(block []byte) error }
+
+// regionWriter lays out regions, one after the other, block by block.
 type regionWriter struct {
-	buf   []byte
-	start int       // where the open block begins in buf, or -1
-	flush io.Writer // nil: all stays in buf
-	done  int64     // bytes that have left buf
+	sink  blockSink
+	pack  *packer // compresses the payloads; nil: they are stored as they are
+	block []byte  // the open block: room for its header and the payload so far
+	done  int64   // bytes of the blocks that sink has
+	raw   int64   // bytes of their payloads
 }
 
-// flushBytes is how much a regionWriter gathers for one write.
-const flushBytes = 512 << 10
-
-// newMemoryRegions returns a writer whose buf is the result. size is what the
-// regions will take; more is possible.
-func newMemoryRegions(size int64) *regionWriter {
-	return &regionWriter{buf: make([]byte, 0, size), start: -1}
+func newRegionWriter(sink blockSink, pack *packer) *regionWriter {
+	return &regionWriter{sink: sink, pack: pack, block: make([]byte, blockHeader, blockHeader+blockBytes+blockBytes/8)}
 }
 
-func newFileRegions(w io.Writer) *regionWriter {
-	return &regionWriter{buf: make([]byte, 0, flushBytes+blockBytes+blockHeader), start: -1, flush: w}
-}
-
-// offset returns how many bytes have been written.
-func (w *regionWriter) offset() int64 { return w.done + int64(len(w.buf)) }
+// offset returns how many bytes have been written, between blocks.
+func (w *regionWriter) offset() int64 { return w.done }
 
 // add appends a pair to the open region.
 func (w *regionWriter) add(key, value []byte) error {
-	w.open()
-	w.buf = appendPair(w.buf, key, value)
-	return w.closeIfFull()
+	w.block = appendPair(w.block, key, value)
+	return w.endIfFull()
 }
 
 // addEncoded appends a pair that is encoded as it stands in a region.
 func (w *regionWriter) addEncoded(pair []byte) error {
-	w.open()
-	w.buf = append(w.buf, pair...)
-	return w.closeIfFull()
+	w.block = append(w.block, pair...)
+	return w.endIfFull()
 }
 
-func (w *regionWriter) open() {
-	if w.start < 0 {
-		w.start = len(w.buf)
-		w.buf = append(w.buf, make([]byte, blockHeader)...)
-	}
-}
-
-func (w *regionWriter) closeIfFull() error {
-	if len(w.buf)-w.start < blockHeader+blockBytes {
+func (w *regionWriter) endIfFull() error {
+	if len(w.block) < blockHeader+blockBytes {
 		return nil
 	}
 	return w.end()
@@ -83,26 +71,48 @@ func (w *regionWriter) closeIfFull() error {
 
 // end closes the region's last block. What follows belongs to another region.
 func (w *regionWriter) end() error {
-	if w.start < 0 {
+	payload := w.block[blockHeader:]
+	if len(payload) == 0 {
 		return nil
 	}
-	block := w.buf[w.start:]
-	payload := block[blockHeader:]
-	binary.LittleEndian.PutUint32(block, uint32(len(payload)))
-	binary.LittleEndian.PutUint32(block[4:], crc32.Checksum(payload, castagnoli))
-	w.start = -1
-	if w.flush != nil && len(w.buf) >= flushBytes {
-		return w.drain()
+	block, length := w.block, uint32(len(payload))
+	if w.pack != nil {
+		if packed := w.pack.deflate(payload); packed != nil {
+			block, length = packed, packedBit|uint32(len(packed)-blockHeader)
+		}
+	}
+	binary.LittleEndian.PutUint32(block, length)
+	binary.LittleEndian.PutUint32(block[4:], blockSum(block))
+	if err := w.sink.put(block); err != nil {
+		return err
+	}
+	w.done += int64(len(block))
+	w.raw += int64(len(payload))
+	if w.block = w.block[:blockHeader]; cap(w.block) > 4*blockBytes {
+		w.block = make([]byte, blockHeader, blockHeader+blockBytes+blockBytes/8) // there was a large pair
 	}
 	return nil
 }
 
-// drain writes what has been gathered, between blocks.
-func (w *regionWriter) drain() error {
-	n, err := w.flush.Write(w.buf)
-	w.done += int64(n)
-	w.buf = w.buf[:0]
-	return err
+// blockSum returns the checksum of a block, of which block[4:8] has no part.
+func blockSum(block []byte) uint32 {
+	return crc32.Update(crc32.Checksum(block[:4], castagnoli), castagnoli, block[blockHeader:])
+}
+
+// storedBytes returns how much is stored of a block with that header.
+func storedBytes(header []byte) int64 {
+	return int64(binary.LittleEndian.Uint32(header) &^ packedBit)
+}
+
+// checkBlock checks a whole block.
+func checkBlock(block []byte) error {
+	if got, want := blockSum(block), binary.LittleEndian.Uint32(block[4:]); got != want {
+		return corrupt("checksum of a block of %d bytes is %08x, not %08x", len(block)-blockHeader, got, want)
+	}
+	if len(block) == blockHeader {
+		return corrupt("an empty block")
+	}
+	return nil
 }
 
 // blockReader returns the payloads of a region's blocks, checked.
@@ -111,78 +121,109 @@ type blockReader interface {
 	next() ([]byte, error)
 }
 
-// region is where a region is: in memory, or in a file. The zero region is empty.
+// region is where a region is: in memory, in pieces of whole blocks, or in a file. The
+// zero region is empty.
 type region struct {
-	data   []byte
+	data   [][]byte
 	file   io.ReaderAt
 	off, n int64
 }
 
 // size returns how many bytes it has.
-func (r region) size() int64 { return int64(len(r.data)) + r.n }
+func (r region) size() int64 {
+	n := r.n
+	for _, piece := range r.data {
+		n += int64(len(piece))
+	}
+	return n
+}
 
 // blocks reads the region.
 func (r region) blocks() blockReader {
 	if r.file == nil {
-		return &memoryBlocks{r.data}
+		return &memoryBlocks{rest: r.data}
 	}
-	return newStreamBlocks(io.NewSectionReader(r.file, r.off, r.n))
+	return newStreamBlocks(io.NewSectionReader(r.file, r.off, r.n), r.n)
 }
 
 // memoryBlocks reads a region in memory, without copying it.
-type memoryBlocks struct{ rest []byte }
+type memoryBlocks struct {
+	piece  []byte   // what is left of the present piece
+	rest   [][]byte // the pieces after it
+	unpack unpacker
+}
 
 func (r *memoryBlocks) next() ([]byte, error) {
-	if len(r.rest) == 0 {
-		return nil, io.EOF
+	for len(r.piece) == 0 {
+		if len(r.rest) == 0 {
+			return nil, io.EOF
+		}
+		r.piece, r.rest = r.rest[0], r.rest[1:]
 	}
-	if len(r.rest) < blockHeader {
+	if len(r.piece) < blockHeader {
 		return nil, corrupt("a block's header is cut off")
 	}
-	n := int64(binary.LittleEndian.Uint32(r.rest))
-	if n > maxBlock || n > int64(len(r.rest)-blockHeader) {
-		return nil, corrupt("a block of %d bytes, %d are left", n, len(r.rest)-blockHeader)
+	n := storedBytes(r.piece)
+	if n > maxBlock || n > int64(len(r.piece)-blockHeader) {
+		return nil, corrupt("a block of %d bytes, %d are left", n, len(r.piece)-blockHeader)
 	}
-	sum := binary.LittleEndian.Uint32(r.rest[4:])
-	payload := r.rest[blockHeader : blockHeader+n]
-	r.rest = r.rest[blockHeader+n:]
-	return payload, checkBlock(payload, sum)
+	block := r.piece[:blockHeader+n]
+	r.piece = r.piece[blockHeader+n:]
+	return r.unpack.payload(block)
 }
 
-// streamBlocks reads a region from a stream that ends with it.
+// streamBlocks reads regions from a stream, one after the other.
 type streamBlocks struct {
-	r   *bufio.Reader
-	buf []byte
+	r      *bufio.Reader
+	left   int64  // bytes of the present region
+	behind int    // bytes of the block that next has returned, still in r
+	large  []byte // a block that is larger than the buffer of r
+	unpack unpacker
 }
 
-// readerBytes is the memory that a region on disk needs while it is merged, if
-// its pairs are small.
-const readerBytes = blockBytes + 2*blockHeader
+// readerBytes is the memory that a region on disk needs while it is merged, if its
+// pairs are small and it is not packed; most of it is the buffer that it is read
+// through, a block at a time.
+const (
+	readerBuffer = blockBytes + 8<<10
+	readerBytes  = readerBuffer + 8<<10
+)
 
-func newStreamBlocks(r io.Reader) *streamBlocks {
-	return &streamBlocks{r: bufio.NewReaderSize(r, readerBytes)}
+func newStreamBlocks(r io.Reader, n int64) *streamBlocks {
+	return &streamBlocks{r: bufio.NewReaderSize(r, readerBuffer), left: n}
 }
 
 func (r *streamBlocks) next() ([]byte, error) {
-	header, err := r.r.Peek(blockHeader)
-	if err == io.EOF && len(header) == 0 {
+	_, _ = r.r.Discard(r.behind) // it is buffered
+	r.behind = 0
+	if r.left == 0 {
 		return nil, io.EOF
 	}
+	header, err := r.r.Peek(int(min(r.left, blockHeader)))
 	if err != nil {
 		return nil, cutOff(err)
 	}
-	n := int(binary.LittleEndian.Uint32(header))
-	sum := binary.LittleEndian.Uint32(header[4:])
-	if n > maxBlock {
-		return nil, corrupt("a block of %d bytes", n)
+	if r.left < blockHeader {
+		return nil, corrupt("a block's header is cut off")
 	}
-	if _, err := r.r.Discard(blockHeader); err != nil {
+	n := storedBytes(header)
+	if n > maxBlock || n > r.left-blockHeader {
+		return nil, corrupt("a block of %d bytes, %d are left", n, r.left-blockHeader)
+	}
+	n += blockHeader
+	r.left -= n
+	if n > int64(r.r.Size()) {
+		if r.large, err = readGrowing(r.r, r.large[:0], int(n)); err != nil {
+			return nil, cutOff(err)
+		}
+		return r.unpack.payload(r.large)
+	}
+	block, err := r.r.Peek(int(n))
+	if err != nil {
 		return nil, cutOff(err)
 	}
-	if r.buf, err = readGrowing(r.r, r.buf[:0], n); err != nil {
-		return nil, cutOff(err)
-	}
-	return r.buf, checkBlock(r.buf, sum)
+	r.behind = int(n)
+	return r.unpack.payload(block)
 }
 
 // eagerBytes is how much memory is taken on a peer's word; the rest is taken as
@@ -206,16 +247,6 @@ func readGrowing(r io.Reader, dst []byte, n int) ([]byte, error) {
 		n -= step
 	}
 	return dst, nil
-}
-
-func checkBlock(payload []byte, sum uint32) error {
-	if got := crc32.Checksum(payload, castagnoli); got != sum {
-		return corrupt("checksum of a block of %d bytes is %08x, not %08x", len(payload), got, sum)
-	}
-	if len(payload) == 0 {
-		return corrupt("an empty block")
-	}
-	return nil
 }
 
 func cutOff(err error) error {

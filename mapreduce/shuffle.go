@@ -25,7 +25,9 @@ const (
 	fetchTries    = 3
 	fetchPause    = 100 * time.Millisecond
 	maxFetchPause = 2 * time.Second
-	// maxFanIn bounds the regions on disk that are merged at a time.
+	// minFanIn and maxFanIn bound the regions on disk that are merged at a time, as
+	// memory allows.
+	minFanIn = 8
 	maxFanIn = 256
 )
 
@@ -44,10 +46,11 @@ type fetcher struct {
 	results chan fetched
 	readers []func() // end the reading of outputs of this worker's own
 
-	mu     sync.Mutex // guards what follows
-	memory int64      // that regions may still take
-	spill  vfs.File   // for those that find none
-	end    int64      // of spill
+	mu      sync.Mutex // guards what follows
+	share   int64      // of memory for regions that is left
+	claimed int64      // memory beyond it, of the worker's
+	spill   vfs.File   // for regions that find none
+	end     int64      // of spill
 }
 
 // source is a worker from which something is to be fetched.
@@ -72,7 +75,7 @@ func newFetcher(w *Worker, e *execution) *fetcher {
 	return &fetcher{
 		w: w, e: e, where: make([]location, e.maps), got: make([]bool, e.maps), regions: make([]region, e.maps),
 		missing: e.maps, sources: make(map[string]*source), results: make(chan fetched, fetchesAtOnce),
-		memory: w.cfg.Memory / 4 / int64(w.cfg.Slots),
+		share: w.memory.share / 2,
 	}
 }
 
@@ -81,6 +84,7 @@ func (f *fetcher) close() {
 	for _, done := range f.readers {
 		done()
 	}
+	f.w.memory.reserve(-f.claimed)
 	if f.spill != nil {
 		_ = f.spill.Close() // it was only read since it was written
 	}
@@ -350,7 +354,7 @@ func (f *fetcher) receive(st *rpc.Stream) (region, error) {
 	if f.reserve(n) {
 		data := make([]byte, n)
 		err := f.eachBlock(st, n, func(at int64, size int) []byte { return data[at : at+int64(size)] }, nil)
-		return region{data: data}, err
+		return region{data: [][]byte{data}}, err
 	}
 	file, off, err := f.spillSpace(n)
 	if err != nil {
@@ -381,17 +385,16 @@ func (f *fetcher) eachBlock(st *rpc.Stream, n int64, into func(at int64, size in
 		if _, err := io.ReadFull(st, header[:]); err != nil {
 			return err
 		}
-		size := int64(binary.LittleEndian.Uint32(header[:]))
+		size := storedBytes(header[:])
 		if size > maxBlock || size > n-at-blockHeader {
 			return corrupt("a block of %d bytes, %d are left", size, n-at-blockHeader)
 		}
 		block := into(at, blockHeader+int(size))
 		copy(block, header[:])
-		payload := block[blockHeader:]
-		if _, err := io.ReadFull(st, payload); err != nil {
+		if _, err := io.ReadFull(st, block[blockHeader:]); err != nil {
 			return err
 		}
-		if err := checkBlock(payload, binary.LittleEndian.Uint32(header[4:])); err != nil {
+		if err := checkBlock(block); err != nil {
 			return err
 		}
 		if keep != nil {
@@ -409,10 +412,14 @@ func (f *fetcher) eachBlock(st *rpc.Stream, n int64, into func(at int64, size in
 func (f *fetcher) reserve(n int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if n > f.memory {
+	if n <= f.share {
+		f.share -= n
+		return true
+	}
+	if !f.w.memory.reserveFirst(n) {
 		return false
 	}
-	f.memory -= n
+	f.claimed += n
 	return true
 }
 
@@ -432,29 +439,46 @@ func (f *fetcher) spillSpace(n int64) (vfs.File, int64, error) {
 	return f.spill, off, nil
 }
 
-// narrow returns readers of the regions, after as many passes of merging as leave
-// no more than maxFanIn of them on disk. Only neighbours are merged, so that equal
-// keys stay in the order of their maps.
+// fanIn returns how many of n regions on disk may be merged at a time, and takes the
+// memory to read them: a half of the task's share, and more if there is some.
+func (f *fetcher) fanIn(n int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fanIn := max(int(f.w.memory.share/2/readerBytes), minFanIn)
+	for fanIn < min(n, maxFanIn) && f.w.memory.reserveFirst(readerBytes) {
+		f.claimed += readerBytes
+		fanIn++
+	}
+	return fanIn
+}
+
+// pack returns what compresses regions that are written, if the job wants that.
+func (f *fetcher) pack() *packer {
+	if !f.e.spec.Compress {
+		return nil
+	}
+	return new(packer)
+}
+
+// narrow returns readers of the regions, after as much merging as leaves no more on
+// disk than can be merged at a time. Only neighbours are merged, so that equal keys stay
+// in the order of their maps.
 func (f *fetcher) narrow() ([]blockReader, error) {
-	regions := f.regions
-	for {
-		onDisk := 0
-		for _, r := range regions {
-			if r.file != nil {
-				onDisk++
-			}
+	regions, onDisk := f.regions, 0
+	for _, r := range regions {
+		if r.file != nil {
+			onDisk++
 		}
-		if onDisk <= maxFanIn {
-			break
-		}
+	}
+	fanIn := f.fanIn(onDisk)
+	for onDisk > fanIn {
 		var merged []region
-		for len(regions) > 0 {
+		for onDisk > fanIn && len(regions) > 0 {
 			n, files := 0, 0
-			for n < len(regions) && files < maxFanIn {
+			for most := min(fanIn, onDisk-fanIn+1); n < len(regions) && files < most; n++ {
 				if regions[n].file != nil {
 					files++
 				}
-				n++
 			}
 			r, err := f.mergeToSpill(regions[:n])
 			if err != nil {
@@ -462,12 +486,13 @@ func (f *fetcher) narrow() ([]blockReader, error) {
 			}
 			merged = append(merged, r)
 			regions = regions[n:]
+			onDisk -= files - 1
 		}
-		regions = merged
+		regions = append(merged, regions...)
 	}
 	readers := make([]blockReader, 0, len(regions))
 	for _, r := range regions {
-		if r.file != nil || len(r.data) > 0 {
+		if r.size() > 0 {
 			readers = append(readers, r.blocks())
 		}
 	}
@@ -484,7 +509,9 @@ func (f *fetcher) mergeToSpill(regions []region) (region, error) {
 	for i, r := range regions {
 		readers[i] = r.blocks()
 	}
-	w := newFileRegions(io.NewOffsetWriter(file, off))
+	sink := newFileSink(file)
+	sink.w = io.NewOffsetWriter(file, off)
+	w := newRegionWriter(sink, f.pack())
 	err = combined(readers, f.e.job.fold, func(key, value []byte) error {
 		f.e.t.Progress()
 		return w.add(key, value)
@@ -493,7 +520,7 @@ func (f *fetcher) mergeToSpill(regions []region) (region, error) {
 		err = w.end()
 	}
 	if err == nil {
-		err = w.drain()
+		err = sink.drain()
 	}
 	if err != nil {
 		return region{}, err

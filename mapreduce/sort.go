@@ -14,31 +14,26 @@ const fewPairs = 40
 // The partitions are told apart by counting. Within one, the pairs are sorted by a
 // stable radix sort from the most significant byte on, of the eight bytes of key
 // that each pair carries; only where those are all equal the arena is looked at,
-// for the next eight.
+// for the next eight. The memory's spare pairs have been prepared.
 func (b *pairBuffer) sort() {
-	if len(b.spare) < len(b.pairs) {
-		b.spare = make([]pair, cap(b.pairs))
-	}
-	spare := b.spare[:len(b.pairs)]
-	if len(b.parts) > 1 {
-		next := make([]int, len(b.parts))
+	spare := b.mem.spare[:len(b.pairs)]
+	if len(b.counts) > 1 {
+		next := make([]int, len(b.counts))
 		at := 0
 		for p := range next {
 			next[p] = at
-			at += b.parts[p].pairs
+			at += b.counts[p]
 		}
 		for _, x := range b.pairs {
 			spare[next[x.part]] = x
 			next[x.part]++
 		}
-		b.pairs, b.spare = spare, b.pairs[:cap(b.pairs)]
-		spare = b.spare[:len(b.pairs)]
+		copy(b.pairs, spare)
 	}
 	at := 0
-	for p := range b.parts {
-		end := at + b.parts[p].pairs
-		b.sortFrom(b.pairs[at:end], spare[at:end], 0)
-		at = end
+	for _, n := range b.counts {
+		b.sortFrom(b.pairs[at:at+n], spare[at:at+n], 0)
+		at += n
 	}
 }
 

@@ -49,6 +49,27 @@ func randomPairs(r *rand.Rand, makeKey keyMaker, n, parts int) []testPair {
 	return pairs
 }
 
+// newTestBuffer returns a buffer without a limit.
+func newTestBuffer(parts int) *pairBuffer {
+	m := newSortMemory(unlimited, unlimited, nil)
+	m.begin(parts)
+	return m.buffers[0]
+}
+
+// put adds a pair to a buffer, which grows.
+func (b *pairBuffer) put(part int, key, value []byte) {
+	for n := len(key) + len(value); !b.fits(n); {
+		b.grow(n, true)
+	}
+	b.add(part, key, value)
+}
+
+// splitPair returns the key and value of the pair that src begins with.
+func splitPair(src []byte) (key, value []byte) {
+	key, value, _, _ = cutPair(src)
+	return key, value
+}
+
 func sortTestPairs(pairs []testPair) {
 	slices.SortStableFunc(pairs, func(a, b testPair) int {
 		if a.part != b.part {
@@ -61,15 +82,16 @@ func sortTestPairs(pairs []testPair) {
 func TestSortIsStableAndRight(t *testing.T) {
 	for name, makeKey := range keyMakers {
 		t.Run(name, func(t *testing.T) {
-			b := newPairBuffer(5)
+			b := newTestBuffer(5)
 			for seed := range uint64(40) {
 				r := rand.New(rand.NewPCG(seed, 0))
 				parts := 1 + r.IntN(5)
-				b.parts = make([]partSize, parts)
+				b.mem.begin(parts)
 				pairs := randomPairs(r, makeKey, r.IntN(1<<r.IntN(14)), parts)
 				for _, p := range pairs {
-					b.add(p.part, p.key, binary.AppendUvarint(nil, uint64(p.seq)))
+					b.put(p.part, p.key, binary.AppendUvarint(nil, uint64(p.seq)))
 				}
+				b.prepare()
 				b.sort()
 				sortTestPairs(pairs)
 				for i, p := range b.pairs {
@@ -86,11 +108,12 @@ func TestSortIsStableAndRight(t *testing.T) {
 }
 
 func TestPairBufferTakesPairsLargerThanAChunk(t *testing.T) {
-	b := newPairBuffer(1)
+	b := newTestBuffer(1)
 	large := bytes.Repeat([]byte("x"), 3*chunkBytes)
-	b.add(0, []byte("b"), large)
-	b.add(0, []byte("a"), nil)
-	b.add(0, large, []byte("v"))
+	b.put(0, []byte("b"), large)
+	b.put(0, []byte("a"), nil)
+	b.put(0, large, []byte("v"))
+	b.prepare()
 	b.sort()
 	var got []string
 	for _, p := range b.pairs {
@@ -136,12 +159,13 @@ func BenchmarkSort(b *testing.B) {
 	}, "numbers": keyMakers["numbers"], "prefixed": keyMakers["prefixed"]} {
 		b.Run(fmt.Sprintf("%s/pairs=500000", name), func(b *testing.B) {
 			const n = 500_000
-			buf := newPairBuffer(1)
+			buf := newTestBuffer(1)
 			r := rand.New(rand.NewPCG(1, 2))
 			for range n {
-				buf.add(0, makeKey(r), nil)
+				buf.put(0, makeKey(r), nil)
 			}
 			unsorted := slices.Clone(buf.pairs)
+			buf.prepare()
 			b.ReportAllocs()
 			for b.Loop() {
 				copy(buf.pairs, unsorted)

@@ -31,8 +31,7 @@ func TestJobLargerThanMemory(t *testing.T) {
 				c := newTestCluster(t, 2, input, job)
 				defer c.close()
 				for _, w := range c.workers {
-					w.cfg.Memory = 4 * (chunkBytes + 1<<20)
-					w.store.free = 0
+					w.memory.share, w.memory.most, w.memory.pool = 2*chunkBytes, 2*chunkBytes, 0
 				}
 				id, wait := c.submit(spec)
 				c.until(id, func(s *JobStatus) bool { return s.Reduces.Running > 0 || s.State.Ended() })
@@ -40,6 +39,117 @@ func TestJobLargerThanMemory(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A job gives the same with compressed map output, and moves less.
+func TestCompressedMapOutput(t *testing.T) {
+	input := testInput(20_000)
+	for name, job := range map[string]Definition{"ordered": places, "combined": wordCount} {
+		spec := testSpec(input, 3, 2)
+		want := sequentialOutput(t, job, spec, ReadOnly(input))
+		for _, memory := range []int64{0, 2 * minSlotMemory} {
+			spec.Compress = true
+			files := newMemoryFiles()
+			result, err := Run(t.Context(), job, spec, RunConfig{FileSystem: files, Input: ReadOnly(input), Workers: 2, Memory: memory, Dir: t.TempDir()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkSameOutput(t, name, files, result, want)
+			raw, kept := result.Counters[CounterMapBytesOut], result.Counters[CounterMapBytesKept]
+			if moved := result.Counters[CounterShuffleFetched] + result.Counters[CounterShuffleLocal]; moved != kept {
+				t.Errorf("%s: %d bytes were kept, %d moved", name, kept, moved)
+			}
+			if name == "ordered" && kept > raw/2 {
+				t.Errorf("%d bytes were packed into %d", raw, kept)
+			}
+		}
+	}
+}
+
+// A region that is larger than all memory is fetched by way of the disk.
+func TestRegionLargerThanMemory(t *testing.T) {
+	var text bytes.Buffer
+	for i := range 100_000 {
+		fmt.Fprintf(&text, "w%d %s%d\n", i%1000, strings.Repeat("y", 40), i%50)
+	}
+	input := fstest.MapFS{"input": {Data: text.Bytes()}}
+	spec := testSpec(input, 1, 2) // the map is on one worker, and one reduce on the other
+	want := sequentialOutput(t, places, spec, ReadOnly(input))
+	fetched := false
+	for try := 0; try < 20 && !fetched; try++ {
+		synctest.Test(t, func(t *testing.T) {
+			c := newTestCluster(t, 2, input, places)
+			defer c.close()
+			for _, w := range c.workers {
+				w.memory.share, w.memory.most, w.memory.pool = 2*chunkBytes, 2*chunkBytes, 0
+			}
+			_, wait := c.submit(spec)
+			result := wait()
+			checkSameOutput(t, "one region", c.files, result, want)
+			if n := result.Counters[CounterShuffleFetched]; n > 0 {
+				fetched = true
+				if n < 3*chunkBytes {
+					t.Errorf("the region has only %d bytes", n)
+				}
+			}
+		})
+	}
+	if !fetched {
+		t.Error("no region was fetched")
+	}
+}
+
+// A worker whose disk is full fails its tasks, and the job goes on elsewhere.
+func TestFullDisk(t *testing.T) {
+	input := testInput(4000)
+	spec := testSpec(input, 6, 2)
+	want := sequentialOutput(t, places, spec, ReadOnly(input))
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 3, input, places)
+		defer c.close()
+		for _, w := range c.workers {
+			w.memory.pool = 0
+		}
+		refused := 0
+		c.workers[0].disk.fs = vfs.Inject(c.workers[0].disk.fs, func(call vfs.Call) vfs.Fault {
+			if call.Op == vfs.OpWrite {
+				refused++
+				return vfs.Fault{Err: vfs.ErrNoSpace}
+			}
+			return vfs.Fault{}
+		})
+		_, wait := c.submit(spec)
+		checkSameOutput(t, "a full disk", c.files, wait(), want)
+		if refused == 0 {
+			t.Error("the disk was not asked")
+		}
+	})
+}
+
+// A disk that is full everywhere fails the job with an error that says so.
+func TestFullDisks(t *testing.T) {
+	input := testInput(4000)
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 2, input, places)
+		defer c.close()
+		for _, w := range c.workers {
+			w.memory.pool = 0
+			w.disk.fs = vfs.Inject(w.disk.fs, func(call vfs.Call) vfs.Fault {
+				if call.Op == vfs.OpWrite {
+					return vfs.Fault{Err: vfs.ErrNoSpace}
+				}
+				return vfs.Fault{}
+			})
+		}
+		id, err := c.client.Submit(t.Context(), places.Name, testSpec(input, 2, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.client.Wait(t.Context(), id)
+		if !errors.Is(err, ErrJobFailed) || !strings.Contains(fmt.Sprint(err), "no space left") {
+			t.Errorf("the job ended with %v", err)
+		}
+	})
 }
 
 // More regions on disk than can be merged at a time are merged in passes, in which
@@ -51,7 +161,7 @@ func TestNarrowMergesInPasses(t *testing.T) {
 	}
 	defer disk.close()
 	const maps = 3*maxFanIn + 7
-	f := newFetcher(&Worker{disk: disk, cfg: WorkerConfig{Slots: 1}}, &execution{
+	f := newFetcher(&Worker{disk: disk, memory: newBudget(minSlotMemory, 1)}, &execution{
 		assigned: &assigned{maps: maps}, t: &Task{}, job: &definition{},
 	})
 	defer f.close()
@@ -60,7 +170,7 @@ func TestNarrowMergesInPasses(t *testing.T) {
 		data := regionOf(t, [][2]string{{"key", fmt.Sprint(i)}, {fmt.Sprintf("key%03d", maps-i), "x"}})
 		want = append(want, fmt.Sprint("key=", i))
 		if i%5 == 0 {
-			f.regions[i] = region{data: data}
+			f.regions[i] = region{data: [][]byte{data}}
 			continue
 		}
 		file, off, err := f.spillSpace(int64(len(data)))

@@ -14,8 +14,9 @@ import (
 
 // store holds the output of a worker's maps until their job has ended.
 type store struct {
+	memory *budget
+
 	mu      sync.Mutex // guards what follows
-	free    int64      // bytes of memory that outputs may still take
 	outputs map[Attempt]*storedOutput
 	closed  bool
 }
@@ -29,19 +30,8 @@ type storedOutput struct {
 	dropped bool
 }
 
-func newStore(memory int64) *store {
-	return &store{free: memory, outputs: make(map[Attempt]*storedOutput)}
-}
-
-// reserve takes memory for an output, or refuses.
-func (s *store) reserve(n int64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n > s.free {
-		return false
-	}
-	s.free -= n
-	return true
+func newStore(memory *budget) *store {
+	return &store{memory: memory, outputs: make(map[Attempt]*storedOutput)}
 }
 
 // add stores an output, whose memory has been reserved.
@@ -49,7 +39,7 @@ func (s *store) add(job JobID, a Attempt, out *mapOutput) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		out.close()
+		s.free(out)
 		return
 	}
 	s.outputs[a] = &storedOutput{mapOutput: out, job: job}
@@ -72,10 +62,15 @@ func (s *store) open(a Attempt) (out *mapOutput, done func()) {
 	}
 }
 
+// free gives back what an output takes.
+func (s *store) free(out *mapOutput) {
+	s.memory.reserve(-out.reserved)
+	out.close()
+}
+
 func (s *store) freeIfUnused(o *storedOutput) {
 	if o.dropped && o.readers == 0 {
-		s.free += o.reserved
-		o.close()
+		s.free(o.mapOutput)
 	}
 }
 
@@ -161,15 +156,19 @@ func (w *Worker) serveFetch(ctx context.Context, req *fetchReq, st *rpc.Stream) 
 const sendBuffer = 128 << 10
 
 func sendRegion(st io.Writer, out *mapOutput, partition int) error {
-	off, n := out.region(partition)
-	header := binary.LittleEndian.AppendUint64([]byte{fetchFound}, uint64(n))
+	r := out.at(partition)
+	header := binary.LittleEndian.AppendUint64([]byte{fetchFound}, uint64(r.size()))
 	if _, err := st.Write(header); err != nil {
 		return err
 	}
-	if out.file == nil {
-		_, err := st.Write(out.data[off : off+n])
+	if r.file != nil {
+		_, err := io.CopyBuffer(struct{ io.Writer }{st}, io.NewSectionReader(r.file, r.off, r.n), make([]byte, min(r.n, sendBuffer)))
 		return err
 	}
-	_, err := io.CopyBuffer(struct{ io.Writer }{st}, io.NewSectionReader(out.file, off, n), make([]byte, min(n, sendBuffer)))
-	return err
+	for _, piece := range r.data {
+		if _, err := st.Write(piece); err != nil {
+			return err
+		}
+	}
+	return nil
 }

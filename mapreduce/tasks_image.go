@@ -11,7 +11,7 @@ import (
 )
 
 // imageFormat names the format of commands and images. It changes with either.
-const imageFormat = "mapreduce/5"
+const imageFormat = "mapreduce/6"
 
 // freeze returns a copy of the table that shares with it what never changes: the
 // specs, splits and sizes. Tasks are copied, some fifty bytes each.

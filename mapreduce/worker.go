@@ -41,10 +41,12 @@ type WorkerConfig struct {
 	// Slots is how many tasks of each kind are run at a time. Default: the number
 	// of processors that Go uses. At most 4096.
 	Slots int
-	// Memory is how many bytes are used for what maps emit, for map output that
-	// waits to be fetched, and for what reduces have fetched; beyond it all goes
-	// to disk. What the job's functions use comes on top. Default 1 GiB, at least
-	// 16 MiB for each slot.
+	// Memory is how many bytes tasks may use: for input and output buffers, for what
+	// maps emit and for sorting it, for map output that waits to be fetched, and for
+	// what reduces have fetched. Beyond it all goes to disk. What the job's functions
+	// use comes on top, and so does what Go's collector has not collected yet: a
+	// program that must stay within a limit sets it with debug.SetMemoryLimit, or
+	// GOMEMLIMIT, somewhat above Memory. Default 1 GiB, at least 16 MiB for each slot.
 	Memory int64
 	// Dir is where files go that are too large for memory, for this worker alone.
 	// Files that a worker which crashed has left there are removed. Default: a
@@ -78,8 +80,6 @@ type WorkerConfig struct {
 // Defaults and limits of a worker.
 const (
 	DefaultMemory = 1 << 30
-
-	minSlotMemory = 16 << 20
 )
 
 func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
@@ -146,9 +146,9 @@ type Worker struct {
 	server *rpc.Server
 	client *rpc.Client // of the coordinator
 	peers  *peers
+	memory *budget
 	store  *store
 	disk   *scratch
-	sorts  chan *pairBuffer // idle, one a slot
 
 	ctx    context.Context // ends with Close, or when the worker is dismissed or refused
 	cancel context.CancelCauseFunc
@@ -173,7 +173,7 @@ func StartWorker(ctx context.Context, cfg WorkerConfig) (*Worker, error) {
 	}
 	w := &Worker{
 		cfg: cfg, token: newToken(), done: make(chan struct{}), running: make(map[Attempt]*execution),
-		sorts: make(chan *pairBuffer, cfg.Slots), repoll: func() {},
+		memory: newBudget(cfg.Memory, cfg.Slots), repoll: func() {},
 	}
 	// What the worker does goes on beyond the ctx of its start.
 	w.ctx, w.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -191,7 +191,7 @@ func (w *Worker) start(ctx context.Context) (err error) {
 	if w.disk, err = openScratch(cfg.disk, cfg.Dir); err != nil {
 		return err
 	}
-	w.store = newStore(cfg.Memory / 4)
+	w.store = newStore(w.memory)
 	w.peers = newPeers(rpc.ClientConfig{Transport: cfg.Transport, Cluster: cfg.Cluster, Secret: cfg.Secret, Logger: cfg.Logger})
 	w.server, err = rpc.NewServer(rpc.ServerConfig{Cluster: cfg.Cluster, Secret: cfg.Secret, Logger: cfg.Logger})
 	if err != nil {

@@ -115,6 +115,7 @@ var Trilith = Rules{
 		{Files: "mapreduce/attempt.go"},
 		{Files: "mapreduce/hash.go"},
 		{Files: "mapreduce/merge.go"},
+		{Files: "mapreduce/packing.go"},
 		{Files: "mapreduce/pairs.go"},
 		{Files: "mapreduce/region.go"},
 		{Files: "mapreduce/schedule*.go"},
