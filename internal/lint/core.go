@@ -12,7 +12,7 @@ import (
 // pure are the packages of the standard library that a core may import: they
 // compute. Of package time only the arithmetic is left after [impure].
 var pure = []string{
-	"bufio", "bytes", "cmp", "container/heap", "container/list",
+	"bufio", "bytes", "cmp", "compress/flate", "container/heap", "container/list",
 	"crypto/hmac", "crypto/sha256", "crypto/subtle",
 	"encoding", "encoding/base64", "encoding/binary", "encoding/hex", "encoding/json",
 	"errors", "fmt", "hash", "hash/crc32", "hash/crc64", "hash/fnv",
