@@ -148,6 +148,15 @@ func (r *pairBlocks) next() ([]byte, error) {
 	return r.buf, nil
 }
 
+// splitPair returns the key and value of the pair that src begins with. src is our own
+// memory.
+func splitPair(src []byte) (key, value []byte) {
+	k, n := uvarint(src)
+	v, m := uvarint(src[n:])
+	src = src[n+m:]
+	return src[:k:k], src[k : k+v : k+v]
+}
+
 // encodedPair returns the pair that src begins with. src is our own memory.
 func encodedPair(src []byte) []byte {
 	k, n := uvarint(src)

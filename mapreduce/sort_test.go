@@ -64,12 +64,6 @@ func (b *pairBuffer) put(part int, key, value []byte) {
 	b.add(part, key, value)
 }
 
-// splitPair returns the key and value of the pair that src begins with.
-func splitPair(src []byte) (key, value []byte) {
-	key, value, _, _ = cutPair(src)
-	return key, value
-}
-
 func sortTestPairs(pairs []testPair) {
 	slices.SortStableFunc(pairs, func(a, b testPair) int {
 		if a.part != b.part {

@@ -24,7 +24,9 @@ func (s *streaming) mapRecords(t *Task, records iter.Seq2[Record, error], out *c
 			return out.add(c.partition(t, key), key, rest)
 		})
 	}
-	part := &combinable{c: c, t: t, out: out, pairs: newPairBuffer(1)}
+	mem := newSortMemory(0, out.mem.most/2, out.mem.takeTable)
+	mem.begin(1)
+	part := &combinable{c: c, t: t, out: out, pairs: mem.buffers[0]}
 	if err := c.mapPairs(t, records, part.add); err != nil {
 		return err
 	}
@@ -161,13 +163,16 @@ type combinable struct {
 }
 
 func (b *combinable) add(key, rest []byte) error {
-	if n := len(key) + len(rest); n > MaxRecordBytes {
+	n := len(key) + len(rest)
+	if n > MaxRecordBytes {
 		return tooLarge(n)
 	}
-	b.pairs.add(0, key, rest)
-	if b.pairs.size() > b.out.limit || b.pairs.full() {
-		return b.combine()
+	for !b.pairs.fits(n) && !b.pairs.grow(n, len(b.pairs.pairs) == 0) {
+		if err := b.combine(); err != nil {
+			return err
+		}
 	}
+	b.pairs.add(0, key, rest)
 	return nil
 }
 
@@ -177,6 +182,7 @@ func (b *combinable) combine() error {
 	if len(b.pairs.pairs) == 0 {
 		return nil
 	}
+	b.pairs.prepare()
 	b.pairs.sort()
 	t := b.t
 	uncounted := localCounter{to: new(Counter)}
