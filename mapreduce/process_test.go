@@ -55,12 +55,15 @@ func fatalJob() Definition {
 // anyProgram is a job that runs what its arguments say.
 var anyProgram = Command{Name: "any", FromArgs: true}
 
+// roleJobs returns the jobs that the processes know.
+var roleJobs = func(string) []Definition { return []Definition{processJob(), fatalJob(), anyProgram} }
+
 // processTimeout is after what silence a worker counts as dead.
 const processTimeout = time.Second
 
 // play is what a process does.
 func play(role, addr, dir string) error {
-	jobs, err := NewRegistry(processJob(), fatalJob(), anyProgram)
+	jobs, err := NewRegistry(roleJobs(dir)...)
 	if err != nil {
 		return err
 	}
