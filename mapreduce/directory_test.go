@@ -83,6 +83,12 @@ func testFileSystem(t *testing.T, fsys FileSystem) {
 // Whenever the power fails: what was reported as committed is there, whole; and
 // the commit can be repeated until it is done, with the same result.
 func TestDirectoryCommitSurvivesACrashAtEveryCall(t *testing.T) {
+	for _, final := range []string{"out/final", "out/other/directory/final"} {
+		testCommitSurvivesCrashes(t, final)
+	}
+}
+
+func testCommitSurvivesCrashes(t *testing.T, final string) {
 	work := func(disk vfs.FS) (created, committed error) {
 		fsys := &directory{fs: disk, root: "/root"}
 		ctx := t.Context()
@@ -96,7 +102,7 @@ func TestDirectoryCommitSurvivesACrashAtEveryCall(t *testing.T) {
 		if err != nil {
 			return err, err
 		}
-		return nil, fsys.Commit(ctx, "out/tmp", "out/final")
+		return nil, fsys.Commit(ctx, "out/tmp", final)
 	}
 	cut := errors.New("power cut")
 	for seed := range uint64(8) {
@@ -111,17 +117,17 @@ func TestDirectoryCommitSurvivesACrashAtEveryCall(t *testing.T) {
 			created, committed := work(disk)
 			after := &directory{fs: memory.Crash(), root: "/root"}
 			if created == nil {
-				err := after.Commit(t.Context(), "out/tmp", "out/final")
+				err := after.Commit(t.Context(), "out/tmp", final)
 				if err != nil && !errors.Is(err, fs.ErrNotExist) {
 					t.Fatalf("seed %d, power cut at call %d: repeated commit: %v", seed, at, err)
 				}
-				if got, err := read(t, after, "out/final"); got != "content" {
+				if got, err := read(t, after, final); got != "content" {
 					t.Fatalf("seed %d, power cut at call %d (commit: %v): final has %q, %v", seed, at, committed, got, err)
 				}
 				if _, err := read(t, after, "out/tmp"); !errors.Is(err, fs.ErrNotExist) {
 					t.Fatalf("seed %d, power cut at call %d: the temporary file is still there: %v", seed, at, err)
 				}
-			} else if got, err := read(t, after, "out/final"); err == nil {
+			} else if got, err := read(t, after, final); err == nil {
 				t.Fatalf("seed %d, power cut at call %d: final has %q though nothing was committed", seed, at, got)
 			}
 			if committed == nil {

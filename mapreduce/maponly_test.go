@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -182,6 +184,42 @@ func TestMapOnlySurvivesDeaths(t *testing.T) {
 			checkSameOutput(t, fmt.Sprint("seed ", seed), c.files, wait(), want)
 		})
 	}
+}
+
+// An attempt that ends when its job has ended long ago leaves nothing.
+func TestMapOnlyAttemptThatComesTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var slept atomic.Bool
+		job := slowGrep(0, new(atomic.Int64))
+		job.Map = func(t *Task, line Record, emit func(int64, string)) error {
+			if t.Index() == 1 && !slept.Swap(true) {
+				time.Sleep(time.Minute) // and does not look at its context
+			}
+			emit(line.Offset, line.Text())
+			f, err := t.Create(fmt.Sprint("of/", line.Offset))
+			if err != nil {
+				return err
+			}
+			_, err = io.WriteString(f, line.Text())
+			return err
+		}
+		input := testInput(8)
+		spec := testSpec(input, 4, 1)
+		c := newTestCluster(t, 2, input, job)
+		defer c.close()
+		begin := time.Now()
+		_, wait := c.submit(spec)
+		wait()
+		if took := time.Since(begin); took > 30*time.Second {
+			t.Errorf("the job took %v", took)
+		}
+		want := tree(t, c.files)
+		if len(want) != 4+8 {
+			t.Errorf("the files are %q", slices.Sorted(maps.Keys(want)))
+		}
+		time.Sleep(2 * time.Minute)
+		checkTree(t, "when the last attempt has ended", c.files, want)
+	})
 }
 
 // A record on which Map fails is skipped, with all that it has emitted.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"strings"
 	"testing"
 )
@@ -29,6 +30,34 @@ func TestMergeOutput(t *testing.T) {
 	}
 	if names, err := files.Glob(t.Context(), "merged/*"); err != nil || len(names) != 1 {
 		t.Errorf("left behind: %q, %v", names, err)
+	}
+}
+
+// A named output of reduces that is written by key is as ordered as the output.
+func TestMergeNamedOutput(t *testing.T) {
+	often := NamedOutput[string, int]{Name: "often"}
+	job := wordCount
+	job.Reduce = func(t *Task, word string, counts iter.Seq[int], emit func(int)) error {
+		return wordCount.Reduce(t, word, counts, func(n int) {
+			if emit(n); n > 3 {
+				often.Emit(t, word, n)
+			}
+		})
+	}
+	files := newMemoryFiles()
+	write(t, files, "f", strings.Repeat("a rose is a rose a-b is red\n", 3))
+	if _, err := Run(t.Context(), job, Spec{Input: []string{"f"}, Output: "out", Reduces: 4}, RunConfig{FileSystem: files, Dir: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	names, err := files.Glob(t.Context(), "out/often-*")
+	if err != nil || len(names) == 0 || len(names) == 4 {
+		t.Errorf("%q, %v; there is a file for each reduce, or for none", names, err)
+	}
+	if err := MergeOutput(t.Context(), files, names, "often", MergeConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := read(t, files, "often"); err != nil || got != "a\t6\nis\t6\nrose\t6\n" {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 

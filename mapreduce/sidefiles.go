@@ -33,7 +33,7 @@ import (
 // each Write is whole. What is not closed when the task ends is closed then. An error
 // of Create, Write or Close fails the attempt, also if it is overlooked. A task has at
 // most 1,024 side files and named outputs, whose names have at most 64 KiB together,
-// and a job at most 262,144.
+// and a job at most 1,048,576.
 func (t *Task) Create(name string) (io.WriteCloser, error) {
 	if t.files == nil {
 		return nowhere{}, nil

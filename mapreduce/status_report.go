@@ -38,8 +38,9 @@ type JobReport struct {
 	Reduces    TaskProgress `json:"reduces"`
 	InputBytes int64        `json:"input_bytes"`
 	InputDone  int64        `json:"input_done"`
-	Seconds    float64      `json:"seconds"` // since this coordinator knows of it, until its end
-	Failed     int          `json:"failed"`  // attempts that failed or were lost, and maps whose output was
+	SideFiles  int          `json:"side_files"` // that completed tasks have written besides the output
+	Seconds    float64      `json:"seconds"`    // since this coordinator knows of it, until its end
+	Failed     int          `json:"failed"`     // attempts that failed or were lost, and maps whose output was
 
 	Details *JobDetails `json:"details,omitempty"`
 }
@@ -146,7 +147,7 @@ func (h *history) summary(now time.Time, t *tasks, id JobID) JobReport {
 	s := t.status(id)
 	r := JobReport{
 		ID: id, Name: s.Name, State: s.State.String(), Failure: s.Failure, Output: s.Output,
-		Maps: s.Maps, Reduces: s.Reduces, InputBytes: s.InputBytes, InputDone: s.InputDone,
+		Maps: s.Maps, Reduces: s.Reduces, InputBytes: s.InputBytes, InputDone: s.InputDone, SideFiles: s.SideFiles,
 	}
 	if j := h.jobs[id]; j != nil {
 		r.Seconds, r.Failed = now.Sub(j.began).Seconds(), j.failed

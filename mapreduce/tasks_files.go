@@ -13,7 +13,7 @@ const (
 	maxTaskFiles = 1 << 10
 	maxTaskNames = 64 << 10
 	// maxJobFiles bounds those of a job.
-	maxJobFiles = 1 << 18
+	maxJobFiles = 1 << 20
 )
 
 // fileSet are the files of a task that it has written besides its output, and the

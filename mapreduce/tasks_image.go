@@ -24,6 +24,7 @@ func (t *tasks) freeze() *tasks {
 	for id, j := range t.jobs { // order-free: one map into another
 		c := *j
 		c.tally = j.tally.clone()
+		c.claims = nil // the tasks say it
 		for kind := range c.tasks {
 			c.tasks[kind] = slices.Clone(j.tasks[kind])
 		}
