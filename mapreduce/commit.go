@@ -99,8 +99,13 @@ func commitFile(ctx context.Context, fsys FileSystem, temporary, final string) e
 	for try := 1; ; try++ {
 		err := fsys.Commit(ctx, temporary, final)
 		if errors.Is(err, fs.ErrNotExist) {
-			if f, _, oerr := fsys.Open(ctx, final); oerr == nil {
-				return f.Close()
+			f, _, oerr := fsys.Open(ctx, final)
+			if oerr == nil {
+				_ = f.Close() // it is there
+				return nil
+			}
+			if !errors.Is(oerr, fs.ErrNotExist) {
+				err = oerr // it may be there
 			}
 		}
 		// What exists or does not will not change by waiting.

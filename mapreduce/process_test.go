@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"os"
 	"os/exec"
@@ -39,8 +40,19 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// processJob is a job that takes a while.
-func processJob() Definition { return (&slowCount{pause: 10 * time.Millisecond}).job() }
+// processJob is a job that takes a while and writes all kinds of files.
+func processJob() Definition {
+	slow := &slowCount{pause: 10 * time.Millisecond}
+	job := talkative(slow.pause)
+	job.Name = "slow"
+	job.Reduce = func(t *Task, word string, at iter.Seq[string], emit func(string)) error {
+		if err := slow.sleep(t); err != nil {
+			return err
+		}
+		return talkative(0).Reduce(t, word, at, emit)
+	}
+	return job
+}
 
 // fatalJob ends the process of a worker at one line.
 func fatalJob() Definition {
@@ -153,7 +165,7 @@ func TestProcessesAreKilled(t *testing.T) {
 	files := Dir(p.dir)
 	write(t, files, "input", string(input["input"].Data))
 	spec := testSpec(input, 15, 3)
-	want := sequentialOutput(t, processJob(), spec, ReadOnly(input))
+	want := sequentialTree(t, processJob(), spec, ReadOnly(input))
 
 	client, err := NewClient(ClientConfig{Transport: &transport.TCP{}, Coordinators: []string{p.addr}})
 	if err != nil {
@@ -188,19 +200,10 @@ func TestProcessesAreKilled(t *testing.T) {
 	p.start("worker2")
 	p.start("coordinator")
 
-	result, err := client.Wait(t.Context(), id)
-	if err != nil {
+	if _, err := client.Wait(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	for partition, name := range result.Files {
-		got, err := read(t, files, name)
-		if err != nil || got != want[partition] {
-			t.Errorf("%s has %.200q, %v, want %.200q", name, got, err, want[partition])
-		}
-	}
-	if names, err := files.Glob(t.Context(), "out/*"); err != nil || len(names) != len(want) {
-		t.Errorf("the output directory has %q, %v", names, err)
-	}
+	checkTree(t, "killed", files, want)
 }
 
 // TestRecordEndsProcesses has records whose map ends its process, which is started

@@ -65,10 +65,10 @@ func talkative(pause time.Duration) Job[string, string, string] {
 	}
 }
 
-// tree returns all files with their content.
+// tree returns all files of a job with their content.
 func tree(t *testing.T, files FileSystem) map[string]string {
 	t.Helper()
-	names, err := files.Glob(context.Background(), "**")
+	names, err := files.Glob(context.Background(), "out/**")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,6 +226,19 @@ type fileSystem struct {
 	FileSystem
 	create func(name string, make func() (io.WriteCloser, error)) (io.WriteCloser, error)
 	commit func(ctx context.Context, temporary, final string, do func() error) error
+	open   func() error // fails Open unless it returns nil
+}
+
+func (f *fileSystem) Open(ctx context.Context, name string) (interface {
+	io.ReaderAt
+	io.Closer
+}, int64, error) {
+	if f.open != nil {
+		if err := f.open(); err != nil {
+			return nil, 0, err
+		}
+	}
+	return f.FileSystem.Open(ctx, name)
 }
 
 func (f *fileSystem) Create(ctx context.Context, name string) (io.WriteCloser, error) {
@@ -297,6 +310,30 @@ func TestCoordinatorDiesWhileItCommits(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A commit that is repeated must find out whether it was done before, which a file
+// system may not say at once.
+func TestCommitFileAsksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		failures := 3
+		files := &fileSystem{FileSystem: newMemoryFiles(), open: func() error {
+			if failures--; failures >= 0 {
+				return syscall.EIO
+			}
+			return nil
+		}}
+		write(t, files, "temporary", "content")
+		if err := files.Commit(t.Context(), "temporary", "final"); err != nil {
+			t.Fatal(err)
+		}
+		if err := commitFile(t.Context(), files, "temporary", "final"); err != nil {
+			t.Errorf("a commit that was done before: %v", err)
+		}
+		if err := commitFile(t.Context(), files, "temporary", "another"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a commit of what there is not: %v", err)
+		}
+	})
 }
 
 // full is a file on a disk that has room for some bytes.
