@@ -14,27 +14,34 @@ var (
 	consoleBlock = regexp.MustCompile("(?s)```console\n(.*?)```")
 )
 
-// TestREADME builds the program in README.md and replays the session that README.md
-// shows below it.
+// TestREADME builds the programs in README.md and replays the sessions that README.md
+// shows below them.
 func TestREADME(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, console := programBlock.FindSubmatch(text), consoleBlock.FindSubmatch(text)
-	if program == nil || console == nil {
-		t.Fatal("README.md has no program, or no session that shows it")
+	programs, sessions := programBlock.FindAllSubmatch(text, -1), consoleBlock.FindAllSubmatch(text, -1)
+	if len(programs) < 2 || len(sessions) != len(programs) {
+		t.Fatalf("README.md has %d programs, and %d sessions that show them", len(programs), len(sessions))
 	}
+	for i := range programs {
+		replay(t, programs[i][1], string(sessions[i][1]))
+	}
+}
+
+func replay(t *testing.T, program []byte, session string) {
+	t.Helper()
 	dir := t.TempDir()
 	source, binary := filepath.Join(dir, "main.go"), filepath.Join(dir, "program.exe")
-	if err := os.WriteFile(source, program[1], 0o666); err != nil {
+	if err := os.WriteFile(source, program, 0o666); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command("go", "build", "-o", binary, source).CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	var want, got strings.Builder
-	for line := range strings.Lines(string(console[1])) {
+	for line := range strings.Lines(session) {
 		want.WriteString(line)
 		if command, ok := strings.CutPrefix(strings.TrimSpace(line), "$ "); ok {
 			got.WriteString(line)

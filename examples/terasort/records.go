@@ -9,11 +9,13 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+
+	"github.com/trilith-go/trilith/examples/internal/jobs"
 )
 
 const (
-	recordBytes = 100
-	keyBytes    = 10
+	recordBytes = jobs.RecordBytes
+	keyBytes    = jobs.KeyBytes
 )
 
 // appendRecord appends record i of a seed, laid out as gensort's binary records are:

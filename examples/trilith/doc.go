@@ -11,6 +11,11 @@
 // worker, and the others do its work again; kill the coordinator, and start it again
 // on its journal: it goes on where it was.
 //
+// With -programs, coordinator and workers have a job that runs any programs, with the
+// contract of Hadoop streaming:
+//
+//	trilith submit streaming -coordinator 127.0.0.1:7000 -output lines -mapper 'tr -s " " "\n"' -reducer 'uniq -c' texts
+//
 // "trilith help ROLE" tells the flags of a role. The exit status is 0 if all went
 // well, 1 if something failed (for submit: the job), and 2 if the command line is
 // wrong. The first SIGINT or SIGTERM ends a process in good order, the second at

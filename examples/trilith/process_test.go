@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -110,6 +111,69 @@ func readFile(t *testing.T, elem ...string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// Programs are run where that is allowed, as the command line says; records are
+// sorted by ranges that a sample gives.
+func TestSubmitsProgramsAndSorts(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "in"), []byte("two-b one-a two-a bad x\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var records []byte
+	for i := range 3000 {
+		records = fmt.Appendf(records, "%010d%090d", i*1777%3000, i)
+	}
+	if err := os.WriteFile(filepath.Join(root, "records"), records, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	coordinator := start(t, "coordinator", "-listen", "127.0.0.1:0", "-root", root, "-programs")
+	at := []string{"-coordinator", coordinator.addr}
+	start(t, append([]string{"worker", "-root", root, "-programs"}, at...)...)
+	submit := func(job string, args ...string) (int, string) {
+		t.Helper()
+		status, stdout, stderr := invoke(t, slices.Concat([]string{"submit", job}, at, args)...)
+		if status != 0 && stderr == "" {
+			t.Errorf("submit %s: status %d: %s", job, status, stdout)
+		}
+		return status, stderr
+	}
+	if status, stderr := submit("streaming", "-output", "out", "-mapper", `tr -s " " "\n"`, "-reducer", `sh -c "cat; exit 1"`, "-combiner", "uniq",
+		"-separator", "-", "-key-fields", "2", "-partition-fields", "1", "-per-file", "-any-status", "in"); status != 0 {
+		t.Fatal(stderr)
+	}
+	if got := readFile(t, root, "out", "part-00000"); got != "bad\none-a\ntwo-a\ntwo-b\nx\n" {
+		t.Errorf("the output is %q", got)
+	}
+	if status, stderr := submit("streaming", "-output", "none", "-mapper", "no-such-program", "-reducer", "NONE", "in"); status != exitFailed || !strings.Contains(stderr, "no-such-program") {
+		t.Errorf("a program that is not there: status %d, %s", status, stderr)
+	}
+	if status, stderr := submit("streaming", "-output", "none", "-attempts", "1", "-mapper", `sh -c "echo alas >&2; exit 3"`, "-reducer", "NONE", "in"); status != exitFailed || !strings.Contains(stderr, "alas") {
+		t.Errorf("a program that fails: status %d, %s", status, stderr)
+	}
+	if status, stderr := submit("terasort", "-output", "sorted", "-root", root, "-reduces", "3", "records"); status != 0 {
+		t.Fatal(stderr)
+	}
+	last := ""
+	for part := range 3 {
+		content := readFile(t, root, "sorted", fmt.Sprintf("part-%05d", part))
+		if len(content) < 50_000 {
+			t.Errorf("part %d has %d bytes", part, len(content))
+		}
+		for record := range slices.Chunk([]byte(content), jobs.RecordBytes) {
+			if key := string(record[:jobs.KeyBytes]); key <= last {
+				t.Fatalf("%s comes after %s", key, last)
+			} else {
+				last = key
+			}
+		}
+	}
+
+	careful := start(t, "coordinator", "-listen", "127.0.0.1:0", "-root", root)
+	at = []string{"-coordinator", careful.addr}
+	if status, stderr := submit("streaming", "-output", "none", "-mapper", "cat", "-reducer", "NONE", "in"); status != exitFailed || !strings.Contains(stderr, `"streaming"`) {
+		t.Errorf("programs are not allowed: status %d, %s", status, stderr)
+	}
 }
 
 // What README.md shows: a coordinator and workers, a job, and a worker that is

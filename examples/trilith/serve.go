@@ -26,6 +26,7 @@ after a crash, it goes on with its jobs, and keeps what workers have completed.
 		c.root.define(f)
 		f.StringVar(&c.listen, "listen", "127.0.0.1:7000", "serve workers and clients at this `address`; port 0 is any")
 		f.StringVar(&c.journal, "journal", "", "keep the state in this `directory` (default: in memory only)")
+		definePrograms(f, &c.programs)
 		f.StringVar(&c.status, "status", "", "serve a status page for browsers at this `address`; whoever reaches it can read it")
 		f.DurationVar(&c.timeout, "worker-timeout", mapreduce.DefaultWorkerTimeout, "how long a worker may be silent before it counts as dead")
 		return c.run
@@ -39,6 +40,12 @@ type coordinatorFlags struct {
 	journal string
 	status  string
 	timeout time.Duration
+	// programs says that jobs may run any programs.
+	programs bool
+}
+
+func definePrograms(f *flag.FlagSet, programs *bool) {
+	f.BoolVar(programs, "programs", false, "have the job streaming too, by which whoever can submit jobs can run any program on the workers; the same for the coordinator and all workers")
 }
 
 func (c *coordinatorFlags) run(ctx context.Context, args []string, out output) (err error) {
@@ -56,7 +63,7 @@ func (c *coordinatorFlags) run(ctx context.Context, args []string, out output) (
 	if err != nil {
 		return err
 	}
-	registry, err := jobs.Registry()
+	registry, err := jobs.Registry(c.programs)
 	if err != nil {
 		return err
 	}
@@ -122,6 +129,7 @@ the output of its maps until their jobs have ended, but not for longer than -dra
 		f.StringVar(&w.only, "only", "", "take tasks of this `kind` only: map or reduce (default: both)")
 		f.IntVar(&w.slots, "slots", 0, "run so many `tasks` of each kind at a time (default: one a processor)")
 		f.Int64Var(&w.memory, "memory", mapreduce.DefaultMemory>>20, "use so many `MiB` for data, then go to disk")
+		definePrograms(f, &w.programs)
 		f.StringVar(&w.scratch, "scratch", "", "the `directory` for what is too large for memory, for this worker alone (default: a temporary one)")
 		f.DurationVar(&w.drain, "drain", time.Minute, "how long to go on after the first signal for what others need")
 		return w.run
@@ -140,6 +148,7 @@ type workerFlags struct {
 	memory    int64
 	scratch   string
 	drain     time.Duration
+	programs  bool
 }
 
 // kinds returns what -only means.
@@ -177,7 +186,7 @@ func (w *workerFlags) run(ctx context.Context, args []string, out output) error 
 	if err != nil {
 		return err
 	}
-	registry, err := jobs.Registry()
+	registry, err := jobs.Registry(w.programs)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/trilith-go/trilith/examples/internal/jobs"
+	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/mapreduce"
 	"github.com/trilith-go/trilith/transport"
 )
@@ -63,14 +64,15 @@ func (o *options) do(ctx context.Context, stdout, stderr io.Writer) error {
 		defer os.RemoveAll(dir)
 		output = dir
 	}
-	spec := mapreduce.Spec{Input: o.patterns, Output: rooted(output), Reduces: o.reduces}
+	spec := o.spec.Spec()
+	spec.Input, spec.Output = o.patterns, local.Rooted(output)
 	page, err := openStatusPage(ctx, o.status, stderr)
 	if err != nil {
 		return err
 	}
 	defer page.close()
 	begin := time.Now()
-	result, err := o.count(ctx, spec, newProgress(stderr), page)
+	result, err := o.count(ctx, spec, local.NewProgress(stderr), page)
 	if err != nil {
 		return err
 	}
@@ -83,16 +85,19 @@ func (o *options) do(ctx context.Context, stdout, stderr io.Writer) error {
 
 // print prints what came out.
 func (o *options) print(stdout io.Writer, result *mapreduce.Result, took time.Duration) error {
-	t, err := readTotals(osNames(result.Files), o.top)
+	t, err := readTotals(local.Names(result.Files), o.top)
 	if err != nil {
 		return err
 	}
 	t.print(stdout)
-	mb := float64(result.InputBytes) / megabyte
+	mb := float64(result.InputBytes) / 1e6
 	fmt.Fprintf(stdout, "%d words, %d different ones, in %.1f MB of %s\n", t.count, t.words, mb, o.input)
 	fmt.Fprintf(stdout, "%d map and %d reduce tasks took %.2f s: %.1f MB/s\n", result.Maps, result.Reduces, took.Seconds(), mb/took.Seconds())
 	for _, name := range slices.Sorted(maps.Keys(result.Counters)) {
 		fmt.Fprintf(stdout, "%14d  %s\n", result.Counters[name], name)
+	}
+	for _, skipped := range result.Skipped {
+		fmt.Fprintf(stdout, "left out: %v\n", skipped)
 	}
 	if o.output != "" {
 		fmt.Fprintf(stdout, "the counts are in %s\n", filepath.Join(o.output, "part-*"))
@@ -101,8 +106,8 @@ func (o *options) print(stdout io.Writer, result *mapreduce.Result, took time.Du
 }
 
 // count runs the job.
-func (o *options) count(ctx context.Context, spec mapreduce.Spec, p *progress, page *statusPage) (*mapreduce.Result, error) {
-	cfg := mapreduce.RunConfig{FileSystem: files, Workers: o.workers, Progress: p.show, Started: page.show}
+func (o *options) count(ctx context.Context, spec mapreduce.Spec, p *local.Progress, page *statusPage) (*mapreduce.Result, error) {
+	cfg := mapreduce.RunConfig{FileSystem: local.Files, Workers: o.workers, Progress: p.Show, Started: page.show}
 	switch {
 	case o.sequential:
 		return mapreduce.RunSequential(ctx, jobs.WordCount, spec, cfg)
@@ -114,13 +119,13 @@ func (o *options) count(ctx context.Context, spec mapreduce.Spec, p *progress, p
 
 // coordinate runs the job on workers in other processes, and dismisses them when
 // it is done.
-func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *progress, page *statusPage) (result *mapreduce.Result, err error) {
+func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *local.Progress, page *statusPage) (result *mapreduce.Result, err error) {
 	registry, err := mapreduce.NewRegistry(jobs.WordCount)
 	if err != nil {
 		return nil, err
 	}
 	c, err := mapreduce.StartCoordinator(ctx, mapreduce.CoordinatorConfig{
-		Transport: &transport.TCP{}, Addr: o.coordinator, Jobs: registry, FileSystem: files, Dir: o.journal, WorkerTimeout: o.timeout,
+		Transport: &transport.TCP{}, Addr: o.coordinator, Jobs: registry, FileSystem: local.Files, Dir: o.journal, WorkerTimeout: o.timeout,
 	})
 	if err != nil {
 		return nil, err
@@ -161,7 +166,7 @@ func begin(ctx context.Context, client *mapreduce.Client, spec mapreduce.Spec) (
 }
 
 // await waits for the job and shows how it gets on.
-func await(ctx context.Context, client *mapreduce.Client, id mapreduce.JobID, p *progress) (*mapreduce.Result, error) {
+func await(ctx context.Context, client *mapreduce.Client, id mapreduce.JobID, p *local.Progress) (*mapreduce.Result, error) {
 	const often = 200 * time.Millisecond
 	tick := time.NewTicker(often)
 	defer tick.Stop()
@@ -170,7 +175,7 @@ func await(ctx context.Context, client *mapreduce.Client, id mapreduce.JobID, p 
 		if err != nil {
 			return nil, err
 		}
-		p.show(*s)
+		p.Show(*s)
 		if s.State.Ended() {
 			return client.Wait(ctx, id)
 		}
@@ -189,7 +194,7 @@ func (o *options) work(ctx context.Context) error {
 		return err
 	}
 	w, err := mapreduce.StartWorker(ctx, mapreduce.WorkerConfig{
-		Transport: &transport.TCP{}, Addr: o.listen, Coordinators: []string{o.worker}, Jobs: registry, FileSystem: files,
+		Transport: &transport.TCP{}, Addr: o.listen, Coordinators: []string{o.worker}, Jobs: registry, FileSystem: local.Files,
 	})
 	if err != nil {
 		return err

@@ -58,7 +58,7 @@ func TestCountsWords(t *testing.T) {
 		}
 	}
 	cluster, oracle := filepath.Join(dir, "cluster"), filepath.Join(dir, "oracle")
-	status, stdout, stderr := invoke(t, "-input", input, "-output", cluster, "-reduce", "3", "-workers", "2", "-top", "3")
+	status, stdout, stderr := invoke(t, "-input", input, "-output", cluster, "-reduces", "3", "-workers", "2", "-top", "3")
 	if status != 0 {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
@@ -68,7 +68,7 @@ func TestCountsWords(t *testing.T) {
 	if want := "        13  map.records.out\n"; !strings.Contains(stdout, want) {
 		t.Errorf("printed %q, want the counter %q in it", stdout, want)
 	}
-	if status, _, stderr := invoke(t, "-input", input, "-output", oracle, "-reduce", "3", "-sequential"); status != 0 {
+	if status, _, stderr := invoke(t, "-input", input, "-output", oracle, "-reduces", "3", "-sequential"); status != 0 {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
 	got, want := parts(t, cluster), parts(t, oracle)
@@ -91,8 +91,11 @@ func TestSaysWhatIsWrong(t *testing.T) {
 	}{
 		{"-input /no/such/dir", exitFailed, "/no/such/dir"},
 		{"-input /no/such/*.txt", exitFailed, "matches no file"},
-		{"-reduce 0", exitUsage, "-reduce is 0"},
+		{"-reduces 0", exitUsage, "-reduces is 0"},
 		{"-workers -3", exitUsage, "-workers is -3"},
+		{"-skip -1", exitUsage, "-skip is -1"},
+		{"-attempts 0", exitUsage, "-attempts is 0"},
+		{"-worker localhost:1 -split 1", exitUsage, "-split does not go with -worker"},
 		{"-top -1", exitUsage, "-top is -1"},
 		{"-top many", exitUsage, "-top"},
 		{"-frobnicate", exitUsage, "frobnicate"},
@@ -107,6 +110,9 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		status, _, stderr := invoke(t, strings.Fields(c.args)...)
 		if status != c.status || !strings.Contains(stderr, c.says) {
 			t.Errorf("wordcount %s: status %d, %q; want %d and %q", c.args, status, stderr, c.status, c.says)
+		}
+		if lines := strings.Count(stderr, "\n"); c.status != 0 && lines != c.status { // of usage, a hint at help too
+			t.Errorf("wordcount %s: %d lines, %q", c.args, lines, stderr)
 		}
 	}
 }

@@ -5,13 +5,14 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/trilith-go/trilith/examples/internal/local"
+	"github.com/trilith-go/trilith/mapreduce"
 )
 
 // options are what the command line says.
@@ -19,7 +20,7 @@ type options struct {
 	input       string
 	output      string
 	workers     int
-	reduces     int
+	spec        local.SpecFlags
 	top         int
 	sequential  bool
 	coordinator string
@@ -38,11 +39,11 @@ var errUsage = errors.New("usage")
 func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	o := &options{}
 	f := flag.NewFlagSet("wordcount", flag.ContinueOnError)
-	f.SetOutput(stderr)
+	f.SetOutput(io.Discard) // errors are printed below
 	f.StringVar(&o.input, "input", "", "count the words of this file, of the files in this `directory`, or of those that match a pattern (default: the Go source of the Go distribution)")
 	f.StringVar(&o.output, "output", "", "write a file for each partition into this `directory`, which must be empty or not exist")
 	f.IntVar(&o.workers, "workers", 0, "run so many `workers` in this process (default: one for each processor)")
-	f.IntVar(&o.reduces, "reduce", 4, "divide the words into so many `partitions`")
+	o.spec.Define(f, 4)
 	f.IntVar(&o.top, "top", 10, "print so many of the most frequent `words`")
 	f.BoolVar(&o.sequential, "sequential", false, "run on one goroutine, without a cluster")
 	f.StringVar(&o.coordinator, "coordinator", "", "coordinate workers in other processes, at this `address`")
@@ -51,15 +52,18 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	f.StringVar(&o.journal, "journal", "", "with -coordinator: keep the job's state in this `directory`, to go on after a crash")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "with -coordinator: how long a worker may be silent before it counts as dead")
 	f.StringVar(&o.status, "status", "", "serve the status page at this `address`, as localhost:8080, until interrupted")
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil, err
-		}
-		return nil, errUsage
+	err := f.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		f.SetOutput(stderr)
+		f.Usage()
+		return nil, err
 	}
-	set := make(map[string]bool)
-	f.Visit(func(f *flag.Flag) { set[f.Name] = true })
-	if err := o.check(f.Args(), set); err != nil {
+	if err == nil {
+		set := make(map[string]bool)
+		f.Visit(func(f *flag.Flag) { set[f.Name] = true })
+		err = o.check(f.Args(), set)
+	}
+	if err != nil {
 		fmt.Fprintf(stderr, "wordcount: %v\nRun wordcount -help for usage.\n", err)
 		return nil, errUsage
 	}
@@ -97,16 +101,14 @@ func (o *options) check(rest []string, set map[string]bool) error {
 		return errors.New("only one of -sequential, -coordinator and -worker can be given")
 	case set["workers"] && (o.workers < 1 || o.workers > 1024):
 		return fmt.Errorf("-workers is %d, not 1 to 1024", o.workers)
-	case o.reduces < 1 || o.reduces > 65536:
-		return fmt.Errorf("-reduce is %d, not 1 to 65536", o.reduces)
 	case o.top < 0:
 		return fmt.Errorf("-top is %d, it cannot be negative", o.top)
 	case o.timeout <= 0:
 		return fmt.Errorf("-timeout is %v, it must be positive", o.timeout)
 	}
-	return errors.Join(only("worker", "listen"), only("coordinator", "journal", "timeout"),
+	return errors.Join(o.spec.Check(), only("worker", "listen"), only("coordinator", "journal", "timeout"),
 		without("sequential", "workers"), without("coordinator", "workers"),
-		without("sequential", "status"), without("worker", "workers", "input", "output", "reduce", "top", "status"))
+		without("sequential", "status"), without("worker", append([]string{"workers", "input", "output", "top", "status"}, local.SpecFlagNames...)...))
 }
 
 // resolve finds the input, and makes the output absolute.
@@ -116,10 +118,13 @@ func (o *options) resolve() error {
 		if err != nil {
 			return err
 		}
-		o.patterns = []string{path.Join(quote(rooted(root)), "src/**/*.go")}
+		o.patterns = []string{path.Join(mapreduce.QuotePattern(local.Rooted(root)), "src/**/*.go")}
 		o.input = filepath.Join(root, "src")
-	} else if err := o.resolveInput(); err != nil {
-		return err
+	} else {
+		var err error
+		if o.patterns, err = local.Patterns(o.input); err != nil {
+			return fmt.Errorf("-input: %w", err)
+		}
 	}
 	if o.output == "" {
 		return nil
@@ -129,28 +134,7 @@ func (o *options) resolve() error {
 		return err
 	}
 	o.output = abs
-	return checkEmpty(abs)
-}
-
-// resolveInput turns a name or a pattern of the operating system into one relative
-// to the root.
-func (o *options) resolveInput() error {
-	abs, err := filepath.Abs(o.input)
-	if err != nil {
-		return err
-	}
-	info, err := os.Stat(abs)
-	switch {
-	case err == nil && info.IsDir():
-		o.patterns = []string{path.Join(quote(rooted(abs)), "**")}
-	case err == nil:
-		o.patterns = []string{quote(rooted(abs))}
-	case errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(o.input, "*?["):
-		o.patterns = []string{rooted(abs)}
-	default:
-		return fmt.Errorf("-input: %w", err)
-	}
-	return nil
+	return local.CheckEmpty(abs)
 }
 
 // goroot asks the go command where the Go distribution is.
@@ -162,21 +146,4 @@ func goroot() (string, error) {
 	}
 	// It may be a link, which patterns do not follow.
 	return filepath.EvalSymlinks(root)
-}
-
-// checkEmpty refuses a directory in which there is something.
-func checkEmpty(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("-output: %w", err)
-	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), ".") {
-			return fmt.Errorf("-output: %s is not empty; choose another directory, or remove what is in it", dir)
-		}
-	}
-	return nil
 }

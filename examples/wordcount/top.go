@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,13 +78,4 @@ func (t *totals) print(w io.Writer) {
 	for _, f := range t.frequent {
 		fmt.Fprintf(w, "%10d  %s\n", f.count, f.word)
 	}
-}
-
-// osNames returns the names of the operating system of files below the root.
-func osNames(names []string) []string {
-	found := make([]string, len(names))
-	for i, name := range names {
-		found[i] = filepath.Join(root(), filepath.FromSlash(name))
-	}
-	return found
 }

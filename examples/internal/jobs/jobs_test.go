@@ -1,8 +1,10 @@
 package jobs
 
 import (
+	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -18,6 +20,11 @@ var input = fstest.MapFS{
 // output runs an example and returns what it writes, sequentially and on a cluster,
 // which must be the same.
 func output(t *testing.T, job mapreduce.Definition, args map[string]string) string {
+	t.Helper()
+	return outputOf(t, job, args, input)
+}
+
+func outputOf(t *testing.T, job mapreduce.Definition, args map[string]string, input fstest.MapFS) string {
 	t.Helper()
 	var got [2]string
 	for i, run := range []func(mapreduce.Spec, mapreduce.RunConfig) (*mapreduce.Result, error){
@@ -92,12 +99,27 @@ func TestIndex(t *testing.T) {
 	}
 }
 
-func TestRegistryHasThemAll(t *testing.T) {
-	r, err := Registry()
-	if err != nil {
-		t.Fatal(err)
+// The records come out in order, each whole.
+func TestTeraSort(t *testing.T) {
+	var records, want []string
+	for i := range 50 {
+		records = append(records, fmt.Sprintf("%010d%090d", i*37%50, i))
 	}
-	if got, want := len(r.Names()), len(All()); got != want {
-		t.Errorf("%d jobs are registered, %d are listed", got, want)
+	want = slices.Sorted(slices.Values(records))
+	files := fstest.MapFS{"poems/records": {Data: []byte(strings.Join(records, ""))}}
+	if got := outputOf(t, TeraSort, nil, files); got != strings.Join(want, "") {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestRegistryHasThemAll(t *testing.T) {
+	for programs, want := range map[bool]int{true: len(All()), false: len(All()) - 1} {
+		r, err := Registry(programs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(r.Names()); got != want {
+			t.Errorf("%d jobs are registered, want %d", got, want)
+		}
 	}
 }

@@ -12,8 +12,8 @@ import (
 var WordCount = mapreduce.Job[string, int, int]{
 	Name:    "wordcount",
 	Map:     mapWords,
-	Reduce:  sumCounts,
-	Combine: func(a, b int) int { return a + b },
+	Reduce:  mapreduce.Sum[string, int],
+	Combine: mapreduce.Add[int],
 }
 
 // mapWords emits every word of a line, with the count of one.
@@ -21,16 +21,6 @@ func mapWords(_ *mapreduce.Task, line mapreduce.Record, emit func(string, int)) 
 	for word := range words(line.Text()) {
 		emit(word, 1)
 	}
-	return nil
-}
-
-// sumCounts emits the sum of the counts of a word.
-func sumCounts(_ *mapreduce.Task, _ string, counts iter.Seq[int], emit func(int)) error {
-	sum := 0
-	for n := range counts {
-		sum += n
-	}
-	emit(sum)
 	return nil
 }
 

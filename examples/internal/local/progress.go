@@ -1,4 +1,4 @@
-package main
+package local
 
 import (
 	"fmt"
@@ -9,30 +9,30 @@ import (
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
-// progress keeps a line on the terminal up to date. The zero progress shows
+// Progress keeps a line on the terminal up to date. The zero Progress shows
 // nothing.
-type progress struct {
+type Progress struct {
 	w     io.Writer // nil: nobody is looking
 	begin time.Time
 }
 
-// newProgress shows progress on w if that is a terminal.
-func newProgress(w io.Writer) *progress {
+// NewProgress shows progress on w if that is a terminal.
+func NewProgress(w io.Writer) *Progress {
 	f, ok := w.(*os.File)
 	if !ok {
-		return &progress{}
+		return &Progress{}
 	}
 	info, err := f.Stat()
 	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return &progress{}
+		return &Progress{}
 	}
-	return &progress{w: w, begin: time.Now()}
+	return &Progress{w: w, begin: time.Now()}
 }
 
 const megabyte = 1e6
 
-// show writes the line over the last one.
-func (p *progress) show(s mapreduce.JobStatus) {
+// Show writes the line over the last one.
+func (p *Progress) Show(s mapreduce.JobStatus) {
 	if p.w == nil {
 		return
 	}
