@@ -92,8 +92,11 @@ func TestCountersAreNotDoubled(t *testing.T) {
 			t.Errorf("execution %d: the counter is %d, want %d", n, got, 10+n)
 		}
 		c.do(commandLost(c.tasks.epoch, ref, a, true, "lost"))
-		if got := c.tasks.status(1).Counters["n"]; got != 0 {
-			t.Errorf("the counter of what is lost is %d", got)
+		if got := c.tasks.status(1).Counters["n"]; got != 10+n {
+			t.Errorf("when the output of execution %d is lost, the counter is %d", n, got)
+		}
+		if err := c.tasks.check(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -111,8 +111,8 @@
 // Functions count what they like with [Task.Counter]; the library counts records and
 // bytes on its own. Workers tell of their attempts' counters with each sign of life,
 // so that [JobStatus] is up to date within a second. When an attempt completes its
-// task its counters are logged with that, and they are taken back if the output is
-// lost: however often tasks are executed, each counts once.
+// task its counters are logged with that; if the output is lost, another execution's
+// take their place: however often tasks are executed, each counts once.
 //
 // # Files besides the output
 //

@@ -25,7 +25,7 @@ type JobStatus struct {
 
 	// Counters are those of the job's functions and of the library, by name:
 	// what the attempts have counted that completed their tasks, and of tasks
-	// that run, their attempts so far, as of a second ago.
+	// that run for the first time, their attempts so far, as of a second ago.
 	Counters map[string]int64
 
 	// SideFiles counts those that completed tasks have written, see Task.Create.
@@ -120,8 +120,9 @@ func (s *schedule) status(id JobID) *JobStatus {
 	st.Waiting = s.stuck(s.tasks.jobs[id])
 	for a, r := range s.tasks.running { // order-free: sums
 		w := s.workers[r.worker]
-		if r.job != id || w == nil || s.tasks.task(r.taskRef).attempt != a {
-			continue
+		task := s.tasks.task(r.taskRef)
+		if r.job != id || w == nil || task.attempt != a || len(task.counts) > 0 {
+			continue // a backup, or another execution of what has been counted
 		}
 		if running := w.running[r.kind][a]; running != nil {
 			for _, c := range running.counters {

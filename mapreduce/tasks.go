@@ -35,7 +35,7 @@ type task struct {
 	backup   *backup  // running: the second attempt, if there is one; replaced, never changed
 	sizes    []byte   // completed map: the size of each region, as sizeCode has it; never changed
 	trouble  *trouble // nil unless bad records are skipped and something has failed; replaced, never changed
-	counts   []byte   // completed: what it adds to the job's tally; never changed
+	counts   []byte   // what the last attempt to complete it adds to the job's tally, also when its output is lost; never changed
 	files    *fileSet // those that it has won with besides its output; stays when its output is lost; never changed
 }
 
@@ -96,7 +96,7 @@ type runningAttempt struct {
 //   - The two attempts of a task run on different workers.
 //   - The output of a completed map of a running job is held by a living worker.
 //   - completed counts the completed tasks, and tally has the sums of what those
-//     attempts have counted that completed them.
+//     attempts have counted that were the last to complete each task.
 //   - A job is committing if and only if all its last tasks are completed and it has not
 //     ended; the winner of a completed last task never changes. The last tasks are the
 //     reduces, or the maps if there are none.
@@ -129,7 +129,7 @@ type plantedBugs struct {
 	anyEpoch        bool // attempts survive the epoch in which they were issued
 	keepDeadOutput  bool // what a dead worker held stays completed
 	skipAtOnce      bool // a record is skipped on its first failure
-	keepLostCounts  bool // what a map has counted whose output is lost stays in the sums
+	keepLostCounts  bool // what a map has counted whose output is lost stays in the sums beside what it counts again
 	forgetFiles     bool // the files of a map whose output is lost are forgotten
 	ignoreLabels    bool // a job is run by workers without its labels
 	shareSlots      bool // a reduce takes a slot that a map could have
@@ -231,10 +231,9 @@ func (t *tasks) loseOutputs(j *job, id workerID) {
 
 func (t *tasks) loseOutput(j *job, index int) {
 	m := &j.tasks[MapTask][index]
-	if !t.planted.keepLostCounts {
-		_ = j.tally.add(m.counts, -1) // it was added
-	}
-	m.state, m.worker, m.attempt, m.sizes, m.counts = taskIdle, 0, Attempt{}, nil, nil
+	// What it has counted stays, until it is done again: it need not be, if the
+	// reduces have all they need, and the job's counters are complete all the same.
+	m.state, m.worker, m.attempt, m.sizes = taskIdle, 0, Attempt{}, nil
 	if t.planted.forgetFiles && m.files != nil {
 		j.claims.release(m.files)
 		m.files = nil
@@ -396,6 +395,9 @@ func (t *tasks) complete(at time.Time, ref taskRef, a Attempt, sizes []byte, c c
 	if task.files == nil && len(files) > 0 {
 		task.files = &fileSet{a, files}
 		j.claims.claim(ref, files)
+	}
+	if !t.planted.keepLostCounts {
+		_ = j.tally.add(task.counts, -1) // of an execution whose output was lost; they were added
 	}
 	_ = j.tally.add(counted, 1)     // its own
 	if b := task.backup; b != nil { // whoever has not won is stopped

@@ -81,6 +81,9 @@ func (t *tasks) checkJob(j *job) error {
 					return fmt.Errorf("%s has a backup %+v that does not run, or not apart from it: %+v", name, *b, task)
 				}
 			}
+			if err := sums.add(task.counts, 1); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
 			switch task.state {
 			case taskRunning:
 				if _, ok := t.running[task.attempt]; !ok {
@@ -88,9 +91,6 @@ func (t *tasks) checkJob(j *job) error {
 				}
 			case taskCompleted:
 				completed++
-				if err := sums.add(task.counts, 1); err != nil {
-					return fmt.Errorf("%s: %w", name, err)
-				}
 				if TaskKind(kind) != MapTask || j.state != JobRunning {
 					continue
 				}
@@ -116,7 +116,7 @@ func (t *tasks) checkJob(j *job) error {
 		return fmt.Errorf("tasks have %d files, %d are claimed", files, len(j.claims))
 	}
 	if !slices.Equal(sums.sums, j.tally.sums) {
-		return fmt.Errorf("the counters %q are %d, those of the completed tasks sum up to %d", j.tally.names, j.tally.sums, sums.sums)
+		return fmt.Errorf("the counters %q are %d, those of the tasks sum up to %d", j.tally.names, j.tally.sums, sums.sums)
 	}
 	if (j.state == JobCommitting || j.state == JobSucceeded) && !j.done() || j.state == JobRunning && j.done() {
 		return fmt.Errorf("state %d with %d of %d %v tasks completed", j.state, j.completed[j.last()], len(j.tasks[j.last()]), j.last())

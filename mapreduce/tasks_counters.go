@@ -64,7 +64,7 @@ func decodeCounts(d *wire.Decoder) counts {
 
 // tally holds the sums of a job's counters. What a completed task has added to
 // them is kept in few bytes with the task, as pairs of a counter's index here and
-// a number, so that it can be taken away again when its output is lost.
+// a number, so that it can be taken away again when the task has been done again.
 type tally struct {
 	names []string
 	sums  []int64        // by index in names

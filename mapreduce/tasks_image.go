@@ -171,6 +171,9 @@ func (j *job) restore(d *wire.Decoder) {
 			if counted := d.Bytes(); len(counted) > 0 {
 				task.counts = counted
 			}
+			if err := j.tally.add(task.counts, 1); err != nil {
+				d.Fail("%v", err)
+			}
 			task.trouble, task.backup, task.files = decodeTrouble(d), decodeBackup(d), decodeFileSet(d)
 			if err := j.claims.restore(taskRef{j.id, TaskKind(kind), i}, task.files); err != nil {
 				d.Fail("%v", err)
@@ -180,9 +183,6 @@ func (j *job) restore(d *wire.Decoder) {
 			}
 			if task.state == taskCompleted {
 				j.completed[kind]++
-				if err := j.tally.add(task.counts, 1); err != nil {
-					d.Fail("%v", err)
-				}
 			}
 		}
 	}
