@@ -175,7 +175,17 @@ var _ FileSystem = readOnly{}
 
 // Glob implements FileSystem.
 func (r readOnly) Glob(ctx context.Context, pattern string) ([]string, error) {
-	return glob(ctx, pattern, func(name string) ([]fs.DirEntry, error) { return fs.ReadDir(r.fs, name) })
+	return glob(ctx, pattern, func(name string) ([]fs.DirEntry, error) {
+		entries, err := fs.ReadDir(r.fs, name)
+		if err == nil {
+			return entries, nil
+		}
+		// What a file system says of a file that is read as a directory differs.
+		if info, serr := fs.Stat(r.fs, name); serr == nil && !info.IsDir() {
+			err = &fs.PathError{Op: "readdir", Path: name, Err: fs.ErrNotExist}
+		}
+		return nil, err
+	})
 }
 
 // Open implements FileSystem.

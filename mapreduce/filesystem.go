@@ -19,7 +19,8 @@ import (
 //
 // The interface uses types of the standard library only, so that a storage system
 // satisfies it without knowing this package. [Dir] is a directory, and [ReadOnly]
-// makes any fs.FS serve as input.
+// makes any fs.FS serve as input. mapreducetest.TestFileSystem holds one against this
+// contract.
 type FileSystem interface {
 	// Glob returns the names of all files, not directories, that match the
 	// pattern, in increasing order. An element of a pattern is as path.Match has

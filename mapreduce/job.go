@@ -66,6 +66,7 @@ type Job[K, V, R any] struct {
 	// floats. It may change a, and return it. It may be called while Map runs for
 	// the same task, on another goroutine. No combiner is the default because
 	// nobody can check this from outside; RunSequential never combines.
+	// mapreducetest.CheckCombiner tries it on data of yours.
 	Combine func(a, b V) V
 
 	// Partition returns which of n partitions a key belongs to, from 0 to n-1.

@@ -132,9 +132,10 @@ var Trilith = Rules{
 	},
 
 	Verbs: map[string][]string{
-		"mapreduce": {"Command", "MapOnly", "NamedOutput", "Run", "RunSequential", "StartCoordinator", "Task_Create"},
-		"rpc":       {"Call", "Client_ExactlyOnce", "OpenStream", "SessionMachine"},
-		"transport": {"Network", "TCP", "TLS", "Transport"},
+		"mapreduce":               {"Command", "MapOnly", "NamedOutput", "Run", "RunSequential", "StartCoordinator", "Task_Create"},
+		"mapreduce/mapreducetest": {"Test", "Run", "CheckCombiner", "CheckInput", "CheckCodec", "CheckPartition", "FileSystemCases"},
+		"rpc":                     {"Call", "Client_ExactlyOnce", "OpenStream", "SessionMachine"},
+		"transport":               {"Network", "TCP", "TLS", "Transport"},
 	},
 
 	Sleeper: "internal/testutil/poll.go",
