@@ -95,7 +95,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	flags.StringVar(&o.input, "input", "", "mapreduce: a `file` to work on instead, for terasort one of 100-byte records (default: made from a seed)")
 	flags.StringVar(&o.pattern, "pattern", corpus.Needle, "mapreduce: what grep looks for")
 	flags.BoolVar(&o.json, "json", false, "print one JSON object a line")
-	flags.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this `file`")
+	flags.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this `file`; mapreduce: of the job that is done last, without workers that are processes")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		flags.SetOutput(stderr)
 		flags.Usage()
@@ -179,21 +179,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
-	if o.profile != "" {
-		f, err := os.Create(o.profile)
+	if o.profile != "" && o.suite.timed {
+		stop, err := startProfile(o.profile)
 		if err != nil {
 			return err
 		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+		defer stop()
 	}
 	if !o.suite.timed {
 		if o.plan.work, err = newWorkspace(o.size, o.input, o.pattern); err != nil {
 			return err
 		}
+		o.plan.work.profile = o.profile
 		defer func() { err = errors.Join(err, o.plan.work.close()) }()
 	}
 	var out printer = &table{w: stdout, suite: o.suite}
@@ -213,4 +210,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		}
 	}
 	return nil
+}
+
+// startProfile profiles this process until stop is called.
+func startProfile(name string) (stop func(), err error) {
+	f, err := os.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close() // nothing depends on it
+	}, nil
 }

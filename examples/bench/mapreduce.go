@@ -102,7 +102,7 @@ func openJob(ctx context.Context, kase, subject string, w *workspace) (cell, err
 	if err != nil {
 		return nil, err
 	}
-	t.Job, t.Input, t.Pattern = c.job.name, input.name, w.pattern
+	t.Job, t.Input, t.Pattern, t.Profile = c.job.name, input.name, w.pattern, w.profile
 	if t.Role == roleSort && !input.lines {
 		return nil, nil // what is in it has no ends that sort would see
 	}

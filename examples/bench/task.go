@@ -28,6 +28,7 @@ type task struct {
 	Dir     string
 	Output  string
 	Pattern string // of grep
+	Profile string // a file for a CPU profile, or ""
 
 	Generate string // what kind of input
 	Size     int64  // of it
@@ -118,6 +119,13 @@ func doTask(ctx context.Context, arg string, stdout io.Writer) error {
 	var t task
 	if err := json.Unmarshal([]byte(arg), &t); err != nil {
 		return fmt.Errorf("task %q: %w", arg, err)
+	}
+	if t.Profile != "" && t.Role != roleWorker {
+		stop, err := startProfile(t.Profile)
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
 	r, err := t.do(ctx)
 	if err != nil {

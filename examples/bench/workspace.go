@@ -20,6 +20,7 @@ type workspace struct {
 	size    int64  // of the inputs that are made
 	given   string // the input of all jobs, if it is not made
 	pattern string // that grep looks for
+	profile string // a file for the CPU profile of the job that is done last
 
 	inputs  map[string]inputFile
 	outputs map[string]corpus.Summary // by job
