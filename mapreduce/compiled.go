@@ -60,17 +60,18 @@ type emissions struct {
 // eachRecord calls Map with every record. If emit has failed, it returns that error
 // when Map returns.
 func (c *compiled[K, V, R]) eachRecord(t *Task, records iter.Seq2[Record, error], emits *emissions, emit func(K, V)) error {
-	var at Record
+	var file string // where the present record begins
+	var offset int64
 	in, bytes := t.counters.local(CounterMapRecordsIn), t.counters.local(CounterMapBytesIn)
 	flush := func() { in.flush(); bytes.flush(); emits.records.flush() }
 	defer flush()
-	describe := func() string { return fmt.Sprintf("record at %s:%d", at.File, at.Offset) }
+	describe := func() string { return fmt.Sprintf("record at %s:%d", file, offset) }
 	return guard(describe, func() error {
 		for r, err := range records {
 			if err != nil {
 				return err
 			}
-			at = r
+			file, offset = r.File, r.Offset
 			t.progress.Add(1)
 			if skip, err := t.records.enter(); skip || err != nil {
 				if err != nil {

@@ -159,13 +159,13 @@ func (Text) Read(ctx context.Context, fsys FileSystem, split Split) iter.Seq2[Re
 // readBytes is how much of a file is read at a time.
 const readBytes = 1 << 20
 
-// lineReader reads the lines that begin in a piece. Its blocks are never written
-// to again once they have been read, as records refer to them.
+// lineReader reads blocks of a piece's lines. A block is never written to again once
+// it has been read, as records refer to it.
 type lineReader struct {
 	file io.ReaderAt
-	size int64  // of the file
-	off  int64  // of the next byte to be read
-	rest []byte // read, but not yet taken
+	size int64 // of the file
+	off  int64 // of the next byte to be read
+	end  int64 // of the piece
 }
 
 // readLines yields the lines that begin in a piece. It reports whether yield
@@ -176,90 +176,70 @@ func readLines(ctx context.Context, fsys FileSystem, piece Piece, yield func(Rec
 		return false, err
 	}
 	defer f.Close()
-	end := piece.Offset + piece.Length
+	at, end := piece.Offset, piece.Offset+piece.Length
 	if end > size {
 		return false, fmt.Errorf("%d bytes long now, %d when the job began: %w", size, end, io.ErrUnexpectedEOF)
 	}
-	r := &lineReader{file: f, size: size, off: piece.Offset}
-	at := piece.Offset
-	if at > 0 {
-		// What comes before the first newline from here on is the rest of a line
-		// that began earlier. Beginning one byte early leaves a line that begins
-		// exactly here whole.
-		r.off--
-		n, _, err := r.line(end)
-		if err != nil {
+	// What comes before the first newline is the rest of a line that began earlier.
+	// Beginning one byte early leaves a line that begins exactly here whole.
+	skip := at > 0
+	if skip {
+		at--
+	}
+	r := &lineReader{file: f, size: size, off: at, end: end}
+	var block []byte // what has been read from at on
+	for at < end {
+		seen := len(block) // there is no newline in it
+		if seen > MaxRecordBytes {
+			return false, fmt.Errorf("line at byte %d: %w", at, tooLarge(seen))
+		}
+		if r.off == size {
+			return skip || yield(Record{File: piece.Name, Offset: at, Value: block}, nil), nil
+		}
+		if block, err = r.extend(block); err != nil {
 			return false, err
 		}
-		at = r.off - int64(len(r.rest))
-		if n == 0 {
-			return true, nil
+		for at < end {
+			n := bytes.IndexByte(block[seen:], '\n')
+			if n < 0 {
+				break
+			}
+			n += seen
+			seen = 0
+			if !skip && !yield(Record{File: piece.Name, Offset: at, Value: block[:n:n]}, nil) {
+				return false, nil
+			}
+			skip = false
+			block = block[n+1:]
+			at += int64(n) + 1
 		}
-	}
-	for at < end {
-		n, line, err := r.line(end)
-		if err != nil || n == 0 {
-			return true, err
-		}
-		if !yield(Record{File: piece.Name, Offset: at, Value: line}, nil) {
-			return false, nil
-		}
-		at += int64(n)
 	}
 	return true, nil
-}
-
-// line takes the next line. n is its length with the newline, if it has one; 0 at
-// the end of the file. Up to end the file is read in large blocks; beyond it only
-// the rest of a line is wanted.
-func (r *lineReader) line(end int64) (n int, line []byte, err error) {
-	if i := bytes.IndexByte(r.rest, '\n'); i >= 0 {
-		line, r.rest = r.rest[:i:i], r.rest[i+1:]
-		return i + 1, line, nil
-	}
-	for {
-		seen := len(r.rest)
-		if r.off == r.size {
-			line, r.rest = r.rest, nil
-			return len(line), line, nil
-		}
-		if err := r.fill(end); err != nil {
-			return 0, nil, err
-		}
-		if i := bytes.IndexByte(r.rest[seen:], '\n'); i >= 0 {
-			i += seen
-			line, r.rest = r.rest[:i:i], r.rest[i+1:]
-			return i + 1, line, nil
-		}
-		if len(r.rest) > MaxRecordBytes {
-			return 0, nil, fmt.Errorf("line at byte %d: %w", r.off-int64(len(r.rest)), tooLarge(len(r.rest)))
-		}
-	}
 }
 
 // beyondBytes is how much is read at a time to find the end of a line that goes
 // on beyond its piece.
 const beyondBytes int64 = 16 << 10
 
-// fill reads more into a new block, behind what is left of the last.
-func (r *lineReader) fill(end int64) error {
+// extend reads more into a new block, behind the beginning of a line that ended the
+// last. In the piece it reads large blocks; beyond it only the rest of a line is wanted.
+func (r *lineReader) extend(rest []byte) ([]byte, error) {
 	// At least as much again as is left over, so that a long line is not copied
 	// too often.
-	want := max(beyondBytes, int64(len(r.rest)))
-	if r.off < end {
-		want = min(end-r.off, max(readBytes, int64(len(r.rest))))
+	want := max(beyondBytes, int64(len(rest)))
+	if r.off < r.end {
+		want = min(r.end-r.off, max(readBytes, int64(len(rest))))
 	}
 	want = min(want, r.size-r.off)
-	block := make([]byte, len(r.rest)+int(want))
-	copy(block, r.rest)
-	n, err := r.file.ReadAt(block[len(r.rest):], r.off)
+	block := make([]byte, len(rest)+int(want))
+	copy(block, rest)
+	n, err := r.file.ReadAt(block[len(rest):], r.off)
 	if int64(n) < want {
 		if err == nil || err == io.EOF {
 			err = io.ErrUnexpectedEOF // the file shrank
 		}
-		return err
+		return nil, err
 	}
 	r.off += want
-	r.rest = block
-	return nil
+	return block, nil
 }
