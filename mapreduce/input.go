@@ -18,8 +18,8 @@ type Input interface {
 	Splits(ctx context.Context, fsys FileSystem, spec *Spec) ([]Split, error)
 
 	// Read yields the records of a split, the same each time. A record's memory
-	// must never be changed later. An error ends the split and fails the
-	// attempt.
+	// must never be changed later, unless the Input says that it is. An error ends
+	// the split and fails the attempt.
 	Read(ctx context.Context, fsys FileSystem, split Split) iter.Seq2[Record, error]
 }
 
@@ -61,7 +61,13 @@ const (
 // begins. A file of more than SplitBytes is divided; a line belongs to the split
 // in which its first byte lies. Smaller files are packed, several to a split, in
 // the order of their names.
-type Text struct{}
+type Text struct {
+	// Reuse says that a record is not needed any more when Map returns: what is read
+	// next takes its memory, which spares the garbage collector half of the work of
+	// reading. A Map that keeps no Value and no Text, nor a part of them, may say so;
+	// emit copies what it is given. Default: a record may be kept.
+	Reuse bool
+}
 
 var _ Input = Text{}
 
@@ -141,10 +147,11 @@ func packSplits(files []Piece, size, unit int64) []Split {
 }
 
 // Read implements Input.
-func (Text) Read(ctx context.Context, fsys FileSystem, split Split) iter.Seq2[Record, error] {
+func (x Text) Read(ctx context.Context, fsys FileSystem, split Split) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
+		r := &lineReader{reuse: x.Reuse}
 		for _, piece := range split.Pieces {
-			more, err := readLines(ctx, fsys, piece, yield)
+			more, err := r.readPiece(ctx, fsys, piece, yield)
 			if err != nil {
 				yield(Record{}, fmt.Errorf("read %s: %w", piece.Name, err))
 				return
@@ -156,21 +163,27 @@ func (Text) Read(ctx context.Context, fsys FileSystem, split Split) iter.Seq2[Re
 	}
 }
 
-// readBytes is how much of a file is read at a time.
-const readBytes = 1 << 20
+const (
+	// readBytes is how much of a file is read at a time, reuseBytes if it is always
+	// into the same memory: what fits into the processor's own cache.
+	readBytes  = 1 << 20
+	reuseBytes = 256 << 10
+)
 
-// lineReader reads blocks of a piece's lines. A block is never written to again once
-// it has been read, as records refer to it.
+// lineReader reads the lines that begin in pieces of files, one after the other.
 type lineReader struct {
+	reuse bool
+	buf   []byte // for the next block, if memory is used again
+
 	file io.ReaderAt
 	size int64 // of the file
 	off  int64 // of the next byte to be read
 	end  int64 // of the piece
 }
 
-// readLines yields the lines that begin in a piece. It reports whether yield
-// wants more.
-func readLines(ctx context.Context, fsys FileSystem, piece Piece, yield func(Record, error) bool) (bool, error) {
+// readPiece yields the lines that begin in a piece. It reports whether yield wants
+// more.
+func (r *lineReader) readPiece(ctx context.Context, fsys FileSystem, piece Piece, yield func(Record, error) bool) (bool, error) {
 	f, size, err := fsys.Open(ctx, piece.Name)
 	if err != nil {
 		return false, err
@@ -186,7 +199,7 @@ func readLines(ctx context.Context, fsys FileSystem, piece Piece, yield func(Rec
 	if skip {
 		at--
 	}
-	r := &lineReader{file: f, size: size, off: at, end: end}
+	r.file, r.size, r.off, r.end = f, size, at, end
 	var block []byte // what has been read from at on
 	for at < end {
 		seen := len(block) // there is no newline in it
@@ -221,17 +234,21 @@ func readLines(ctx context.Context, fsys FileSystem, piece Piece, yield func(Rec
 // on beyond its piece.
 const beyondBytes int64 = 16 << 10
 
-// extend reads more into a new block, behind the beginning of a line that ended the
-// last. In the piece it reads large blocks; beyond it only the rest of a line is wanted.
+// extend reads more into a block, behind the beginning of a line that ended the last.
+// In the piece it reads large blocks; beyond it only the rest of a line is wanted.
 func (r *lineReader) extend(rest []byte) ([]byte, error) {
 	// At least as much again as is left over, so that a long line is not copied
 	// too often.
 	want := max(beyondBytes, int64(len(rest)))
 	if r.off < r.end {
-		want = min(r.end-r.off, max(readBytes, int64(len(rest))))
+		most := int64(readBytes)
+		if r.reuse {
+			most = reuseBytes
+		}
+		want = min(r.end-r.off, max(most, int64(len(rest))))
 	}
 	want = min(want, r.size-r.off)
-	block := make([]byte, len(rest)+int(want))
+	block := r.block(len(rest) + int(want))
 	copy(block, rest)
 	n, err := r.file.ReadAt(block[len(rest):], r.off)
 	if int64(n) < want {
@@ -242,4 +259,15 @@ func (r *lineReader) extend(rest []byte) ([]byte, error) {
 	}
 	r.off += want
 	return block, nil
+}
+
+// block returns memory for a block.
+func (r *lineReader) block(n int) []byte {
+	if !r.reuse {
+		return make([]byte, n) // records refer to it for as long as they like
+	}
+	if n > len(r.buf) {
+		r.buf = make([]byte, max(n, reuseBytes+int(beyondBytes)))
+	}
+	return r.buf[:n]
 }

@@ -27,7 +27,7 @@ func BenchmarkReadText(b *testing.B) {
 	b.SetBytes(size)
 	b.ReportAllocs()
 	for b.Loop() {
-		for _, err := range (Text{}).Read(context.Background(), fsys, Split{Pieces: []Piece{{Name: "lines", Length: size / 80 * 80}}}) {
+		for _, err := range (Text{Reuse: true}).Read(context.Background(), fsys, Split{Pieces: []Piece{{Name: "lines", Length: size / 80 * 80}}}) {
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -40,7 +40,8 @@ func BenchmarkMapText(b *testing.B) {
 	const size = 32 << 20
 	fsys := Dir(benchFile(b, size))
 	d, err := Job[string, int, int]{
-		Name: "grep",
+		Name:  "grep",
+		Input: Text{Reuse: true},
 		Map: func(_ *Task, line Record, emit func(string, int)) error {
 			if bytes.Contains(line.Value, []byte("trilith")) {
 				emit(line.Text(), 1)

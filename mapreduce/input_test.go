@@ -43,7 +43,7 @@ func TestTextReadsEveryLineOnce(t *testing.T) {
 			if n := split.bytes(); n > spec.SplitBytes {
 				t.Errorf("seed %d: split of %d bytes, want at most %d", seed, n, spec.SplitBytes)
 			}
-			for rec, err := range (Text{}).Read(t.Context(), ReadOnly(files), split) {
+			for rec, err := range (Text{Reuse: seed%2 == 1}).Read(t.Context(), ReadOnly(files), split) {
 				if err != nil {
 					t.Fatalf("seed %d: %v", seed, err)
 				}
@@ -65,17 +65,19 @@ func TestTextReadsLongLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got []string
-	for _, split := range splits {
-		for rec, err := range (Text{}).Read(t.Context(), files, split) {
-			if err != nil {
-				t.Fatal(err)
+	for _, reuse := range []bool{false, true} {
+		var got []string
+		for _, split := range splits {
+			for rec, err := range (Text{Reuse: reuse}).Read(t.Context(), files, split) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, strings.Clone(rec.Text()))
 			}
-			got = append(got, rec.Text())
 		}
-	}
-	if !slices.Equal(got, []string{"a", long, "b", long}) {
-		t.Errorf("read %d lines, not the four that were written", len(got))
+		if !slices.Equal(got, []string{"a", long, "b", long}) {
+			t.Errorf("reuse %t: read %d lines, not the four that were written", reuse, len(got))
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ type Job[K, V, R any] struct {
 	// Map is called with each record of the input, and emits any number of
 	// pairs. emit may be called only while Map runs and only by the goroutine
 	// that runs it; it copies what it is given. The record is immutable and may
-	// be kept.
+	// be kept, unless the Input says otherwise (Text.Reuse).
 	Map func(t *Task, r Record, emit func(K, V)) error
 
 	// Reduce is called once for each key, in increasing order of the keys of a

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/trilith-go/trilith/examples/bench/internal/corpus"
@@ -69,7 +69,8 @@ var definitions = map[string]mapreduce.Definition{
 // countWords counts words as limits.WordCount does.
 func countWords(name string, combine func(a, b int) int) mapreduce.Definition {
 	return mapreduce.Job[string, int, int]{
-		Name: name,
+		Name:  name,
+		Input: mapreduce.Text{Reuse: true},
 		Map: func(_ *mapreduce.Task, line mapreduce.Record, emit func(string, int)) error {
 			text := line.Text()
 			for i := 0; i < len(text); {
@@ -117,9 +118,10 @@ var sortRecords = mapreduce.Job[[]byte, []byte, []byte]{
 
 // findLines emits the lines that contain the pattern, with where they begin.
 var findLines = mapreduce.Job[int64, []byte, []byte]{
-	Name: grep.name,
+	Name:  grep.name,
+	Input: mapreduce.Text{Reuse: true},
 	Map: func(t *mapreduce.Task, line mapreduce.Record, emit func(int64, []byte)) error {
-		if bytes.Contains(line.Value, []byte(t.Arg(patternArg))) {
+		if strings.Contains(line.Text(), t.Arg(patternArg)) {
 			emit(line.Offset, line.Value)
 		}
 		return nil

@@ -18,7 +18,8 @@ const PatternArg = "pattern"
 // Grep is the distributed grep of the paper: Map emits the lines that match, and
 // Reduce is the identity. The lines of a file come out in their order.
 var Grep = mapreduce.Job[Place, []byte, []byte]{
-	Name: "grep",
+	Name:  "grep",
+	Input: mapreduce.Text{Reuse: true},
 	Map: func(t *mapreduce.Task, line mapreduce.Record, emit func(Place, []byte)) error {
 		pattern, err := compile(t.Arg(PatternArg))
 		if err != nil {

@@ -11,7 +11,8 @@ import (
 // Index is the inverted index of the paper: it lists for each word the files in
 // which it occurs, sorted by name and separated by spaces.
 var Index = mapreduce.Job[string, string, string]{
-	Name: "index",
+	Name:  "index",
+	Input: mapreduce.Text{Reuse: true},
 	Map: func(_ *mapreduce.Task, line mapreduce.Record, emit func(string, string)) error {
 		for word := range words(line.Text()) {
 			emit(word, line.File)

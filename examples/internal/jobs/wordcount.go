@@ -11,6 +11,7 @@ import (
 // WordCount counts how often each word occurs, a maximal run of letters.
 var WordCount = mapreduce.Job[string, int, int]{
 	Name:    "wordcount",
+	Input:   mapreduce.Text{Reuse: true},
 	Map:     mapWords,
 	Reduce:  mapreduce.Sum[string, int],
 	Combine: mapreduce.Add[int],
