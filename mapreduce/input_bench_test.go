@@ -58,7 +58,7 @@ func BenchmarkMapText(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		t := &Task{ctx: b.Context(), spec: &spec, kind: MapTask}
-		out := &collector{reduces: 1, limit: 1 << 20, pairs: newPairBuffer(1)}
+		out := newCollector(newSortMemory(1<<20, 1<<20, func(int64) bool { return true }), 1)
 		if err := d.mapRecords(t, d.input.Read(b.Context(), fsys, Split{Pieces: []Piece{{Name: "lines", Length: size / 80 * 80}}}), out); err != nil {
 			b.Fatal(err)
 		}
