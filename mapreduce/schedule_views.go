@@ -58,6 +58,7 @@ func (s *schedule) locations(id JobID, partition, since, limit int) (changed []l
 		return nil, since, false
 	}
 	next = min(len(j.changes), since+limit)
+	changed = make([]location, 0, next-since)
 	for _, i := range j.changes[since:next] {
 		m := &j.job.tasks[MapTask][i]
 		l := location{index: i}
