@@ -304,8 +304,9 @@ func (s *schedule) checkWorkers(now time.Time) {
 			continue
 		}
 		for _, a := range w.watched() {
-			limit := s.tasks.jobs[a.task.job].spec.TaskTimeout
-			if !a.stopped && now.Sub(a.since) > limit {
+			j := s.find(a.task.job)
+			limit := j.job.spec.TaskTimeout
+			if !a.stopped && !s.idles(a) && now.Sub(j.later(a.task.kind, a.since)) > limit {
 				a.stopped = true
 				s.propose(commandFailed(s.epoch, a.attempt, fmt.Sprintf("%v for %v on worker %s", ErrTaskTimeout, limit, w.row.addr), a.record))
 			}

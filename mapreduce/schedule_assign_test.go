@@ -120,6 +120,41 @@ func TestWaitingReducesGiveWay(t *testing.T) {
 	}
 }
 
+// A reduce may wait for maps as long as it takes; when it has them all it may not.
+func TestWaitingIsNoLackOfProgress(t *testing.T) {
+	c := newCore(t)
+	c.join(1, 1)
+	j := testJob("a", 2, 1)
+	j.spec.NoBackups = true
+	c.submit(j)
+	c.complete(MapTask)
+	reduce, ref := c.reducers()[0], taskRef{1, ReduceTask, 0}
+	run := func(d time.Duration, doing ...progress) {
+		for range d / time.Second {
+			c.now = c.now.Add(time.Second)
+			for i := range doing {
+				doing[i].count++
+			}
+			c.s.alive(c.now, 1, [2]int{}, doing)
+			c.settle()
+		}
+	}
+	second := c.tasks.task(taskRef{1, MapTask, 1}).attempt
+	run(5*DefaultTaskTimeout, progress{attempt: second})
+	if task := c.tasks.task(ref); task.failures != 0 || task.attempt != reduce {
+		t.Fatalf("a reduce that waits for a map: %+v", task)
+	}
+	c.complete(MapTask)
+	run(DefaultTaskTimeout - time.Second)
+	if task := c.tasks.task(ref); task.failures != 0 {
+		t.Fatalf("a reduce whose last map has just completed: %+v", task)
+	}
+	run(3 * time.Second)
+	if task := c.tasks.task(ref); task.failures != 1 {
+		t.Errorf("a reduce that hangs: %+v", task)
+	}
+}
+
 // Jobs share the slots: who has least is next, and the older one of equals.
 func TestJobsShareTheSlots(t *testing.T) {
 	c := newCore(t)

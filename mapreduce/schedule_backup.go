@@ -46,13 +46,16 @@ func (s *schedule) observePace(now time.Time, w *scheduledWorker, e effect) {
 	}
 }
 
-// since returns when an attempt began: a reduce that began before it had all it works
-// on, when it had.
-func (j *scheduledJob) since(a *watch) time.Time {
-	if a.task.kind == ReduceTask && j.fed.After(a.begun) {
+// since returns from when on an attempt had all it works on.
+func (j *scheduledJob) since(a *watch) time.Time { return j.later(a.task.kind, a.begun) }
+
+// later returns a time, or for a reduce when the last map completed, if that is later:
+// before that it can only wait.
+func (j *scheduledJob) later(kind TaskKind, t time.Time) time.Time {
+	if kind == ReduceTask && j.fed.After(t) {
 		return j.fed
 	}
-	return a.begun
+	return t
 }
 
 // expect returns how long a task that takes mean on the average is expected to take

@@ -181,6 +181,27 @@ func TestFetchFailuresCondemnTheMap(t *testing.T) {
 	}
 }
 
+// Reduces on one worker share what may be wrong with it: their reports count as those
+// of one.
+func TestFetchFailuresOfOneWorker(t *testing.T) {
+	c := reducing(t, 2, 4, 8)
+	var there []Attempt
+	for _, a := range c.reducers() {
+		if c.tasks.running[a].worker == 1 {
+			there = append(there, a)
+		}
+	}
+	c.complain(there[0], 0)
+	c.complain(there[1], 0)
+	if m := c.tasks.task(taskRef{1, MapTask, 0}); m.losses != 0 {
+		t.Error("one report each of two reduces on one worker condemns a map")
+	}
+	c.complain(there[2], 0)
+	if m := c.tasks.task(taskRef{1, MapTask, 0}); m.losses != 1 {
+		t.Errorf("%d reports from one worker do not condemn a map", fetchReports)
+	}
+}
+
 // A reducer that alone complains of many maps of several workers is the one that
 // is cut off.
 func TestFetchFailuresCondemnTheReducer(t *testing.T) {

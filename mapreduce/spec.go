@@ -88,8 +88,8 @@ type Spec struct {
 	Resubmits int
 
 	// Labels restrict the job to workers that have all of these in
-	// WorkerConfig.Labels. Default: none; every worker will do. At most 32, of at
-	// most 128 bytes each.
+	// WorkerConfig.Labels; those of Run have them. Default: none; every worker will
+	// do. At most 32, of at most 128 bytes each.
 	Labels []string
 }
 

@@ -65,7 +65,7 @@ func (t *tasks) checkJob(j *job) error {
 	for kind := range j.tasks {
 		completed := 0
 		for i := range j.tasks[kind] {
-			name := taskName(TaskKind(kind), i)
+			name := func() string { return taskName(TaskKind(kind), i) } // costs too much to be made in vain
 			task := &j.tasks[kind][i]
 			if task.trouble != nil {
 				skips += len(task.trouble.skipped)
@@ -78,16 +78,16 @@ func (t *tasks) checkJob(j *job) error {
 			}
 			if b := task.backup; b != nil {
 				if _, ok := t.running[b.attempt]; !ok || task.state != taskRunning || b.worker == task.worker || b.attempt == task.attempt {
-					return fmt.Errorf("%s has a backup %+v that does not run, or not apart from it: %+v", name, *b, task)
+					return fmt.Errorf("%s has a backup %+v that does not run, or not apart from it: %+v", name(), *b, task)
 				}
 			}
 			if err := sums.add(task.counts, 1); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+				return fmt.Errorf("%s: %w", name(), err)
 			}
 			switch task.state {
 			case taskRunning:
 				if _, ok := t.running[task.attempt]; !ok {
-					return fmt.Errorf("%s is running, but its attempt %v is not", name, task.attempt)
+					return fmt.Errorf("%s is running, but its attempt %v is not", name(), task.attempt)
 				}
 			case taskCompleted:
 				completed++
@@ -95,13 +95,13 @@ func (t *tasks) checkJob(j *job) error {
 					continue
 				}
 				if len(task.sizes) != j.spec.Reduces {
-					return fmt.Errorf("%s is completed with %d sizes for %d regions", name, len(task.sizes), j.spec.Reduces)
+					return fmt.Errorf("%s is completed with %d sizes for %d regions", name(), len(task.sizes), j.spec.Reduces)
 				}
 				if j.last() == MapTask {
 					continue // its output is a file
 				}
 				if t.workers[task.worker] == nil {
-					return fmt.Errorf("%s is completed, but its worker %d is dead", name, task.worker)
+					return fmt.Errorf("%s is completed, but its worker %d is dead", name(), task.worker)
 				}
 			}
 		}
