@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/trilith-go/trilith/examples/internal/jobs"
 	"github.com/trilith-go/trilith/mapreduce"
 	"github.com/trilith-go/trilith/transport"
 )
@@ -57,10 +58,10 @@ func TestMain(m *testing.M) {
 // paceRecords is after how many records a paced map waits.
 const paceRecords = 1000
 
-// pacedSort is teraSort, slowed down to pace a record: however fast the machine is, the
+// pacedSort is jobs.TeraSort, slowed down to pace a record: however fast the machine is, the
 // job lasts long enough for its processes to be killed.
 func pacedSort(pace time.Duration) mapreduce.Definition {
-	job := teraSort
+	job := jobs.TeraSort
 	job.Map = func(t *mapreduce.Task, r mapreduce.Record, emit func(key, rest []byte)) error {
 		if r.Offset/recordBytes%paceRecords == 0 {
 			select {
@@ -69,7 +70,7 @@ func pacedSort(pace time.Duration) mapreduce.Definition {
 				return context.Cause(t.Context())
 			}
 		}
-		return teraSort.Map(t, r, emit)
+		return jobs.TeraSort.Map(t, r, emit)
 	}
 	return job
 }
@@ -168,7 +169,7 @@ func TestSortSurvivesKills(t *testing.T) {
 		p.start(fmt.Sprint("worker", i))
 	}
 	spec := mapreduce.Spec{Input: []string{"records"}, Output: "sorted", Reduces: killReduces, SplitBytes: int64(*killSize) * 1e6 / killSplits}
-	if spec.Bounds, err = mapreduce.SampleBounds(t.Context(), teraSort, spec, mapreduce.Dir(dir)); err != nil {
+	if spec.Bounds, err = mapreduce.SampleBounds(t.Context(), jobs.TeraSort, spec, mapreduce.Dir(dir)); err != nil {
 		t.Fatal(err)
 	}
 	client, err := mapreduce.NewClient(mapreduce.ClientConfig{Transport: &transport.TCP{}, Coordinators: []string{addr}})
@@ -177,7 +178,7 @@ func TestSortSurvivesKills(t *testing.T) {
 	}
 	defer client.Close()
 	begin := time.Now()
-	id, err := client.Submit(t.Context(), teraSort.Name, spec)
+	id, err := client.Submit(t.Context(), jobs.TeraSort.Name, spec)
 	if err != nil {
 		t.Fatal(err)
 	}
