@@ -2,6 +2,7 @@ package mapreduce
 
 import (
 	"math"
+	"slices"
 	"sync"
 )
 
@@ -78,9 +79,8 @@ func (b *budget) reserveFirst(n int64) bool {
 		return false
 	}
 	for n > b.pool {
-		m := b.idle[0]
-		b.pool += m.claimed
-		b.idle = b.idle[1:]
+		b.pool += b.idle[0].claimed
+		b.idle = slices.Delete(b.idle, 0, 1) // which forgets it
 	}
 	return b.reserveLocked(n)
 }

@@ -133,6 +133,7 @@ type stringCodec struct{}
 
 func (stringCodec) Append(dst []byte, v string) []byte { return append(dst, v...) }
 func (stringCodec) Decode(src []byte) (string, error)  { return string(src), nil }
+func (stringCodec) view(v string) []byte               { return viewBytes(v) }
 
 type bytesCodec struct{}
 
