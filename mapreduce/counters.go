@@ -22,7 +22,7 @@ const (
 	CounterMapRecordsOut  = "map.records.out"     // pairs that Map emitted
 	CounterMapBytesOut    = "map.bytes.out"       // of map output, encoded and combined; of a MapOnly's output files
 	CounterMapBytesKept   = "map.bytes.kept"      // of map output as it is kept and fetched: in blocks, packed if Spec.Compress is set
-	CounterMapBytesSpill  = "map.bytes.spilled"   // written to disk before the output was complete
+	CounterMapBytesSpill  = "map.bytes.spilled"   // written to disk as memory was used up: spills, and output that is kept there
 	CounterMapSideOut     = "map.bytes.side"      // of side files and named outputs
 	CounterShuffleFetched = "reduce.bytes.fetched"
 	CounterShuffleLocal   = "reduce.bytes.local" // of map output that was on the reduce's own worker

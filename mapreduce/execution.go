@@ -151,6 +151,9 @@ func (w *Worker) executeMap(e *execution) ([]byte, error) {
 	}
 	e.t.counters.get(CounterMapBytesOut).Add(out.raw)
 	e.t.counters.get(CounterMapBytesKept).Add(out.size())
+	if out.file != nil {
+		c.spilled += out.size()
+	}
 	e.t.counters.get(CounterMapBytesSpill).Add(c.spilled)
 	w.store.add(e.task.job, e.attempt, out)
 	return sizes, nil

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/trilith-go/trilith/mapreduce"
@@ -69,7 +70,7 @@ func parseAndDo(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	f.Uint64Var(&o.size, "size", 64, "generate so many `MB` of records")
 	f.Uint64Var(&o.seed, "seed", 1, "generate them from this `number`")
 	f.IntVar(&o.reduces, "reduces", 4, "sort into so many `files`")
-	f.IntVar(&o.workers, "workers", 0, "sort with so many `workers` (default: one for each processor)")
+	f.IntVar(&o.workers, "workers", 0, "sort with so many `workers` (default: one, with a slot for each processor)")
 	f.Int64Var(&o.memory, "memory", mapreduce.DefaultMemory>>20, "sort with so many `MiB`, all workers together; then go to disk")
 	f.StringVar(&o.output, "output", "", "sort: the `directory` of the sorted files, which must be empty or not exist")
 	f.StringVar(&o.input, "input", "", "validate: the `file` that was sorted")
@@ -159,6 +160,7 @@ func (o *options) sortFiles(ctx context.Context, names []string, stdout io.Write
 	if spec.Output, err = rooted(o.output); err != nil {
 		return nil, err
 	}
+	limitMemory(o.memory << 20)
 	begin := time.Now()
 	result, err := sortRecords(ctx, spec, mapreduce.RunConfig{
 		FileSystem: mapreduce.Dir(root), Workers: o.workers, Memory: o.memory << 20,
@@ -173,6 +175,15 @@ func (o *options) sortFiles(ctx context.Context, names []string, stdout io.Write
 		sorted[i] = filepath.Join(root, filepath.FromSlash(name))
 	}
 	return sorted, nil
+}
+
+// limitMemory keeps the process to what the workers may use, and a little more for all
+// else, unless GOMEMLIMIT says otherwise: Go's collector would let as much again go
+// unused before it looks.
+func limitMemory(workers int64) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(workers + workers/8)
+	}
 }
 
 func (o *options) validateFiles(sorted []string, stdout io.Writer) error {

@@ -42,7 +42,7 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	f.SetOutput(io.Discard) // errors are printed below
 	f.StringVar(&o.input, "input", "", "count the words of this file, of the files in this `directory`, or of those that match a pattern (default: the Go source of the Go distribution)")
 	f.StringVar(&o.output, "output", "", "write a file for each partition into this `directory`, which must be empty or not exist")
-	f.IntVar(&o.workers, "workers", 0, "run so many `workers` in this process (default: one for each processor)")
+	f.IntVar(&o.workers, "workers", 0, "run so many `workers` in this process (default: one, with a slot for each processor)")
 	o.spec.Define(f, 4)
 	f.IntVar(&o.top, "top", 10, "print so many of the most frequent `words`")
 	f.BoolVar(&o.sequential, "sequential", false, "run on one goroutine, without a cluster")

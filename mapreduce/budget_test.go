@@ -1,0 +1,154 @@
+package mapreduce
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// madeRecords is input that is made up as it is read: splits of records of 100 bytes, of
+// which ten are the key.
+type madeRecords struct{ splits, records int }
+
+const madeBytes = 100
+
+func (m madeRecords) Splits(context.Context, FileSystem, *Spec) ([]Split, error) {
+	splits := make([]Split, m.splits)
+	for i := range splits {
+		splits[i].Data = []byte(strconv.Itoa(i))
+	}
+	return splits, nil
+}
+
+func (m madeRecords) Read(_ context.Context, _ FileSystem, split Split) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		seed, err := strconv.ParseUint(string(split.Data), 10, 64)
+		r := rand.New(rand.NewPCG(seed, 9))
+		for n := 0; n < m.records; {
+			block := make([]byte, 0, 1<<20/madeBytes*madeBytes)
+			for len(block) < cap(block) && n < m.records {
+				block = binary.LittleEndian.AppendUint64(block, r.Uint64())
+				block = append(block, make([]byte, madeBytes-8)...)
+				if !yield(Record{Value: block[len(block)-madeBytes:]}, err) {
+					return
+				}
+				n++
+			}
+		}
+	}
+}
+
+// madeSort sorts what is made up.
+func madeSort(m madeRecords) Job[[]byte, []byte, []byte] {
+	return Job[[]byte, []byte, []byte]{
+		Name:  "sort",
+		Input: m,
+		Map: func(_ *Task, r Record, emit func([]byte, []byte)) error {
+			emit(r.Value[:10], r.Value[10:])
+			return nil
+		},
+		Reduce: func(_ *Task, _ []byte, rests iter.Seq[[]byte], emit func([]byte)) error {
+			for rest := range rests {
+				emit(rest)
+			}
+			return nil
+		},
+	}
+}
+
+// peakHeap returns a function that returns the most that the heap has had in use beyond
+// what it has now.
+func peakHeap() func() int64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	inUse := func() int64 {
+		metrics.Read(sample)
+		return int64(sample[0].Value.Uint64())
+	}
+	runtime.GC()
+	before, peak := inUse(), int64(0)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				peak = max(peak, inUse()-before)
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func() int64 {
+		close(stop)
+		<-stopped
+		return peak
+	}
+}
+
+// A job of four times the memory goes by way of the disk, and what is in use stays
+// within the memory and a fifth.
+func TestMemoryStaysWithinTheBudget(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sorts 256 MB")
+	}
+	const memory = 32 << 20
+	m := madeRecords{splits: 4 * memory / (8 << 20), records: (8 << 20) / madeBytes}
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
+	for _, workers := range []int{1, 2} {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		debug.SetMemoryLimit(int64(stats.Sys-stats.HeapReleased-stats.HeapIdle) + memory)
+		peak := peakHeap()
+		result, err := Run(t.Context(), madeSort(m), Spec{Output: "out", Reduces: 4}, RunConfig{
+			FileSystem: Dir(t.TempDir()), Dir: t.TempDir(), Workers: workers, Slots: 2 / workers, Memory: memory,
+		})
+		used := peak()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := result.Counters[CounterReduceRecsOut], int64(m.splits*m.records); got != want {
+			t.Errorf("%d records came out, want %d", got, want)
+		}
+		if result.Counters[CounterMapBytesSpill] == 0 {
+			t.Error("nothing was spilled")
+		}
+		t.Logf("%d workers: %d MiB in use", workers, used>>20)
+		if used > memory*12/10 {
+			t.Errorf("%d workers: %d bytes were in use, with a memory of %d", workers, used, memory)
+		}
+	}
+}
+
+// What a sort costs that fits into memory, and one of four times the memory.
+func BenchmarkSortJob(b *testing.B) {
+	m := madeRecords{splits: 16, records: (16 << 20) / madeBytes}
+	size := int64(m.splits * m.records * madeBytes)
+	for name, memory := range map[string]int64{"in-memory": 3 * size, "spilling": size / 4} {
+		b.Run(fmt.Sprintf("%s/bytes=%d", name, size), func(b *testing.B) {
+			defer debug.SetMemoryLimit(debug.SetMemoryLimit(memory + memory/8))
+			b.SetBytes(size)
+			b.ReportAllocs()
+			used := int64(0)
+			for b.Loop() {
+				peak := peakHeap()
+				_, err := Run(b.Context(), madeSort(m), Spec{Output: "out", Reduces: 4},
+					RunConfig{FileSystem: Dir(b.TempDir()), Dir: b.TempDir(), Memory: memory})
+				if used = max(used, peak()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(used)/(1<<20), "peak_MiB")
+		})
+	}
+}
