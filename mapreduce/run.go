@@ -21,12 +21,11 @@ type RunConfig struct {
 	// Input holds the input. Default: FileSystem.
 	Input FileSystem
 
-	// Workers is how many workers there are. Default 1, in which reduces read the
-	// output of maps where it is. At most 1,024.
-	Workers int
-	// Slots is how many tasks of each kind a worker runs at a time. Default: the
-	// number of processors that Go uses, divided among the workers, at least 1.
-	Slots int
+	// Workers is how many workers there are, and Slots how many tasks of each kind
+	// each runs at a time. Default: one worker, whose reduces read the output of its
+	// maps where it is, with a slot for each processor that Go uses; if Workers is
+	// given, one slot. At most 1,024 workers.
+	Workers, Slots int
 	// Memory is what the workers together may use, as in WorkerConfig. Default
 	// 1 GiB, or 16 MiB for each slot if that is more.
 	Memory int64
@@ -54,11 +53,14 @@ func (c RunConfig) withDefaults() RunConfig {
 	if c.Input == nil {
 		c.Input = c.FileSystem
 	}
+	if c.Slots == 0 {
+		c.Slots = 1
+		if c.Workers == 0 {
+			c.Slots = runtime.GOMAXPROCS(0)
+		}
+	}
 	if c.Workers == 0 {
 		c.Workers = 1
-	}
-	if c.Slots == 0 {
-		c.Slots = max(runtime.GOMAXPROCS(0)/c.Workers, 1)
 	}
 	if c.Memory == 0 {
 		c.Memory = max(DefaultMemory, int64(c.Workers*c.Slots)*minSlotMemory)
