@@ -9,9 +9,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
+	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -160,7 +160,7 @@ func (o *options) sortFiles(ctx context.Context, names []string, stdout io.Write
 	if spec.Output, err = rooted(o.output); err != nil {
 		return nil, err
 	}
-	limitMemory(o.memory << 20)
+	defer local.LimitMemory(o.memory << 20)()
 	begin := time.Now()
 	result, err := sortRecords(ctx, spec, mapreduce.RunConfig{
 		FileSystem: mapreduce.Dir(root), Workers: o.workers, Memory: o.memory << 20,
@@ -175,15 +175,6 @@ func (o *options) sortFiles(ctx context.Context, names []string, stdout io.Write
 		sorted[i] = filepath.Join(root, filepath.FromSlash(name))
 	}
 	return sorted, nil
-}
-
-// limitMemory keeps the process to what the workers may use, and a little more for all
-// else, unless GOMEMLIMIT says otherwise: Go's collector would let as much again go
-// unused before it looks.
-func limitMemory(workers int64) {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(workers + workers/8)
-	}
 }
 
 func (o *options) validateFiles(sorted []string, stdout io.Writer) error {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/trilith-go/trilith/examples/internal/jobs"
+	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -190,6 +191,7 @@ func (w *workerFlags) run(ctx context.Context, args []string, out output) error 
 	if err != nil {
 		return err
 	}
+	defer local.LimitMemory(w.memory << 20)()
 	worker, err := mapreduce.StartWorker(ctx, mapreduce.WorkerConfig{
 		Transport: cl.transport, Addr: w.listen, Advertise: w.advertise, Coordinators: addrs, Jobs: registry, FileSystem: files,
 		Rack: w.rack, Labels: w.labels, Kinds: w.kinds(), Slots: w.slots, Memory: w.memory << 20, Dir: w.scratch, Cluster: cl.id, Secret: cl.secret, Logger: cl.logger,

@@ -21,7 +21,7 @@ type Flags struct {
 // Define defines the flags. reduces is the default of that one.
 func (l *Flags) Define(f *flag.FlagSet, reduces int) {
 	l.SpecFlags.Define(f, reduces)
-	f.IntVar(&l.workers, "workers", 0, "run so many `workers` (default: one for each processor)")
+	f.IntVar(&l.workers, "workers", 0, "run so many `workers` (default: one, with a slot for each processor)")
 	f.StringVar(&l.output, "output", "", "write the output into this `directory`, which must be empty or not exist (default: show it)")
 	f.BoolVar(&l.sequential, "sequential", false, "run on one goroutine, without a cluster")
 }
