@@ -189,8 +189,10 @@
 // # Input and output
 //
 // An [Input] divides what there is to read into splits and reads the records of each:
-// [Text] by lines, [FixedRecords] by their size. It need not be files. An [Output] says
-// what results look like in a file: [TextOutput] as lines of text. Both may be yours.
+// [Text] by lines, [FixedRecords] by their size, and [PairFile] the pairs that another
+// job has written. It need not be files. An [Output] says what results look like in a
+// file: [TextOutput] as lines of text, [PairFile] as typed pairs in the order of their
+// keys, with checksums, for the next job of a chain. Both may be yours.
 // Whatever they are, an attempt's file gets its name as described above.
 //
 // # Reading the source
@@ -210,13 +212,14 @@
 // (map output and who fetches it), shuffle.go (fetching it). The status page is made in
 // status_page.go and status_chart.go of a status_report.go, from the table and from
 // history.go, what it shows beyond that, which history_store.go keeps on disk. What has
-// types is in job.go, maponly.go, compiled.go (Map), reduce.go, group.go, combine.go, format.go
-// (results as bytes) and codec.go, with layout.go and compound.go for what is made of
-// other types, and encoder.go; collector.go and pairs.go are what Map emits into, with
-// runs.go for what is spilled and mapoutput.go for what comes of it, within budget.go;
-// counters.go and skip.go are what tasks count with and what follows their records;
-// bounds.go samples keys. input.go, fixedrecords.go, filesystem.go, directory.go,
-// output.go, sidefiles.go, namedoutput.go and mergeoutput.go are files.
+// types is in job.go, maponly.go, compiled.go (Map), reduce.go, group.go, combine.go,
+// format.go (results as bytes) and codec.go, with layout.go and compound.go for what is
+// made of other types, and encoder.go; collector.go and pairs.go are what Map emits
+// into, with runs.go for what is spilled and mapoutput.go for what comes of it, within
+// budget.go; counters.go and skip.go are what tasks count with and what follows their
+// records; bounds.go samples keys. input.go, fixedrecords.go, pairfile.go with
+// pairformat.go, filesystem.go, directory.go, output.go, sidefiles.go, namedoutput.go
+// and mergeoutput.go are files.
 //
 // Programs: streaming.go (what a Command is), streaming_tasks.go (its tasks),
 // streaming_program.go (a process, and who serves it; what the operating system has

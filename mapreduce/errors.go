@@ -50,8 +50,9 @@ const (
 	// failed; the message holds the end of what it wrote to its standard error.
 	ErrProgram = rpc.Code("mapreduce: program failed")
 
-	// ErrCorrupt reports map output whose checksum or structure is wrong.
-	ErrCorrupt = rpc.Code("mapreduce: corrupt map output")
+	// ErrCorrupt reports map output, or a file of pairs, whose checksum or structure is
+	// wrong.
+	ErrCorrupt = rpc.Code("mapreduce: corrupt data")
 
 	// ErrTooLarge reports a record, key or value beyond MaxRecordBytes.
 	ErrTooLarge = rpc.Code("mapreduce: record too large")
@@ -67,7 +68,8 @@ const (
 	// as its limits allow.
 	ErrFull = rpc.Code("mapreduce: coordinator is full")
 
-	// ErrUnordered reports a file for MergeOutput whose records are not in order.
+	// ErrUnordered reports a file for MergeOutput whose records are not in order, or
+	// results that are not when they are written to a PairFile.
 	ErrUnordered = rpc.Code("mapreduce: records are out of order")
 
 	// ErrClosed reports a coordinator or worker that was closed here.

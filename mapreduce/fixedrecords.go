@@ -26,7 +26,7 @@ func (n FixedRecords) Splits(ctx context.Context, fsys FileSystem, spec *Spec) (
 	if err := n.validate(); err != nil {
 		return nil, err
 	}
-	splits, err := fileSplits(ctx, fsys, spec, int64(n))
+	splits, err := fileSplits(ctx, fsys, spec, int64(n), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package mapreduce
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -73,12 +74,12 @@ var _ Input = Text{}
 
 // Splits implements Input.
 func (Text) Splits(ctx context.Context, fsys FileSystem, spec *Spec) ([]Split, error) {
-	return fileSplits(ctx, fsys, spec, 1)
+	return fileSplits(ctx, fsys, spec, 1, nil)
 }
 
 // fileSplits divides the input files into splits. Every cut within a file is at a
-// multiple of unit bytes.
-func fileSplits(ctx context.Context, fsys FileSystem, spec *Spec, unit int64) ([]Split, error) {
+// multiple of unit bytes. look, if it is not nil, has a look at each file.
+func fileSplits(ctx context.Context, fsys FileSystem, spec *Spec, unit int64, look func(name string, f io.ReaderAt, size int64) error) ([]Split, error) {
 	names, err := expand(ctx, fsys, spec.Input)
 	if err != nil {
 		return nil, err
@@ -93,7 +94,10 @@ func fileSplits(ctx context.Context, fsys FileSystem, spec *Spec, unit int64) ([
 				return fmt.Errorf("find the size of an input file: %w", err)
 			}
 			files[i] = Piece{Name: name, Length: size}
-			return f.Close()
+			if look != nil {
+				err = look(name, f, size)
+			}
+			return errors.Join(err, f.Close())
 		})
 	}
 	if err := group.Wait(); err != nil {

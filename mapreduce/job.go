@@ -240,6 +240,12 @@ func (j *Job[K, V, R]) validate(kind string) error {
 	case j.Output != nil && j.Format != nil:
 		return bad("Format", "is set besides %s.Output, whose place it would take", kind)
 	}
+	if err := checkCodec(j.Input); err != nil {
+		return fmt.Errorf("%s.Input: %w", kind, err)
+	}
+	if err := checkCodec(j.Output); err != nil {
+		return fmt.Errorf("%s.Output: %w", kind, err)
+	}
 	return checkJobName(kind, j.Name)
 }
 

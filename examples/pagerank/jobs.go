@@ -5,7 +5,6 @@ import (
 	"iter"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/trilith-go/trilith/mapreduce"
 )
@@ -23,8 +22,11 @@ const (
 	sunkArg = "sunk"
 )
 
-// links writes a line for each package: its name, its first rank and its imports.
-var links = mapreduce.Job[string, string, string]{
+// nodes is what the jobs hand on to each other: the packages by name.
+var nodes mapreduce.PairFile[string, node]
+
+// links writes a node for each package, with its first rank and its imports.
+var links = mapreduce.Job[string, string, node]{
 	Name:  "links",
 	Input: wholeFiles{},
 	Map: func(_ *mapreduce.Task, file mapreduce.Record, emit func(string, string)) error {
@@ -43,108 +45,78 @@ var links = mapreduce.Job[string, string, string]{
 		}
 		return nil
 	},
-	Reduce: func(t *mapreduce.Task, _ string, names iter.Seq[string], emit func(string)) error {
+	Reduce: func(t *mapreduce.Task, _ string, names iter.Seq[string], emit func(node)) error {
 		imports := slices.Compact(slices.Sorted(names))
-		n := node{rank: unit, imports: slices.DeleteFunc(imports, func(name string) bool { return name == "" })}
+		n := node{Rank: unit, Imports: slices.DeleteFunc(imports, func(name string) bool { return name == "" })}
 		n.count(t)
-		emit(n.String())
+		emit(n)
 		return nil
 	},
+	Output: nodes,
 }
 
-// rank computes new ranks of what the last job has written.
-var rank = mapreduce.Job[string, string, string]{
-	Name: "rank",
-	Map: func(_ *mapreduce.Task, line mapreduce.Record, emit func(string, string)) error {
-		pkg, n, err := parseNode(line.Text())
-		if err != nil {
-			return err
-		}
-		emit(pkg, node{imports: n.imports}.String())
-		share := node{rank: n.share()}.String()
-		for _, name := range n.imports {
+// rank computes new ranks of what the last job has written. What it emits for a package
+// are parts of its node, which add up.
+var rank = mapreduce.Job[string, node, node]{
+	Name:  "rank",
+	Input: nodes,
+	Map: mapreduce.MapPairs(nodes, func(_ *mapreduce.Task, pkg string, n node, emit func(string, node)) error {
+		emit(pkg, node{Imports: n.Imports})
+		share := node{Rank: n.share()}
+		for _, name := range n.Imports {
 			emit(name, share)
 		}
 		return nil
-	},
-	Reduce: func(t *mapreduce.Task, _ string, parts iter.Seq[string], emit func(string)) error {
+	}),
+	Reduce: func(t *mapreduce.Task, _ string, parts iter.Seq[node], emit func(node)) error {
 		sunk, err := strconv.ParseInt(t.Arg(sunkArg), 10, 64)
 		if err != nil {
 			return fmt.Errorf("the argument %q: %w", sunkArg, err)
 		}
-		n := node{rank: base + sunk}
+		n := node{Rank: base + sunk}
 		for part := range parts {
-			if err := n.add(part); err != nil {
-				return err
-			}
+			n.Rank += part.Rank
+			n.Imports = append(n.Imports, part.Imports...)
 		}
 		n.count(t)
-		emit(n.String())
+		emit(n)
 		return nil
 	},
+	Output: nodes,
 }
 
 // base is the rank of a package to which nobody hands on anything.
 const base = unit * (allParts - dampedParts) / allParts
 
-// order writes the packages in the order of their ranks, the first one first.
+// order writes the packages as text in the order of their ranks, the first one first.
 var order = mapreduce.Job[int64, string, string]{
-	Name: "order",
-	Map: func(_ *mapreduce.Task, line mapreduce.Record, emit func(int64, string)) error {
-		pkg, n, err := parseNode(line.Text())
-		if err != nil {
-			return err
-		}
-		emit(-n.rank, pkg)
+	Name:  "order",
+	Input: nodes,
+	Map: mapreduce.MapPairs(nodes, func(_ *mapreduce.Task, pkg string, n node, emit func(int64, string)) error {
+		emit(n.Rank, pkg)
 		return nil
-	},
+	}),
+	Keys: mapreduce.Descending[int64](nil),
 	Reduce: func(_ *mapreduce.Task, _ int64, pkgs iter.Seq[string], emit func(string)) error {
 		for _, pkg := range slices.Sorted(pkgs) {
 			emit(pkg)
 		}
 		return nil
 	},
-	Format: func(dst []byte, negated int64, pkg string) []byte { return fmt.Appendf(dst, "%d\t%s\n", -negated, pkg) },
 }
 
-// node is a package, or a part of what is known of it: its rank and its imports, in a
-// line of text with spaces between them.
+// node is a package, or a part of what is known of it.
 type node struct {
-	rank    int64
-	imports []string
-}
-
-func (n node) String() string {
-	return strings.Join(append([]string{strconv.FormatInt(n.rank, 10)}, n.imports...), " ")
-}
-
-// add adds a part.
-func (n *node) add(text string) error {
-	fields := strings.Fields(text)
-	if len(fields) == 0 {
-		return fmt.Errorf("%q has no rank", text)
-	}
-	rank, err := strconv.ParseInt(fields[0], 10, 64)
-	if err != nil {
-		return err
-	}
-	n.rank += rank
-	n.imports = append(n.imports, fields[1:]...)
-	return nil
-}
-
-// parseNode reads a line that links or rank has written.
-func parseNode(line string) (pkg string, n node, err error) {
-	pkg, text, _ := strings.Cut(line, "\t")
-	return pkg, n, n.add(text)
+	Rank    int64
+	Imports []string
 }
 
 // share returns what each of its imports gets of a package's rank.
 func (n *node) share() int64 {
-	if len(n.imports) == 0 {
+	if len(n.Imports) == 0 {
 		return 0
 	}
-	return damped(n.rank) / int64(len(n.imports))
+	return damped(n.Rank) / int64(len(n.Imports))
 }
 
 // damped returns the part of a rank that is handed on.
@@ -153,7 +125,7 @@ func damped(rank int64) int64 { return rank * dampedParts / allParts }
 // count counts a package.
 func (n *node) count(t *mapreduce.Task) {
 	t.Counter(packagesCounter).Add(1)
-	if len(n.imports) == 0 {
-		t.Counter(sunkCounter).Add(n.rank)
+	if len(n.Imports) == 0 {
+		t.Counter(sunkCounter).Add(n.Rank)
 	}
 }
