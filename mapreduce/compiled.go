@@ -83,12 +83,12 @@ func (c *compiled[K, V, R]) eachRecord(t *Task, records iter.Seq2[Record, error]
 			if emits.settle != nil && err == nil && emits.failed == nil {
 				emits.failed = emits.settle()
 			}
-			broken := t.files.breakage()
-			if err == nil || emits.failed != nil || broken != nil {
-				t.records.leave() // it is not the record's fault
-			}
+			broken, failure := t.files.failure()
 			if err == nil {
-				err = broken
+				err = failure
+			}
+			if err == nil || emits.failed != nil || broken {
+				t.records.leave() // it is not the record's fault
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", describe(), err)

@@ -95,11 +95,12 @@ func (r *reduction[K, V, R]) run() error {
 			err = r.job.ReduceGroup(r.t, r.key, pairs, emit)
 		}
 		r.reading = false
-		broken := r.t.files.breakage()
-		if err == nil || r.failed != nil || broken != nil {
+		broken, failure := r.t.files.failure()
+		err = cmp.Or(err, failure)
+		if err == nil || r.failed != nil || broken {
 			r.t.records.leave() // it is not the key's fault
 		}
-		if err = cmp.Or(err, r.failed, broken); err != nil {
+		if err = cmp.Or(err, r.failed); err != nil {
 			return fmt.Errorf("%s: %w", r.describe(), err)
 		}
 		if r.keys.n++; r.keys.n == countEvery {

@@ -77,9 +77,10 @@ type taskFiles struct {
 	outputs map[string]*sideFile // the named outputs among them, by the names of those
 	size    int                  // of the names
 	ended   bool                 // the attempt has
-	failed  error                // why it must
+	failed  error                // why it must end
+	broken  bool                 // failed is of the file system, not the fault of the job's code
 
-	broken atomic.Bool // failed is of the file system, not the fault of the job's code
+	bad atomic.Bool // failed is not nil
 }
 
 // sideFile is one of them.
@@ -108,6 +109,7 @@ func (s *taskFiles) fail(err error) error {
 func (s *taskFiles) failLocked(err error) error {
 	if s.failed == nil {
 		s.failed = err
+		s.bad.Store(true)
 	}
 	return err
 }
@@ -120,24 +122,24 @@ func (s *taskFiles) breaks(err error) error {
 }
 
 func (s *taskFiles) breaksLocked(err error) error {
-	s.failed = err
-	s.broken.Store(true)
+	s.failed, s.broken = err, true
+	s.bad.Store(true)
 	return err
 }
 
-// breakage returns the error of the file system for which the attempt must fail, or
-// nil, which takes no time worth mentioning.
-func (s *taskFiles) breakage() error {
-	if s == nil || !s.broken.Load() {
-		return nil
+// failure returns why the attempt must fail, and whether it is the file system's fault.
+// If it need not that takes no time worth mentioning.
+func (s *taskFiles) failure() (broken bool, err error) {
+	if s == nil || !s.bad.Load() {
+		return false, nil
 	}
-	return s.failure()
+	return s.failureSlow()
 }
 
-func (s *taskFiles) failure() error {
+func (s *taskFiles) failureSlow() (broken bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.failed
+	return s.broken, s.failed
 }
 
 // open returns the file of a name, which it makes if there is none.

@@ -443,6 +443,37 @@ func TestBadSideFiles(t *testing.T) {
 	}
 }
 
+// A record whose files are bad is a bad record, also if Map overlooks the error.
+func TestRecordOfBadSideFileIsSkipped(t *testing.T) {
+	job := MapOnly[string, string]{Name: "bad", Map: func(t *Task, line Record, emit func(string, string)) error {
+		name := "lines/" + line.Text()
+		if line.Offset == 0 {
+			name = "../" + name
+		}
+		f, err := t.Create(name)
+		if err == nil {
+			_, err = io.WriteString(f, "x")
+			emit("made", name)
+		}
+		if line.Offset == 0 {
+			return nil
+		}
+		return err
+	}}
+	input, files := testInput(9), newMemoryFiles()
+	spec := testSpec(input, 3, 1)
+	spec.SkipBadRecords = 1
+	want := sequentialTree(t, job, spec, ReadOnly(input))
+	result, err := Run(t.Context(), job, spec, RunConfig{FileSystem: files, Input: ReadOnly(input), Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkTree(t, "skipped", files, want)
+	if len(result.Skipped) != 1 || result.Skipped[0].Record != 0 || result.SideFiles != 8 {
+		t.Errorf("skipped %v, with %d side files", result.Skipped, result.SideFiles)
+	}
+}
+
 // noEnd is an Output whose files cannot be ended.
 type noEnd struct{}
 

@@ -82,6 +82,7 @@ func (want *outcome) compare(got *outcome) error {
 var sameCounters = []string{
 	mapreduce.CounterMapRecordsIn, mapreduce.CounterMapBytesIn, mapreduce.CounterMapSkipped, mapreduce.CounterMapRecordsOut,
 	mapreduce.CounterReduceKeysIn, mapreduce.CounterReduceSkipped, mapreduce.CounterReduceRecsOut, mapreduce.CounterReduceBytesOut,
+	mapreduce.CounterMapSideOut, mapreduce.CounterReduceSideOut,
 }
 
 func (want *outcome) compareCounters(got *outcome) error {
