@@ -119,8 +119,8 @@
 // A task can write to named outputs ([Task.Output], and [NamedOutput] with types): of
 // the output "errors" it has the file errors-00003 where its part is part-00003. And it
 // can make side files of any name ([Task.Create]). They are durable when the attempt
-// that writes them says that it is done; its log entry lists them, so that all of them
-// get their final names together or none does. The files that have won stay when the
+// that writes them says that it is done; the log entry of that lists them, so that it is
+// all of them that get their final names, or none. The files that have won stay when the
 // rest of a map's output is lost with its worker. They are committed before the output:
 // where there is a part, everything is there.
 //

@@ -13,8 +13,7 @@ import (
 
 // Create makes a side file: one that the task writes besides its output. name is
 // what it will be called, below the output directory, slash-separated; directories
-// are made as needed. No name of a file in the output directory itself may begin
-// with "part-".
+// are made as needed. It must not begin with "part-".
 //
 // Side files are atomic. Of all attempts of a task, those of one appear, all of
 // them, each whole: of the first to complete the task. They get their names when the
@@ -38,11 +37,10 @@ func (t *Task) Create(name string) (io.WriteCloser, error) {
 	if t.files == nil {
 		return nowhere{}, nil
 	}
-	first, _, _ := strings.Cut(name, "/")
 	switch {
 	case !fs.ValidPath(name) || name == ".":
 		return nil, t.files.fail(fmt.Errorf("%w: %.200q is no name: it must be relative, with slashes, and without . or .. elements", ErrSideFile, name))
-	case name == first && strings.HasPrefix(name, partPrefix), strings.HasPrefix(path.Base(name), attemptPrefix):
+	case strings.HasPrefix(name, partPrefix), strings.HasPrefix(path.Base(name), attemptPrefix):
 		return nil, t.files.fail(fmt.Errorf("%w: names like %.200q are the library's own", ErrSideFile, name))
 	}
 	f, made, err := t.files.open(name)

@@ -413,6 +413,7 @@ func TestBadSideFiles(t *testing.T) {
 		"above":          {func(t *Task, _ Record) { t.Create("../x") }, "no name"},
 		"the directory":  {func(t *Task, _ Record) { t.Create(".") }, "no name"},
 		"a part":         {func(t *Task, _ Record) { t.Create("part-00007") }, "library's own"},
+		"below a part":   {func(t *Task, _ Record) { t.Create("part-00000/x") }, "library's own"},
 		"an attempt's":   {func(t *Task, _ Record) { t.Create("x/.attempt-1") }, "library's own"},
 		"the output":     {func(t *Task, _ Record) { t.Output("part") }, "the output itself"},
 		"named nothing":  {func(t *Task, _ Record) { t.Output("") }, "0 bytes"},
