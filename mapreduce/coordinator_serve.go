@@ -73,6 +73,9 @@ func (c *Coordinator) poll(ctx context.Context, req *pollReq) (*pollResp, error)
 		}
 		if !alive {
 			alive = true
+			for _, p := range req.doing {
+				c.ledger.log(p.attempt, p.log)
+			}
 			c.ledger.poke() // a slot may have become free
 		}
 		begin, stop := s.orders(req.id, req.doing)
@@ -94,6 +97,11 @@ func (c *Coordinator) poll(ctx context.Context, req *pollReq) (*pollResp, error)
 }
 
 func (c *Coordinator) taskDone(ctx context.Context, req *doneReq) (*doneResp, error) {
+	if req.log != "" { // first, for a failure is shown with the log
+		if err := c.leading(func(*schedule) { c.ledger.log(req.attempt, req.log) }); err != nil {
+			return nil, err
+		}
+	}
 	st, _, err := c.propose(ctx, func(epoch uint64) []byte {
 		if req.failed {
 			return commandFailed(epoch, req.attempt, req.text, req.record)

@@ -133,10 +133,11 @@
 //
 // [Coordinator.StatusHandler] is a page for browsers, and the same as JSON
 // ([ClusterReport], [JobReport]): what each task is doing, input and rates over time,
-// attempts that straggle, workers, failures with their errors. Of the jobs that have
-// ended it shows the latest ones, with [CoordinatorConfig].Dir also after a restart.
-// Its size is bounded, whatever the number of tasks; samples of a job's progress are
-// taken by the coordinator, thinned out as the job grows long.
+// attempts that straggle, workers, failures with their errors, and the end of what
+// attempts have logged with [Task.Logf]. Of the jobs that have ended it shows the
+// latest ones, with [CoordinatorConfig].Dir also after a restart. Its size is bounded,
+// whatever the number of tasks; samples of a job's progress are taken by the
+// coordinator, thinned out as the job grows long.
 //
 // # Bad records
 //
@@ -216,8 +217,8 @@
 // format.go (results as bytes) and codec.go, with layout.go and compound.go for what is
 // made of other types, and encoder.go; collector.go and pairs.go are what Map emits
 // into, with runs.go for what is spilled and mapoutput.go for what comes of it, within
-// budget.go; counters.go and skip.go are what tasks count with and what follows their
-// records; bounds.go samples keys. input.go, fixedrecords.go, pairfile.go with
+// budget.go; counters.go and tasklog.go are what tasks count and log with, skip.go is what
+// follows their records; bounds.go samples keys. input.go, fixedrecords.go, pairfile.go with
 // pairformat.go, filesystem.go, directory.go, output.go, sidefiles.go, namedoutput.go
 // and mergeoutput.go are files.
 //

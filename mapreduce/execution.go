@@ -37,6 +37,7 @@ func (w *Worker) begin(a *assigned) {
 	e.ctx, e.stop = context.WithCancelCause(w.ctx)
 	e.t = &Task{ctx: e.ctx, spec: &a.spec, kind: a.task.kind, index: a.task.index, attempt: a.attempt}
 	e.t.newFiles(w.cfg.FileSystem, a.token, a.tasks(), a.last(), e.patiently)
+	e.t.log.debug = w.debugLog(e)
 	e.t.watch(a.care, func(at span) error { return w.announce(e, at) })
 	w.running[a.attempt] = e
 	w.tasks.Go(func() { w.execute(e) })
@@ -53,6 +54,7 @@ func (w *Worker) execute(e *execution) {
 			report.failed, report.text, report.record = true, err.Error(), e.t.records.at.Load()
 			w.discard(e)
 		}
+		report.log = e.t.log.tell()
 		w.report(e, report)
 		w.finished(e)
 	}()
@@ -73,6 +75,16 @@ func (w *Worker) execute(e *execution) {
 		err = e.t.counters.err()
 	}
 	report.counts = e.t.counters.counts()
+}
+
+// debugLog returns what hands the lines of an attempt's log to the worker's Logger,
+// or nil if that does not want them.
+func (w *Worker) debugLog(e *execution) func(line []byte) {
+	if !w.cfg.Logger.IsDebug() {
+		return nil
+	}
+	logger := w.cfg.Logger.With("attempt", e.attempt, "task", e.t.name())
+	return func(line []byte) { logger.Debug(string(line)) }
 }
 
 // finished takes an attempt off the books. If it had been stopped the coordinator

@@ -124,9 +124,9 @@ func testMessages() []message {
 	return []message{
 		&registerReq{workerRow{token: "t", addr: "a:1", host: "a", rack: "r", slots: [2]int{3, 0}, labels: []string{"x"}}, fingerprint{"build", []string{"x", "y"}}, []Attempt{a, b}},
 		&registerResp{7, 8, time.Second},
-		&pollReq{7, 8, [2]int{1, 2}, []progress{{a, 5, 0, true, counts{{"a", 1}, {"b", -1}}}, {b, 6, 7, false, nil}}, []JobID{1, 2}},
+		&pollReq{7, 8, [2]int{1, 2}, []progress{{a, 5, 0, true, counts{{"a", 1}, {"b", -1}}, "a\nb"}, {b, 6, 7, false, nil, ""}}, []JobID{1, 2}},
 		&pollResp{[]assigned{{order{a, taskRef{1, MapTask, 2}}, "token", "name", 9, spec, Split{Pieces: []Piece{{"f", 1, 2}}}, care{[]uint64{1, 5}, true, span{7, 1}}}}, []Attempt{b}, []JobID{3}},
-		&doneReq{a, taskRef{1, ReduceTask, 2}, []byte{1, 2, 3}, counts{{"a", 1}}, []string{"x/y"}, true, "why", 5},
+		&doneReq{a, taskRef{1, ReduceTask, 2}, []byte{1, 2, 3}, counts{{"a", 1}}, []string{"x/y"}, true, "why", 5, "said"},
 		&doneResp{true},
 		&resubmitReq{7},
 		&locateReq{1, 2, 3},

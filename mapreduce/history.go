@@ -46,7 +46,8 @@ type jobHistory struct {
 	samples   []Sample
 	every     time.Duration // between samples
 	failures  []FailureReport
-	failed    int // all failures, also those that are not kept
+	logs      []LogReport // those written to last are last
+	failed    int         // all failures, also those that are not kept
 	took      [2][]time.Duration
 	fed       time.Time // when the last map completed: until then reduces wait
 }
@@ -148,7 +149,7 @@ func (h *history) observeTask(now time.Time, t *tasks, e effect) {
 		j.failed++
 		j.failures = appendBounded(j.failures, FailureReport{
 			Task: taskName(e.task.kind, e.task.index), Attempt: e.attempt.String(), Worker: h.addrs[e.worker],
-			Time: now, Error: e.text[:min(len(e.text), maxFailureBytes)],
+			Time: now, Error: e.text[:min(len(e.text), maxFailureBytes)], Log: j.log(e.attempt.String()),
 		}, maxFailuresKept)
 	}
 }

@@ -117,6 +117,7 @@ type Task struct {
 	progress atomic.Uint64 // rises with whatever shows that the task is alive
 	counters counterSet
 	records  recordWatch
+	log      taskLog
 	files    *taskFiles // nil where nothing is kept of what the task writes
 }
 

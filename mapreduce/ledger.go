@@ -146,6 +146,17 @@ func (l *ledger) finish() {
 	}
 }
 
+// log takes in the log of an attempt that runs. The caller holds mu.
+func (l *ledger) log(a Attempt, text string) {
+	r, ok := l.tasks.running[a]
+	if !ok {
+		return
+	}
+	l.history.logged(LogReport{
+		Task: taskName(r.kind, r.index), Attempt: a.String(), Worker: l.history.addrs[r.worker], Time: time.Now(), Text: text,
+	}, r.job)
+}
+
 // step returns what is to be done, and the jobs that have ended since the last
 // call.
 func (l *ledger) step() (actions []action, ended []JobID) {

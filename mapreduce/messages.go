@@ -102,7 +102,7 @@ func (m *pollReq) AppendBinary(dst []byte) ([]byte, error) {
 	dst = appendUvarints(dst, uint64(m.id), m.epoch, uint64(m.zombies[0]), uint64(m.zombies[1]), uint64(len(m.doing)))
 	for _, p := range m.doing {
 		dst = appendUvarints(appendAttempt(dst, p.attempt), p.count, p.record)
-		dst = p.counters.append(wire.AppendBool(dst, p.fetched))
+		dst = wire.AppendString(p.counters.append(wire.AppendBool(dst, p.fetched)), p.log)
 	}
 	return appendJobs(dst, m.jobs), nil
 }
@@ -111,9 +111,9 @@ func (m *pollReq) UnmarshalBinary(src []byte) error {
 	d := wire.NewDecoder(src)
 	m.id, m.epoch = decodeWorkerID(&d), d.Uvarint()
 	m.zombies = [2]int{d.Int(maxSlots), d.Int(maxSlots)}
-	m.doing = make([]progress, d.Count(6))
+	m.doing = make([]progress, d.Count(7))
 	for i := range m.doing {
-		m.doing[i] = progress{decodeAttempt(&d), d.Uvarint(), d.Uvarint(), d.Bool(), decodeCounts(&d)}
+		m.doing[i] = progress{decodeAttempt(&d), d.Uvarint(), d.Uvarint(), d.Bool(), decodeCounts(&d), d.String()}
 	}
 	m.jobs = decodeJobs(&d)
 	return d.Finish()
@@ -184,19 +184,21 @@ type doneReq struct {
 	failed  bool
 	text    string // why it failed
 	record  uint64 // 1 + the record that it failed in, or 0
+	log     string // the end of what it has logged
 }
 
 func (m *doneReq) AppendBinary(dst []byte) ([]byte, error) {
 	dst = m.counts.append(wire.AppendBytes(appendRef(appendAttempt(dst, m.attempt), m.task), m.sizes))
 	dst = appendFiles(dst, m.files)
-	return appendUvarints(wire.AppendString(wire.AppendBool(dst, m.failed), m.text), m.record), nil
+	dst = appendUvarints(wire.AppendString(wire.AppendBool(dst, m.failed), m.text), m.record)
+	return wire.AppendString(dst, m.log), nil
 }
 
 func (m *doneReq) UnmarshalBinary(src []byte) error {
 	d := wire.NewDecoder(src)
 	m.attempt, m.task = decodeAttempt(&d), decodeRef(&d)
 	m.sizes, m.counts, m.files = append([]byte(nil), d.Bytes()...), decodeCounts(&d), decodeFiles(&d)
-	m.failed, m.text, m.record = d.Bool(), d.String(), d.Uvarint()
+	m.failed, m.text, m.record, m.log = d.Bool(), d.String(), d.Uvarint(), d.String()
 	return d.Finish()
 }
 

@@ -224,6 +224,7 @@ type progress struct {
 	record   uint64 // 1 + the one it is at, or 0; told only where bad records are skipped
 	fetched  bool   // a reduce has the output of all maps
 	counters counts
+	log      string // its end, if there is something new in it; for the status page alone
 }
 
 // alive takes in a sign of life of a worker: how many tasks it runs that were

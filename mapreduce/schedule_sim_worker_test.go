@@ -84,7 +84,7 @@ func (w *simWorker) poll() {
 		if !t.hung {
 			t.progress++
 		}
-		m.doing = append(m.doing, progress{t.attempt, t.progress, 0, len(t.got) == t.total, nil})
+		m.doing = append(m.doing, progress{t.attempt, t.progress, 0, len(t.got) == t.total, nil, ""})
 	}
 	w.n.Send(0, m)
 }

@@ -52,6 +52,7 @@ type JobDetails struct {
 	Samples     []Sample        `json:"samples"`
 	Running     []AttemptReport `json:"running"`  // the longest first
 	Failures    []FailureReport `json:"failures"` // the latest first
+	Logs        []LogReport     `json:"logs"`     // those written to last are first
 	// Counters are as in JobStatus, and Skipped begins with some of what is there.
 	Counters map[string]int64 `json:"counters"`
 	Skipped  []string         `json:"skipped"`
@@ -99,6 +100,16 @@ type FailureReport struct {
 	Worker  string    `json:"worker"` // its address
 	Time    time.Time `json:"time"`
 	Error   string    `json:"error"`
+	Log     string    `json:"log,omitempty"` // the end of what the attempt has logged
+}
+
+// LogReport is the end of what an attempt has logged.
+type LogReport struct {
+	Task    string    `json:"task"`
+	Attempt string    `json:"attempt"`
+	Worker  string    `json:"worker"` // its address
+	Time    time.Time `json:"time"`   // when the coordinator was told of it last
+	Text    string    `json:"text"`   // lines, at most 4 KiB of them
 }
 
 // WorkerReport is a worker that counts as alive.
@@ -162,7 +173,7 @@ func (h *history) job(now time.Time, t *tasks, id JobID) *JobReport {
 	r, row := h.summary(now, t, id), t.jobs[id]
 	r.Details = &JobDetails{
 		MapCells: cells(row.tasks[MapTask]), ReduceCells: cells(row.tasks[ReduceTask]), Counters: row.tally.values(),
-		Running: []AttemptReport{}, Samples: []Sample{}, Failures: []FailureReport{}, Skipped: []string{},
+		Running: []AttemptReport{}, Samples: []Sample{}, Failures: []FailureReport{}, Logs: []LogReport{}, Skipped: []string{},
 	}
 	for _, record := range row.skipped() {
 		if len(r.Details.Skipped) == maxRows {
@@ -175,6 +186,8 @@ func (h *history) job(now time.Time, t *tasks, id JobID) *JobReport {
 		r.Details.Samples = slices.Clone(j.samples)
 		r.Details.Failures = append(r.Details.Failures, j.failures...)
 		slices.Reverse(r.Details.Failures)
+		r.Details.Logs = append(r.Details.Logs, j.logs...)
+		slices.Reverse(r.Details.Logs)
 	}
 	return &r
 }

@@ -37,8 +37,8 @@ import (
 //	TRILITH_INPUT_FILE   mapreduce_map_input_file      mapper: the file that its first line is from
 //	TRILITH_ARG_name                                   each of Spec.Args; what is no letter, digit or _ in the name is a _
 //
-// What a program writes to its standard error is kept for the error of an attempt
-// that fails, the last 4 KiB of it. Lines that begin with reporter: are for the job
+// What a program writes to its standard error goes to the log of its attempt, as with
+// [Task.Logf], and to the error of an attempt that fails, the last 4 KiB of it. Lines that begin with reporter: are for the job
 // instead, as in Hadoop:
 //
 //	reporter:counter:group,name,n    adds n to the counter group/name

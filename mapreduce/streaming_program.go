@@ -178,6 +178,7 @@ func (p *program) listen() {
 		switch {
 		case !ok:
 			p.said.add(line)
+			p.t.log.add(line)
 		case r.counter != "":
 			p.t.Counter(r.counter).Add(r.n)
 			if r.skip {

@@ -339,6 +339,9 @@ func (w *Worker) poll(session *registerResp) error {
 		resp, err := rpc.Call[pollResp](ctx, w.client, methodPoll, req)
 		ended := ctx.Err()
 		cancel()
+		if err != nil {
+			w.retell(req.doing)
+		}
 		switch {
 		case w.ctx.Err() != nil:
 			return context.Cause(w.ctx)
@@ -380,12 +383,23 @@ func (w *Worker) doing(repoll context.CancelFunc) (doing []progress, zombies [2]
 			zombies[e.task.kind]++
 			continue
 		}
-		doing = append(doing, progress{a, e.t.progress.Load(), e.t.records.at.Load(), e.fetched.Load(), e.t.counters.counts()})
+		doing = append(doing, progress{a, e.t.progress.Load(), e.t.records.at.Load(), e.fetched.Load(), e.t.counters.counts(), e.t.log.tell()})
 	}
 	if w.draining {
 		zombies = w.cfg.slots()
 	}
 	return doing, zombies, w.draining
+}
+
+// retell has logs told again that were told in vain.
+func (w *Worker) retell(doing []progress) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range doing {
+		if e := w.running[p.attempt]; e != nil && p.log != "" {
+			e.t.log.retell()
+		}
+	}
 }
 
 func (w *Worker) stop(a Attempt) {
