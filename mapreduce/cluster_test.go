@@ -64,6 +64,7 @@ type testCluster struct {
 	input       FileSystem
 	files       FileSystem
 	journal     *vfs.Memory
+	inject      vfs.Hook // if set, what becomes of the journal's calls
 	timeout     time.Duration
 	coordinator *Coordinator
 	workers     []*Worker // nil where dead
@@ -97,14 +98,25 @@ func newTestCluster(t *testing.T, workers int, input fstest.MapFS, jobs ...Defin
 
 func (c *testCluster) startCoordinator() {
 	c.t.Helper()
-	var err error
-	c.coordinator, err = StartCoordinator(c.t.Context(), CoordinatorConfig{
-		Transport: c.network.Host("coordinator"), Addr: "coordinator:1", Jobs: c.jobs, FileSystem: c.files, Input: c.input,
-		Dir: "/journal", disk: c.journal, WorkerTimeout: c.timeout, Build: "test",
-	})
-	if err != nil {
+	if err := c.tryCoordinator(); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// tryCoordinator starts a coordinator, unless its disk fails.
+func (c *testCluster) tryCoordinator() error {
+	disk := vfs.FS(c.journal)
+	if c.inject != nil {
+		disk = vfs.Inject(disk, c.inject)
+	}
+	coordinator, err := StartCoordinator(c.t.Context(), CoordinatorConfig{
+		Transport: c.network.Host("coordinator"), Addr: "coordinator:1", Jobs: c.jobs, FileSystem: c.files, Input: c.input,
+		Dir: "/journal", disk: disk, WorkerTimeout: c.timeout, Build: "test",
+	})
+	if err == nil {
+		c.coordinator = coordinator
+	}
+	return err
 }
 
 func (c *testCluster) startWorker(i int) {
@@ -136,7 +148,9 @@ func (c *testCluster) reviveWorker(i int) {
 func (c *testCluster) killCoordinator(mode transport.CrashMode) {
 	c.network.Host("coordinator").Crash(mode)
 	after := c.journal.Crash()
-	_ = c.coordinator.Close()
+	if c.coordinator != nil {
+		_ = c.coordinator.Close()
+	}
 	c.journal = after
 	c.coordinator = nil
 }
