@@ -93,6 +93,21 @@ func TestChaos(t *testing.T) {
 		}
 		return index.Reduce(t, word, at, emit)
 	}
+	bySize := mapreduce.NamedOutput[string, int]{Name: "long"}
+	mapOnly := mapreduce.MapOnly[int64, string]{
+		Name: "maponly",
+		Map: func(t *mapreduce.Task, line mapreduce.Record, emit func(int64, string)) error {
+			emit(line.Offset, strings.ToUpper(line.Text()))
+			if len(line.Value)%2 == 0 {
+				return bySize.Emit(t, line.Text(), len(line.Value))
+			}
+			f, err := t.Create(fmt.Sprintf("lines/%s-%d", line.File, line.Offset))
+			if err == nil {
+				_, err = f.Write(line.Value)
+			}
+			return err
+		},
+	}
 	for _, c := range []struct {
 		name  string
 		job   mapreduce.Definition
@@ -103,6 +118,7 @@ func TestChaos(t *testing.T) {
 		{"combiner", WordCount, lines, text},
 		{"ranges", sorting, ranges, records},
 		{"bad records", picky, skipping, text},
+		{"map only, with other files", mapOnly, mapreduce.Spec{Input: []string{"*"}}, text},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			report := mapreducetest.Test(t, c.job, c.spec, mapreducetest.Config{Input: c.input, Runs: chaosRuns()})

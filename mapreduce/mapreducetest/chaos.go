@@ -85,7 +85,7 @@ const (
 	maxFailures = 3
 )
 
-func (c Config) withDefaults() (Config, error) {
+func (c Config) withDefaults(spec *mapreduce.Spec) (Config, error) {
 	bad := func(field, format string, args ...any) (Config, error) {
 		return c, fmt.Errorf("mapreducetest: Config.%s %s", field, fmt.Sprintf(format, args...))
 	}
@@ -114,6 +114,12 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = hclog.NewNullLogger()
 	}
 	c.Runs, c.Workers, c.Faults = cmp.Or(c.Runs, defaultRuns), cmp.Or(c.Workers, defaultWorkers), cmp.Or(c.Faults, AllFaults)
+	if spec.Abort {
+		c.Faults &^= CoordinatorCrashes // the job would end with them
+	}
+	if c.Faults == 0 {
+		return bad("Faults", "is CoordinatorCrashes alone, and Spec.Abort is set")
+	}
 	return c, nil
 }
 
@@ -168,11 +174,13 @@ func (r *Report) idle(faults Fault) string {
 // then the job is too short, and needs more input, smaller splits or more runs.
 //
 // Output need not be set in spec. SplitBytes is by default what gives about 16 map
-// tasks, MaxAttempts is 60. Whether there are backup tasks, which cannot show in the
-// output, is for the seed to say unless spec turns them off.
+// tasks, MaxAttempts is 60. Whether there are backup tasks, whether map output is
+// compressed and when reduces begin cannot show in the output; it is for the seed to
+// say, unless spec turns the first off, the second on, or sets ReduceAfter. With
+// Spec.Abort no coordinator crashes.
 func Test(t *testing.T, job mapreduce.Definition, spec mapreduce.Spec, cfg Config) Report {
 	t.Helper()
-	cfg, err := cfg.withDefaults()
+	cfg, err := cfg.withDefaults(&spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +223,7 @@ func Test(t *testing.T, job mapreduce.Definition, spec mapreduce.Spec, cfg Confi
 // one and Config.WallClock is not set. The error matches ErrDiffers if the output is
 // not that of a sequential run.
 func Run(ctx context.Context, job mapreduce.Definition, spec mapreduce.Spec, cfg Config) (Report, error) {
-	cfg, err := cfg.withDefaults()
+	cfg, err := cfg.withDefaults(&spec)
 	if err != nil {
 		return Report{}, err
 	}

@@ -162,11 +162,20 @@ func (c *cluster) close() error {
 	return errors.Join(append(errs, c.network.Close())...)
 }
 
-// runJob runs the job while things go wrong.
-func (c *cluster) runJob(ctx context.Context) (*mapreduce.Result, error) {
+// variant returns the job's spec with things changed that cannot show in the output.
+func (c *cluster) variant() mapreduce.Spec {
 	spec := c.spec
 	spec.NoBackups = spec.NoBackups || c.rand.IntN(4) == 0
-	id, err := c.client.Submit(ctx, c.jobs.Names()[0], spec)
+	spec.Compress = spec.Compress || c.rand.IntN(2) == 0
+	if begin := []int{mapreduce.DefaultReduceAfter, 50, mapreduce.Barrier}; spec.ReduceAfter == 0 {
+		spec.ReduceAfter = begin[c.rand.IntN(len(begin))]
+	}
+	return spec
+}
+
+// runJob runs the job while things go wrong.
+func (c *cluster) runJob(ctx context.Context) (*mapreduce.Result, error) {
+	id, err := c.client.Submit(ctx, c.jobs.Names()[0], c.variant())
 	if err != nil {
 		return nil, err
 	}
