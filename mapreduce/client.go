@@ -35,6 +35,15 @@ type Client struct {
 
 // NewClient returns a client, which connects when it is used.
 func NewClient(cfg ClientConfig) (*Client, error) {
+	missing := func(field string) (*Client, error) {
+		return nil, &Error{Op: "new client", Err: fmt.Errorf("%w: ClientConfig.%s is missing", ErrConfig, field)}
+	}
+	switch {
+	case cfg.Transport == nil:
+		return missing("Transport")
+	case len(cfg.Coordinators) == 0:
+		return missing("Coordinators")
+	}
 	c, err := rpc.NewClient(rpc.ClientConfig{
 		Transport: cfg.Transport, Addrs: cfg.Coordinators, Cluster: cfg.Cluster, Secret: cfg.Secret, Logger: cfg.Logger,
 	})

@@ -196,6 +196,11 @@
 // keys, with checksums, for the next job of a chain. Both may be yours.
 // Whatever they are, an attempt's file gets its name as described above.
 //
+// # Testing
+//
+// Package mapreducetest runs a job under seeded faults and compares with RunSequential,
+// checks combiners, codecs and inputs, and holds file systems against their contract.
+//
 // # Reading the source
 //
 // The pure core, which decides: tasks.go (the task table, a deterministic machine;
