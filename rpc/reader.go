@@ -128,15 +128,20 @@ func (f *frameReader) fit(need int) {
 	}
 }
 
-// read takes up to len(dst) payload bytes, those already here first.
+// read takes up to len(dst) payload bytes: those already here and, in the same
+// go, what one read from the connection brings. Little is read along with a head,
+// so to stop at that would cost whoever lent dst the direct way for all the rest.
 func (f *frameReader) read(dst []byte) (int, error) {
+	n := 0
 	if f.r < f.w {
-		n := copy(dst, f.buf.b[f.r:f.w])
+		n = copy(dst, f.buf.b[f.r:f.w])
 		f.r += n
-		return n, nil
+		if n == len(dst) {
+			return n, nil
+		}
 	}
-	n, err := f.receive(dst)
-	if n > 0 {
+	got, err := f.receive(dst[n:])
+	if n += got; n > 0 {
 		err = nil // it will be back at the next read
 	}
 	return n, err

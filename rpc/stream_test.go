@@ -1,12 +1,14 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -350,4 +352,20 @@ func TestStreamRefused(t *testing.T) {
 		}
 		idle(t, p.s)
 	})
+}
+
+// A Read that waits with large memory gets a chunk at once, though the beginning
+// of it was read along with its head.
+func TestChunkInOneRead(t *testing.T) {
+	chunk := pattern(maxChunk, 3)
+	r := frameReader{nc: &pieces{rest: frame(kindData, 1, chunk), size: 1 << 20}, block: func() {}, total: new(atomic.Int64)}
+	defer r.close()
+	h, _, err := r.next()
+	if err != nil || r.r == r.w {
+		t.Fatalf("%+v, %v: nothing was read along", h, err)
+	}
+	got := make([]byte, maxChunk)
+	if n, err := r.read(got); n != maxChunk || err != nil || !bytes.Equal(got, chunk) {
+		t.Fatalf("%d of %d bytes, %v", n, maxChunk, err)
+	}
 }

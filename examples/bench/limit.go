@@ -23,6 +23,11 @@ import (
 // what comes meanwhile leaves together. In limit it first lets the others run
 // that the last responses have woken, so that a batch that came in one read leaves
 // in one write: as little work as there can be.
+//
+// For one bulk call at a time it is not the fastest there is: a bare exchange with
+// one goroutine at each end, where the caller itself reads, moves up to twice as
+// much. The ends then take turns on one core, and the bytes stay in its cache. With
+// a reader that many callers share, the copies in and out go on at once, on two.
 
 const (
 	limitHeader = 8        // length of the payload and id, little endian, 4 bytes each

@@ -99,8 +99,14 @@ func handleTrilith(server *rpc.Server, inline bool) {
 		rpc.Handle(server, "Bulk", bulk)
 	}
 	rpc.HandleStream(server, "Sink", func(_ context.Context, _ *rpc.Empty, st *rpc.Stream) error {
-		_, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{st}, make([]byte, chunkSize))
-		return err
+		buf := make([]byte, chunkSize) // io.Copy to io.Discard reads 8 KiB at a time
+		for {
+			if _, err := st.Read(buf); err == io.EOF {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
 	})
 }
 
