@@ -185,14 +185,11 @@ func (m *mux) readData(h frameHead) error {
 	}
 	for n := h.size; n > 0; {
 		got, tried, err := st.fill(n)
-		if !tried && n >= minDirect {
-			runtime.Gosched() // the Read that has just been served may be about to be back
-			got, tried, err = st.fill(n)
-		}
 		if err != nil {
 			return err
 		}
 		if n -= got; tried {
+			runtime.Gosched() // so that Read may be back before there is more
 			continue
 		}
 		b := getBuffer(n)
