@@ -33,10 +33,10 @@ type task struct {
 	Generate string // what kind of input
 	Size     int64  // of it
 
-	Workers       int   // of a cluster
-	Memory        int64 // that the library may use; 0 is its default
-	Budget        float64
-	WorkerTimeout time.Duration
+	Workers       int           // of a cluster
+	Memory        int64         // that the library may use; 0 is its default
+	Budget        float64       // the same as a multiple of the input's size, of which openJob makes Memory
+	WorkerTimeout time.Duration // 0 is the default
 	NoBackups     bool
 	Slow          bool // one of the workers is slow
 	Kill          bool // one of the workers is killed, after KillAfter
