@@ -50,7 +50,9 @@ type CoordinatorConfig struct {
 	History int
 
 	// WorkerTimeout is how long a worker may be silent before it counts as dead.
-	// Default 10 s.
+	// Workers give signs of life five times as often, up to one a second, and a fifth
+	// of it, up to two seconds, is the age at which an attempt may get a backup: jobs
+	// that take only seconds want a shorter one. Default 10 s.
 	WorkerTimeout time.Duration
 	// Grace is how long the workers of an earlier coordinator may take to register
 	// with this one before what they held is done again. Default: WorkerTimeout.
@@ -126,6 +128,12 @@ func (c CoordinatorConfig) withDefaults() (CoordinatorConfig, error) {
 // hold returns for how long a poll may be held back: a fraction of the time after
 // which the silence of a worker means its death.
 func (c *CoordinatorConfig) hold() time.Duration { return min(c.WorkerTimeout/5, time.Second) }
+
+// backupAge returns how old an attempt is at least that gets a backup: by then its
+// worker has told of it.
+func (c *CoordinatorConfig) backupAge() time.Duration {
+	return min(c.WorkerTimeout/5, defaultBackupAge)
+}
 
 // Coordinator hands out tasks and keeps the books. Its state, the task table, is a
 // Machine in a Log; what it does about it is decided by the schedule; this shell
@@ -245,7 +253,7 @@ func (c *Coordinator) lead(ctx, term context.Context, epoch uint64) error {
 		}
 		return err
 	}
-	c.ledger.begin(scheduleConfig{workerTimeout: c.cfg.WorkerTimeout, grace: c.cfg.Grace, backupAge: defaultBackupAge})
+	c.ledger.begin(scheduleConfig{workerTimeout: c.cfg.WorkerTimeout, grace: c.cfg.Grace, backupAge: c.cfg.backupAge()})
 	defer c.ledger.finish()
 	c.cfg.Logger.Info("leading", "epoch", epoch)
 	var background sync.WaitGroup // commits and sweeps

@@ -74,7 +74,9 @@ var jobCases = []named[jobCase]{
 
 // faultTimeout is after what silence a worker counts as dead in the cases with
 // faults. The default, ten seconds, is for machines that are far away and busy; what
-// the death of a worker costs is this time, and that of doing its work again.
+// the death of a worker costs is this time, and that of doing its work again. A fifth
+// of it is after what time a task may get a backup, which for a job of three seconds
+// must be well below one.
 const faultTimeout = time.Second
 
 func with(ways map[string]task, subject string, t task) map[string]task {
