@@ -272,7 +272,7 @@ func TestStragglers(t *testing.T) {
 		time.Sleep(time.Second)
 		r := getJSON[JobReport](t, c.coordinator.StatusHandler(), "/status.json?job=1")
 		for _, a := range r.Details.Running {
-			if late := a.Task == "map task 5"; a.Straggles != late || a.Seconds < 0.9 {
+			if late := a.Task == "map task 5"; a.Straggles != late || a.Seconds < 0.9 && !a.Backup {
 				t.Errorf("what runs is %+v", a)
 			}
 		}
