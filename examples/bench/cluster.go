@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/mapreduce"
 	"github.com/trilith-go/trilith/transport"
 )
@@ -64,6 +65,9 @@ func (t *task) timed(spec mapreduce.Spec, once func(spec mapreduce.Spec) (*mapre
 
 // run does the job by a call of Run or RunSequential.
 func (t *task) run(ctx context.Context, run func(context.Context, mapreduce.Definition, mapreduce.Spec, mapreduce.RunConfig) (*mapreduce.Result, error)) (*report, error) {
+	if t.Memory > 0 { // and its peak is of interest
+		defer local.LimitMemory(t.Memory)()
+	}
 	return t.repeat(func(spec mapreduce.Spec) (*mapreduce.Result, error) {
 		spec, err := sampled(ctx, t, spec)
 		if err != nil {
