@@ -1,7 +1,6 @@
 package mapreduce
 
 import (
-	"math"
 	"slices"
 	"sync"
 )
@@ -104,6 +103,3 @@ func (b *budget) keep(m *sortMemory) {
 	defer b.mu.Unlock()
 	b.idle = append(b.idle, m)
 }
-
-// unlimited is a budget's size where there is no limit.
-const unlimited = math.MaxInt64

@@ -152,3 +152,46 @@ func BenchmarkSortJob(b *testing.B) {
 		})
 	}
 }
+
+// checkBudget checks that a worker that has ended has given all memory back.
+func checkBudget(t *testing.T, w *Worker) {
+	t.Helper()
+	pool := w.memory.pool
+	for _, m := range w.memory.idle {
+		pool += m.claimed
+	}
+	// Some tests take all of the pool away beforehand.
+	if all := newBudget(w.cfg.Memory, w.cfg.Slots).pool; pool != all && pool != 0 {
+		t.Errorf("of a pool of %d bytes, %d have come back", all, pool)
+	}
+}
+
+// What earlier tasks have left to the pairs makes way for the table of a combiner.
+func TestMemoryMakesWayForATable(t *testing.T) {
+	c := newTestCollector(1, 8<<20, 0)
+	for i := range 200_000 {
+		if err := c.add(0, binary.BigEndian.AppendUint32(nil, uint32(i)), make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.discard()
+	c.mem.rest()
+	c.mem.begin(1)
+	out := 0
+	table := newCombiner(func(a, b int) int { return a + b }, newEncoder[int](signedCodec[int]{}),
+		func([]byte, uint64, []byte) error { out++; return nil }, c.mem)
+	for i := range 10_000 {
+		if err := table.add(fmt.Append(nil, i%1000), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := table.settle(); err != nil {
+		t.Fatal(err)
+	}
+	if out > 0 {
+		t.Errorf("%d pairs were handed on that there was memory for", out)
+	}
+	if c.mem.held > c.mem.granted {
+		t.Errorf("%d bytes are held, %d granted", c.mem.held, c.mem.granted)
+	}
+}

@@ -167,6 +167,7 @@ func (c *testCluster) close() {
 			if err := w.Close(); err != nil {
 				c.t.Error(err)
 			}
+			checkBudget(c.t, w)
 		}
 	}
 	if c.coordinator != nil {

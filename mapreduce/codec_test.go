@@ -2,6 +2,7 @@ package mapreduce
 
 import (
 	"bytes"
+	"cmp"
 	"math"
 	"math/big"
 	"math/rand/v2"
@@ -124,5 +125,48 @@ func checkCanonicalCodec[T any](t *testing.T, src []byte, c Codec[T]) {
 	}
 	if again := c.Append(nil, v); reflect.DeepEqual(v, v) && !bytes.Equal(again, src) { // not NaN
 		t.Errorf("%x decodes to %v of type %T, which encodes to %x", src, v, v, again)
+	}
+}
+
+// Floats are ordered by value whatever their bits are, -0 before 0, and NaNs, by their
+// sign, before all others or after them.
+func TestFloatsOfAnyBitsAreOrdered(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 1))
+	special := []float64{0, math.Copysign(0, -1), math.NaN(), -math.NaN(), math.Inf(1), math.Inf(-1), math.MaxFloat64, math.SmallestNonzeroFloat64}
+	float := func() float64 {
+		if r.IntN(4) == 0 {
+			return special[r.IntN(len(special))]
+		}
+		return math.Float64frombits(r.Uint64() | r.Uint64()) // many NaNs
+	}
+	rank := func(f float64) int {
+		switch {
+		case f == f:
+			return 0
+		case math.Signbit(f):
+			return -1
+		}
+		return 1
+	}
+	for range 100_000 {
+		a, b := float(), float()
+		x, y := float64Codec{}.Append(nil, a), float64Codec{}.Append(nil, b)
+		want := cmp.Compare(rank(a), rank(b))
+		if want == 0 && rank(a) == 0 {
+			if want = cmp.Compare(a, b); want == 0 && math.Signbit(a) != math.Signbit(b) {
+				want = 1
+				if math.Signbit(a) {
+					want = -1
+				}
+			}
+		} else if want == 0 {
+			continue // two NaNs
+		}
+		if got := bytes.Compare(x, y); got != want {
+			t.Fatalf("%v is encoded to %x, %v to %x", a, x, b, y)
+		}
+		if back, err := (float64Codec{}).Decode(x); err != nil || math.Float64bits(back) != math.Float64bits(a) {
+			t.Fatalf("%v is decoded to %v, %v", a, back, err)
+		}
 	}
 }

@@ -135,7 +135,15 @@ func (c *collector) await() error {
 }
 
 // finish returns all that was collected, one sorted region a partition.
-func (c *collector) finish() (*mapOutput, error) {
+func (c *collector) finish() (out *mapOutput, err error) {
+	err = guard(func() string { return "combining" }, func() (err error) {
+		out, err = c.output()
+		return err
+	})
+	return out, err
+}
+
+func (c *collector) output() (out *mapOutput, err error) {
 	if c.spilling != nil {
 		if err := c.await(); err != nil {
 			return nil, err
@@ -152,15 +160,17 @@ func (c *collector) finish() (*mapOutput, error) {
 		write = func(w *regionWriter) ([]int64, error) { return c.merge(c.runs, b, w) }
 	}
 	sink := &pieceSink{reserve: c.reserve, scratch: c.scratch}
+	defer func() { // also if the job's combiner panics
+		if out == nil {
+			err = errors.Join(err, sink.abandon())
+		}
+	}()
 	w := newRegionWriter(sink, c.pack)
 	ends, err := write(w)
-	if err == nil {
-		var out *mapOutput
-		if out, err = sink.finish(ends, w.raw); err == nil {
-			return out, nil
-		}
+	if err != nil {
+		return nil, err
 	}
-	return nil, errors.Join(err, sink.abandon())
+	return sink.finish(ends, w.raw)
 }
 
 // discard frees the runs and empties the memory for another task.

@@ -225,3 +225,66 @@ func TestBudgetTakesBackWhatIsIdle(t *testing.T) {
 		t.Error("memory that was taken back is used")
 	}
 }
+
+// A combiner that panics or ends its goroutine in the end fails the task, and leaves no
+// memory taken and no file open.
+func TestCombinerFailsInTheEnd(t *testing.T) {
+	for _, spills := range []int{0, 1, maxRuns - 1, 2 * maxRuns} {
+		for name, fail := range map[string]func(){"panic": func() { panic("boom") }, "goexit": runtime.Goexit} {
+			for _, keep := range []int64{0, 1 << 20} {
+				c := newTestCollector(1, 20*chunkBytes, keep)
+				var open atomic.Int64
+				scratch := c.scratch
+				c.scratch = func() (vfs.File, error) {
+					f, err := scratch()
+					open.Add(1)
+					return &countedFile{f, &open}, err
+				}
+				taken := int64(0)
+				reserve := c.reserve
+				c.reserve = func(n int64) bool {
+					ok := reserve(n)
+					if ok {
+						taken += n
+					}
+					return ok
+				}
+				add := func() {
+					for i := range 3000 { // more than a block
+						if err := c.add(0, fmt.Appendf(nil, "%04d", i), make([]byte, 100)); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				for range spills {
+					add()
+					c.spill()
+					if err := c.await(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				add()
+				add()
+				c.fold = func(dst, a, _ []byte) ([]byte, error) {
+					if taken > 0 || open.Load() > int64(len(c.runs)) {
+						fail()
+					}
+					return append(dst, a...), nil
+				}
+				failed := make(chan error, 1)
+				go func() {
+					err := errSpillEnded
+					defer func() { failed <- err }()
+					_, err = c.finish()
+				}()
+				if err := <-failed; name == "panic" && !errors.Is(err, ErrPanic) || err == nil {
+					t.Errorf("%s after %d spills: %v", name, spills, err)
+				}
+				c.discard()
+				if taken != 0 || open.Load() != 0 {
+					t.Errorf("%s after %d spills: %d bytes are taken, %d files open", name, spills, taken, open.Load())
+				}
+			}
+		}
+	}
+}

@@ -125,14 +125,17 @@ func (c *compiled[K, V, R]) partition(t *Task, k K, key []byte, n int) (int, err
 
 // partitionEncoded returns the partition of an encoded key with that hash.
 func (c *compiled[K, V, R]) partitionEncoded(t *Task, key []byte, hash uint64, n int) (int, error) {
-	if c.Group != nil && c.Partition == nil {
-		key = groupPrefix(key)
-		hash = hashKey(key)
+	group := key
+	if c.Group != nil {
+		group = groupPrefix(key)
 	}
 	if bounds := t.spec.Bounds; len(bounds) > 0 {
-		return rangeOf(bounds, key), nil
+		return rangeOf(bounds, group), nil
 	}
 	if c.Partition == nil {
+		if c.Group != nil {
+			hash = hashKey(group)
+		}
 		return hashRange(hash, n), nil
 	}
 	k, err := c.Keys.Decode(key)

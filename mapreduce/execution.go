@@ -204,10 +204,16 @@ func (w *Worker) writeOutput(e *execution, counter string, run func(out io.Write
 	if err != nil {
 		return err
 	}
+	whole := false
+	defer func() { // also if the job's code ends the goroutine
+		if !whole {
+			out.abandon(w.cfg.FileSystem, name)
+		}
+	}()
 	if err := run(out); err != nil {
-		out.abandon(w.cfg.FileSystem, name)
 		return err
 	}
+	whole = true
 	if err := e.patiently(out.close); err != nil {
 		_ = w.cfg.FileSystem.Remove(w.ctx, name) // the attempt has failed
 		return fmt.Errorf("write %s: %w", name, err)

@@ -192,3 +192,33 @@ func TestReduceAndReduceGroup(t *testing.T) {
 		t.Errorf("both: %v", err)
 	}
 }
+
+// Bounds do not divide a group, whether pairs are combined or not and whatever the
+// job's own Partition is.
+func TestBoundsAndPartitionOfAGroup(t *testing.T) {
+	for name, combine := range map[string]func(a, b int) int{"plain": nil, "combined": Add[int]} {
+		job := journeys
+		job.Partition = func(v visit, n int) int { return len(v.user) % n }
+		job.Combine = combine
+		text, _ := randomVisits(4, 2000)
+		input := fstest.MapFS{"input": {Data: []byte(text)}}
+		spec := testSpec(input, 3, 4)
+		var err error
+		if spec.Bounds, err = SampleBounds(t.Context(), job, spec, ReadOnly(input)); err != nil {
+			t.Fatal(err)
+		}
+		// In the middle of a group, as bounds of one's own may be.
+		keys := newOrdered(orDefault(job.Keys), job.Group)
+		for i := range spec.Bounds {
+			spec.Bounds[i] = keys.Append(nil, visit{fmt.Sprint("user", i), 0})
+		}
+		slices.SortFunc(spec.Bounds, bytes.Compare)
+		want := sequentialOutput(t, job, spec, ReadOnly(input))
+		files := newMemoryFiles()
+		result, err := Run(t.Context(), job, spec, RunConfig{FileSystem: files, Input: ReadOnly(input), Dir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkSameOutput(t, name, files, result, want)
+	}
+}

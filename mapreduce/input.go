@@ -223,6 +223,9 @@ func (r *lineReader) readPiece(ctx context.Context, fsys FileSystem, piece Piece
 			}
 			n += seen
 			seen = 0
+			if n > MaxRecordBytes {
+				return false, fmt.Errorf("line at byte %d: %w", at, tooLarge(n))
+			}
 			if !skip && !yield(Record{File: piece.Name, Offset: at, Value: block[:n:n]}, nil) {
 				return false, nil
 			}

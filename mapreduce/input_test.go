@@ -166,3 +166,18 @@ func TestQuotePattern(t *testing.T) {
 		}
 	}
 }
+
+// A line is too long or not, wherever blocks happen to end.
+func TestTextBoundsLines(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads lines of 64 MB")
+	}
+	text := bytes.Repeat([]byte("x"), 96<<20)
+	text[len(text)-1] = '\n'
+	files := ReadOnly(fstest.MapFS{"f": {Data: text}})
+	for rec, err := range (Text{}).Read(t.Context(), files, Split{Pieces: []Piece{{Name: "f", Length: int64(len(text))}}}) {
+		if !errors.Is(err, ErrTooLarge) {
+			t.Errorf("a line of %d bytes: %v", len(rec.Value), err)
+		}
+	}
+}

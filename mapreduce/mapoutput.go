@@ -190,19 +190,24 @@ func (s *fileSink) drain() error {
 func (s *fileSink) close() error { return s.file.Close() }
 
 // toFile lets write fill a file with regions.
-func toFile(scratch func() (vfs.File, error), pack *packer, write func(*regionWriter) ([]int64, error)) (*mapOutput, error) {
+func toFile(scratch func() (vfs.File, error), pack *packer, write func(*regionWriter) ([]int64, error)) (out *mapOutput, err error) {
 	f, err := scratch()
 	if err != nil {
 		return nil, err
 	}
 	sink := newFileSink(f)
+	defer func() { // also if the job's combiner panics
+		if out == nil {
+			err = errors.Join(err, sink.close())
+		}
+	}()
 	w := newRegionWriter(sink, pack)
 	ends, err := write(w)
 	if err == nil {
 		err = sink.drain()
 	}
 	if err != nil {
-		return nil, errors.Join(err, sink.close())
+		return nil, err
 	}
 	return &mapOutput{ends: ends, file: f, raw: w.raw}, nil
 }

@@ -85,13 +85,31 @@ func (m *sortMemory) rest() {
 func (m *sortMemory) take(n int64) bool { return m.takeUpTo(n, m.held+n) }
 
 // takeTable is take for the table of the combiner: as much again is left to the pairs
-// that are in it.
+// that are in it. What earlier tasks have left to the pairs makes way for it.
 func (m *sortMemory) takeTable(n int64) bool {
 	if !m.takeUpTo(n, max(m.held+n, 2*(m.table+n))) {
-		return false
+		if !m.dropUnused() || !m.takeUpTo(n, max(m.held+n, 2*(m.table+n))) {
+			return false
+		}
 	}
 	m.table += n
 	return true
+}
+
+// dropUnused drops what no pairs are in, and reports whether there was anything.
+func (m *sortMemory) dropUnused() bool {
+	held := m.held
+	m.held -= int64(len(m.free)) * chunkBytes
+	m.free = nil
+	if len(m.buffers[0].pairs)+len(m.buffers[1].pairs) == 0 {
+		for _, b := range m.buffers {
+			m.held -= int64(cap(b.pairs)) * pairBytes
+			b.pairs = nil
+		}
+		m.held -= int64(m.sparePairs) * pairBytes
+		m.spare, m.sparePairs = nil, 0
+	}
+	return m.held < held
 }
 
 func (m *sortMemory) takeUpTo(n, total int64) bool {

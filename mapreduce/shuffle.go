@@ -91,7 +91,20 @@ func (f *fetcher) close() {
 }
 
 // fetch returns the regions in the order of their maps, once all are here.
-func (f *fetcher) fetch() ([]blockReader, error) {
+func (f *fetcher) fetch() (regions []blockReader, err error) {
+	if err := f.gather(); err != nil {
+		return nil, err
+	}
+	err = guard(func() string { return "combining" }, func() (err error) {
+		regions, err = f.narrow()
+		return err
+	})
+	return regions, err
+}
+
+// gather fetches all regions. When it returns nothing is fetched any more, also not
+// what has come from elsewhere meanwhile: the spill file is narrow's alone.
+func (f *fetcher) gather() error {
 	ctx, cancel := context.WithCancel(f.e.ctx)
 	var background sync.WaitGroup
 	defer background.Wait()
@@ -117,12 +130,12 @@ func (f *fetcher) fetch() ([]blockReader, error) {
 			if f.e.ctx.Err() != nil {
 				err = context.Cause(f.e.ctx)
 			}
-			return nil, err
+			return err
 		case <-ctx.Done():
-			return nil, context.Cause(f.e.ctx)
+			return context.Cause(f.e.ctx)
 		}
 	}
-	return f.narrow()
+	return nil
 }
 
 // locate asks the coordinator for changes until ctx ends.
@@ -354,6 +367,9 @@ func (f *fetcher) receive(st *rpc.Stream) (region, error) {
 	if f.reserve(n) {
 		data := make([]byte, n)
 		err := f.eachBlock(st, n, func(at int64, size int) []byte { return data[at : at+int64(size)] }, nil)
+		if err != nil {
+			f.unreserve(n)
+		}
 		return region{data: [][]byte{data}}, err
 	}
 	file, off, err := f.spillSpace(n)
@@ -421,6 +437,14 @@ func (f *fetcher) reserve(n int64) bool {
 	}
 	f.claimed += n
 	return true
+}
+
+// unreserve gives back memory of a region that has not come. It goes to the share, as
+// what is claimed is kept until the task ends.
+func (f *fetcher) unreserve(n int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.share += n
 }
 
 // spillSpace takes space in the spill file.

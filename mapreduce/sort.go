@@ -40,17 +40,20 @@ func (b *pairBuffer) sort() {
 // sortFrom sorts pairs whose keys agree in their first depth bytes and whose
 // prefixes are the eight bytes that follow. spare is as long as pairs.
 func (b *pairBuffer) sortFrom(pairs, spare []pair, depth int) {
-	if len(pairs) <= fewPairs {
-		b.insertionSort(pairs, depth)
-		return
-	}
 	var differ uint64
-	for _, p := range pairs {
-		differ |= p.prefix ^ pairs[0].prefix
-	}
-	if differ == 0 {
-		b.sortDeeper(pairs, spare, depth)
-		return
+	for differ == 0 { // keys may agree for megabytes: no recursion
+		if len(pairs) <= fewPairs {
+			b.insertionSort(pairs, depth)
+			return
+		}
+		for _, p := range pairs {
+			differ |= p.prefix ^ pairs[0].prefix
+		}
+		if differ == 0 {
+			done := b.sortShort(pairs, spare, depth)
+			pairs, spare = pairs[done:], spare[done:]
+			depth += 8
+		}
 	}
 	shift := (63 - bits.LeadingZeros64(differ)) &^ 7
 	var counts [256]int
@@ -78,17 +81,17 @@ func (b *pairBuffer) sortFrom(pairs, spare []pair, depth int) {
 	}
 }
 
-// sortDeeper sorts pairs whose prefixes are equal: first those whose keys end
-// within them, the shorter ones first as they differ in trailing zeros only, then
-// the others by the next eight bytes.
-func (b *pairBuffer) sortDeeper(pairs, spare []pair, depth int) {
+// sortShort sorts those of pairs with equal prefixes whose keys end within them: they
+// come first, the shorter ones before the longer as they differ in trailing zeros only.
+// It returns how many they are. The others get the next eight bytes as their prefixes.
+func (b *pairBuffer) sortShort(pairs, spare []pair, depth int) int {
 	var counts [10]int // of keys with 0 to 8 bytes left, and with more
 	left := func(p pair) int { return min(b.keyLength(p)-depth, 9) }
 	for _, p := range pairs {
 		counts[left(p)]++
 	}
-	longer := len(pairs) - counts[9]
-	if counts[9] < len(pairs) {
+	short := len(pairs) - counts[9]
+	if short > 0 {
 		at := 0
 		for i, n := range counts {
 			counts[i] = at
@@ -101,15 +104,10 @@ func (b *pairBuffer) sortDeeper(pairs, spare []pair, depth int) {
 		}
 		copy(pairs, spare)
 	}
-	if longer == len(pairs) {
-		return
+	for i := short; i < len(pairs); i++ {
+		pairs[i].prefix = prefixOf(b.key(pairs[i])[depth+8:])
 	}
-	pairs, spare = pairs[longer:], spare[longer:]
-	depth += 8
-	for i := range pairs {
-		pairs[i].prefix = prefixOf(b.key(pairs[i])[depth:])
-	}
-	b.sortFrom(pairs, spare, depth)
+	return short
 }
 
 // insertionSort sorts a few pairs whose keys agree in their first depth bytes.

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -51,7 +53,7 @@ func randomPairs(r *rand.Rand, makeKey keyMaker, n, parts int) []testPair {
 
 // newTestBuffer returns a buffer without a limit.
 func newTestBuffer(parts int) *pairBuffer {
-	m := newSortMemory(unlimited, unlimited, nil)
+	m := newSortMemory(math.MaxInt64, math.MaxInt64, nil)
 	m.begin(parts)
 	return m.buffers[0]
 }
@@ -167,5 +169,23 @@ func BenchmarkSort(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/pair")
 		})
+	}
+}
+
+// Keys that agree for long do not take the stack that their length would.
+func TestSortOfKeysThatAgreeForLong(t *testing.T) {
+	defer debug.SetMaxStack(debug.SetMaxStack(4 << 20))
+	b := newTestBuffer(1)
+	key := bytes.Repeat([]byte("x"), 64<<10)
+	const n = 2 * fewPairs
+	for i := range n {
+		b.put(0, append(key[:len(key):len(key)], byte(n-i)), nil)
+	}
+	b.prepare()
+	b.sort()
+	for i, p := range b.pairs {
+		if k := b.key(p); k[len(k)-1] != byte(i+1) {
+			t.Fatalf("pair %d is %d", i, k[len(k)-1])
+		}
 	}
 }

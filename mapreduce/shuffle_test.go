@@ -1,0 +1,139 @@
+//lint:bubble
+package mapreduce
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/trilith-go/trilith/internal/vfs"
+	"github.com/trilith-go/trilith/rpc"
+	"github.com/trilith-go/trilith/transport"
+)
+
+// newTestFetcher returns the fetcher of a reduce of two maps, on a network on which
+// "peer:1" is both the coordinator and a worker.
+func newTestFetcher(t *testing.T, locate func(ctx context.Context, req *locateReq) (*locateResp, error),
+	fetch func(ctx context.Context, req *fetchReq, st *rpc.Stream) error) *fetcher {
+	t.Helper()
+	must := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	network, err := transport.NewNetwork(transport.NetworkConfig{Latency: transport.Constant(time.Millisecond)})
+	must(err)
+	server, err := rpc.NewServer(rpc.ServerConfig{})
+	must(err)
+	rpc.Handle(server, methodLocate, locate)
+	rpc.HandleStream(server, methodFetch, fetch)
+	_, err = server.Listen(t.Context(), network.Host("peer"), "peer:1")
+	must(err)
+	cfg := rpc.ClientConfig{Transport: network.Host("worker")}
+	peers := newPeers(cfg)
+	cfg.Addrs = []string{"peer:1"}
+	client, err := rpc.NewClient(cfg)
+	must(err)
+	disk, err := openScratch(vfs.NewMemory(1), "/scratch")
+	must(err)
+	config, err := WorkerConfig{Transport: cfg.Transport, Addr: "worker:1", Coordinators: cfg.Addrs, Jobs: &Registry{}, FileSystem: newMemoryFiles()}.withDefaults()
+	must(err)
+	w := &Worker{cfg: config, addr: "worker:1", client: client, peers: peers, disk: disk, memory: newBudget(minSlotMemory, 1)}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	f := newFetcher(w, &execution{assigned: &assigned{maps: 2}, t: &Task{}, job: &definition{}, ctx: ctx, stop: cancel})
+	t.Cleanup(func() {
+		cancel(nil)
+		f.close()
+		peers.close()
+		_ = client.Close()
+		_ = server.Close()
+		_ = network.Close()
+		disk.close()
+	})
+	return f
+}
+
+// sendPart sends the header of a region, of n bytes, and less than that.
+func sendPart(st io.Writer, n int) error {
+	_, err := st.Write(binary.LittleEndian.AppendUint64([]byte{fetchFound}, uint64(n)))
+	if err == nil {
+		_, err = st.Write(make([]byte, blockHeader-1))
+	}
+	return err
+}
+
+// While a worker is slow to send a region, the map is done again and has nothing for the
+// reduce. When all is gathered, nothing is under way that would write to the spill file.
+func TestGatherEndsWhatIsNotNeeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sending := make(chan struct{})
+		f := newTestFetcher(t, func(ctx context.Context, req *locateReq) (*locateResp, error) {
+			switch req.since {
+			case 0:
+				return &locateResp{next: 2, changed: []location{
+					{index: 0, attempt: Attempt{1, 1}, addr: "peer:1", size: sizeCode(1 << 20)},
+					{index: 1, attempt: Attempt{1, 2}, addr: "peer:1"},
+				}}, nil
+			case 2:
+				<-sending
+				return &locateResp{next: 3, changed: []location{{index: 0, attempt: Attempt{1, 3}, addr: "peer:1"}}}, nil
+			}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}, func(ctx context.Context, req *fetchReq, st *rpc.Stream) error {
+			if err := sendPart(st, 1<<20); err != nil {
+				return err
+			}
+			close(sending)
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		if err := f.gather(); err != nil {
+			t.Fatal(err)
+		}
+		if f.busy != 1 || len(f.results) != 1 {
+			t.Errorf("%d fetches were begun, want 1; %d have ended", f.busy, len(f.results))
+		}
+	})
+}
+
+// However often a worker breaks off in the middle of a region, the memory for it is
+// taken once.
+func TestFetchThatFailsGivesItsMemoryBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const tries, size = 20, 1 << 20
+		data := regionOf(t, [][2]string{{"key", string(make([]byte, size))}})
+		fetches := 0
+		f := newTestFetcher(t, func(ctx context.Context, req *locateReq) (*locateResp, error) {
+			if req.since == 0 {
+				return &locateResp{next: 2, changed: []location{
+					{index: 0, attempt: Attempt{1, 1}, addr: "peer:1", size: sizeCode(size)},
+					{index: 1, attempt: Attempt{1, 2}, addr: "peer:1"},
+				}}, nil
+			}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}, func(ctx context.Context, req *fetchReq, st *rpc.Stream) error {
+			if fetches++; fetches < tries {
+				if err := sendPart(st, len(data)); err != nil {
+					return err
+				}
+				return fmt.Errorf("the disk fails")
+			}
+			return sendRegion(st, &mapOutput{ends: []int64{int64(len(data))}, pieces: [][]byte{data}}, 0)
+		})
+		if err := f.gather(); err != nil {
+			t.Fatal(err)
+		}
+		if fetches != tries {
+			t.Errorf("%d fetches, want %d", fetches, tries)
+		}
+		if f.regions[0].file != nil || f.claimed > int64(len(data)) {
+			t.Errorf("%d bytes of the pool are taken, for a region of %d", f.claimed, len(data))
+		}
+	})
+}
