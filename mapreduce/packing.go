@@ -45,6 +45,9 @@ type unpacker struct {
 	buf      []byte
 }
 
+// unpackerBytes is about the memory that an unpacker takes, if pairs are small.
+const unpackerBytes = blockBytes + 48<<10
+
 // payload returns the payload of a whole block after checking it, valid until the next
 // call or the block's end.
 func (u *unpacker) payload(block []byte) ([]byte, error) {

@@ -26,7 +26,7 @@ const (
 	fetchPause    = 100 * time.Millisecond
 	maxFetchPause = 2 * time.Second
 	// minFanIn and maxFanIn bound the regions on disk that are merged at a time, as
-	// memory allows.
+	// memory allows; those that are packed have no upper bound.
 	minFanIn = 8
 	maxFanIn = 256
 )
@@ -463,18 +463,25 @@ func (f *fetcher) spillSpace(n int64) (vfs.File, int64, error) {
 	return f.spill, off, nil
 }
 
-// fanIn returns how many of n regions on disk may be merged at a time, and takes the
-// memory to read them: a half of the task's share, and more if there is some.
+// fanIn returns how many of n regions that take memory to read may be merged at a time,
+// and takes that: a half of the task's share, and more if there is some.
 func (f *fetcher) fanIn(n int) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fanIn := max(int(f.w.memory.share/2/readerBytes), minFanIn)
-	for fanIn < min(n, maxFanIn) && f.w.memory.reserveFirst(readerBytes) {
-		f.claimed += readerBytes
+	each, most := int64(readerBytes), maxFanIn
+	if f.e.spec.Compress {
+		each, most = readerBytes+unpackerBytes, n // most may be in memory, which merging would take to disk
+	}
+	fanIn := max(int(f.w.memory.share/2/each), minFanIn)
+	for fanIn < min(n, most) && f.w.memory.reserveFirst(each) {
+		f.claimed += each
 		fanIn++
 	}
 	return fanIn
 }
+
+// costly reports whether it takes memory to read a region.
+func (f *fetcher) costly(r region) bool { return r.file != nil || f.e.spec.Compress && r.size() > 0 }
 
 // pack returns what compresses regions that are written, if the job wants that.
 func (f *fetcher) pack() *packer {
@@ -484,24 +491,24 @@ func (f *fetcher) pack() *packer {
 	return new(packer)
 }
 
-// narrow returns readers of the regions, after as much merging as leaves no more on
-// disk than can be merged at a time. Only neighbours are merged, so that equal keys stay
-// in the order of their maps.
+// narrow returns readers of the regions, after as much merging as leaves no more
+// costly ones than can be merged at a time. Only neighbours are merged, so that equal
+// keys stay in the order of their maps.
 func (f *fetcher) narrow() ([]blockReader, error) {
-	regions, onDisk := f.regions, 0
+	regions, costly := f.regions, 0
 	for _, r := range regions {
-		if r.file != nil {
-			onDisk++
+		if f.costly(r) {
+			costly++
 		}
 	}
-	fanIn := f.fanIn(onDisk)
-	for onDisk > fanIn {
+	fanIn := f.fanIn(costly)
+	for costly > fanIn {
 		var merged []region
-		for onDisk > fanIn && len(regions) > 0 {
-			n, files := 0, 0
-			for most := min(fanIn, onDisk-fanIn+1); n < len(regions) && files < most; n++ {
-				if regions[n].file != nil {
-					files++
+		for costly > fanIn && len(regions) > 0 {
+			n, some := 0, 0
+			for most := min(fanIn, costly-fanIn+1); n < len(regions) && some < most; n++ {
+				if f.costly(regions[n]) {
+					some++
 				}
 			}
 			r, err := f.mergeToSpill(regions[:n])
@@ -510,7 +517,7 @@ func (f *fetcher) narrow() ([]blockReader, error) {
 			}
 			merged = append(merged, r)
 			regions = regions[n:]
-			onDisk -= files - 1
+			costly -= some - 1
 		}
 		regions = append(merged, regions...)
 	}

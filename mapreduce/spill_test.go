@@ -155,6 +155,12 @@ func TestFullDisks(t *testing.T) {
 // More regions on disk than can be merged at a time are merged in passes, in which
 // equal keys stay in the order of the maps.
 func TestNarrowMergesInPasses(t *testing.T) {
+	for _, compress := range []bool{false, true} {
+		testNarrow(t, compress)
+	}
+}
+
+func testNarrow(t *testing.T, compress bool) {
 	disk, err := openScratch(vfs.NewMemory(1), "/scratch")
 	if err != nil {
 		t.Fatal(err)
@@ -162,12 +168,12 @@ func TestNarrowMergesInPasses(t *testing.T) {
 	defer disk.close()
 	const maps = 3*maxFanIn + 7
 	f := newFetcher(&Worker{disk: disk, memory: newBudget(minSlotMemory, 1)}, &execution{
-		assigned: &assigned{maps: maps}, t: &Task{}, job: &definition{},
+		assigned: &assigned{maps: maps, spec: Spec{Compress: compress}}, t: &Task{}, job: &definition{},
 	})
 	defer f.close()
 	var want []string
 	for i := range maps {
-		data := regionOf(t, [][2]string{{"key", fmt.Sprint(i)}, {fmt.Sprintf("key%03d", maps-i), "x"}})
+		data := packedRegionOf(t, f.pack(), [][2]string{{"key", fmt.Sprint(i)}, {fmt.Sprintf("key%03d", maps-i), "x"}})
 		want = append(want, fmt.Sprint("key=", i))
 		if i%5 == 0 {
 			f.regions[i] = region{data: [][]byte{data}}
@@ -189,7 +195,8 @@ func TestNarrowMergesInPasses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(readers) > maxFanIn {
+	memory := (f.claimed + f.w.memory.share/2) / (readerBytes + unpackerBytes)
+	if n := len(readers); n > maxFanIn || compress && int64(n) > max(memory, minFanIn) {
 		t.Errorf("%d regions are left to be merged", len(readers))
 	}
 	var got []string
