@@ -2,6 +2,7 @@
 package mapreduce
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -131,5 +132,22 @@ func TestNoAbortOfWhatIsComplete(t *testing.T) {
 	c.lead()
 	if s := c.s.status(1); s.State != JobCommitting {
 		t.Errorf("the job is %v", s.State)
+	}
+}
+
+// A job that was aborted is submitted again once, also if two ask for that at a time.
+func TestResubmitAtOnce(t *testing.T) {
+	c := newCore(t)
+	j := testJob("a", 1, 1)
+	j.spec.Abort, j.spec.Resubmits = true, 1
+	c.submit(j)
+	c.lead()
+	for _, token := range []string{"b", "c"} {
+		again := testJob(token, 1, 1)
+		again.spec, again.predecessor = j.spec, 1
+		out := c.tasks.apply(c.now, commandSubmit(c.tasks.epoch, again), nil)
+		if want := []byte{byte(statusOK), 2}; !bytes.Equal(out, want) {
+			t.Errorf("submitted again as %s: %v, want %v", token, out, want)
+		}
 	}
 }

@@ -196,3 +196,19 @@ func TestBoundsCrossTheWire(t *testing.T) {
 		t.Errorf("%v: %q", d.Err(), got.Bounds)
 	}
 }
+
+// Orders to many reduces at a time, each with large bounds, fit into messages.
+func TestLargeBoundsForManySlots(t *testing.T) {
+	input := testInput(20)
+	spec := testSpec(input, 2, 16)
+	for i := range spec.Reduces - 1 {
+		spec.Bounds = append(spec.Bounds, fmt.Appendf(nil, "%02d%s", i, strings.Repeat("x", maxBoundsBytes/16)))
+	}
+	want := sequentialOutput(t, places, spec, ReadOnly(input))
+	files := newMemoryFiles()
+	result, err := Run(t.Context(), places, spec, RunConfig{FileSystem: files, Input: ReadOnly(input), Dir: t.TempDir(), Slots: 8, Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSameOutput(t, "large bounds", files, result, want)
+}

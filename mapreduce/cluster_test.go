@@ -66,6 +66,7 @@ type testCluster struct {
 	journal     *vfs.Memory
 	inject      vfs.Hook // if set, what becomes of the journal's calls
 	timeout     time.Duration
+	build       string // the coordinator's
 	coordinator *Coordinator
 	workers     []*Worker // nil where dead
 	client      *Client
@@ -83,7 +84,7 @@ func newTestCluster(t *testing.T, workers int, input fstest.MapFS, jobs ...Defin
 	}
 	c := &testCluster{
 		t: t, network: network, jobs: registry, input: ReadOnly(input), files: newMemoryFiles(),
-		journal: vfs.NewMemory(1), timeout: 3 * time.Second, workers: make([]*Worker, workers),
+		journal: vfs.NewMemory(1), timeout: 3 * time.Second, build: "test", workers: make([]*Worker, workers),
 	}
 	c.startCoordinator()
 	for i := range workers {

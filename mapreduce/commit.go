@@ -27,6 +27,10 @@ const (
 func (c *Coordinator) commit(term context.Context, epoch uint64, id JobID) {
 	c.ledger.mu.Lock()
 	j := c.ledger.tasks.jobs[id]
+	if j == nil || j.state != JobCommitting { // it has failed meanwhile
+		c.ledger.mu.Unlock()
+		return
+	}
 	spec := j.spec
 	side, parts := j.sideFiles(), j.parts()
 	c.ledger.mu.Unlock()
@@ -126,8 +130,22 @@ func (c *Coordinator) sweep(term context.Context, id JobID) {
 	c.ledger.mu.Lock()
 	j := c.ledger.tasks.jobs[id]
 	c.ledger.mu.Unlock()
-	if j != nil {
+	if j == nil {
+		return
+	}
+	// That it has ended is safe only now: before, another coordinator could go on
+	// with the job, and need its files.
+	if _, err := c.log.Confirm(term); err == nil {
 		c.sweepFiles(term, attemptPattern(&j.spec, j.token)) // neither ever changes
+	}
+}
+
+// sweepAll removes what attempts of any job have left behind, when this coordinator
+// and its workers are gone, and nobody will go on where they were.
+func (c *Coordinator) sweepAll(ctx context.Context) {
+	for _, id := range c.ledger.tasks.order {
+		j := c.ledger.tasks.jobs[id]
+		c.sweepFiles(ctx, attemptPattern(&j.spec, j.token))
 	}
 }
 

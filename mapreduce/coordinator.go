@@ -285,24 +285,24 @@ const proposalsAtOnce = 64
 // act does what the schedule wants until it wants no more.
 func (c *Coordinator) act(term context.Context, epoch uint64, background *sync.WaitGroup) error {
 	for {
-		actions, ended := c.ledger.step()
-		for _, id := range ended {
-			background.Go(func() { c.sweep(term, id) })
-		}
+		actions := c.ledger.step()
 		if len(actions) == 0 {
 			return nil
 		}
 		var proposals errgroup.Group
 		proposals.SetLimit(proposalsAtOnce)
 		for _, a := range actions {
-			if a.command == nil {
+			switch {
+			case a.commit != 0:
 				background.Go(func() { c.commit(term, epoch, a.commit) })
-				continue
+			case a.sweep != 0:
+				background.Go(func() { c.sweep(term, a.sweep) })
+			default:
+				proposals.Go(func() error {
+					_, _, err := c.log.Propose(term, a.command)
+					return err
+				})
 			}
-			proposals.Go(func() error {
-				_, _, err := c.log.Propose(term, a.command)
-				return err
-			})
 		}
 		if err := proposals.Wait(); err != nil {
 			return err
@@ -311,12 +311,13 @@ func (c *Coordinator) act(term context.Context, epoch uint64, background *sync.W
 }
 
 // refuseOtherBuilds fails the jobs that another binary has begun: half of their
-// tasks would be done by other code than the rest.
+// tasks would be done by other code than the rest. Those that have all their output
+// need no code any more.
 func (c *Coordinator) refuseOtherBuilds(term context.Context, epoch uint64) {
 	var others []JobID
 	c.ledger.mu.Lock()
 	for _, id := range c.ledger.tasks.order {
-		if j := c.ledger.tasks.jobs[id]; !j.state.Ended() && j.build != c.cfg.Build {
+		if j := c.ledger.tasks.jobs[id]; j.state == JobRunning && j.build != c.cfg.Build {
 			others = append(others, id)
 		}
 	}

@@ -68,7 +68,7 @@ func (c *Coordinator) poll(ctx context.Context, req *pollReq) (*pollResp, error)
 	alive := false
 	err := c.await(ctx, watchKey{worker: req.id}, c.cfg.hold(), func(s *schedule) (bool, error) {
 		// The sign of life is of when the request came.
-		if req.epoch != s.epoch || !alive && !s.alive(time.Now(), req.id, req.zombies, req.doing) {
+		if req.epoch != s.epoch || s.workers[req.id] == nil || !alive && !s.alive(time.Now(), req.id, req.zombies, req.doing) {
 			return false, errUnregistered
 		}
 		if !alive {
@@ -102,7 +102,9 @@ func (c *Coordinator) taskDone(ctx context.Context, req *doneReq) (*doneResp, er
 			return nil, err
 		}
 	}
-	st, _, err := c.propose(ctx, func(epoch uint64) []byte {
+	var epoch uint64
+	st, _, err := c.propose(ctx, func(e uint64) []byte {
+		epoch = e
 		if req.failed {
 			return commandFailed(epoch, req.attempt, req.text, req.record)
 		}
@@ -114,7 +116,18 @@ func (c *Coordinator) taskDone(ctx context.Context, req *doneReq) (*doneResp, er
 	if req.failed && st == statusOK {
 		c.cfg.Logger.Warn("attempt failed", "attempt", req.attempt, "task", taskName(req.task.kind, req.task.index), "error", req.text)
 	}
-	return &doneResp{counts: st == statusOK}, nil
+	// The attempt is over, and so nothing of this changes any more.
+	resp := &doneResp{counts: st == statusOK}
+	err = c.leading(func(s *schedule) {
+		resp.files = s.tasks.hasFiles(req.task, req.attempt)
+		if s.epoch != epoch {
+			resp = nil // the command came too late for its epoch: it has said nothing of the attempt
+		}
+	})
+	if err == nil && resp == nil {
+		err = errNotLeading // any more
+	}
+	return resp, err
 }
 
 func (c *Coordinator) locate(ctx context.Context, req *locateReq) (*locateResp, error) {

@@ -209,8 +209,8 @@
 // tasks_skip.go, files besides the output in tasks_files.go, workers in
 // tasks_workers.go, jobs that end with their coordinator in tasks_abort.go), schedule.go (who is dead,
 // what has hung; who gets which task in schedule_assign.go, late tasks in
-// schedule_backup.go, output that cannot be fetched in schedule_fetch.go, what others
-// are told in schedule_views.go, its invariants in schedule_check.go), spec.go,
+// schedule_backup.go, output that cannot be fetched in schedule_fetch.go, what has been
+// left behind in schedule_sweep.go, what others are told in schedule_views.go, its invariants in schedule_check.go), spec.go,
 // attempt.go, hash.go, sort.go, region.go, packing.go and merge.go (data in memory).
 //
 // The shells, which act: coordinator.go and coordinator_serve.go on ledger.go, the

@@ -106,27 +106,35 @@ func (w *Worker) report(e *execution, report *doneReq) {
 		return
 	}
 	resp, err := rpc.Call[doneResp](w.ctx, w.client.AtLeastOnce(), methodDone, report)
-	if err != nil || resp.counts || report.failed {
+	if err != nil || report.failed {
 		// Without an answer the output may count: it stays. What is not needed
 		// goes with the job.
 		return
 	}
-	if e.task.kind != e.last() {
-		// Its side files may count all the same, if it had won before its output
-		// was lost.
-		w.store.drop(e.attempt)
-		return
+	if !resp.files {
+		e.t.files.remove()
 	}
-	w.discard(e)
+	switch {
+	case resp.counts:
+	case e.task.kind == e.last():
+		w.removeOutput(e)
+	default:
+		w.store.drop(e.attempt)
+	}
 }
 
-// discard removes the files of an attempt that has not won.
+// discard removes the files of an attempt that has failed.
 func (w *Worker) discard(e *execution) {
 	e.t.files.remove()
 	if e.task.kind == e.last() {
-		// What stays behind is swept up when the job ends.
-		_ = w.cfg.FileSystem.Remove(context.WithoutCancel(w.ctx), e.output())
+		w.removeOutput(e)
 	}
+}
+
+// removeOutput removes the file of an attempt that has not won.
+func (w *Worker) removeOutput(e *execution) {
+	// What stays behind is swept up when the job ends.
+	_ = w.cfg.FileSystem.Remove(context.WithoutCancel(w.ctx), e.output())
 }
 
 // output returns the name under which an attempt writes its part of the output.

@@ -127,7 +127,7 @@ func testMessages() []message {
 		&pollReq{7, 8, [2]int{1, 2}, []progress{{a, 5, 0, true, counts{{"a", 1}, {"b", -1}}, "a\nb"}, {b, 6, 7, false, nil, ""}}, []JobID{1, 2}},
 		&pollResp{[]assigned{{order{a, taskRef{1, MapTask, 2}}, "token", "name", 9, spec, Split{Pieces: []Piece{{"f", 1, 2}}}, care{[]uint64{1, 5}, true, span{7, 1}}}}, []Attempt{b}, []JobID{3}},
 		&doneReq{a, taskRef{1, ReduceTask, 2}, []byte{1, 2, 3}, counts{{"a", 1}}, []string{"x/y"}, true, "why", 5, "said"},
-		&doneResp{true},
+		&doneResp{true, false},
 		&resubmitReq{7},
 		&locateReq{1, 2, 3},
 		&locateResp{[]location{{1, a, "a:1", 200}, {2, Attempt{}, "", 0}, {3, b, "a:1", 1}}, 5},

@@ -13,7 +13,6 @@ type ledger struct {
 	tasks    *tasks
 	schedule *schedule // nil unless this process leads
 	history  *history  // of what the schedule has seen
-	ended    []JobID   // jobs whose leftovers are to be swept up
 	watchers map[watchKey]chan struct{}
 
 	kick chan struct{} // of capacity 1: the schedule may want something done
@@ -57,7 +56,7 @@ func (l *ledger) Apply(_ uint64, at time.Time, cmd, dst []byte) []byte {
 // announce wakes those who wait for what has changed.
 func (l *ledger) announce(e effect) {
 	switch e.kind {
-	case effectStarted, effectStopped:
+	case effectStarted, effectStopped, effectWorkerGone:
 		l.wake(watchKey{worker: e.worker})
 	case effectMapDone, effectMapLost:
 		if l.schedule.tells(e.task.job) {
@@ -65,7 +64,6 @@ func (l *ledger) announce(e effect) {
 		}
 	case effectJobEnded, effectJobWon:
 		if e.kind == effectJobEnded {
-			l.ended = append(l.ended, e.task.job)
 			l.wake(watchKey{job: e.task.job})
 		}
 		l.wake(watchKey{maps: e.task.job})
@@ -126,11 +124,6 @@ func (l *ledger) begin(cfg scheduleConfig) {
 	now := time.Now()
 	l.history.begin(now, l.tasks)
 	l.schedule = newSchedule(cfg, l.tasks, now)
-	for _, id := range l.tasks.order { // jobs just aborted, and those that an earlier coordinator had no time to sweep up
-		if j := l.tasks.jobs[id]; j.state.Ended() && j.state != JobSucceeded {
-			l.ended = append(l.ended, id)
-		}
-	}
 	l.poke()
 }
 
@@ -140,7 +133,7 @@ func (l *ledger) finish() {
 	defer l.mu.Unlock()
 	l.tasks.observed = false
 	l.tasks.takeEffects()
-	l.schedule, l.ended = nil, nil
+	l.schedule = nil
 	for key := range l.watchers {
 		l.wake(key)
 	}
@@ -157,14 +150,12 @@ func (l *ledger) log(a Attempt, text string) {
 	}, r.job)
 }
 
-// step returns what is to be done, and the jobs that have ended since the last
-// call.
-func (l *ledger) step() (actions []action, ended []JobID) {
+// step returns what is to be done.
+func (l *ledger) step() []action {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.schedule == nil {
-		return nil, nil
+		return nil
 	}
-	ended, l.ended = l.ended, nil
-	return l.schedule.step(time.Now()), ended
+	return l.schedule.step(time.Now())
 }

@@ -147,15 +147,27 @@ type pollResp struct {
 	over  []JobID
 }
 
+// maxBeginBytes bounds what is to begin in one answer, but for the first one.
+const maxBeginBytes = 4 << 20
+
+// AppendBinary leaves out what there is no room for: as nothing is remembered of what
+// a worker was told, it is told that when it polls again, which it does at once.
 func (m *pollResp) AppendBinary(dst []byte) ([]byte, error) {
-	dst = appendUvarints(dst, uint64(len(m.begin)))
+	var begin []byte
+	n := 0
 	for i := range m.begin {
 		a := &m.begin[i]
-		dst = appendRef(appendAttempt(dst, a.attempt), a.task)
-		dst = wire.AppendString(wire.AppendString(dst, a.token), a.name)
-		dst = appendUvarints(dst, uint64(a.maps))
-		dst = a.care.append(a.split.append(a.spec.append(dst)))
+		next := appendRef(appendAttempt(begin, a.attempt), a.task)
+		next = wire.AppendString(wire.AppendString(next, a.token), a.name)
+		next = appendUvarints(next, uint64(a.maps))
+		next = a.care.append(a.split.append(a.spec.append(next)))
+		if n > 0 && len(next) > maxBeginBytes {
+			break
+		}
+		begin = next
+		n++
 	}
+	dst = append(appendUvarints(dst, uint64(n)), begin...)
 	return appendJobs(appendAttempts(dst, m.stop), m.over), nil
 }
 
@@ -202,16 +214,18 @@ func (m *doneReq) UnmarshalBinary(src []byte) error {
 	return d.Finish()
 }
 
-// doneResp says whether the attempt's output counts.
-type doneResp struct{ counts bool }
+// doneResp says whether the attempt's output counts, and whether the files do that it
+// has written besides: those of a map do also when its output is lost, and do not
+// when an earlier execution has won with some.
+type doneResp struct{ counts, files bool }
 
 func (m *doneResp) AppendBinary(dst []byte) ([]byte, error) {
-	return wire.AppendBool(dst, m.counts), nil
+	return wire.AppendBool(wire.AppendBool(dst, m.counts), m.files), nil
 }
 
 func (m *doneResp) UnmarshalBinary(src []byte) error {
 	d := wire.NewDecoder(src)
-	m.counts = d.Bool()
+	m.counts, m.files = d.Bool(), d.Bool()
 	return d.Finish()
 }
 

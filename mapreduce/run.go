@@ -120,7 +120,10 @@ func Run(ctx context.Context, job Definition, spec Spec, cfg RunConfig) (result 
 	if err != nil {
 		return fail(err)
 	}
-	defer func() { err = errors.Join(err, c.close()) }()
+	defer func() {
+		err = errors.Join(err, c.close())
+		c.coordinator.sweepAll(context.WithoutCancel(ctx))
+	}()
 	if cfg.Started != nil {
 		cfg.Started(c.coordinator)
 	}

@@ -3,6 +3,7 @@ package mapreduce
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -14,11 +15,12 @@ type scheduleConfig struct {
 	backupAge     time.Duration // that an attempt has at least which gets a backup
 }
 
-// action is what a schedule wants done: a command proposed, or, if that is nil, the
-// files of a won job committed.
+// action is what a schedule wants done: a command proposed, or the files of a won job
+// committed, or those removed that attempts of a job have left behind which has ended.
 type action struct {
 	command []byte
 	commit  JobID
+	sweep   JobID
 }
 
 // schedule decides for one epoch what is to be done when: which task goes to which
@@ -42,6 +44,7 @@ type schedule struct {
 	where   whereabouts
 	pools   []*pool         // of workers, in the order in which their first ones joined
 	jobs    []*scheduledJob // that have not ended, the oldest first
+	leaving map[JobID]int   // how many workers may still be at attempts that were stopped
 	pending []action
 }
 
@@ -57,6 +60,7 @@ type scheduledWorker struct {
 	proposed  [2]int  // assignments that are on their way through the log
 	zombies   [2]int  // tasks that run on though they were stopped
 	queued    [2]bool // it is among those of its pool that are ready
+	leaving   []JobID // whose attempts it may still be at, though they were stopped
 	measured  int     // tasks that it has completed
 	slowness  float64 // how long they took on the average, others taking 1
 }
@@ -100,15 +104,14 @@ func (w *scheduledWorker) marks() (marks []mark) {
 // newSchedule begins an epoch: cmdLead has been applied.
 func newSchedule(cfg scheduleConfig, t *tasks, now time.Time) *schedule {
 	s := &schedule{cfg: cfg, tasks: t, epoch: t.epoch, begun: now, checked: now, looked: now,
-		workers: make(map[workerID]*scheduledWorker), where: newWhereabouts()}
-	for id := workerID(1); id <= t.worker; id++ {
-		if t.workers[id] != nil {
-			s.addWorker(id, now)
-		}
+		workers: make(map[workerID]*scheduledWorker), where: newWhereabouts(), leaving: make(map[JobID]int)}
+	for _, id := range slices.Sorted(maps.Keys(t.workers)) {
+		s.addWorker(id, now)
 	}
 	for _, id := range t.order {
 		j := t.jobs[id]
 		if j.state.Ended() {
+			s.inheritEnded(j)
 			continue
 		}
 		s.addJob(j)
@@ -150,6 +153,7 @@ func (s *schedule) observe(now time.Time, effects []effect) {
 			s.pending = append(s.pending, action{commit: e.task.job})
 		case effectJobEnded:
 			s.jobs = slices.DeleteFunc(s.jobs, func(j *scheduledJob) bool { return j.job.id == e.task.job })
+			s.pending = append(s.pending, action{sweep: e.task.job})
 		default:
 			s.observeTask(now, e)
 		}
@@ -177,6 +181,9 @@ func (s *schedule) observeTask(now time.Time, e effect) {
 		if w != nil {
 			s.observePace(now, w, e)
 			delete(w.running[ref.kind], e.attempt)
+			if j == nil || j.job.tasks[ref.kind][ref.index].attempt != e.attempt { // it has not completed
+				s.leaves(w, ref.job)
+			}
 		}
 	case effectRefused, effectTaskIdle:
 		if j != nil && ref.index < len(j.job.tasks[ref.kind]) && s.tasks.task(ref).state == taskIdle {
@@ -237,17 +244,22 @@ func (s *schedule) alive(now time.Time, id workerID, zombies [2]int, doing []pro
 	}
 	w.seen = now
 	w.zombies = zombies
+	wanted := 0
 	for _, p := range doing {
 		for kind := range w.running {
 			a := w.running[kind][p.attempt]
 			if a == nil {
 				continue
 			}
+			wanted++
 			a.counters, a.record, a.fetched = p.counters, p.record, p.fetched
 			if a.progress != p.count {
 				a.progress, a.since = p.count, now
 			}
 		}
+	}
+	if zombies == [2]int{} && wanted == len(doing) {
+		s.left(w)
 	}
 	s.enqueue(id)
 	return true

@@ -115,6 +115,7 @@ func (s *schedule) addWorker(id workerID, now time.Time) *scheduledWorker {
 
 func (s *schedule) removeWorker(id workerID) {
 	w := s.workers[id]
+	s.left(w)
 	without := func(ids map[string][]workerID, place string) {
 		ids[place] = slices.DeleteFunc(ids[place], func(other workerID) bool { return other == id })
 		if len(ids[place]) == 0 {

@@ -443,6 +443,9 @@ func (c *simCoordinator) propose(cmd []byte, done func(out []byte)) {
 func (c *simCoordinator) step() {
 	for actions := c.schedule.step(c.n.Now()); len(actions) > 0; actions = c.schedule.step(c.n.Now()) {
 		for _, a := range actions {
+			if a.sweep != 0 {
+				continue
+			}
 			if a.command != nil {
 				if command(a.command[0]) == cmdYield {
 					c.n.Count("yields", 1)

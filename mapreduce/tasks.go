@@ -253,6 +253,12 @@ func (j *job) done() bool { return j.completed[j.last()] == len(j.tasks[j.last()
 // submit adds a job, or finds the one that was submitted with the same token. A
 // job with nothing to map has its reduces all the same: their files are empty.
 func (t *tasks) submit(at time.Time, j *job) (JobID, status) {
+	if j.predecessor != 0 { // first, for its successor writes where it would
+		if id, st := t.replaces(j); st != statusOK || id != 0 {
+			return id, st
+		}
+		j.resubmitted = t.jobs[j.predecessor].resubmitted + 1
+	}
 	running := 0
 	for _, id := range t.order {
 		switch known := t.jobs[id]; {
@@ -264,12 +270,6 @@ func (t *tasks) submit(at time.Time, j *job) (JobID, status) {
 				return id, statusOutputTaken
 			}
 		}
-	}
-	if j.predecessor != 0 {
-		if id, st := t.replaces(j); st != statusOK || id != 0 {
-			return id, st
-		}
-		j.resubmitted = t.jobs[j.predecessor].resubmitted + 1
 	}
 	if running >= maxJobsRunning {
 		return 0, statusFull

@@ -26,6 +26,16 @@ type fileSet struct {
 	names   []string // below the output directory, in the order in which they were made
 }
 
+// hasFiles reports whether a task has won with the files of an attempt.
+func (t *tasks) hasFiles(ref taskRef, a Attempt) bool {
+	j := t.jobs[ref.job]
+	if j == nil || ref.index >= len(j.tasks[ref.kind]) {
+		return false
+	}
+	f := t.task(ref).files
+	return f != nil && f.attempt == a
+}
+
 // claims are the files that a job's tasks have won with, and whose each is.
 type claims map[string]taskRef
 
