@@ -1,6 +1,7 @@
 package mapreduce
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -72,20 +73,23 @@ func (c *compiled[K, V, R]) eachRecord(t *Task, records iter.Seq2[Record, error]
 				return err
 			}
 			file, offset = r.File, r.Offset
-			t.progress.Add(1)
-			if skip, err := t.records.enter(); skip || err != nil {
-				if err != nil {
+			t.alive()
+			if t.records.on {
+				if skip, err := t.records.enter(); err != nil {
 					return err
+				} else if skip {
+					continue
 				}
-				continue
 			}
 			err := c.Map(t, r, emit)
 			if emits.settle != nil && err == nil && emits.failed == nil {
 				emits.failed = emits.settle()
 			}
-			broken, failure := t.files.failure()
-			if err == nil {
-				err = failure
+			broken := false
+			if t.files.troubled() {
+				var failure error
+				broken, failure = t.files.failure()
+				err = cmp.Or(err, failure)
 			}
 			if err == nil || emits.failed != nil || broken {
 				t.records.leave() // it is not the record's fault

@@ -114,7 +114,9 @@ type Task struct {
 	kind     TaskKind
 	index    int
 	attempt  Attempt
-	progress atomic.Uint64 // rises with whatever shows that the task is alive
+	progress atomic.Uint64            // rises with whatever shows that the task is alive
+	told     atomic.Bool              // progress has risen since it was read
+	arg      atomic.Pointer[argument] // that was asked for first: most jobs have one
 	counters counterSet
 	records  recordWatch
 	log      taskLog
@@ -124,8 +126,22 @@ type Task struct {
 // Context ends when the attempt is not wanted any more.
 func (t *Task) Context() context.Context { return t.ctx }
 
-// Arg returns an argument of the job, or "" if it was not given.
-func (t *Task) Arg(name string) string { return t.spec.Args[name] }
+// Arg returns an argument of the job, or "" if it was not given. Code that asks for
+// one with each record need not keep it.
+func (t *Task) Arg(name string) string {
+	a := t.arg.Load()
+	if a != nil && a.name == name {
+		return a.value
+	}
+	value := t.spec.Args[name]
+	if a == nil {
+		t.arg.Store(&argument{name, value})
+	}
+	return value
+}
+
+// argument is one that the job's code has asked for.
+type argument struct{ name, value string }
 
 // Kind returns whether it is a map or a reduce task.
 func (t *Task) Kind() TaskKind { return t.kind }
@@ -144,6 +160,22 @@ func (t *Task) Reduces() int { return t.spec.Reduces }
 // says so too; a function that works on one record for longer than
 // Spec.TaskTimeout must call Progress now and then.
 func (t *Task) Progress() { t.progress.Add(1) }
+
+// alive is called with each record and value that the job's code takes in. Only the
+// first after each look at the progress changes it: that is all that a look can see.
+func (t *Task) alive() {
+	if !t.told.Load() {
+		t.told.Store(true)
+		t.progress.Add(1)
+	}
+}
+
+// progressed returns a number that has risen since the last call if the task has shown
+// since that it is alive.
+func (t *Task) progressed() uint64 {
+	t.told.Store(false) // first: of what comes in between, this or the next call tells
+	return t.progress.Load()
+}
 
 // name returns the task as it is named in errors.
 func (t *Task) name() string { return taskName(t.kind, t.index) }

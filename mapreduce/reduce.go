@@ -78,7 +78,7 @@ func (r *reduction[K, V, R]) run() error {
 		if !ok {
 			return r.t.records.end()
 		}
-		r.t.progress.Add(1)
+		r.t.alive()
 		if skip, err := r.t.records.enter(); skip || err != nil {
 			if err != nil {
 				return err
@@ -95,8 +95,12 @@ func (r *reduction[K, V, R]) run() error {
 			err = r.job.ReduceGroup(r.t, r.key, pairs, emit)
 		}
 		r.reading = false
-		broken, failure := r.t.files.failure()
-		err = cmp.Or(err, failure)
+		broken := false
+		if r.t.files.troubled() {
+			var failure error
+			broken, failure = r.t.files.failure()
+			err = cmp.Or(err, failure)
+		}
 		if err == nil || r.failed != nil || broken {
 			r.t.records.leave() // it is not the key's fault
 		}
@@ -160,7 +164,7 @@ func (r *reduction[K, V, R]) next() (v V, ok bool) {
 	if !ok {
 		return v, false
 	}
-	r.t.progress.Add(1)
+	r.t.alive()
 	r.taken.n++
 	v, err := r.decodeValue.decode(src)
 	if err != nil {

@@ -125,16 +125,13 @@ func (s *taskFiles) breaksLocked(err error) error {
 	return err
 }
 
-// failure returns why the attempt must fail, and whether it is the file system's fault.
-// If it need not that takes no time worth mentioning.
-func (s *taskFiles) failure() (broken bool, err error) {
-	if s == nil || !s.bad.Load() {
-		return false, nil
-	}
-	return s.failureSlow()
-}
+// troubled reports whether the attempt must fail. It is small enough to be inlined
+// where it is asked for each record.
+func (s *taskFiles) troubled() bool { return s != nil && s.bad.Load() }
 
-func (s *taskFiles) failureSlow() (broken bool, err error) {
+// failure returns why a troubled attempt must fail, and whether it is the file system's
+// fault.
+func (s *taskFiles) failure() (broken bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.broken, s.failed

@@ -383,7 +383,7 @@ func (w *Worker) doing(repoll context.CancelFunc) (doing []progress, zombies [2]
 			zombies[e.task.kind]++
 			continue
 		}
-		doing = append(doing, progress{a, e.t.progress.Load(), e.t.records.at.Load(), e.fetched.Load(), e.t.counters.counts(), e.t.log.tell()})
+		doing = append(doing, progress{a, e.t.progressed(), e.t.records.at.Load(), e.fetched.Load(), e.t.counters.counts(), e.t.log.tell()})
 	}
 	if w.draining {
 		zombies = w.cfg.slots()
