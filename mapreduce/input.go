@@ -68,6 +68,14 @@ type Text struct {
 	// reading. A Map that keeps no Value and no Text, nor a part of them, may say so;
 	// emit copies what it is given. Default: a record may be kept.
 	Reuse bool
+
+	// Blocks makes one Record of many lines: as many as were read at once, with
+	// newlines between them and none behind the last. That is for a Map that searches
+	// the text as a whole and finds the line where it finds something, as grep does,
+	// which is faster than to look at each line. Counters and Spec.SkipBadRecords then
+	// have to do with blocks. Where one ends depends on how the input is divided, so
+	// what Map emits should depend on the lines alone. Default: a line is a record.
+	Blocks bool
 }
 
 var _ Input = Text{}
@@ -153,7 +161,7 @@ func packSplits(files []Piece, size, unit int64) []Split {
 // Read implements Input.
 func (x Text) Read(ctx context.Context, fsys FileSystem, split Split) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		r := &lineReader{reuse: x.Reuse}
+		r := &lineReader{reuse: x.Reuse, blocks: x.Blocks}
 		for _, piece := range split.Pieces {
 			more, err := r.readPiece(ctx, fsys, piece, yield)
 			if err != nil {
@@ -176,8 +184,9 @@ const (
 
 // lineReader reads the lines that begin in pieces of files, one after the other.
 type lineReader struct {
-	reuse bool
-	buf   []byte // for the next block, if memory is used again
+	reuse  bool
+	blocks bool   // many lines are one record
+	buf    []byte // for the next block, if memory is used again
 
 	file io.ReaderAt
 	size int64 // of the file
@@ -225,6 +234,9 @@ func (r *lineReader) readPiece(ctx context.Context, fsys FileSystem, piece Piece
 			seen = 0
 			if n > MaxRecordBytes {
 				return false, fmt.Errorf("line at byte %d: %w", at, tooLarge(n))
+			}
+			if r.blocks && !skip && r.off <= end { // all lines that have been read begin in the piece
+				n = bytes.LastIndexByte(block[:min(len(block), MaxRecordBytes+1)], '\n')
 			}
 			if !skip && !yield(Record{File: piece.Name, Offset: at, Value: block[:n:n]}, nil) {
 				return false, nil

@@ -43,11 +43,14 @@ func TestTextReadsEveryLineOnce(t *testing.T) {
 			if n := split.bytes(); n > spec.SplitBytes {
 				t.Errorf("seed %d: split of %d bytes, want at most %d", seed, n, spec.SplitBytes)
 			}
-			for rec, err := range (Text{Reuse: seed%2 == 1}).Read(t.Context(), ReadOnly(files), split) {
+			for rec, err := range (Text{Reuse: seed%2 == 1, Blocks: seed%4 >= 2}).Read(t.Context(), ReadOnly(files), split) {
 				if err != nil {
 					t.Fatalf("seed %d: %v", seed, err)
 				}
-				got = append(got, fmt.Sprintf("%s@%d=%s", rec.File, rec.Offset, rec.Text()))
+				for line := range strings.SplitSeq(rec.Text(), "\n") { // one, unless there are blocks
+					got = append(got, fmt.Sprintf("%s@%d=%s", rec.File, rec.Offset, line))
+					rec.Offset += int64(len(line)) + 1
+				}
 			}
 		}
 		if !slices.Equal(got, want) {
@@ -65,10 +68,10 @@ func TestTextReadsLongLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, reuse := range []bool{false, true} {
+	for _, input := range []Text{{}, {Reuse: true}, {Blocks: true}, {Reuse: true, Blocks: true}} {
 		var got []string
 		for _, split := range splits {
-			for rec, err := range (Text{Reuse: reuse}).Read(t.Context(), files, split) {
+			for rec, err := range input.Read(t.Context(), files, split) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -76,7 +79,38 @@ func TestTextReadsLongLines(t *testing.T) {
 			}
 		}
 		if !slices.Equal(got, []string{"a", long, "b", long}) {
-			t.Errorf("reuse %t: read %d lines, not the four that were written", reuse, len(got))
+			t.Errorf("%+v: read %d lines, not the four that were written", input, len(got))
+		}
+	}
+}
+
+// Lines of which many fit into what is read at a time are few records, if blocks are.
+func TestTextBlocks(t *testing.T) {
+	const size = 3 * readBytes
+	text := strings.Repeat("a line\n\n", size/8)
+	files := ReadOnly(fstest.MapFS{"f": {Data: []byte(text)}})
+	spec := Spec{Input: []string{"f"}, SplitBytes: size/2 + 3}
+	splits, err := Text{}.Splits(t.Context(), files, &spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, input := range []Text{{Blocks: true}, {Reuse: true, Blocks: true}} {
+		var got strings.Builder
+		records := 0
+		for _, split := range splits {
+			for rec, err := range input.Read(t.Context(), files, split) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if rec.Offset != int64(got.Len()) {
+					t.Fatalf("%+v: a block at %d, want it at %d", input, rec.Offset, got.Len())
+				}
+				got.WriteString(rec.Text() + "\n")
+				records++
+			}
+		}
+		if most := size/reuseBytes + 2*len(splits); got.String() != text || records > most {
+			t.Errorf("%+v: %d bytes in %d records, want %d in at most %d", input, got.Len(), records, len(text), most)
 		}
 	}
 }

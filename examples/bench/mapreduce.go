@@ -52,6 +52,7 @@ var jobCases = []named[jobCase]{
 	{"wordcount-nocombiner", jobCase{wordcountPlain, "limit", everyWay}},
 	{"terasort", jobCase{terasort, "limit", with(everyWay, "sort", task{Role: roleSort})}},
 	{"grep", jobCase{grep, "limit", everyWay}},
+	{"grep-lines", jobCase{grepLines, "limit", everyWay}},
 	{"terasort-spill", jobCase{terasort, "in-memory", map[string]task{
 		"in-memory": {Role: roleLocal, Budget: 4},
 		"spilling":  {Role: roleLocal, Budget: 0.25},

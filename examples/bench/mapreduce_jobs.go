@@ -21,8 +21,11 @@ type jobKind struct {
 	limit   func(input, output, pattern string) error
 }
 
-// noCombiner ends the name of a job that writes what the one without that ending does.
-const noCombiner = "-nocombiner"
+// These end the names of jobs that write what those without such endings do.
+const (
+	noCombiner = "-nocombiner"
+	byLine     = "-lines"
+)
 
 // order is in which order the lines of the output have to be.
 type order int
@@ -50,6 +53,10 @@ var (
 		name: "grep", reduces: 1, ordered: exactly,
 		limit: limits.Grep,
 	}
+	grepLines = &jobKind{
+		name: "grep" + byLine, reduces: 1, ordered: exactly,
+		limit: limits.Grep,
+	}
 	// hello has a single record, and says when it comes.
 	hello = &jobKind{name: "hello", reduces: 1, ordered: exactly}
 )
@@ -63,6 +70,7 @@ var definitions = map[string]mapreduce.Definition{
 	wordcountPlain.name: countWords(wordcountPlain.name, nil),
 	terasort.name:       sortRecords,
 	grep.name:           findLines,
+	grepLines.name:      matchLines,
 	hello.name:          sayHello,
 }
 
@@ -116,23 +124,50 @@ var sortRecords = mapreduce.Job[[]byte, []byte, []byte]{
 	Format: func(dst, key, rest []byte) []byte { return append(append(dst, key...), rest...) },
 }
 
-// findLines emits the lines that contain the pattern, with where they begin.
-var findLines = mapreduce.Job[int64, []byte, []byte]{
-	Name:  grep.name,
-	Input: mapreduce.Text{Reuse: true},
-	Map: func(t *mapreduce.Task, line mapreduce.Record, emit func(int64, []byte)) error {
+// findLines emits the lines that contain the pattern, with where they begin: it searches
+// blocks of lines, and finds the line only where the pattern is.
+var findLines = grepBy(grep.name, mapreduce.Text{Reuse: true, Blocks: true},
+	func(t *mapreduce.Task, block mapreduce.Record, emit func(int64, []byte)) error {
+		text, pattern := block.Text(), t.Arg(patternArg)
+		for at := 0; at < len(text); {
+			i := strings.Index(text[at:], pattern)
+			if i < 0 {
+				break
+			}
+			i += at
+			from, to := strings.LastIndexByte(text[:i], '\n')+1, len(text)
+			if n := strings.IndexByte(text[i:], '\n'); n >= 0 {
+				to = i + n
+			}
+			emit(block.Offset+int64(from), block.Value[from:to])
+			at = to + 1
+		}
+		return nil
+	})
+
+// matchLines does the same with each line as a record.
+var matchLines = grepBy(grepLines.name, mapreduce.Text{Reuse: true},
+	func(t *mapreduce.Task, line mapreduce.Record, emit func(int64, []byte)) error {
 		if strings.Contains(line.Text(), t.Arg(patternArg)) {
 			emit(line.Offset, line.Value)
 		}
 		return nil
-	},
-	Reduce: func(_ *mapreduce.Task, _ int64, lines iter.Seq[[]byte], emit func([]byte)) error {
-		for line := range lines {
-			emit(line)
-		}
-		return nil
-	},
-	Format: func(dst []byte, _ int64, line []byte) []byte { return append(append(dst, line...), '\n') },
+	})
+
+// grepBy returns a job that writes the lines that find emits, in their order.
+func grepBy(name string, input mapreduce.Text, find func(*mapreduce.Task, mapreduce.Record, func(int64, []byte)) error) mapreduce.Definition {
+	return mapreduce.Job[int64, []byte, []byte]{
+		Name:  name,
+		Input: input,
+		Map:   find,
+		Reduce: func(_ *mapreduce.Task, _ int64, lines iter.Seq[[]byte], emit func([]byte)) error {
+			for line := range lines {
+				emit(line)
+			}
+			return nil
+		},
+		Format: func(dst []byte, _ int64, line []byte) []byte { return append(append(dst, line...), '\n') },
+	}
 }
 
 // The counters of hello: the time, in nanoseconds, of the only call of each function.
@@ -162,7 +197,7 @@ func newSpec(t *task) mapreduce.Spec {
 	spec := mapreduce.Spec{
 		Input: []string{mapreduce.QuotePattern(t.inputName())}, Output: outputName, Reduces: t.kind().reduces, NoBackups: t.NoBackups,
 	}
-	if t.Job == grep.name {
+	if t.Job == grep.name || t.Job == grepLines.name {
 		spec.Args = map[string]string{patternArg: t.Pattern}
 	}
 	return spec

@@ -134,7 +134,7 @@ func TestGivenInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := testWorkspace(t, testSize, name)
-	for _, kase := range []string{"wordcount", "grep"} {
+	for _, kase := range []string{"wordcount", "grep", "grep-lines"} {
 		if _, err := mapreduceSuite.measure(t.Context(), kase, []string{"limit", "local", "sequential"}, plan{rounds: 1, work: w}); err != nil {
 			t.Errorf("%s: %v", kase, err)
 		}
@@ -149,7 +149,7 @@ func TestGivenInput(t *testing.T) {
 
 func TestRunPrintsJobs(t *testing.T) {
 	var out, errs bytes.Buffer
-	if err := run(t.Context(), strings.Fields("-suite mapreduce -json -cases grep -subjects local -size 1"), &out, &errs); err != nil {
+	if err := run(t.Context(), strings.Fields("-suite mapreduce -json -cases grep-lines -subjects local -size 1"), &out, &errs); err != nil {
 		t.Fatal(err)
 	}
 	var metrics []string
@@ -158,7 +158,7 @@ func TestRunPrintsJobs(t *testing.T) {
 			Suite, Name, Metric string
 			Value               float64
 		}
-		if err := json.Unmarshal([]byte(line), &m); err != nil || m.Suite != "mapreduce" || m.Name != "grep/local" {
+		if err := json.Unmarshal([]byte(line), &m); err != nil || m.Suite != "mapreduce" || m.Name != "grep-lines/local" {
 			t.Errorf("%v: %s", err, line)
 		}
 		metrics = append(metrics, m.Metric)

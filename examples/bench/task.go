@@ -185,7 +185,7 @@ func (t *task) sort(ctx context.Context) (*report, error) {
 
 // kind returns what is known of the job.
 func (t *task) kind() *jobKind {
-	for _, k := range []*jobKind{wordcount, wordcountPlain, terasort, grep, hello} {
+	for _, k := range []*jobKind{wordcount, wordcountPlain, terasort, grep, grepLines, hello} {
 		if k.name == t.Job {
 			return k
 		}

@@ -128,7 +128,7 @@ func (w *workspace) check(job *jobKind, output string) error {
 	if job.ordered != exactly {
 		got.Chain = 0 // not the same in another order
 	}
-	what := strings.TrimSuffix(job.name, noCombiner)
+	what := strings.TrimSuffix(strings.TrimSuffix(job.name, noCombiner), byLine)
 	if want, ok := w.outputs[what]; ok && got != want {
 		return fmt.Errorf("the output, %+v, is not that of the subjects before, %+v", got, want)
 	}
