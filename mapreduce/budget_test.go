@@ -179,7 +179,7 @@ func TestMemoryMakesWayForATable(t *testing.T) {
 	c.mem.begin(1)
 	out := 0
 	table := newCombiner(func(a, b int) int { return a + b }, newEncoder[int](signedCodec[int]{}),
-		func([]byte, uint64, []byte) error { out++; return nil }, c.mem)
+		func(_, _ []byte) error { out++; return nil }, c.mem)
 	for i := range 10_000 {
 		if err := table.add(fmt.Append(nil, i%1000), 1); err != nil {
 			t.Fatal(err)

@@ -2,6 +2,8 @@ package mapreduce
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/bits"
 	"reflect"
 	"unsafe"
 )
@@ -10,17 +12,19 @@ import (
 // hash table from encoded keys to values that are combined in place. Nothing in
 // it is a pointer unless V has some, so that the collector has nothing to scan.
 //
-// What is added waits until there are a few, or the record has ended: then the table is
-// read for all of them together, as most of the time goes to waiting for memory.
+// What is added waits until there are a few: then the table is read for all of them
+// together, as most of the time goes to waiting for memory.
 type combiner[V any] struct {
 	combine func(a, b V) V
 	values  encoder[V]
-	out     func(key []byte, hash uint64, value []byte) error
+	out     func(key, value []byte) error
 	mem     *sortMemory
 
-	slots   []combinerSlot // a power of two of them, at most ¾ in use
-	entries []combinerEntry[V]
-	keys    []byte
+	entries []combinerEntry[V] // a power of two of them, or none; at most ¾ in use
+	used    int
+	most    int    // that were ever used
+	long    []byte // the keys that entries have not all of, one after the other
+	flushed bool   // keys that were handed on may be added again
 	// extra is what values refer to beside their own size, estimated by the
 	// length of the encodings of all that was added; counted is how much of it mem
 	// knows of. Unused if V has no pointers.
@@ -30,46 +34,85 @@ type combiner[V any] struct {
 	waiting     [combinerBatch]combinerEntry[V]
 	hashes      [combinerBatch]uint64 // of waiting
 	waits       int
-	waitingKeys []byte
+	waitingLong []byte // as long is, of waiting
+	settling    bool   // settle runs
 	touched     uint64 // by touch
+	short       [shortKey]byte
 }
 
 // combinerBatch is how many pairs are looked up together.
-const combinerBatch = 32
+const combinerBatch = 64
 
-// combinerEntry is a key and the value it has so far. Most keys are told from each
-// other without a look at keys.
+// combinerEntry is a key and the value it has so far.
 type combinerEntry[V any] struct {
-	short  uint64 // of a key of up to 8 bytes, shortBits; of a longer one, those of its first 8
-	at     uint32 // where the key begins, in keys
-	length uint32 // of the key
-	value  V
+	combinerKey
+	value V
 }
 
-// combinerSlot refers to an entry. The part of the hash beside it spares a look
-// at most of the keys that only share the slot.
-type combinerSlot struct {
-	entry uint32 // its index plus one; zero if the slot is free
-	hash  uint32 // the upper half of the key's hash
+// combinerKey has all of a key of up to shortKey bytes, and of another what tells it
+// from most.
+type combinerKey struct {
+	first uint64 // the first 8 bytes; of a key of up to 8, its shortBits
+	last  uint64 // the last 8, or 0
+	size  uint32 // of the key, plus one; 0 if the entry is free
+	at    uint32 // where a longer key is, in long
 }
+
+// shortKey is the length of the longest key that has no byte beside its first and last
+// eight.
+const shortKey = 16
 
 const (
-	minCombinerSlots = 1 << 12
-	minCombinerKeys  = 64 << 10
-	slotBytes        = int64(unsafe.Sizeof(combinerSlot{}))
+	minCombinerEntries = 1 << 12
+	leastEntries       = 4 // where there is no memory for more
+	minCombinerLong    = 64 << 10
 )
 
-func newCombiner[V any](combine func(a, b V) V, values encoder[V],
-	out func(key []byte, hash uint64, value []byte) error, mem *sortMemory) *combiner[V] {
-	mem.takeTable(minCombinerSlots * slotBytes) // which the share has room for
-	return &combiner[V]{
-		combine:  combine,
-		values:   values,
-		out:      out,
-		mem:      mem,
-		slots:    make([]combinerSlot, minCombinerSlots),
-		pointers: hasPointers(reflect.TypeFor[V]()),
+func newCombiner[V any](combine func(a, b V) V, values encoder[V], out func(key, value []byte) error, mem *sortMemory) *combiner[V] {
+	return &combiner[V]{combine: combine, values: values, out: out, mem: mem, pointers: hasPointers(reflect.TypeFor[V]())}
+}
+
+// newCombinerKey returns a key and its hash in the table.
+func newCombinerKey(key []byte) (k combinerKey, hash uint64) {
+	n := len(key)
+	k.size = uint32(n) + 1
+	if n <= 8 {
+		k.first = shortBits(key)
+	} else {
+		k.first, k.last = binary.LittleEndian.Uint64(key), binary.LittleEndian.Uint64(key[n-8:])
 	}
+	hash = hashMix(k.first^uint64(n)*hashM1, k.last^hashM2)
+	if n > shortKey {
+		hash ^= hashKey(key[8 : n-8])
+	}
+	return k, hash
+}
+
+// shortBytes appends to dst a key of up to shortKey bytes.
+func (k *combinerKey) shortBytes(dst []byte) []byte {
+	n := int(k.size) - 1
+	at := len(dst)
+	dst = append(dst, make([]byte, n)...)
+	b := dst[at:]
+	switch {
+	case n > 8:
+		binary.LittleEndian.PutUint64(b, k.first)
+		binary.LittleEndian.PutUint64(b[n-8:], k.last)
+	case n >= 4:
+		binary.LittleEndian.PutUint32(b, uint32(k.first))
+		binary.LittleEndian.PutUint32(b[n-4:], uint32(k.first>>32))
+	case n > 0:
+		b[0], b[n>>1], b[n-1] = byte(k.first), byte(k.first>>8), byte(k.first>>16)
+	}
+	return dst
+}
+
+// key returns a key, of which long has what is not in k. It is valid until the next call.
+func (c *combiner[V]) key(k *combinerKey, long []byte) []byte {
+	if k.size <= shortKey+1 {
+		return k.shortBytes(c.short[:0])
+	}
+	return long[k.at:][:k.size-1]
 }
 
 // add combines v with what the table holds for the key, which it copies, when settle is
@@ -78,15 +121,21 @@ func (c *combiner[V]) add(key []byte, v V) error {
 	if len(key) > MaxRecordBytes {
 		return tooLarge(len(key))
 	}
-	v, err := c.own(v)
-	if err != nil {
-		return err
+	if c.pointers {
+		var err error
+		if v, err = c.own(v); err != nil {
+			return err
+		}
 	}
-	n := c.waits
-	c.hashes[n] = hashKey(key)
-	c.waiting[n] = combinerEntry[V]{shortBits(key[:min(len(key), 8)]), uint32(len(c.waitingKeys)), uint32(len(key)), v}
-	c.waitingKeys = append(c.waitingKeys, key...)
-	if c.waits++; c.waits == combinerBatch || len(c.waitingKeys) > minCombinerKeys {
+	w := &c.waiting[c.waits]
+	w.combinerKey, c.hashes[c.waits] = newCombinerKey(key)
+	w.value = v
+	c.waits++
+	if len(key) > shortKey {
+		w.at = uint32(len(c.waitingLong))
+		c.waitingLong = append(c.waitingLong, key...)
+	}
+	if c.waits == combinerBatch || len(c.waitingLong) > minCombinerLong {
 		return c.settle()
 	}
 	return nil
@@ -95,9 +144,6 @@ func (c *combiner[V]) add(key []byte, v V) error {
 // own returns a copy of v that shares no memory with what the caller of emit may
 // change or drop, and accounts for what it refers to.
 func (c *combiner[V]) own(v V) (V, error) {
-	if !c.pointers {
-		return v, nil
-	}
 	encoding := bytes.Clone(c.values.encode(v))
 	c.extra += int64(len(encoding))
 	return c.values.codec.Decode(encoding)
@@ -105,18 +151,19 @@ func (c *combiner[V]) own(v V) (V, error) {
 
 // settle takes what waits into the table.
 func (c *combiner[V]) settle() error {
+	c.settling = true
 	c.touch()
 	n := c.waits
 	c.waits = 0
 	for i := range n {
-		w := &c.waiting[i]
-		if err := c.take(c.waitingKeys[w.at:][:w.length], c.hashes[i], w.short, w.value); err != nil {
+		if err := c.take(&c.waiting[i], c.hashes[i]); err != nil {
 			return err
 		}
 	}
-	c.waitingKeys = c.waitingKeys[:0]
+	c.waitingLong = c.waitingLong[:0]
+	c.settling = false
 	if c.extra > c.counted {
-		more := max(c.extra-c.counted, minCombinerKeys)
+		more := max(c.extra-c.counted, minCombinerLong)
 		if !c.mem.takeTable(more) {
 			return c.flush()
 		}
@@ -128,111 +175,143 @@ func (c *combiner[V]) settle() error {
 // touch reads what the table has for the keys that wait, so that the processor waits
 // for all of them together.
 func (c *combiner[V]) touch() {
-	mask := uint64(len(c.slots) - 1)
-	var at [combinerBatch]uint32
-	for i, hash := range c.hashes[:c.waits] {
-		at[i] = c.slots[hash&mask].entry
+	if len(c.entries) == 0 {
+		return
 	}
+	mask := uint64(len(c.entries) - 1)
 	sum := uint64(0)
-	for _, entry := range at[:c.waits] {
-		if entry != 0 {
-			sum += c.entries[entry-1].short
-		}
+	for _, hash := range c.hashes[:c.waits] {
+		sum += c.entries[hash&mask].first
 	}
 	c.touched += sum
 }
 
-// take combines v with what the table holds for the key.
-func (c *combiner[V]) take(key []byte, hash, short uint64, v V) error {
-	high := uint32(hash >> 32)
-	mask := uint64(len(c.slots) - 1)
-	for i := hash & mask; ; i = (i + 1) & mask {
-		s := &c.slots[i]
-		if s.entry == 0 {
-			return c.insert(key, hash, short, v)
-		}
-		if s.hash != high {
-			continue
-		}
-		e := &c.entries[s.entry-1]
-		if e.short == short && int(e.length) == len(key) && (len(key) <= 8 || string(c.key(e)) == string(key)) {
-			e.value = c.combine(e.value, v)
+// take combines a pair that has waited with what the table holds for its key.
+func (c *combiner[V]) take(w *combinerEntry[V], hash uint64) error {
+	if len(c.entries) == 0 {
+		return c.insert(w, hash)
+	}
+	mask := uint64(len(c.entries) - 1)
+	for i := hash; ; i++ {
+		e := &c.entries[i&mask]
+		if e.first == w.first && e.last == w.last && e.size == w.size &&
+			(e.size <= shortKey+1 || bytes.Equal(c.key(&e.combinerKey, c.long), c.key(&w.combinerKey, c.waitingLong))) {
+			e.value = c.combine(e.value, w.value)
 			return nil
+		}
+		if e.size == 0 {
+			return c.insert(w, hash)
 		}
 	}
 }
 
-func (c *combiner[V]) key(e *combinerEntry[V]) []byte { return c.keys[e.at:][:e.length] }
-
-// insert adds a key that the table does not have.
-func (c *combiner[V]) insert(key []byte, hash, short uint64, v V) error {
-	if !c.makeRoom(len(key)) {
+// insert adds a pair with a key that the table does not have.
+func (c *combiner[V]) insert(w *combinerEntry[V], hash uint64) error {
+	e, long := *w, []byte(nil)
+	if e.size > shortKey+1 {
+		long = c.key(&w.combinerKey, c.waitingLong)
+	}
+	if !c.makeRoom(len(long)) {
 		if err := c.flush(); err != nil {
 			return err
 		}
-		if !c.makeRoom(len(key)) { // a key as large as all memory
-			return c.out(key, hash, c.values.encode(v))
+		if !c.makeRoom(len(long)) { // a pair as large as all memory
+			c.flushed = true
+			return c.out(c.key(&w.combinerKey, c.waitingLong), c.values.encode(w.value))
 		}
 	}
-	c.entries = append(c.entries, combinerEntry[V]{short, uint32(len(c.keys)), uint32(len(key)), v})
-	c.keys = append(c.keys, key...)
-	c.link(hash, uint32(len(c.entries)))
+	if long != nil {
+		e.at = uint32(len(c.long))
+		c.long = append(c.long, long...)
+	}
+	c.place(&e, hash)
+	c.used++
 	return nil
 }
 
-// link enters an entry into the slots.
-func (c *combiner[V]) link(hash uint64, entry uint32) {
-	mask := uint64(len(c.slots) - 1)
+// place copies an entry to where it is free.
+func (c *combiner[V]) place(e *combinerEntry[V], hash uint64) {
+	mask := uint64(len(c.entries) - 1)
 	i := hash & mask
-	for c.slots[i].entry != 0 {
+	for c.entries[i].size != 0 {
 		i = (i + 1) & mask
 	}
-	c.slots[i] = combinerSlot{entry: entry, hash: uint32(hash >> 32)}
+	c.entries[i] = *e
 }
 
-// makeRoom makes room for an entry and a key of n bytes, if there is memory for it.
+// makeRoom makes room for an entry and n bytes of its key, if there is memory for it.
 func (c *combiner[V]) makeRoom(n int) bool {
-	if len(c.entries) == cap(c.entries) {
-		more := max(cap(c.entries)/2, minCombinerSlots/4)
-		if !c.mem.takeTable(int64(more) * int64(unsafe.Sizeof(combinerEntry[V]{}))) {
+	if more := len(c.long) + n - cap(c.long); more > 0 {
+		more = max(more, cap(c.long)/2, minCombinerLong)
+		if cap(c.long)+more > maxArena || !c.mem.takeTable(int64(more)) {
 			return false
 		}
-		c.entries = append(make([]combinerEntry[V], 0, cap(c.entries)+more), c.entries...)
+		c.long = append(make([]byte, 0, cap(c.long)+more), c.long...)
 	}
-	if more := len(c.keys) + n - cap(c.keys); more > 0 {
-		more = max(more, cap(c.keys)/2, minCombinerKeys)
-		if cap(c.keys)+more > maxArena || !c.mem.takeTable(int64(more)) {
-			return false
-		}
-		c.keys = append(make([]byte, 0, cap(c.keys)+more), c.keys...)
-	}
-	if len(c.entries) < len(c.slots)/4*3 {
+	if c.used < len(c.entries)/4*3 {
 		return true
 	}
-	if !c.mem.takeTable(int64(len(c.slots)) * slotBytes) {
+	if len(c.entries) > 0 {
+		return c.resize(2 * len(c.entries))
+	}
+	// As many as the last task needed, if there is memory.
+	n = max(c.mem.keys/3*4, minCombinerEntries)
+	for n = 1 << bits.Len(uint(n-1)); n >= leastEntries; n /= 2 {
+		if c.resize(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// resize moves the entries to a table for n, if there is memory for it.
+func (c *combiner[V]) resize(n int) bool {
+	old := c.entries
+	if !c.mem.takeTable(int64(n-len(old)) * int64(unsafe.Sizeof(combinerEntry[V]{}))) {
 		return false
 	}
-	// Only the upper half of a hash is kept, so the keys are hashed again.
-	c.slots = make([]combinerSlot, 2*len(c.slots))
-	for n := range c.entries {
-		c.link(hashKey(c.key(&c.entries[n])), uint32(n)+1)
+	c.entries = make([]combinerEntry[V], n)
+	for i := range old {
+		if e := &old[i]; e.size != 0 {
+			_, hash := newCombinerKey(c.key(&e.combinerKey, c.long))
+			c.place(e, hash)
+		}
 	}
 	return true
 }
 
-// flush hands all entries on, in the order in which their keys came, and empties
-// the table.
+// flush hands all entries on and empties the table.
 func (c *combiner[V]) flush() error {
-	for n := range c.entries {
-		e := &c.entries[n]
-		key := c.key(e)
-		if err := c.out(key, hashKey(key), c.values.encode(e.value)); err != nil {
+	if err := c.handOn(); err != nil {
+		return err
+	}
+	clear(c.entries)
+	c.used, c.long, c.extra, c.flushed = 0, c.long[:0], 0, true
+	return nil
+}
+
+// end hands on all there is. Nothing may be added after it.
+func (c *combiner[V]) end() error {
+	err := c.settle()
+	if err == nil {
+		err = c.handOn()
+	}
+	c.mem.keys = c.most
+	return err
+}
+
+// handOn hands all entries on, in the order of their hashes.
+func (c *combiner[V]) handOn() error {
+	c.most = max(c.most, c.used)
+	for i := range c.entries {
+		e := &c.entries[i]
+		if e.size == 0 {
+			continue
+		}
+		if err := c.out(c.key(&e.combinerKey, c.long), c.values.encode(e.value)); err != nil {
 			return err
 		}
 	}
-	clear(c.slots)
-	clear(c.entries)
-	c.entries, c.keys, c.extra = c.entries[:0], c.keys[:0], 0
 	return nil
 }
 

@@ -31,14 +31,17 @@ func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error]
 		})
 		return err
 	}
-	table := newCombiner(c.Combine, values, func(key []byte, hash uint64, value []byte) error {
-		p, err := c.partitionEncoded(t, key, hash, out.reduces)
+	table := newCombiner(c.Combine, values, func(key, value []byte) error {
+		p, err := c.partitionEncoded(t, key, out.reduces)
 		if err != nil {
 			return err
 		}
 		return out.add(p, key, value)
 	}, out.mem)
-	emits.settle = table.settle
+	emits.combining = &table.settling
+	if t.records.on { // a record has to be to blame for what Combine does
+		emits.settle = table.settle
+	}
 	err := c.eachRecord(t, records, &emits, func(k K, v V) {
 		if emits.failed == nil {
 			emits.records.n++
@@ -48,7 +51,15 @@ func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error]
 	if err != nil {
 		return err
 	}
-	return guard(func() string { return "combining" }, table.flush)
+	return guard(func() string { return "combining" }, func() error {
+		if err := table.settle(); err != nil {
+			return err
+		}
+		if !table.flushed {
+			out.fold = nil // no two pairs have the same key
+		}
+		return table.end()
+	})
 }
 
 // emissions is what has become of what Map emitted.
@@ -56,6 +67,9 @@ type emissions struct {
 	failed  error // of emit, which has no way to return it
 	records localCounter
 	settle  func() error // called when Map has returned; may be nil
+	// combining is set while pairs of this record and of those before it are combined;
+	// may be nil.
+	combining *bool
 }
 
 // eachRecord calls Map with every record. If emit has failed, it returns that error
@@ -66,7 +80,13 @@ func (c *compiled[K, V, R]) eachRecord(t *Task, records iter.Seq2[Record, error]
 	in, bytes := t.counters.local(CounterMapRecordsIn), t.counters.local(CounterMapBytesIn)
 	flush := func() { in.flush(); bytes.flush(); emits.records.flush() }
 	defer flush()
-	describe := func() string { return fmt.Sprintf("record at %s:%d", file, offset) }
+	describe := func() string {
+		what := "record"
+		if emits.combining != nil && *emits.combining {
+			what = "combining, up to the record"
+		}
+		return fmt.Sprintf("%s at %s:%d", what, file, offset)
+	}
 	return guard(describe, func() error {
 		for r, err := range records {
 			if err != nil {
@@ -127,20 +147,11 @@ func (c *compiled[K, V, R]) partition(t *Task, k K, key []byte, n int) (int, err
 	return checkPartition(c.Partition(k, n), n)
 }
 
-// partitionEncoded returns the partition of an encoded key with that hash.
-func (c *compiled[K, V, R]) partitionEncoded(t *Task, key []byte, hash uint64, n int) (int, error) {
-	group := key
-	if c.Group != nil {
-		group = groupPrefix(key)
-	}
-	if bounds := t.spec.Bounds; len(bounds) > 0 {
-		return rangeOf(bounds, group), nil
-	}
-	if c.Partition == nil {
-		if c.Group != nil {
-			hash = hashKey(group)
-		}
-		return hashRange(hash, n), nil
+// partitionEncoded returns the partition of an encoded key.
+func (c *compiled[K, V, R]) partitionEncoded(t *Task, key []byte, n int) (int, error) {
+	var k K
+	if c.Partition == nil || len(t.spec.Bounds) > 0 {
+		return c.partition(t, k, key, n) // which has no use for k
 	}
 	k, err := c.Keys.Decode(key)
 	if err != nil {

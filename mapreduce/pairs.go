@@ -46,6 +46,7 @@ type sortMemory struct {
 	claim   func(n int64) bool // takes them from the pool
 	held    int64
 	table   int64 // of them, by the combiner
+	keys    int   // that the combiner of the last task had to hold at a time
 
 	buffers    [2]*pairBuffer // the first is filled
 	free       [][]byte       // chunks that neither has
