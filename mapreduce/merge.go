@@ -13,6 +13,7 @@ type cursor struct {
 	value  []byte
 	prefix uint64
 	live   bool // it stands at a pair; otherwise the region is at its end
+	again  bool // the key is that of the pair before, in the same block
 }
 
 // advance moves to the next pair.
@@ -27,14 +28,19 @@ func (c *cursor) advance() error {
 			return err
 		}
 		c.rest = block
+		c.key = nil // which was in the block before
+		c.live = false
 	}
-	var err error
-	if c.key, c.value, c.rest, err = cutPair(c.rest); err != nil {
+	key, value, rest, err := cutPair(c.rest)
+	if err != nil {
 		c.live = false
 		return err
 	}
-	c.prefix = prefixOf(c.key)
-	c.live = true
+	c.again = c.live && len(key) == len(c.key) && string(key) == string(c.key)
+	if !c.again {
+		c.prefix = prefixOf(key)
+	}
+	c.key, c.value, c.rest, c.live = key, value, rest, true
 	return nil
 }
 
@@ -113,6 +119,9 @@ func (m *merger) advance() {
 	if m.err = m.cursors[winner].advance(); m.err != nil {
 		return
 	}
+	if m.cursors[winner].again {
+		return // it has won against all others with that key
+	}
 	for node := (int(winner) + len(m.cursors)) / 2; node >= 1; node /= 2 {
 		if m.before(m.losers[node], winner) {
 			m.losers[node], winner = winner, m.losers[node]
@@ -164,7 +173,7 @@ func (g *groups) nextValue() ([]byte, bool) {
 	if head == nil {
 		return nil, false
 	}
-	if !g.fresh && (head.prefix != g.prefix || !bytes.Equal(head.key, g.key)) {
+	if !g.fresh && !head.again && (head.prefix != g.prefix || !bytes.Equal(head.key, g.key)) {
 		return nil, false
 	}
 	g.fresh, g.taken = false, true
