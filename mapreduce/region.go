@@ -127,6 +127,8 @@ type region struct {
 	data   [][]byte
 	file   io.ReaderAt
 	off, n int64
+	// damaged, if not nil, is called when the region turns out to be unreadable.
+	damaged func(error)
 }
 
 // size returns how many bytes it has.
@@ -140,10 +142,28 @@ func (r region) size() int64 {
 
 // blocks reads the region.
 func (r region) blocks() blockReader {
-	if r.file == nil {
-		return &memoryBlocks{rest: r.data}
+	var blocks blockReader = &memoryBlocks{rest: r.data}
+	if r.file != nil {
+		blocks = newStreamBlocks(io.NewSectionReader(r.file, r.off, r.n), r.n)
 	}
-	return newStreamBlocks(io.NewSectionReader(r.file, r.off, r.n), r.n)
+	if r.damaged != nil {
+		blocks = &watchedBlocks{blocks, r.damaged}
+	}
+	return blocks
+}
+
+// watchedBlocks tells when blocks cannot be read.
+type watchedBlocks struct {
+	blockReader
+	damaged func(error)
+}
+
+func (r *watchedBlocks) next() ([]byte, error) {
+	payload, err := r.blockReader.next()
+	if err != nil && err != io.EOF {
+		r.damaged(err)
+	}
+	return payload, err
 }
 
 // memoryBlocks reads a region in memory, without copying it.

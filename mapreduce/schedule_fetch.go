@@ -11,8 +11,8 @@ type fetchReport struct {
 }
 
 const (
-	// A map is condemned when reduces on two workers could not have its output, or
-	// when those on one have said so this many times.
+	// A map is condemned when reduces on two workers could not have its output, when
+	// those on one have said so this many times, or when one on its own worker has.
 	fetchReports = 3
 	// A reduce is condemned when it, or others on its worker, alone could not have
 	// this many outputs, from more than one worker.
@@ -28,7 +28,8 @@ func (s *schedule) unfetched(reducer Attempt, ref taskRef, a Attempt) {
 		ref.kind != MapTask || ref.index >= len(j.job.splits) {
 		return
 	}
-	if m := s.tasks.task(ref); m.state != taskCompleted || m.attempt != a {
+	m := s.tasks.task(ref)
+	if m.state != taskCompleted || m.attempt != a {
 		return // it is known to be lost
 	}
 	report := j.reports[ref.index]
@@ -38,8 +39,9 @@ func (s *schedule) unfetched(reducer Attempt, ref taskRef, a Attempt) {
 	}
 	report.by[r.worker] = true
 	report.total++
-	if len(report.by) > 1 || report.total >= fetchReports {
-		if len(report.by) == 1 && s.condemnReducer(j, reducer, r) {
+	own := r.worker == m.worker // there is no network that could be at fault
+	if own || len(report.by) > 1 || report.total >= fetchReports {
+		if !own && len(report.by) == 1 && s.condemnReducer(j, reducer, r) {
 			return
 		}
 		s.propose(commandLost(s.epoch, ref, a, true, "reduces could not fetch its output"))

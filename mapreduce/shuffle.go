@@ -121,7 +121,7 @@ func (f *fetcher) gather() error {
 		select {
 		case resp := <-changes:
 			for _, l := range resp.changed {
-				f.relocate(ctx, l)
+				f.relocate(l)
 			}
 		case r := <-f.results:
 			f.settle(ctx, r)
@@ -157,7 +157,7 @@ func (f *fetcher) locate(ctx context.Context, changes chan<- *locateResp) error 
 }
 
 // relocate takes in where the output of a map is.
-func (f *fetcher) relocate(ctx context.Context, l location) {
+func (f *fetcher) relocate(l location) {
 	if l.index >= len(f.where) || f.got[l.index] {
 		return
 	}
@@ -166,16 +166,7 @@ func (f *fetcher) relocate(ctx context.Context, l location) {
 	case l.attempt == Attempt{}:
 	case l.size == 0:
 		f.take(l.index, region{})
-	case l.addr == f.w.addr:
-		out, done := f.w.store.open(l.attempt)
-		if out == nil {
-			f.complain(ctx, l.index)
-			return
-		}
-		f.readers = append(f.readers, done)
-		_, n := out.region(f.e.task.index)
-		f.e.t.counters.get(CounterShuffleLocal).Add(n)
-		f.take(l.index, out.at(f.e.task.index))
+	case l.addr == f.w.addr && f.takeOwn(l):
 	default:
 		s := f.sources[l.addr]
 		if s == nil {
@@ -184,6 +175,23 @@ func (f *fetcher) relocate(ctx context.Context, l location) {
 		}
 		s.wanted = append(s.wanted, l.index)
 	}
+}
+
+// takeOwn takes a region of an output that this worker itself holds, if it does.
+func (f *fetcher) takeOwn(l location) bool {
+	out, done := f.w.store.open(l.attempt)
+	if out == nil {
+		return false // which a fetch will complain of until it is heard
+	}
+	f.readers = append(f.readers, done)
+	r := out.at(f.e.task.index)
+	r.damaged = func(err error) {
+		f.w.cfg.Logger.Warn("own map output cannot be read", "attempt", l.attempt, "error", err)
+		f.complain(f.e.ctx, l.index) // or the reduce would fail on it again and again
+	}
+	f.e.t.counters.get(CounterShuffleLocal).Add(r.size())
+	f.take(l.index, r)
+	return true
 }
 
 func (f *fetcher) take(index int, r region) {
@@ -246,19 +254,23 @@ func (f *fetcher) settle(ctx context.Context, r fetched) {
 		bad[i] = true
 	}
 	took := 0
+	var last []int // what is wrong with one must not keep the others from being fetched
 	for _, i := range r.maps {
 		switch {
 		case bad[i]:
-			s.wanted = append(s.wanted, i) // it may have been a mistake
+			last = append(last, i) // it may have been a mistake
 			f.complain(ctx, i)
 		case took < len(r.regions):
 			f.e.t.counters.get(CounterShuffleFetched).Add(r.regions[took].size())
 			f.take(i, r.regions[took])
 			took++
+		case len(last) == 0:
+			last = append(last, i) // here the fetch has ended
 		default:
 			s.wanted = append(s.wanted, i)
 		}
 	}
+	s.wanted = append(s.wanted, last...)
 	switch {
 	case r.err != nil:
 		s.failures++

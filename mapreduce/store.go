@@ -162,7 +162,7 @@ func sendRegion(st io.Writer, out *mapOutput, partition int) error {
 		return err
 	}
 	if r.file != nil {
-		_, err := io.CopyBuffer(struct{ io.Writer }{st}, io.NewSectionReader(r.file, r.off, r.n), make([]byte, min(r.n, sendBuffer)))
+		_, err := io.CopyBuffer(struct{ io.Writer }{st}, &wholeReader{r.file, r.off, r.n}, make([]byte, min(r.n, sendBuffer)))
 		return err
 	}
 	for _, piece := range r.data {
@@ -171,4 +171,24 @@ func sendRegion(st io.Writer, out *mapOutput, partition int) error {
 		}
 	}
 	return nil
+}
+
+// wholeReader reads a range of a file, and says that it is corrupt if that cannot be
+// read to its end: then it is not the network that has failed.
+type wholeReader struct {
+	file   io.ReaderAt
+	off, n int64 // what is left
+}
+
+// Read implements io.Reader.
+func (r *wholeReader) Read(p []byte) (int, error) {
+	if r.n == 0 {
+		return 0, io.EOF
+	}
+	n, err := r.file.ReadAt(p[:min(int64(len(p)), r.n)], r.off)
+	r.off, r.n = r.off+int64(n), r.n-int64(n)
+	if err != nil && r.n > 0 {
+		return n, corrupt("%d bytes of map output cannot be read: %v", r.n, err)
+	}
+	return n, nil
 }

@@ -38,11 +38,11 @@ import (
 //	TRILITH_ARG_name                                   each of Spec.Args; what is no letter, digit or _ in the name is a _
 //
 // What a program writes to its standard error goes to the log of its attempt, as with
-// [Task.Logf], and to the error of an attempt that fails, the last 4 KiB of it. Lines that begin with reporter: are for the job
-// instead, as in Hadoop:
+// [Task.Logf], and to the error of an attempt that fails, the last 4 KiB of it. Lines
+// that begin with reporter: are for the job instead, as in Hadoop:
 //
 //	reporter:counter:group,name,n    adds n to the counter group/name
-//	reporter:status:text             says that the task is alive
+//	reporter:status:text             puts the text into the log of the attempt, not into its error
 //
 // A program that exits with another status than 0 has failed, and one that a signal
 // ended; so beware of grep, which exits with 1 if it finds nothing. One that stops

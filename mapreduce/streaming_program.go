@@ -184,6 +184,8 @@ func (p *program) listen() {
 			if r.skip {
 				p.completed(r.n)
 			}
+		default:
+			p.t.log.add([]byte(r.status))
 		}
 	}
 }

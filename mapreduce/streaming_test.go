@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -439,6 +440,23 @@ func TestCommandReports(t *testing.T) {
 	_, result := streamed(t, job, Spec{SplitBytes: 4}, input)
 	if result.Counters["my/lines"] != 8 || result.Counters["my/reduces"] != 1 {
 		t.Errorf("counters are %v", result.Counters)
+	}
+}
+
+// What a program says of its status is in the attempt's log, between what it says to
+// people, and not in the error.
+func TestCommandStatusIsLogged(t *testing.T) {
+	c := &Command{Name: "command", Mapper: sh(`echo one >&2; echo reporter:status:half way >&2; echo two >&2; exit 3`)}
+	task := &Task{ctx: t.Context(), spec: &Spec{}}
+	p, err := c.start(task, "mapper", c.Mapper, "", func(r io.Reader) error { _, err := io.Copy(io.Discard, r); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.finish(); err == nil || !strings.HasSuffix(err.Error(), "\none\ntwo") {
+		t.Errorf("the error is %v", err)
+	}
+	if log := task.log.tell(); log != "one\nhalf way\ntwo" {
+		t.Errorf("the log is %q", log)
 	}
 }
 
