@@ -11,8 +11,7 @@
 //	    └───────────┴────────┴──► rpc ──► transport
 //	internal/: journal, statelog, vfs, wire, sim, …  used by all of the above
 //
-// The ground is here, complete, and the greater part of mapreduce on it. Gfs and vmft
-// are not here yet; what is said of them below is what they are for.
+// The ground is here, complete, and mapreduce on it. Gfs and vmft are not here yet; what is said of them below is what they are for.
 //
 // # Three ways to survive a machine
 //

@@ -67,8 +67,9 @@
 // it: nothing that was given out in an older epoch counts any more. A worker that is
 // silent for too long is dead; its completed maps are done again, as their output
 // was on it, and the reduces learn where. Output that cannot be fetched although its
-// worker lives is reported by map attempt: reports from two workers condemn the map, and
-// a reduce that alone complains of many maps condemns itself. An attempt that makes no
+// worker lives is reported by map attempt: reports from two workers condemn the map, as
+// does one from the worker that holds the output, and a reduce that alone complains of
+// many maps condemns itself. An attempt that makes no
 // progress has failed. A second completion of a task has no effect. The
 // coordinator does with files only what is logged, and does it again after a crash:
 // who the winner is does not change.
@@ -220,18 +221,30 @@
 // history.go, what it shows beyond that, which history_store.go keeps on disk. What has
 // types is in job.go, maponly.go, compiled.go (Map), reduce.go, group.go, combine.go,
 // format.go (results as bytes) and codec.go, with layout.go and compound.go for what is
-// made of other types, and encoder.go; collector.go and pairs.go are what Map emits
-// into, with runs.go for what is spilled and mapoutput.go for what comes of it, within
-// budget.go; counters.go and tasklog.go are what tasks count and log with, skip.go is what
-// follows their records; bounds.go samples keys. input.go, fixedrecords.go, pairfile.go with
-// pairformat.go, filesystem.go, directory.go, output.go, sidefiles.go, namedoutput.go
-// and mergeoutput.go are files.
+// made of other types, and encoder.go; sum.go is a Reduce for sums; collector.go and
+// pairs.go are what Map emits into, with runs.go for what is spilled and mapoutput.go for
+// what comes of it, within budget.go and in files of scratch.go; counters.go and tasklog.go
+// are what tasks count and log with, skip.go is what follows their records; bounds.go
+// samples keys. input.go, fixedrecords.go, pairfile.go with pairformat.go, filesystem.go,
+// directory.go, output.go, sidefiles.go, namedoutput.go and mergeoutput.go are files.
+//
+// What callers begin with: client.go and status.go, run.go (a cluster in this process),
+// sequential.go (the oracle), registry.go (jobs by name, and fingerprints), log.go (what
+// a coordinator needs of a log), errors.go. Between coordinator, workers and clients go
+// messages.go; peers.go are a worker's connections to others. view.go has two
+// conversions without a copy.
 //
 // Programs: streaming.go (what a Command is), streaming_tasks.go (its tasks),
 // streaming_program.go (a process, and who serves it; what the operating system has
-// to do with that in streaming_linux.go and its like), streaming_lines.go (what lines
-// mean, pure).
+// to do with that in streaming_linux.go, streaming_unix.go and streaming_other.go),
+// streaming_lines.go (what lines mean, pure).
 //
-// Where this departs from the paper: files get their final names together in the
-// end, not each as its reduce completes; and the coordinator's failure is survived.
+// # Where this departs from the paper
+//
+// Files get their final names together in the end, not each as its reduce completes, and
+// never replace others. The coordinator's failure is survived, unless the job wants to be
+// aborted. Workers ask, and are not pinged. The values of a key have an order. Files
+// besides the output are committed with it. Map output that is there but cannot be read
+// is reported and made again. A run cannot be limited to some of the map tasks: for
+// debugging, name less input.
 package mapreduce

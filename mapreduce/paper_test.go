@@ -16,8 +16,44 @@ import (
 	"github.com/trilith-go/trilith/transport"
 )
 
-// Each test here cites the section of the paper (Dean and Ghemawat, MapReduce:
-// Simplified Data Processing on Large Clusters, OSDI 2004) whose promise it checks.
+// The paper (Dean and Ghemawat, MapReduce: Simplified Data Processing on Large Clusters,
+// OSDI 2004), section by section, and the tests of what each promises. Those whose names
+// begin with TestPaper cite it; the others are where the feature is tested in depth.
+//
+//	3.1  M splits, of whole records         TestPaper44TextInput, TestPaper31SplitsAndPartitions
+//	3.1  hash(key) mod R                    TestPaper31SplitsAndPartitions
+//	3.1  map output is spilled to disk      TestJobLargerThanMemory
+//	3.1  a reduce sorts more than memory    TestRegionLargerThanMemory
+//	3.1  R files, input of the next job     TestPaper31OutputFeedsTheNextJob
+//	3.2  states and locations of tasks      TestSimulation, which checks the table after each step
+//	3.2  sizes, pushed to running reduces   TestPaper32ReducesFetchWhileMapsRun, TestSizeCodes
+//	3.3  workers that die                   TestWorkersDie, TestWorkerIsCutOff
+//	3.3  completed maps run again           TestReducesWaitForALostMap
+//	3.3  completed reduces do not           TestPaper33CompletedReducesAreNotReexecuted
+//	3.3  reduces learn of it                TestALostMapRunsBesideItsReduces
+//	3.3  the master's state is kept         TestCoordinatorDies, TestNewCoordinatorKeepsCompletedMaps
+//	3.3  or the job is aborted              TestPaper33AbortIfTheMasterFails
+//	3.3  a second completion is ignored     TestPaper33SecondCompletionIsIgnored
+//	3.3  reduces commit atomically          TestPaper33NoFileHasItsFinalNameBeforeTheEnd
+//	3.3  the output of a sequential run     TestPaper33SameAsSequential, TestRunEqualsSequential
+//	3.4  maps where their input is          TestPaper34MapsRunWhereTheirInputIs
+//	3.4  or near it                         TestMapsAreRunNearTheirInput
+//	3.5  O(M+R) decisions, O(M·R) state     TestPaper35Granularity, BenchmarkSchedule
+//	3.6  backup tasks                       TestPaper36BackupTasks
+//	4.1  partitioning function              TestPaper41PartitioningFunction
+//	4.2  order within a partition           TestPaper42Ordering
+//	4.3  combiner                           TestPaper43Combiner
+//	4.4  text                               TestPaper44TextInput
+//	4.4  sorted pairs                       TestPaper44SortedPairs
+//	4.4  input of the user's, not of files  TestPaper44InputThatIsNoFile
+//	4.4  output of the user's               TestPaper44OutputTypeOfTheUser
+//	4.5  side files                         TestPaper45SideFiles
+//	4.6  bad records                        TestPaper46SkippingBadRecords
+//	4.6  their number survives the process  TestFatalRecordsAreSkipped
+//	4.7  sequential, local execution        TestPaper47LocalExecution
+//	4.8  status page, failures, logs        TestStatusPageShowsAJob, TestTaskLogs
+//	4.9  counters                           TestPaper49Counters
+//	4.9  live, and not doubled              TestCountersAreLive, TestCountersAreNotDoubled
 
 // paperRun runs a job on one file, each line of which is a split, and returns the
 // content of the output files.

@@ -36,7 +36,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	f.SetOutput(stderr)
 	source := f.String("source", "", "rank the packages in this `directory` (default: the Go distribution's own source)")
 	iterations := f.Int("iterations", 15, "compute the ranks so many `times`")
-	workers := f.Int("workers", 0, "run so many `workers` (default: one for each processor)")
+	workers := f.Int("workers", 0, "run so many `workers` (default: one, with a slot for each processor)")
 	top := f.Int("top", 20, "print so many `packages`")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
