@@ -15,23 +15,23 @@ import (
 // sequential execution, however the job was executed; of bytes, those that move
 // between workers and disks depend on where and how.
 const (
-	CounterMapRecordsIn   = "map.records.in"      // records that Map took in
-	CounterMapBytesIn     = "map.bytes.in"        // of their keys and values
-	CounterMapBytesLocal  = "map.bytes.local"     // of splits on the host of their worker, if the FileSystem is a Locator
-	CounterMapSkipped     = "map.records.skipped" // that Spec.SkipBadRecords let go
-	CounterMapRecordsOut  = "map.records.out"     // pairs that Map emitted
-	CounterMapBytesOut    = "map.bytes.out"       // of map output, encoded and combined; of a MapOnly's output files
-	CounterMapBytesKept   = "map.bytes.kept"      // of map output as it is kept and fetched: in blocks, packed if Spec.Compress is set
-	CounterMapBytesSpill  = "map.bytes.spilled"   // written to disk as memory was used up: spills, and output that is kept there
-	CounterMapSideOut     = "map.bytes.side"      // of side files and named outputs
-	CounterShuffleFetched = "reduce.bytes.fetched"
-	CounterShuffleLocal   = "reduce.bytes.local" // of map output that was on the reduce's own worker
-	CounterReduceKeysIn   = "reduce.keys.in"     // keys that Reduce was called with
-	CounterReduceSkipped  = "reduce.keys.skipped"
-	CounterReduceRecsIn   = "reduce.records.in"  // values that it took
-	CounterReduceRecsOut  = "reduce.records.out" // results that it emitted
-	CounterReduceBytesOut = "reduce.bytes.out"   // of the output files
-	CounterReduceSideOut  = "reduce.bytes.side"  // of side files and named outputs
+	CounterMapRecordsIn   = "map.records.in"       // records that Map took in
+	CounterMapBytesIn     = "map.bytes.in"         // of their keys and values
+	CounterMapBytesLocal  = "map.bytes.local"      // of splits on the host of their worker, if the FileSystem is a Locator
+	CounterMapSkipped     = "map.records.skipped"  // that Spec.SkipBadRecords let go
+	CounterMapRecordsOut  = "map.records.out"      // pairs that Map emitted
+	CounterMapBytesOut    = "map.bytes.out"        // of map output, encoded and combined; of a MapOnly's output files
+	CounterMapBytesKept   = "map.bytes.kept"       // of map output as it is kept and fetched: in blocks, packed if Spec.Compress is set
+	CounterMapBytesSpill  = "map.bytes.spilled"    // written to disk as memory was used up: spills, and output that is kept there
+	CounterMapSideOut     = "map.bytes.side"       // of side files and named outputs
+	CounterShuffleFetched = "reduce.bytes.fetched" // of map output that came from other workers
+	CounterShuffleLocal   = "reduce.bytes.local"   // of map output that was on the reduce's own worker
+	CounterReduceKeysIn   = "reduce.keys.in"       // keys that Reduce was called with
+	CounterReduceSkipped  = "reduce.keys.skipped"  // that Spec.SkipBadRecords let go
+	CounterReduceRecsIn   = "reduce.records.in"    // values that it took
+	CounterReduceRecsOut  = "reduce.records.out"   // results that it emitted
+	CounterReduceBytesOut = "reduce.bytes.out"     // of the output files
+	CounterReduceSideOut  = "reduce.bytes.side"    // of side files and named outputs
 )
 
 // Counter counts for one attempt of a task. It may be used by several goroutines

@@ -38,10 +38,11 @@ type FileSystem interface {
 	Create(ctx context.Context, name string) (io.WriteCloser, error)
 
 	// Commit gives a finished file its final name, and makes the directories above
-	// that: atomically, durably, and without ever replacing another, which is fs.ErrExist. Of two files with one
-	// final name at most one succeeds, unless their contents are the same. If
-	// temporary is no more, the error is fs.ErrNotExist. A Commit that a crash
-	// interrupted can be repeated and then completes.
+	// that: atomically, durably, and without ever replacing another, which is
+	// fs.ErrExist. Of two files with one final name at most one succeeds, unless
+	// their contents are the same. If temporary is no more, the error is
+	// fs.ErrNotExist. A Commit that a crash interrupted can be repeated and then
+	// completes.
 	Commit(ctx context.Context, temporary, final string) error
 
 	// Remove removes a file.

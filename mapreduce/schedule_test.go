@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 )
@@ -153,30 +154,53 @@ func (c *core) complain(reducer Attempt, index int) {
 	c.settle()
 }
 
-// Reports from two reducers condemn a map; one reducer has to insist.
+// elsewhere returns the maps whose output is on none of these reduces' workers.
+func (c *core) elsewhere(reducers ...Attempt) (maps []int) {
+	for i := range c.tasks.jobs[1].splits {
+		on := c.tasks.task(taskRef{1, MapTask, i}).worker
+		if !slices.ContainsFunc(reducers, func(a Attempt) bool { return c.tasks.running[a].worker == on }) {
+			maps = append(maps, i)
+		}
+	}
+	return maps
+}
+
+// Reports from two reducers condemn a map; one reducer has to insist, but not if the
+// output is on its own worker.
 func TestFetchFailuresCondemnTheMap(t *testing.T) {
-	c := reducing(t, 2, 4, 3)
+	c := reducing(t, 3, 6, 3)
 	r := c.reducers()
-	first := c.tasks.task(taskRef{1, MapTask, 0}).attempt
-	c.complain(r[0], 0)
-	if got := c.tasks.task(taskRef{1, MapTask, 0}); got.attempt != first {
+	task := func(index int) *task { return c.tasks.task(taskRef{1, MapTask, index}) }
+	both := c.elsewhere(r[0], r[1])[0]
+	first := task(both).attempt
+	c.complain(r[0], both)
+	if task(both).attempt != first {
 		t.Error("one report condemns a map")
 	}
-	c.complain(r[1], 0)
-	if got := c.tasks.task(taskRef{1, MapTask, 0}); got.attempt == first || got.losses != 1 {
+	c.complain(r[1], both)
+	if got := task(both); got.attempt == first || got.losses != 1 {
 		t.Errorf("two reducers' reports do not condemn a map: %+v", got)
 	}
+	one := c.elsewhere(r[2])[0]
 	for range fetchReports {
-		c.complain(r[2], 1)
+		c.complain(r[2], one)
 	}
-	if got := c.tasks.task(taskRef{1, MapTask, 1}); got.losses != 1 {
-		t.Errorf("%d reports of one reducer do not condemn a map", fetchReports)
+	if got := task(one); got.losses != 1 {
+		t.Errorf("%d reports of one reducer do not condemn a map: %+v", fetchReports, got)
+	}
+	for index := range 6 {
+		if m := task(index); m.losses == 0 && m.worker == c.tasks.running[r[0]].worker {
+			if c.complain(r[0], index); task(index).losses != 1 {
+				t.Errorf("a report from the worker that holds it does not condemn a map: %+v", task(index))
+			}
+			break
+		}
 	}
 	// What is said of an attempt that is known to be lost has no effect.
-	c.s.unfetched(r[0], taskRef{1, MapTask, 0}, first)
-	c.s.unfetched(r[1], taskRef{1, MapTask, 0}, first)
+	c.s.unfetched(r[0], taskRef{1, MapTask, both}, first)
+	c.s.unfetched(r[1], taskRef{1, MapTask, both}, first)
 	c.settle()
-	if got := c.tasks.task(taskRef{1, MapTask, 0}); got.losses != 1 {
+	if got := task(both); got.losses != 1 {
 		t.Error("reports of an old attempt condemn a new one")
 	}
 }
@@ -191,13 +215,14 @@ func TestFetchFailuresOfOneWorker(t *testing.T) {
 			there = append(there, a)
 		}
 	}
-	c.complain(there[0], 0)
-	c.complain(there[1], 0)
-	if m := c.tasks.task(taskRef{1, MapTask, 0}); m.losses != 0 {
+	index := c.elsewhere(there[0])[0]
+	c.complain(there[0], index)
+	c.complain(there[1], index)
+	if m := c.tasks.task(taskRef{1, MapTask, index}); m.losses != 0 {
 		t.Error("one report each of two reduces on one worker condemns a map")
 	}
-	c.complain(there[2], 0)
-	if m := c.tasks.task(taskRef{1, MapTask, 0}); m.losses != 1 {
+	c.complain(there[2], index)
+	if m := c.tasks.task(taskRef{1, MapTask, index}); m.losses != 1 {
 		t.Errorf("%d reports from one worker do not condemn a map", fetchReports)
 	}
 }
@@ -205,10 +230,11 @@ func TestFetchFailuresOfOneWorker(t *testing.T) {
 // A reducer that alone complains of many maps of several workers is the one that
 // is cut off.
 func TestFetchFailuresCondemnTheReducer(t *testing.T) {
-	c := reducing(t, 3, 12, 2)
+	c := reducing(t, 3, 15, 2)
 	r := c.reducers()
+	others := c.elsewhere(r[0])
 	for range fetchReports {
-		for index := range reducerReports + 1 {
+		for _, index := range others[:reducerReports+1] {
 			c.complain(r[0], index)
 		}
 	}
@@ -218,7 +244,7 @@ func TestFetchFailuresCondemnTheReducer(t *testing.T) {
 	if _, runs := c.tasks.running[r[1]]; !runs {
 		t.Error("the other reducer was stopped")
 	}
-	for i := range 12 {
+	for i := range 15 {
 		if m := c.tasks.task(taskRef{1, MapTask, i}); m.losses > 0 {
 			t.Errorf("map %d was condemned", i)
 		}

@@ -77,10 +77,8 @@ type WorkerConfig struct {
 	disk vfs.FS // holds Dir; the operating system's unless a test says otherwise
 }
 
-// Defaults and limits of a worker.
-const (
-	DefaultMemory = 1 << 30
-)
+// DefaultMemory is the default of WorkerConfig.Memory: 1 GiB.
+const DefaultMemory = 1 << 30
 
 func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 	bad := func(field, format string, args ...any) (WorkerConfig, error) {
