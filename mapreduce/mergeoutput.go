@@ -10,12 +10,14 @@ import (
 )
 
 // MergeConfig says what MergeOutput merges. The zero value is for the output of jobs
-// with the default Format and keys that are ordered as their text is.
+// with the default Output and keys that are ordered as their text is.
 type MergeConfig struct {
 	// RecordBytes is the size of the records, in bytes. Default: they are lines.
 	RecordBytes int
-	// Compare orders records, given without their newlines. Default: by the bytes
-	// before the first tab.
+	// Pairs says that the files were written as a PairFile. The output is one, too.
+	Pairs bool
+	// Compare orders records, given without their newlines; of pairs, the encoded
+	// keys. Default: by the bytes before the first tab; pairs by all of the key.
 	Compare func(a, b []byte) int
 }
 
@@ -41,15 +43,24 @@ func MergeOutput(ctx context.Context, fsys FileSystem, files []string, output st
 }
 
 func mergeOutput(ctx context.Context, fsys FileSystem, files []string, output string, cfg MergeConfig) error {
-	m := &fileMerge{ctx: ctx, fsys: fsys, input: Text{}, compare: cfg.Compare, end: "\n"}
-	if cfg.RecordBytes != 0 {
+	m := &fileMerge{ctx: ctx, fsys: fsys, input: Text{}, compare: cfg.Compare, end: "\n", pairs: cfg.Pairs}
+	switch {
+	case cfg.Pairs && cfg.RecordBytes != 0:
+		return fmt.Errorf("%w: MergeConfig.RecordBytes is set, but pairs have no fixed size", ErrConfig)
+	case cfg.Pairs:
+		m.input = PairFile[[]byte, []byte]{}
+	case cfg.RecordBytes != 0:
 		fixed := FixedRecords(cfg.RecordBytes)
 		if err := fixed.validate(); err != nil {
 			return err
 		}
 		m.input, m.end = fixed, ""
 	}
-	if m.compare == nil {
+	switch {
+	case m.compare != nil:
+	case cfg.Pairs:
+		m.compare = bytes.Compare
+	default:
 		m.compare = compareFirstField
 	}
 	if fsys == nil {
@@ -100,6 +111,7 @@ type fileMerge struct {
 	input   Input
 	compare func(a, b []byte) int
 	end     string // of each record in the file
+	pairs   bool   // it is a file of pairs
 	files   []*mergedFile
 	open    int // files that are being read
 }
@@ -110,9 +122,17 @@ var _ heap.Interface = (*fileMerge)(nil)
 type mergedFile struct {
 	index  int
 	split  Split
-	record []byte // the next
+	record Record // the next
 	next   func() (Record, error, bool)
 	stop   func() // nil while only the first record has been looked at
+}
+
+// key returns what a record is ordered by.
+func (m *fileMerge) key(r Record) []byte {
+	if m.pairs {
+		return r.Key
+	}
+	return r.Value
 }
 
 func (m *fileMerge) Len() int      { return len(m.files) }
@@ -121,7 +141,7 @@ func (m *fileMerge) Push(x any)    { m.files = append(m.files, x.(*mergedFile)) 
 
 func (m *fileMerge) Less(i, j int) bool {
 	a, b := m.files[i], m.files[j]
-	if c := m.compare(a.record, b.record); c != 0 {
+	if c := m.compare(m.key(a.record), m.key(b.record)); c != 0 {
 		return c < 0
 	}
 	return a.index < b.index
@@ -150,7 +170,8 @@ func (m *fileMerge) add(index int, name string) error {
 		if err != nil {
 			return err
 		}
-		file.record = bytes.Clone(r.Value) // not to hold the block that it is in
+		r.Key, r.Value = bytes.Clone(r.Key), bytes.Clone(r.Value) // not to hold the block that they are in
+		file.record = r
 		heap.Push(m, file)
 		break
 	}
@@ -160,10 +181,29 @@ func (m *fileMerge) add(index int, name string) error {
 // run writes all records.
 func (m *fileMerge) run(w *partWriter) error {
 	var line []byte
+	write := func(r Record) error {
+		line = append(append(line[:0], r.Value...), m.end...)
+		_, err := w.Write(line)
+		return err
+	}
+	if !m.pairs {
+		return m.each(write)
+	}
+	pairs, err := newPairWriter(w, true) // advance looks at the order
+	if err == nil {
+		err = m.each(func(r Record) error { return pairs.add(r.Key, r.Value) })
+	}
+	if err == nil {
+		err = pairs.Close()
+	}
+	return err
+}
+
+// each calls write with all records, in order.
+func (m *fileMerge) each(write func(Record) error) error {
 	for len(m.files) > 0 {
 		top := m.files[0]
-		line = append(append(line[:0], top.record...), m.end...)
-		if _, err := w.Write(line); err != nil {
+		if err := write(top.record); err != nil {
 			return err
 		}
 		more, err := m.advance(top)
@@ -203,10 +243,10 @@ func (m *fileMerge) advance(f *mergedFile) (bool, error) {
 		m.open--
 		return false, nil
 	}
-	if m.compare(f.record, r.Value) > 0 {
+	if m.compare(m.key(f.record), m.key(r)) > 0 {
 		return false, fmt.Errorf("%w: %s at byte %d", ErrUnordered, r.File, r.Offset)
 	}
-	f.record = r.Value
+	f.record = r
 	return true, nil
 }
 

@@ -2,12 +2,15 @@ package mapreduce
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 )
 
 // The output of a job, hashed into partitions, becomes one ordered file.
@@ -130,5 +133,36 @@ func TestMergeOutputOfManyFiles(t *testing.T) {
 	}
 	if got, err := read(t, files, "all"); err != nil || got != want.String() {
 		t.Errorf("%v, %d bytes, want %d", err, len(got), want.Len())
+	}
+}
+
+// Files of pairs are merged into one, in the order of their keys or another.
+func TestMergeOutputOfPairs(t *testing.T) {
+	text, all := randomVisits(11, 2000)
+	job := visits
+	job.Keys, job.Format = lastVisitFirst, nil
+	file := PairFile[visit, struct{}]{Keys: lastVisitFirst}
+	job.Output = file
+	files := newMemoryFiles()
+	result, err := Run(t.Context(), job, Spec{Input: []string{"f"}, Output: "out", Reduces: 4, SplitBytes: 4000},
+		RunConfig{FileSystem: files, Input: ReadOnly(fstest.MapFS{"f": {Data: []byte(text)}}), Workers: 2, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := MergeOutput(t.Context(), files, result.Files, "all", MergeConfig{Pairs: true}); err != nil {
+		t.Fatal(err)
+	}
+	slices.SortStableFunc(all, func(a, b visit) int { return cmp.Or(strings.Compare(a.user, b.user), cmp.Compare(b.at, a.at)) })
+	var got []visit
+	err = file.Each(t.Context(), files, "all", func(v visit, _ struct{}) error { got = append(got, v); return nil })
+	if err != nil || !slices.Equal(got, all) {
+		t.Errorf("merged are %d visits, %v, want %d in order", len(got), err, len(all))
+	}
+	err = MergeOutput(t.Context(), files, result.Files, "backwards", MergeConfig{Pairs: true, Compare: func(a, b []byte) int { return bytes.Compare(b, a) }})
+	if !errors.Is(err, ErrUnordered) {
+		t.Errorf("merged in another order than theirs: %v", err)
+	}
+	if err := MergeOutput(t.Context(), files, result.Files, "bad", MergeConfig{Pairs: true, RecordBytes: 4}); !errors.Is(err, ErrConfig) {
+		t.Errorf("pairs of a fixed size: %v", err)
 	}
 }
