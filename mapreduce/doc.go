@@ -70,8 +70,15 @@
 // worker lives is reported by map attempt: reports from two workers condemn the map, as
 // does one from the worker that holds the output, and a reduce that alone complains of
 // many maps condemns itself. An attempt that makes no
-// progress has failed. A second completion of a task has no effect. The
-// coordinator does with files only what is logged, and does it again after a crash:
+// progress has failed. A second completion of a task has no effect.
+//
+// A task that has failed on a worker is done elsewhere, if there is another that
+// could do it, be it busy. A worker on which attempts fail one after the other, as its
+// disk is full, say, is given one at growing intervals, an eighth of the worker timeout
+// at first and 32 times the timeout at most, until it completes one; while there is
+// another. What fails in a bad record, where those are skipped, is not held against it.
+//
+// The coordinator does with files only what is logged, and does it again after a crash:
 // who the winner is does not change.
 //
 // Workers and coordinator compare fingerprints, of their binaries and of the names,
@@ -210,8 +217,9 @@
 // tasks_skip.go, files besides the output in tasks_files.go, workers in
 // tasks_workers.go, jobs that end with their coordinator in tasks_abort.go), schedule.go (who is dead,
 // what has hung; who gets which task in schedule_assign.go, late tasks in
-// schedule_backup.go, output that cannot be fetched in schedule_fetch.go, what has been
-// left behind in schedule_sweep.go, what others are told in schedule_views.go, its invariants in schedule_check.go), spec.go,
+// schedule_backup.go, workers on which tasks fail in schedule_rest.go, output that cannot
+// be fetched in schedule_fetch.go, what has been left behind in schedule_sweep.go, what
+// others are told in schedule_views.go, its invariants in schedule_check.go), spec.go,
 // attempt.go, hash.go, sort.go, region.go, packing.go and merge.go (data in memory).
 //
 // The shells, which act: coordinator.go and coordinator_serve.go on ledger.go, the

@@ -135,7 +135,7 @@ func (h *history) observeTask(now time.Time, t *tasks, e effect) {
 	}
 	switch e.kind {
 	case effectStopped:
-		if task := t.task(e.task); running && task.state == taskCompleted && task.attempt == e.attempt {
+		if running && t.task(e.task).completedBy(e.attempt) {
 			j.took[e.task.kind] = appendBounded(j.took[e.task.kind], now.Sub(j.since(e.task.kind, began)), maxTookKept)
 		}
 	case effectMapDone:

@@ -57,12 +57,14 @@ type scheduledWorker struct {
 	condemned bool      // its death was proposed
 	inherited []taskRef // maps completed in an older epoch whose output it should hold
 	running   [2]map[Attempt]*watch
-	proposed  [2]int  // assignments that are on their way through the log
-	zombies   [2]int  // tasks that run on though they were stopped
-	queued    [2]bool // it is among those of its pool that are ready
-	leaving   []JobID // whose attempts it may still be at, though they were stopped
-	measured  int     // tasks that it has completed
-	slowness  float64 // how long they took on the average, others taking 1
+	proposed  [2]int    // assignments that are on their way through the log
+	zombies   [2]int    // tasks that run on though they were stopped
+	queued    [2]bool   // it is among those of its pool that are ready
+	leaving   []JobID   // whose attempts it may still be at, though they were stopped
+	measured  int       // tasks that it has completed
+	slowness  float64   // how long they took on the average, others taking 1
+	failures  int       // since it has completed a task, of those that count
+	rests     time.Time // until then it is given none if others can do the work
 }
 
 // watch is how an attempt is doing.
@@ -179,11 +181,18 @@ func (s *schedule) observeTask(now time.Time, e effect) {
 		}
 	case effectStopped:
 		if w != nil {
-			s.observePace(now, w, e)
+			if j != nil && s.tasks.task(ref).completedBy(e.attempt) {
+				s.observePace(now, w, e)
+				s.completedOn(ref, w)
+			}
 			delete(w.running[ref.kind], e.attempt)
 			if j == nil || j.job.tasks[ref.kind][ref.index].attempt != e.attempt { // it has not completed
 				s.leaves(w, ref.job)
 			}
+		}
+	case effectFailure:
+		if e.blames {
+			s.failedOn(now, ref, e.worker)
 		}
 	case effectRefused, effectTaskIdle:
 		if j != nil && ref.index < len(j.job.tasks[ref.kind]) && s.tasks.task(ref).state == taskIdle {

@@ -17,6 +17,7 @@ type scheduledJob struct {
 	fed      time.Time            // when the last map completed: since then reduces wait for nothing
 	changes  []int                // maps, in the order in which their output came or was lost
 	reports  map[int]*fetchReport // of maps whose output could not be had
+	failed   [2]map[int]workerID  // where the last attempt has failed of a task that has not completed since
 }
 
 // mapped reports whether all maps have completed.
@@ -40,24 +41,28 @@ func (j *scheduledJob) waits(kind TaskKind, index int) bool {
 	return j.job.tasks[kind][index].state == taskIdle && !j.proposed[kind][index]
 }
 
-// take takes a task off a queue, if there is one that still waits for a worker.
-func (j *scheduledJob) take(kind TaskKind, q *queue[int]) (index int, ok bool) {
-	for {
-		i, ok := q.pop()
-		if !ok || j.waits(kind, i) {
-			return i, ok
+// take takes a task for a worker off a queue, if there is one that still waits.
+func (s *schedule) take(j *scheduledJob, kind TaskKind, q *queue[int], w *scheduledWorker) (index int, ok bool) {
+	for range q.len() {
+		switch i, _ := q.pop(); {
+		case !j.waits(kind, i):
+		case s.avoids(w, j, kind, i):
+			q.push(i)
+		default:
+			return i, true
 		}
 	}
+	return 0, false
 }
 
 // takeAt does that with a queue of maps by place.
-func (j *scheduledJob) takeAt(queues map[string]queue[int], place string) (index int, ok bool) {
+func (s *schedule) takeAt(j *scheduledJob, queues map[string]queue[int], place string, w *scheduledWorker) (index int, ok bool) {
 	q, ok := queues[place]
 	if !ok {
 		return 0, false
 	}
-	index, ok = j.take(MapTask, &q)
-	if queues[place] = q; !ok {
+	index, ok = s.take(j, MapTask, &q, w)
+	if queues[place] = q; q.len() == 0 {
 		delete(queues, place)
 	}
 	return index, ok
@@ -137,6 +142,7 @@ func (s *schedule) addJob(j *job) {
 	sj := &scheduledJob{
 		job: j, local: make(map[string]queue[int]), near: make(map[string]queue[int]), reports: make(map[int]*fetchReport),
 		proposed: [2]map[int]bool{make(map[int]bool), make(map[int]bool)},
+		failed:   [2]map[int]workerID{make(map[int]workerID), make(map[int]workerID)},
 	}
 	for kind := range j.tasks {
 		for i := range j.tasks[kind] {
@@ -179,9 +185,14 @@ func (s *schedule) free(w *scheduledWorker, kind TaskKind) int {
 	return n
 }
 
+// willing reports whether a worker is one for tasks of a kind of a job.
+func (s *schedule) willing(w *scheduledWorker, j *scheduledJob, kind TaskKind) bool {
+	return w.confirmed && !w.condemned && s.tasks.able(w.row, j.job, kind)
+}
+
 // takes reports whether a worker can take on a task of a kind of a job.
 func (s *schedule) takes(w *scheduledWorker, j *scheduledJob, kind TaskKind) bool {
-	return w != nil && w.confirmed && !w.condemned && s.free(w, kind) > 0 && s.tasks.able(w.row, j.job, kind)
+	return w != nil && s.free(w, kind) > 0 && s.willing(w, j, kind) && !s.spared(w, j, kind)
 }
 
 // enqueue notes that a worker may have a free slot.
@@ -201,12 +212,16 @@ func (s *schedule) assign() bool {
 	var batch []assignment
 	for _, kind := range []TaskKind{MapTask, ReduceTask} {
 		for _, p := range s.pools {
+			var left []workerID // without a task, each asked once
 			for len(batch) < maxBatch {
-				next, ok := s.match(kind, p)
+				next, ok := s.match(kind, p, &left)
 				if !ok {
 					break
 				}
 				batch = append(batch, next)
+			}
+			for _, id := range left {
+				s.enqueue(id)
 			}
 		}
 	}
@@ -216,9 +231,10 @@ func (s *schedule) assign() bool {
 	return len(batch) < maxBatch
 }
 
-// match finds a worker of a pool and a task for it, if there are both.
-func (s *schedule) match(kind TaskKind, p *pool) (assignment, bool) {
-	j := s.turn(kind, p)
+// match finds a worker of a pool and a task for it, if there are both. Workers that
+// are spared are left.
+func (s *schedule) match(kind TaskKind, p *pool, left *[]workerID) (assignment, bool) {
+	j := s.turn(kind, p, nil)
 	if j == nil {
 		return assignment{}, false
 	}
@@ -232,15 +248,31 @@ func (s *schedule) match(kind TaskKind, p *pool) (assignment, bool) {
 			continue
 		}
 		w.queued[kind] = false
-		if !s.takes(w, j, kind) {
+		if s.free(w, kind) <= 0 {
 			continue // it has no free slot any more
 		}
-		index := s.pick(j, kind, w)
-		to := assignment{task: taskRef{j.job.id, kind, index}, worker: s.nearer(j, kind, index, w)}
-		s.promise(j, to)
-		s.enqueue(id)
-		return to, true
+		if to, ok := s.matchWorker(kind, w, j); ok {
+			s.enqueue(id)
+			return to, true
+		}
+		*left = append(*left, id)
 	}
+}
+
+// matchWorker finds a task for a worker: of a job whose turn it is, or, if the worker
+// is given none of that, of those after it.
+func (s *schedule) matchWorker(kind TaskKind, w *scheduledWorker, j *scheduledJob) (to assignment, ok bool) {
+	for passed := []*scheduledJob(nil); j != nil; j = s.turn(kind, w.pool, passed) {
+		if s.takes(w, j, kind) {
+			if index, ok := s.pick(j, kind, w); ok {
+				to := assignment{task: taskRef{j.job.id, kind, index}, worker: s.nearer(j, kind, index, w)}
+				s.promise(j, to)
+				return to, true
+			}
+		}
+		passed = append(passed, j)
+	}
+	return assignment{}, false
 }
 
 // promise notes that an assignment is on its way.
@@ -252,10 +284,11 @@ func (s *schedule) promise(j *scheduledJob, to assignment) {
 
 // turn returns the job whose turn it is to get a slot of the pool's: of those that
 // have a task waiting the one with the fewest attempts of that kind, and of equals
-// the oldest. Reduces that would wait for maps come last.
-func (s *schedule) turn(kind TaskKind, p *pool) (best *scheduledJob) {
+// the oldest. Reduces that would wait for maps come last. Those that were passed over
+// are not asked.
+func (s *schedule) turn(kind TaskKind, p *pool, passed []*scheduledJob) (best *scheduledJob) {
 	for _, j := range s.jobs {
-		if !hasLabels(p.labels, j.job.spec.Labels) && !s.tasks.planted.ignoreLabels || !j.open(kind) {
+		if !hasLabels(p.labels, j.job.spec.Labels) && !s.tasks.planted.ignoreLabels || !j.open(kind) || slices.Contains(passed, j) {
 			continue
 		}
 		switch {
@@ -272,19 +305,18 @@ func (s *schedule) turn(kind TaskKind, p *pool) (best *scheduledJob) {
 	return best
 }
 
-// pick takes an idle task of a job that has one: for a worker on whose host the
-// input is, if there is one, or else in whose rack.
-func (s *schedule) pick(j *scheduledJob, kind TaskKind, w *scheduledWorker) int {
+// pick takes an idle task of a job, if there is one for a worker: one on whose host
+// the input is, or else in whose rack.
+func (s *schedule) pick(j *scheduledJob, kind TaskKind, w *scheduledWorker) (index int, ok bool) {
 	if kind == MapTask {
-		if index, ok := j.takeAt(j.local, w.row.host); ok {
-			return index
+		if index, ok := s.takeAt(j, j.local, w.row.host, w); ok {
+			return index, true
 		}
-		if index, ok := j.takeAt(j.near, w.row.rack); ok {
-			return index
+		if index, ok := s.takeAt(j, j.near, w.row.rack, w); ok {
+			return index, true
 		}
 	}
-	index, _ := j.take(kind, &j.idle[kind]) // open has found one
-	return index
+	return s.take(j, kind, &j.idle[kind], w)
 }
 
 // lookAround bounds how many workers of a place are asked whether they have a free
@@ -305,7 +337,7 @@ func (s *schedule) nearer(j *scheduledJob, kind TaskKind, index int, w *schedule
 	}
 	free := func(ids []workerID) (workerID, bool) {
 		for _, other := range ids[:min(len(ids), lookAround)] {
-			if s.takes(s.workers[other], j, kind) {
+			if o := s.workers[other]; s.takes(o, j, kind) && !s.avoids(o, j, kind, index) {
 				return other, true
 			}
 		}
@@ -338,13 +370,18 @@ func (s *schedule) giveWay() {
 		if !j.mapped() || !j.open(ReduceTask) {
 			continue
 		}
-		wanted := len(j.job.tasks[ReduceTask]) - j.job.completed[ReduceTask] - j.active[ReduceTask]
+		wanted := 0
+		for i := range j.job.tasks[ReduceTask] {
+			if j.waits(ReduceTask, i) {
+				wanted++
+			}
+		}
 		for _, id := range s.roster {
 			w := s.workers[id]
 			if wanted <= 0 {
 				break
 			}
-			if w == nil || !w.confirmed || w.condemned || !s.tasks.able(w.row, j.job, ReduceTask) {
+			if w == nil || !s.willing(w, j, ReduceTask) || s.rests(w) && s.others(w, j, ReduceTask) {
 				continue
 			}
 			for _, a := range slices.Backward(w.watched()) {

@@ -34,9 +34,6 @@ func (s *schedule) observePace(now time.Time, w *scheduledWorker, e effect) {
 	if j == nil || a == nil {
 		return
 	}
-	if task := s.tasks.task(e.task); task.state != taskCompleted || task.attempt != e.attempt {
-		return
-	}
 	p, took := &j.paces[e.task.kind], now.Sub(j.since(a))
 	p.count++
 	p.total += took
@@ -136,7 +133,7 @@ func (s *schedule) backUpKind(now time.Time, j *scheduledJob, kind TaskKind) {
 	}
 	for _, id := range s.roster {
 		w := s.workers[id]
-		if id == s.tasks.task(late.task).worker || !s.takes(w, j, kind) {
+		if id == s.tasks.task(late.task).worker || !s.takes(w, j, kind) || s.avoids(w, j, kind, late.task.index) {
 			continue
 		}
 		if takes := w.expect(mean); float64(longest) > float64(takes)*(1+gain) {

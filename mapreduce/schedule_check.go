@@ -5,7 +5,8 @@ import "fmt"
 // check verifies the invariants of a schedule that has nothing left to do:
 //
 //   - A task that may begin does not wait while a worker that is able has a free
-//     slot for its kind. For a map nothing else is asked: no reduce is in its way.
+//     slot for its kind, and has not failed it. For a map nothing else is asked: no
+//     reduce is in its way.
 //   - After a look for reduces that only wait, none that can run to its end waits
 //     for one of those.
 //   - active counts the attempts that run or are on their way.
@@ -41,6 +42,9 @@ func (s *schedule) checkWaiting(j *scheduledJob, kind TaskKind) error {
 		for _, id := range s.roster {
 			w := s.workers[id]
 			if w == nil || !w.confirmed || w.condemned || !w.row.able(&j.job.spec, kind) {
+				continue
+			}
+			if j.failed[kind][i] == id || s.spared(w, j, kind) {
 				continue
 			}
 			if w.row.slots[kind] > len(w.running[kind])+w.proposed[kind]+w.zombies[kind] {

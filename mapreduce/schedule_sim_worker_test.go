@@ -103,9 +103,11 @@ func (w *simWorker) work(t *simTask) {
 		w.n.Send(0, simMsg{kind: simFailed, attempt: t.attempt, record: simRecords})
 	case !w.s.w.Calm() && w.n.Uint64N(40) == 0:
 		w.n.Count("failed attempts", 1)
-		record := w.n.Uint64N(simRecords)
-		w.s.mayEnd(t.task, t.attempt, record)
-		w.n.Send(0, simMsg{kind: simFailed, attempt: t.attempt, record: 1 + record})
+		record := w.n.Uint64N(1 + simRecords)
+		if record > 0 {
+			w.s.mayEnd(t.task, t.attempt, record-1)
+		}
+		w.n.Send(0, simMsg{kind: simFailed, attempt: t.attempt, record: record})
 	case t.task.kind == MapTask && w.n.Uint64N(4) == 0:
 		record := w.n.Uint64N(simRecords)
 		w.s.mayEnd(t.task, t.attempt, record)

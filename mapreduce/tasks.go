@@ -184,6 +184,7 @@ type effect struct {
 	worker  workerID
 	attempt Attempt
 	text    string
+	blames  bool // effectFailure: the worker may be the reason
 }
 
 func (t *tasks) notify(e effect) {
@@ -331,6 +332,9 @@ func (t *tasks) assign(to assignment) (Attempt, status) {
 	return a, statusOK
 }
 
+// completedBy reports whether an attempt has completed the task.
+func (t *task) completedBy(a Attempt) bool { return t.state == taskCompleted && t.attempt == a }
+
 // accepts reports whether an assignment fits the state of its task.
 func (t *task) accepts(to assignment) bool {
 	if to.backup {
@@ -369,7 +373,7 @@ func (t *tasks) complete(at time.Time, ref taskRef, a Attempt, sizes []byte, c c
 	r, running := t.running[a]
 	switch {
 	case running && r.taskRef == ref:
-	case task.state == taskCompleted && task.attempt == a:
+	case task.completedBy(a):
 		if t.planted.countDuplicates {
 			j.completed[ref.kind]++
 		}
@@ -437,7 +441,7 @@ func (t *tasks) failed(at time.Time, a Attempt, text string, record uint64) stat
 		return statusStale
 	}
 	t.stop(a)
-	t.notify(effect{kind: effectFailure, task: r.taskRef, worker: r.worker, attempt: a, text: text})
+	t.notify(effect{kind: effectFailure, task: r.taskRef, worker: r.worker, attempt: a, text: text, blames: record == 0})
 	t.blame(at, r.taskRef, text, record)
 	return statusOK
 }
