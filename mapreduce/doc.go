@@ -253,6 +253,5 @@
 // never replace others. The coordinator's failure is survived, unless the job wants to be
 // aborted. Workers ask, and are not pinged. The values of a key have an order. Files
 // besides the output are committed with it. Map output that is there but cannot be read
-// is reported and made again. A run cannot be limited to some of the map tasks: for
-// debugging, name less input.
+// is reported and made again.
 package mapreduce

@@ -2,6 +2,7 @@ package mapreduce
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
@@ -51,6 +52,7 @@ import (
 //	4.6  bad records                        TestPaper46SkippingBadRecords
 //	4.6  their number survives the process  TestFatalRecordsAreSkipped
 //	4.7  sequential, local execution        TestPaper47LocalExecution
+//	4.7  limited to some map tasks          TestPaper47OnlyMaps
 //	4.8  status page, failures, logs        TestStatusPageShowsAJob, TestTaskLogs
 //	4.9  counters                           TestPaper49Counters
 //	4.9  live, and not doubled              TestCountersAreLive, TestCountersAreNotDoubled
@@ -328,6 +330,28 @@ func TestPaper47LocalExecution(t *testing.T) {
 		t.Error("the output file can be created again")
 	} else if _, ok := err.(*fs.PathError); !ok {
 		t.Errorf("unexpected error %v", err)
+	}
+}
+
+// §4.7: "Controls are provided to the user so that the computation can be limited to
+// particular map tasks."
+func TestPaper47OnlyMaps(t *testing.T) {
+	spec := Spec{Input: []string{"f"}, Output: "out", SplitBytes: 4}
+	cfg := RunConfig{FileSystem: newMemoryFiles(), Input: ReadOnly(fstest.MapFS{"f": {Data: []byte("ant\nbee\ncat\n")}})}
+	cfg.OnlyMaps = []int{3}
+	if _, err := RunSequential(t.Context(), wordCount, spec, cfg); !errors.Is(err, ErrConfig) {
+		t.Errorf("of a map that there is not: %v", err)
+	}
+	cfg.OnlyMaps = []int{2, 0}
+	if _, err := Run(t.Context(), wordCount, spec, cfg); !errors.Is(err, ErrConfig) {
+		t.Errorf("Run: %v", err)
+	}
+	result, err := RunSequential(t.Context(), wordCount, spec, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := read(t, cfg.FileSystem, result.Files[0]); err != nil || got != "ant\t1\ncat\t1\n" || result.Maps != 2 || result.InputBytes != 8 {
+		t.Errorf("%q, %+v, %v", got, result, err)
 	}
 }
 

@@ -33,6 +33,11 @@ type RunConfig struct {
 	// Default: one in os.TempDir.
 	Dir string
 
+	// OnlyMaps, if there are any, are the numbers of the only map tasks that
+	// RunSequential executes, to look for what is wrong with one of them (§4.7 of the
+	// paper). Task.Index is the number of a task. Run refuses it.
+	OnlyMaps []int
+
 	// Progress, if set, is called about ten times a second with how the job is
 	// doing, and once when it has ended.
 	Progress func(JobStatus)
@@ -114,6 +119,9 @@ func Run(ctx context.Context, job Definition, spec Spec, cfg RunConfig) (result 
 	fail := func(err error) (*Result, error) { return nil, &Error{Op: "run", Job: name, Err: err} }
 	if err := cfg.validate(); err != nil {
 		return fail(err)
+	}
+	if len(cfg.OnlyMaps) > 0 {
+		return fail(fmt.Errorf("%w: RunConfig.OnlyMaps is for RunSequential", ErrConfig))
 	}
 	cfg = cfg.withDefaults()
 	c, err := startLocal(ctx, jobs, cfg, spec.Labels)

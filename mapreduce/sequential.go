@@ -19,8 +19,8 @@ import (
 // must be the same, byte for byte. Use it to debug a job too, since panics and
 // breakpoints are where the job's code is.
 //
-// Input is read from cfg.Input, output goes to cfg.FileSystem; other fields of
-// cfg are ignored.
+// Input is read from cfg.Input, output goes to cfg.FileSystem, and cfg.OnlyMaps
+// limits the run to some of the map tasks; other fields of cfg are ignored.
 func RunSequential(ctx context.Context, job Definition, spec Spec, cfg RunConfig) (*Result, error) {
 	d, err := job.define()
 	if err != nil {
@@ -44,7 +44,13 @@ func RunSequential(ctx context.Context, job Definition, spec Spec, cfg RunConfig
 	if err != nil {
 		return fail(err)
 	}
+	for _, i := range cfg.OnlyMaps {
+		if i < 0 || i >= len(splits) {
+			return fail(fmt.Errorf("%w: RunConfig.OnlyMaps has %d, there are maps 0 to %d", ErrConfig, i, len(splits)-1))
+		}
+	}
 	r := &sequentialRun{
+		only: cfg.OnlyMaps,
 		spec: &spec, token: newToken(), splits: splits, input: cfg.Input, output: cfg.FileSystem, counters: make(map[string]int64),
 	}
 	err = d.sequential(ctx, r)
@@ -54,8 +60,9 @@ func RunSequential(ctx context.Context, job Definition, spec Spec, cfg RunConfig
 	if err != nil {
 		return fail(errors.Join(err, r.sweep(ctx)))
 	}
-	result := &Result{Files: r.files, Maps: len(splits), Reduces: spec.Reduces, Counters: r.counters, Skipped: r.skipped, SideFiles: len(r.side)}
-	for i := range splits {
+	result := &Result{Files: r.files, Reduces: spec.Reduces, Counters: r.counters, Skipped: r.skipped, SideFiles: len(r.side)}
+	for i := range r.maps() {
+		result.Maps++
 		result.InputBytes += splits[i].bytes()
 	}
 	return result, nil
@@ -66,6 +73,7 @@ type sequentialRun struct {
 	spec          *Spec
 	token         string
 	splits        []Split
+	only          []int // of the splits, unless it is empty
 	input, output FileSystem
 	counters      map[string]int64
 	skipped       []SkippedRecord
@@ -108,6 +116,17 @@ func (r *sequentialRun) tasks(kind TaskKind) int {
 		return len(r.splits)
 	}
 	return r.spec.Reduces
+}
+
+// maps returns the splits whose maps are executed, with their numbers.
+func (r *sequentialRun) maps() iter.Seq2[int, Split] {
+	return func(yield func(int, Split) bool) {
+		for i, split := range r.splits {
+			if (len(r.only) == 0 || slices.Contains(r.only, i)) && !yield(i, split) {
+				return
+			}
+		}
+	}
 }
 
 // takeFiles takes in what a task has written besides its output.
@@ -208,7 +227,7 @@ func (r *sequentialRun) mapAndReduce(ctx context.Context, mapSplit func(t *Task,
 	for p := range parts {
 		parts[p] = make(map[string][]byte)
 	}
-	for i, split := range r.splits {
+	for i, split := range r.maps() {
 		var pairs []sequentialPair
 		err := r.execute(ctx, MapTask, i, func(t *Task) error {
 			pairs = pairs[:0]
@@ -237,7 +256,7 @@ func (r *sequentialRun) mapAndReduce(ctx context.Context, mapSplit func(t *Task,
 // mapToFiles executes all tasks of a run without reduces. mapToFile is that of the
 // definition.
 func (r *sequentialRun) mapToFiles(ctx context.Context, input Input, mapToFile func(*Task, iter.Seq2[Record, error], io.Writer) error) error {
-	for i, split := range r.splits {
+	for i, split := range r.maps() {
 		err := r.executeToFile(ctx, MapTask, i, CounterMapBytesOut, func(t *Task, out io.Writer) error {
 			return mapToFile(t, input.Read(ctx, r.input, split), out)
 		})
