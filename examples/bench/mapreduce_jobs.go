@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/trilith-go/trilith/examples/bench/internal/corpus"
 	"github.com/trilith-go/trilith/examples/bench/internal/limits"
+	"github.com/trilith-go/trilith/examples/internal/jobs"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -46,7 +46,7 @@ var (
 		limit: func(input, output, _ string) error { return limits.WordCount(input, output) },
 	}
 	terasort = &jobKind{
-		name: "terasort", records: true, reduces: 8, ordered: keysInAll,
+		name: jobs.TeraSort.Name, records: true, reduces: 8, ordered: keysInAll,
 		limit: func(input, output, _ string) error { return limits.Sort(input, output) },
 	}
 	grep = &jobKind{
@@ -66,9 +66,9 @@ const patternArg = "pattern"
 
 // definitions are the jobs by name.
 var definitions = map[string]mapreduce.Definition{
-	wordcount.name:      countWords(wordcount.name, func(a, b int) int { return a + b }),
+	wordcount.name:      countWords(wordcount.name, mapreduce.Add[int]),
 	wordcountPlain.name: countWords(wordcountPlain.name, nil),
-	terasort.name:       sortRecords,
+	terasort.name:       jobs.TeraSort,
 	grep.name:           findLines,
 	grepLines.name:      matchLines,
 	hello.name:          sayHello,
@@ -94,35 +94,12 @@ func countWords(name string, combine func(a, b int) int) mapreduce.Definition {
 			return nil
 		},
 		Combine: combine,
-		Reduce: func(_ *mapreduce.Task, _ string, counts iter.Seq[int], emit func(int)) error {
-			sum := 0
-			for n := range counts {
-				sum += n
-			}
-			emit(sum)
-			return nil
-		},
+		Reduce:  mapreduce.Sum[string, int],
 	}
 }
 
 // space says which bytes are between words.
 var space = [256]bool{' ': true, '\t': true, '\n': true, '\v': true, '\f': true, '\r': true}
-
-var sortRecords = mapreduce.Job[[]byte, []byte, []byte]{
-	Name:  terasort.name,
-	Input: mapreduce.FixedRecords(corpus.RecordBytes),
-	Map: func(_ *mapreduce.Task, r mapreduce.Record, emit func(key, rest []byte)) error {
-		emit(r.Value[:corpus.KeyBytes], r.Value[corpus.KeyBytes:])
-		return nil
-	},
-	Reduce: func(_ *mapreduce.Task, _ []byte, rests iter.Seq[[]byte], emit func([]byte)) error {
-		for rest := range rests {
-			emit(rest)
-		}
-		return nil
-	},
-	Format: func(dst, key, rest []byte) []byte { return append(append(dst, key...), rest...) },
-}
 
 // findLines emits the lines that contain the pattern, with where they begin: it searches
 // blocks of lines, and finds the line only where the pattern is.

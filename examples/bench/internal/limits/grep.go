@@ -20,30 +20,14 @@ func Grep(input, output, pattern string) (err error) {
 	var group errgroup.Group
 	for i := range workers {
 		group.Go(func() error {
-			at, err := lineStart(f, size*int64(i)/workers, size)
-			if err != nil {
-				return err
-			}
-			to, err := lineStart(f, size*int64(i+1)/workers, size)
-			if err != nil {
-				return err
-			}
-			var buf, rest []byte
-			for at < to {
-				block, err := readBlock(f, buf, rest, at, to)
-				if err != nil {
-					return err
-				}
-				at += int64(len(block) - len(rest))
-				buf = block[:cap(block)]
+			return scanPart(f, size, i, func(block []byte, last bool) []byte {
 				whole := len(block)
-				if at < to {
+				if !last {
 					whole = bytes.LastIndexByte(block, '\n') + 1
 				}
 				found[i] = appendMatches(found[i], block[:whole], []byte(pattern))
-				rest = block[whole:]
-			}
-			return nil
+				return block[whole:]
+			})
 		})
 	}
 	if err := group.Wait(); err != nil {

@@ -55,6 +55,31 @@ func readBlock(f io.ReaderAt, buf, keep []byte, off, end int64) ([]byte, error) 
 	return buf[: len(keep)+n : cap(buf)], nil
 }
 
+// scanPart hands one of the parts that a file of text has, one for each goroutine, to
+// take, block by block: whole lines of the file, as all blocks of a part are together.
+// What take returns is the beginning of the next block; of the last one nothing is left.
+func scanPart(f io.ReaderAt, size int64, part int, take func(block []byte, last bool) (rest []byte)) error {
+	at, err := lineStart(f, size*int64(part)/workers, size)
+	if err != nil {
+		return err
+	}
+	to, err := lineStart(f, size*int64(part+1)/workers, size)
+	if err != nil {
+		return err
+	}
+	var buf, rest []byte
+	for at < to {
+		block, err := readBlock(f, buf, rest, at, to)
+		if err != nil {
+			return err
+		}
+		at += int64(len(block) - len(rest))
+		buf = block[:cap(block)]
+		rest = take(block, at == to)
+	}
+	return nil
+}
+
 // lineStart returns where the first line begins that begins at off or later.
 func lineStart(f io.ReaderAt, off, size int64) (int64, error) {
 	if off == 0 {

@@ -22,29 +22,9 @@ func WordCount(input, output string) (err error) {
 	var group errgroup.Group
 	for i := range workers {
 		group.Go(func() error {
-			// Lines, as a word does not go on in the next.
-			from, err := lineStart(f, size*int64(i)/workers, size)
-			if err != nil {
-				return err
-			}
-			to, err := lineStart(f, size*int64(i+1)/workers, size)
-			if err != nil {
-				return err
-			}
-			t := newWordTable()
-			tables[i] = t
-			var buf, rest []byte
-			for at := from; at < to; {
-				block, err := readBlock(f, buf, rest, at, to)
-				if err != nil {
-					return err
-				}
-				at += int64(len(block) - len(rest))
-				buf = block[:cap(block)]
-				rest = t.count(block, at == to)
-			}
-			t.sort()
-			return nil
+			tables[i] = newWordTable()
+			defer tables[i].sort()
+			return scanPart(f, size, i, tables[i].count)
 		})
 	}
 	if err := group.Wait(); err != nil {
