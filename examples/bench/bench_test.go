@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"io"
 	"math/rand/v2"
 	"os"
 	"regexp"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/trilith-go/trilith/examples/internal/local"
 )
 
 var loadMetrics = []string{"calls/s", "MB/s", "p50_us", "p99_us", "p999_us", "allocs"}
@@ -20,7 +23,6 @@ var loadMetrics = []string{"calls/s", "MB/s", "p50_us", "p99_us", "p999_us", "al
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == taskArg {
 		main()
-		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
@@ -132,7 +134,7 @@ func TestParseRefuses(t *testing.T) {
 		"-json -suite rpc all": `"all"`,
 	} {
 		_, err := parse(strings.Fields(args), nil)
-		if !errors.As(err, new(*usageError)) || !strings.Contains(err.Error(), want) {
+		if local.Status("bench", "", err, io.Discard) != local.ExitUsage || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one about %s", args, err, want)
 		}
 	}

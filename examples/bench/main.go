@@ -25,7 +25,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime"
 	"runtime/pprof"
 	"slices"
@@ -33,35 +32,25 @@ import (
 	"time"
 
 	"github.com/trilith-go/trilith/examples/bench/internal/corpus"
+	"github.com/trilith-go/trilith/examples/internal/local"
 )
 
 // suites are all there is to measure.
 var suites = []*suite{&rpcSuite, &mapreduceSuite}
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
+	ctx := local.Context()
 	var err error
 	if len(os.Args) == 3 && os.Args[1] == taskArg {
 		err = doTask(ctx, os.Args[2], os.Stdout)
 	} else {
 		err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	}
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-	case errors.As(err, new(*usageError)):
-		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
-		os.Exit(2)
-	default:
-		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
-		os.Exit(1)
+	if errors.Is(err, flag.ErrHelp) {
+		err = nil
 	}
+	os.Exit(local.Status("bench", "bench -help", err, os.Stderr))
 }
-
-// A usageError is a mistake in the arguments.
-type usageError struct{ text string }
-
-func (e *usageError) Error() string { return e.text }
 
 // options are the arguments, checked.
 type options struct {
@@ -79,11 +68,11 @@ type options struct {
 // maxSize bounds -size, in MiB.
 const maxSize = 1 << 20
 
-// parse reads the arguments. Whatever is wrong with them is a *usageError.
+// parse reads the arguments. Its error is flag.ErrHelp, when the help has been printed, or one in the
+// command line.
 func parse(args []string, stderr io.Writer) (*options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // errors are reported once, by main
 	var (
 		name     = flags.String("suite", suites[0].name, "what to measure: "+strings.Join(suiteNames(), ", "))
 		cases    = flags.String("cases", "", "only the cases with these prefixes, separated by commas (default all)")
@@ -96,27 +85,27 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	flags.StringVar(&o.pattern, "pattern", corpus.Needle, "mapreduce: what grep looks for")
 	flags.BoolVar(&o.json, "json", false, "print one JSON object a line")
 	flags.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this `file`; mapreduce: of the job that is done last, without workers that are processes")
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		flags.SetOutput(stderr)
-		flags.Usage()
+	if err := local.Parse(flags, args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			flags.SetOutput(stderr)
+			flags.Usage()
+		}
 		return nil, err
-	} else if err != nil {
-		return nil, &usageError{err.Error()}
 	}
 	i := slices.IndexFunc(suites, func(s *suite) bool { return s.name == *name })
 	switch {
 	case flags.NArg() > 0:
-		return nil, &usageError{fmt.Sprintf("unexpected argument %q; everything is a flag, see -help", flags.Arg(0))}
+		return nil, local.BadUsage("unexpected argument %q; everything is a flag", flags.Arg(0))
 	case i < 0:
-		return nil, &usageError{fmt.Sprintf("-suite %q: there is only %s", *name, strings.Join(suiteNames(), ", "))}
+		return nil, local.BadUsage("-suite %q: there is only %s", *name, strings.Join(suiteNames(), ", "))
 	case *duration <= 0:
-		return nil, &usageError{fmt.Sprintf("-duration %v: must be positive", *duration)}
+		return nil, local.BadUsage("-duration %v: must be positive", *duration)
 	case *rounds < 0:
-		return nil, &usageError{fmt.Sprintf("-rounds %d: must be positive", *rounds)}
+		return nil, local.BadUsage("-rounds %d: must be positive", *rounds)
 	case *size < 1 || *size > maxSize:
-		return nil, &usageError{fmt.Sprintf("-size %d: must be 1 to %d", *size, maxSize)}
+		return nil, local.BadUsage("-size %d: must be 1 to %d", *size, maxSize)
 	case o.pattern == "" || strings.Contains(o.pattern, "\n"):
-		return nil, &usageError{fmt.Sprintf("-pattern %q: must be a part of a line", o.pattern)}
+		return nil, local.BadUsage("-pattern %q: must be a part of a line", o.pattern)
 	}
 	o.suite, o.size = suites[i], *size<<20
 	o.plan.rounds = cmp.Or(*rounds, o.suite.rounds)
@@ -150,7 +139,7 @@ func pick(option, list string, names []string, match func(name, wanted string) b
 	wanted := strings.Split(list, ",")
 	for _, w := range wanted {
 		if w == "" || !slices.ContainsFunc(names, func(n string) bool { return match(n, w) }) {
-			return nil, &usageError{fmt.Sprintf("%s %q: nothing is called %q; there are %s", option, list, w, strings.Join(names, ", "))}
+			return nil, local.BadUsage("%s %q: nothing is called %q; there are %s", option, list, w, strings.Join(names, ", "))
 		}
 	}
 	var picked []string

@@ -13,21 +13,16 @@ import (
 	"flag"
 	"io"
 	"os"
-	"os/signal"
 
 	"github.com/trilith-go/trilith/examples/internal/jobs"
 	"github.com/trilith-go/trilith/examples/internal/local"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { os.Exit(run(local.Context(), os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run is the program. It returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	return local.Program{Name: "index", Arguments: "FILE...", Define: func(f *flag.FlagSet) func([]string) error {
+	return local.Program{Name: "index", Usage: "index [flags] FILE...", Define: func(f *flag.FlagSet) func([]string) error {
 		var flags local.Flags
 		flags.Define(f, 1)
 		return func(args []string) error {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -133,7 +134,7 @@ func TestChainIsTheDirectComputation(t *testing.T) {
 }
 
 func TestImportGraphOfTheGoSource(t *testing.T) {
-	source, err := goSource()
+	source, err := local.GoSource()
 	if err != nil {
 		t.Skip(err)
 	}
@@ -157,18 +158,21 @@ func TestProgram(t *testing.T) {
 		says   string
 	}{
 		{[]string{"-source", tree, "-iterations", "3", "-top", "1"}, 0, "  b\n6 packages, 5 jobs"},
-		{[]string{"-source", "/no/such/tree"}, exitFailed, "/no/such/tree"},
-		{[]string{"-source", t.TempDir()}, exitFailed, "matches no file"},
-		{[]string{"-iterations", "-1"}, exitUsage, "-iterations is -1"},
-		{[]string{"-top", "-1"}, exitUsage, "-top is -1"},
-		{[]string{"-workers", "x"}, exitUsage, "-workers"},
-		{[]string{"tree"}, exitUsage, `unexpected argument "tree"`},
+		{[]string{"-source", "/no/such/tree"}, local.ExitFailed, "/no/such/tree"},
+		{[]string{"-source", t.TempDir()}, local.ExitFailed, "matches no file"},
+		{[]string{"-iterations", "-1"}, local.ExitUsage, "-iterations is -1"},
+		{[]string{"-top", "-1"}, local.ExitUsage, "-top is -1"},
+		{[]string{"-workers", "x"}, local.ExitUsage, "-workers"},
+		{[]string{"tree"}, local.ExitUsage, `unexpected argument "tree"`},
 		{[]string{"-help"}, 0, "-iterations"},
 	} {
 		var out bytes.Buffer
 		status := run(t.Context(), c.args, &out, &out)
 		if status != c.status || !strings.Contains(out.String(), c.says) {
 			t.Errorf("pagerank %q: status %d, %q; want %d and %q", c.args, status, out.String(), c.status, c.says)
+		}
+		if lines := strings.Count(out.String(), "\n"); c.status != 0 && lines != c.status { // of usage, a hint at help too
+			t.Errorf("pagerank %q: %d lines, %q", c.args, lines, out.String())
 		}
 	}
 }

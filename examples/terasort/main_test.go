@@ -2,10 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/trilith-go/trilith/examples/internal/local"
 )
 
 // invoke runs the program.
@@ -52,10 +57,10 @@ func TestValidatorFindsFaults(t *testing.T) {
 	if status, stderr := validate(parts...); status != 0 {
 		t.Errorf("status %d: %s", status, stderr)
 	}
-	if status, stderr := validate(parts[1], parts[0], parts[2]); status != exitFailed || !strings.Contains(stderr, "1 records are out of order") {
+	if status, stderr := validate(parts[1], parts[0], parts[2]); status != local.ExitFailed || !strings.Contains(stderr, "1 records are out of order") {
 		t.Errorf("files in another order: status %d: %s", status, stderr)
 	}
-	if status, stderr := validate(parts[:2]...); status != exitFailed || !strings.Contains(stderr, "records, but 10000") {
+	if status, stderr := validate(parts[:2]...); status != local.ExitFailed || !strings.Contains(stderr, "records, but 10000") {
 		t.Errorf("a file is missing: status %d: %s", status, stderr)
 	}
 	content, err := os.ReadFile(parts[0])
@@ -66,13 +71,13 @@ func TestValidatorFindsFaults(t *testing.T) {
 	if err := os.WriteFile(parts[0], content, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if status, stderr := validate(parts...); status != exitFailed || !strings.Contains(stderr, "checksum") {
+	if status, stderr := validate(parts...); status != local.ExitFailed || !strings.Contains(stderr, "checksum") {
 		t.Errorf("a bit is wrong: status %d: %s", status, stderr)
 	}
 	if err := os.Truncate(parts[2], 50); err != nil {
 		t.Fatal(err)
 	}
-	if status, stderr := validate(parts...); status != exitFailed || !strings.Contains(stderr, "unexpected EOF") {
+	if status, stderr := validate(parts...); status != local.ExitFailed || !strings.Contains(stderr, "unexpected EOF") {
 		t.Errorf("half a record: status %d: %s", status, stderr)
 	}
 }
@@ -98,22 +103,44 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		status int
 		says   string
 	}{
-		{"-frobnicate", exitUsage, "frobnicate"},
-		{"-reduces 0", exitUsage, "-reduces is 0"},
-		{"-memory 0", exitUsage, "-memory is 0"},
-		{"-memory 1 -size 1", exitFailed, "Memory"},
-		{"records", exitUsage, `unexpected argument "records"`},
-		{"-output x", exitUsage, "-output goes with sort"},
-		{"generate", exitUsage, "one file"},
-		{"sort records", exitUsage, "-output"},
-		{"validate records", exitUsage, "-input"},
-		{"sort -output /no/such/dir /no/such/records", exitFailed, "no/such/records"},
-		{"validate -input /no/such/records x", exitFailed, "/no/such/records"},
+		{"-frobnicate", local.ExitUsage, "frobnicate"},
+		{"-reduces 0", local.ExitUsage, "-reduces is 0"},
+		{"-memory 0", local.ExitUsage, "-memory is 0"},
+		{"-memory 1 -size 1", local.ExitFailed, "Memory"},
+		{"records", local.ExitUsage, `unexpected argument "records"`},
+		{"-output x", local.ExitUsage, "-output goes with sort"},
+		{"generate", local.ExitUsage, "one file"},
+		{"sort records", local.ExitUsage, "-output"},
+		{"validate records", local.ExitUsage, "-input"},
+		{"sort -output /no/such/dir /no/such/records", local.ExitFailed, "no/such/records"},
+		{"validate -input /no/such/records x", local.ExitFailed, "/no/such/records"},
 		{"-help", 0, "-seed"},
 	} {
 		status, _, stderr := invoke(t, strings.Fields(c.args)...)
 		if status != c.status || !strings.Contains(stderr, c.says) {
 			t.Errorf("terasort %s: status %d, %q; want %d and %q", c.args, status, stderr, c.status, c.says)
 		}
+		if lines := strings.Count(stderr, "\n"); c.status != 0 && lines != c.status { // of usage, a hint at help too
+			t.Errorf("terasort %s: %d lines, %q", c.args, lines, stderr)
+		}
+	}
+}
+
+// Generating and validating end when the user interrupts, and leave no part of a file.
+func TestInterrupted(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "records")
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	if _, err := generate(ctx, name, 1, 1<<40); !errors.Is(err, context.Canceled) {
+		t.Errorf("generate: %v", err)
+	}
+	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what is left: %v", err)
+	}
+	if _, err := generate(t.Context(), name, 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := summarize(ctx, []string{name}); !errors.Is(err, context.Canceled) {
+		t.Errorf("summarize: %v", err)
 	}
 }

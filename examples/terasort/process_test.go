@@ -152,7 +152,7 @@ func freeAddr(t *testing.T) string {
 // accepts the result.
 func TestSortSurvivesKills(t *testing.T) {
 	dir, addr := t.TempDir(), freeAddr(t)
-	input, err := generate(filepath.Join(dir, "records"), 1, *killSize*1e6/recordBytes)
+	input, err := generate(t.Context(), filepath.Join(dir, "records"), 1, *killSize*1e6/recordBytes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func TestSortSurvivesKills(t *testing.T) {
 	for _, name := range result.Files {
 		sorted = append(sorted, filepath.Join(dir, filepath.FromSlash(name)))
 	}
-	s, err := summarize(sorted)
+	s, err := summarize(t.Context(), sorted)
 	if err == nil {
 		err = s.sorts(&input)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -42,23 +43,30 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// generate writes n records into a new file and returns their summary.
-func generate(name string, seed, n uint64) (summary, error) {
+// generate writes n records into a new file, which it removes if it fails, and returns
+// their summary.
+func generate(ctx context.Context, name string, seed, n uint64) (s summary, err error) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
-		return summary{}, err
+		return s, err
 	}
+	defer func() {
+		if err = errors.Join(err, f.Close()); err != nil {
+			_ = os.Remove(name) // that it is not whole is what to say
+		}
+	}()
 	w := bufio.NewWriterSize(f, 1<<20)
-	var s summary
 	var record []byte
 	for i := range n {
 		record = appendRecord(record[:0], seed, i)
-		s.add(record)
 		if _, err := w.Write(record); err != nil {
-			return s, errors.Join(err, f.Close())
+			return s, err
+		}
+		if err := s.add(ctx, record); err != nil {
+			return s, err
 		}
 	}
-	return s, errors.Join(w.Flush(), f.Close())
+	return s, w.Flush()
 }
 
 // summary is what is known of records that were read one after the other.
@@ -71,7 +79,12 @@ type summary struct {
 	last       []byte // the key of the last record
 }
 
-func (s *summary) add(record []byte) {
+// add adds a record. It fails if ctx has ended, at which it looks now and then.
+func (s *summary) add(ctx context.Context, record []byte) error {
+	const often = 1 << 16
+	if s.records%often == 0 && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	s.checksum += uint64(crc32.ChecksumIEEE(record))
 	key := record[:keyBytes]
 	if s.records > 0 {
@@ -87,20 +100,21 @@ func (s *summary) add(record []byte) {
 	}
 	s.last = append(s.last[:0], key...)
 	s.records++
+	return nil
 }
 
 // summarize reads files, one after the other.
-func summarize(names []string) (summary, error) {
+func summarize(ctx context.Context, names []string) (summary, error) {
 	var s summary
 	for _, name := range names {
-		if err := s.read(name); err != nil {
+		if err := s.read(ctx, name); err != nil {
 			return s, fmt.Errorf("read %s: %w", name, err)
 		}
 	}
 	return s, nil
 }
 
-func (s *summary) read(name string) error {
+func (s *summary) read(ctx context.Context, name string) error {
 	f, err := os.Open(name)
 	if err != nil {
 		return err
@@ -116,7 +130,9 @@ func (s *summary) read(name string) error {
 		if err != nil {
 			return err
 		}
-		s.add(record)
+		if err := s.add(ctx, record); err != nil {
+			return err
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -49,7 +50,7 @@ func (a *askFlags) define(f *flag.FlagSet) {
 // ask calls f with a client, for as long as the timeout allows.
 func (a *askFlags) ask(ctx context.Context, role string, out output, f func(context.Context, *mapreduce.Client) error) error {
 	if a.timeout <= 0 {
-		return badUsage("-timeout is %v, it must be positive", a.timeout)
+		return local.BadUsage("-timeout is %v, it must be positive", a.timeout)
 	}
 	client, err := a.client(role, out)
 	if err != nil {
@@ -65,14 +66,14 @@ func (a *askFlags) ask(ctx context.Context, role string, out output, f func(cont
 func jobID(arg string) (mapreduce.JobID, error) {
 	n, err := strconv.ParseUint(arg, 10, 63)
 	if err != nil {
-		return 0, badUsage("%q is not the number of a job", arg)
+		return 0, local.BadUsage("%q is not the number of a job", arg)
 	}
 	return mapreduce.JobID(n), nil
 }
 
 func (a *askFlags) status(ctx context.Context, args []string, out output) error {
 	if len(args) > 1 {
-		return badUsage("unexpected argument %q", args[1])
+		return local.BadUsage("unexpected argument %q", args[1])
 	}
 	var id mapreduce.JobID
 	if len(args) == 1 {
@@ -114,9 +115,9 @@ func printStatus(s *mapreduce.JobStatus, out output) {
 func (a *askFlags) cancel(ctx context.Context, args []string, out output) error {
 	switch {
 	case len(args) == 0:
-		return badUsage("the number of the job is missing")
+		return local.BadUsage("the number of the job is missing")
 	case len(args) > 1:
-		return badUsage("unexpected argument %q", args[1])
+		return local.BadUsage("unexpected argument %q", args[1])
 	}
 	id, err := jobID(args[0])
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/mapreduce"
 	"github.com/trilith-go/trilith/transport"
 )
@@ -48,7 +49,7 @@ func (c *clusterFlags) open(role string, serves bool, out output) (*cluster, err
 	opened := &cluster{id: c.id, transport: &transport.TCP{}}
 	level := hclog.LevelFromString(c.level)
 	if level == hclog.NoLevel {
-		return nil, badUsage("-log is %q, not debug, info, warn, error or off", c.level)
+		return nil, local.BadUsage("-log is %q, not debug, info, warn, error or off", c.level)
 	}
 	opened.logger = hclog.New(&hclog.LoggerOptions{Name: role, Level: level, Output: out.stderr})
 	if c.secretFile != "" {
@@ -74,11 +75,11 @@ func (c *clusterFlags) open(role string, serves bool, out output) (*cluster, err
 func (c *clusterFlags) tls(serves bool) (*tls.Config, error) {
 	switch {
 	case (c.cert == "") != (c.key == ""):
-		return nil, badUsage("-cert and -key go together")
+		return nil, local.BadUsage("-cert and -key go together")
 	case c.cert == "" && c.ca == "":
 		return nil, nil
 	case c.cert == "" && serves:
-		return nil, badUsage("-ca is not enough to be connected to: -cert and -key are missing")
+		return nil, local.BadUsage("-ca is not enough to be connected to: -cert and -key are missing")
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS13}
 	if c.cert != "" {
@@ -117,7 +118,7 @@ func (c *clientFlags) define(f *flag.FlagSet) {
 // addrs returns the addresses of the coordinators.
 func (c *clientFlags) addrs() ([]string, error) {
 	if c.coordinators == "" {
-		return nil, badUsage("-coordinator is missing: the address of the coordinator, host:port")
+		return nil, local.BadUsage("-coordinator is missing: the address of the coordinator, host:port")
 	}
 	return strings.Split(c.coordinators, ","), nil
 }

@@ -7,23 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
+
+	"github.com/trilith-go/trilith/examples/internal/local"
 )
 
-// The exit statuses.
-const (
-	exitFailed = 1
-	exitUsage  = 2
-)
-
-func main() {
-	// The first signal ends ctx, and only that; the second finds the default, which
-	// is to end the process.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { os.Exit(run(local.Context(), os.Args[1:], os.Stdout, os.Stderr)) }
 
 // role is one thing that the binary can be.
 type role struct {
@@ -44,18 +32,11 @@ func roles() []role {
 	return []role{coordinatorRole, workerRole, submitRole(), statusRole, cancelRole}
 }
 
-// usageError is an error in the command line.
-type usageError struct{ text string }
-
-func (e usageError) Error() string { return e.text }
-
-func badUsage(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
-
 // run is the program. It returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		printRoles(stderr)
-		return exitUsage
+		return local.ExitUsage
 	}
 	name, args := args[0], args[1:]
 	switch name {
@@ -66,7 +47,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if !ok {
 		fmt.Fprintf(stderr, "trilith: there is no role %q\n", name)
 		printRoles(stderr)
-		return exitUsage
+		return local.ExitUsage
 	}
 	return r.run(ctx, args, output{stdout, stderr})
 }
@@ -83,28 +64,16 @@ func findRole(name string) (role, bool) {
 // run does what the role's command line says.
 func (r role) run(ctx context.Context, args []string, out output) int {
 	f := flag.NewFlagSet(r.name, flag.ContinueOnError)
-	f.SetOutput(io.Discard) // errors are printed below
 	do := r.define(f)
-	err := f.Parse(args)
+	err := local.Parse(f, args)
+	if err == nil {
+		err = do(ctx, f.Args(), out)
+	}
 	if errors.Is(err, flag.ErrHelp) {
 		r.help(out.stdout)
 		return 0
 	}
-	if err != nil {
-		err = usageError{err.Error()}
-	} else {
-		err = do(ctx, f.Args(), out)
-	}
-	var usage usageError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &usage):
-		fmt.Fprintf(out.stderr, "trilith %s: %v\nRun \"trilith help %s\" for its flags.\n", r.name, err, r.name)
-		return exitUsage
-	}
-	fmt.Fprintf(out.stderr, "trilith %s: %v\n", r.name, err)
-	return exitFailed
+	return local.Status("trilith "+r.name, "trilith help "+r.name, err, out.stderr)
 }
 
 // help prints the help on a role, or the list of roles.
@@ -117,7 +86,7 @@ func help(args []string, stdout, stderr io.Writer) int {
 	if !ok {
 		fmt.Fprintf(stderr, "trilith help: there is no role %q\n", args[0])
 		printRoles(stderr)
-		return exitUsage
+		return local.ExitUsage
 	}
 	r.help(stdout)
 	return 0

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/trilith-go/trilith/examples/internal/jobs"
+	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/mapreduce"
 )
@@ -145,10 +146,10 @@ func TestSubmitsProgramsAndSorts(t *testing.T) {
 	if got := readFile(t, root, "out", "part-00000"); got != "bad\none-a\ntwo-a\ntwo-b\nx\n" {
 		t.Errorf("the output is %q", got)
 	}
-	if status, stderr := submit("streaming", "-output", "none", "-mapper", "no-such-program", "-reducer", "NONE", "in"); status != exitFailed || !strings.Contains(stderr, "no-such-program") {
+	if status, stderr := submit("streaming", "-output", "none", "-mapper", "no-such-program", "-reducer", "NONE", "in"); status != local.ExitFailed || !strings.Contains(stderr, "no-such-program") {
 		t.Errorf("a program that is not there: status %d, %s", status, stderr)
 	}
-	if status, stderr := submit("streaming", "-output", "none", "-attempts", "1", "-mapper", `sh -c "echo alas >&2; exit 3"`, "-reducer", "NONE", "in"); status != exitFailed || !strings.Contains(stderr, "alas") {
+	if status, stderr := submit("streaming", "-output", "none", "-attempts", "1", "-mapper", `sh -c "echo alas >&2; exit 3"`, "-reducer", "NONE", "in"); status != local.ExitFailed || !strings.Contains(stderr, "alas") {
 		t.Errorf("a program that fails: status %d, %s", status, stderr)
 	}
 	if status, stderr := submit("terasort", "-output", "sorted", "-root", root, "-reduces", "3", "records"); status != 0 {
@@ -171,7 +172,7 @@ func TestSubmitsProgramsAndSorts(t *testing.T) {
 
 	careful := start(t, "coordinator", "-listen", "127.0.0.1:0", "-root", root)
 	at = []string{"-coordinator", careful.addr}
-	if status, stderr := submit("streaming", "-output", "none", "-mapper", "cat", "-reducer", "NONE", "in"); status != exitFailed || !strings.Contains(stderr, `"streaming"`) {
+	if status, stderr := submit("streaming", "-output", "none", "-mapper", "cat", "-reducer", "NONE", "in"); status != local.ExitFailed || !strings.Contains(stderr, `"streaming"`) {
 		t.Errorf("programs are not allowed: status %d, %s", status, stderr)
 	}
 }
@@ -232,14 +233,14 @@ func TestProcesses(t *testing.T) {
 	}
 
 	status, _, stderr = invoke(t, append(append([]string{"submit"}, at...), "-output", "out", "wordcount", "in")...)
-	if status != exitFailed || !strings.Contains(stderr, "not empty") {
+	if status != local.ExitFailed || !strings.Contains(stderr, "not empty") {
 		t.Errorf("submit with an output that is there: status %d, %s", status, stderr)
 	}
 	status, stdout, stderr = invoke(t, append(append([]string{"submit"}, at...), "-output", "lines", "-arg", "pattern=^glazed$", "grep", "in/1")...)
 	if status != 0 || !strings.Contains(stdout, "succeeded") || !strings.Contains(readFile(t, root, "lines/part-00000"), "in/1:4000000\tglazed\n") {
 		t.Errorf("submit grep: status %d, %s%s", status, stdout, stderr)
 	}
-	if status, _, stderr := invoke(t, append(append([]string{"cancel"}, at...), "77")...); status != exitFailed || !strings.Contains(stderr, "unknown job") {
+	if status, _, stderr := invoke(t, append(append([]string{"cancel"}, at...), "77")...); status != local.ExitFailed || !strings.Contains(stderr, "unknown job") {
 		t.Errorf("cancel of no job: status %d, %s", status, stderr)
 	}
 	if code := kept.signal(syscall.SIGTERM); code != 0 {
@@ -273,7 +274,7 @@ func TestTLSAndSecret(t *testing.T) {
 		secure[:0], secure[:6], secure[6:], secure[4:], // neither, no secret, no TLS, no certificate
 	} {
 		args := append(append([]string{"status", "-timeout", "500ms"}, at...), without...)
-		if status, stdout, _ := invoke(t, args...); status != exitFailed || stdout != "" {
+		if status, stdout, _ := invoke(t, args...); status != local.ExitFailed || stdout != "" {
 			t.Errorf("trilith %q: status %d, %q", args, status, stdout)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/trilith-go/trilith/examples/internal/jobs"
+	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -44,17 +45,17 @@ func (p *programFlags) take(args map[string]string, streaming bool) error {
 	}
 	switch {
 	case !streaming && given:
-		return badUsage("flags of the job %s are given, but another job", jobs.Streaming.Name)
+		return local.BadUsage("flags of the job %s are given, but another job", jobs.Streaming.Name)
 	case !streaming:
 		return nil
 	case args[mapreduce.CommandArgMapper] == "":
-		return badUsage("job %s needs -mapper", jobs.Streaming.Name)
+		return local.BadUsage("job %s needs -mapper", jobs.Streaming.Name)
 	case args[mapreduce.CommandArgReducer] == "":
-		return badUsage("job %s needs -reducer; NONE if what mappers write is the output", jobs.Streaming.Name)
+		return local.BadUsage("job %s needs -reducer; NONE if what mappers write is the output", jobs.Streaming.Name)
 	case p.fields < 0:
-		return badUsage("-key-fields is %d, it cannot be negative", p.fields)
+		return local.BadUsage("-key-fields is %d, it cannot be negative", p.fields)
 	case p.partition < 0:
-		return badUsage("-partition-fields is %d, it cannot be negative", p.partition)
+		return local.BadUsage("-partition-fields is %d, it cannot be negative", p.partition)
 	}
 	if p.fields > 0 {
 		args[mapreduce.CommandArgKeyFields] = strconv.Itoa(p.fields)

@@ -52,9 +52,9 @@ func definePrograms(f *flag.FlagSet, programs *bool) {
 func (c *coordinatorFlags) run(ctx context.Context, args []string, out output) (err error) {
 	switch {
 	case len(args) > 0:
-		return badUsage("unexpected argument %q", args[0])
+		return local.BadUsage("unexpected argument %q", args[0])
 	case c.timeout <= 0:
-		return badUsage("-worker-timeout is %v, it must be positive", c.timeout)
+		return local.BadUsage("-worker-timeout is %v, it must be positive", c.timeout)
 	}
 	cl, err := c.open("coordinator", true, out)
 	if err != nil {
@@ -169,15 +169,15 @@ func (w *workerFlags) run(ctx context.Context, args []string, out output) error 
 	case err != nil:
 		return err
 	case len(args) > 0:
-		return badUsage("unexpected argument %q", args[0])
+		return local.BadUsage("unexpected argument %q", args[0])
 	case w.only != "" && w.only != mapreduce.MapTask.String() && w.only != mapreduce.ReduceTask.String():
-		return badUsage("-only is %q, not map or reduce", w.only)
+		return local.BadUsage("-only is %q, not map or reduce", w.only)
 	case w.slots < 0:
-		return badUsage("-slots is %d, it cannot be negative", w.slots)
+		return local.BadUsage("-slots is %d, it cannot be negative", w.slots)
 	case w.memory <= 0:
-		return badUsage("-memory is %d, it must be positive", w.memory)
+		return local.BadUsage("-memory is %d, it must be positive", w.memory)
 	case w.drain < 0:
-		return badUsage("-drain is %v, it cannot be negative", w.drain)
+		return local.BadUsage("-drain is %v, it cannot be negative", w.drain)
 	}
 	cl, err := w.open("worker", true, out)
 	if err != nil {

@@ -57,10 +57,10 @@ func submitRole() role {
 			})
 			return func(ctx context.Context, args []string, out output) error {
 				if len(args) == 0 {
-					return badUsage("the name of a job is missing")
+					return local.BadUsage("the name of a job is missing")
 				}
-				if err := f.Parse(args[1:]); err != nil {
-					return badUsage("%v", err)
+				if err := local.Parse(f, args[1:]); err != nil {
+					return err
 				}
 				return s.submit(ctx, args[0], f.Args(), out)
 			}
@@ -88,16 +88,16 @@ func (s *submitFlags) check(name string, patterns []string) (*jobs.Example, erro
 	i := slices.IndexFunc(all, func(e jobs.Example) bool { return e.Name == name })
 	switch {
 	case i < 0:
-		return nil, badUsage("there is no job %q", name)
+		return nil, local.BadUsage("there is no job %q", name)
 	case len(patterns) == 0:
-		return nil, badUsage("the patterns of the input are missing")
+		return nil, local.BadUsage("the patterns of the input are missing")
 	case s.output == "":
-		return nil, badUsage("-output is missing: the directory of the output")
+		return nil, local.BadUsage("-output is missing: the directory of the output")
 	case s.resubmits < 0:
-		return nil, badUsage("-resubmits is %d, it cannot be negative", s.resubmits)
+		return nil, local.BadUsage("-resubmits is %d, it cannot be negative", s.resubmits)
 	}
 	if err := s.run.Check(); err != nil {
-		return nil, usageError{err.Error()}
+		return nil, err
 	}
 	job := &all[i]
 	if err := s.programs.take(s.args, name == jobs.Streaming.Name); err != nil {
@@ -105,7 +105,7 @@ func (s *submitFlags) check(name string, patterns []string) (*jobs.Example, erro
 	}
 	for _, need := range job.Args {
 		if s.args[need] == "" {
-			return nil, badUsage("job %s needs -arg %s=…", name, need)
+			return nil, local.BadUsage("job %s needs -arg %s=…", name, need)
 		}
 	}
 	return job, nil

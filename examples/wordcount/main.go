@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"time"
@@ -19,32 +18,22 @@ import (
 	"github.com/trilith-go/trilith/transport"
 )
 
-// The exit statuses.
-const (
-	exitFailed = 1
-	exitUsage  = 2
-)
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { os.Exit(run(local.Context(), os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run is the program. It returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parseOptions(args, stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return exitUsage
-	}
-	if err := o.do(ctx, stdout, stderr); err != nil {
-		fmt.Fprintf(stderr, "wordcount: %v\n", err)
-		return exitFailed
-	}
-	return 0
+	return local.Program{Name: "wordcount", Usage: "wordcount [flags]", Define: func(f *flag.FlagSet) func([]string) error {
+		var o options
+		o.define(f)
+		return func(args []string) error {
+			set := make(map[string]bool)
+			f.Visit(func(f *flag.Flag) { set[f.Name] = true })
+			if err := o.check(args, set); err != nil {
+				return err
+			}
+			return o.do(ctx, stdout, stderr)
+		}
+	}}.Run(args, stderr)
 }
 
 // do does what the options say.

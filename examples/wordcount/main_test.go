@@ -15,6 +15,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -75,7 +76,7 @@ func TestCountsWords(t *testing.T) {
 	if len(got) != 3 || !slices.Equal(got, want) {
 		t.Errorf("the cluster wrote %q, the sequential run %q", got, want)
 	}
-	if status, _, stderr := invoke(t, "-input", input, "-output", cluster); status != exitFailed || !strings.Contains(stderr, "not empty") {
+	if status, _, stderr := invoke(t, "-input", input, "-output", cluster); status != local.ExitFailed || !strings.Contains(stderr, "not empty") {
 		t.Errorf("output into a directory in use: status %d, %s", status, stderr)
 	}
 	if status, stdout, stderr := invoke(t, "-input", filepath.Join(dir, "in*", "*.txt"), "-top", "1"); status != 0 || !strings.Contains(stdout, "8 words") {
@@ -89,22 +90,23 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		status int
 		says   string
 	}{
-		{"-input /no/such/dir", exitFailed, "/no/such/dir"},
-		{"-input /no/such/*.txt", exitFailed, "matches no file"},
-		{"-reduces 0", exitUsage, "-reduces is 0"},
-		{"-workers -3", exitUsage, "-workers is -3"},
-		{"-skip -1", exitUsage, "-skip is -1"},
-		{"-attempts 0", exitUsage, "-attempts is 0"},
-		{"-worker localhost:1 -split 1", exitUsage, "-split does not go with -worker"},
-		{"-top -1", exitUsage, "-top is -1"},
-		{"-top many", exitUsage, "-top"},
-		{"-frobnicate", exitUsage, "frobnicate"},
-		{"words.txt", exitUsage, "words.txt"},
-		{"-sequential -worker localhost:1", exitUsage, "only one of"},
-		{"-journal j", exitUsage, "-journal goes with -coordinator"},
-		{"-sequential -status localhost:0", exitUsage, "-status does not go with -sequential"},
-		{"-status nonsense", exitFailed, "-status: "},
-		{"-worker localhost:1 -input x", exitUsage, "-input does not go with -worker"},
+		{"-input /no/such/dir", local.ExitFailed, "/no/such/dir"},
+		{"-input /no/such/*.txt", local.ExitFailed, "matches no file"},
+		{"-reduces 0", local.ExitUsage, "-reduces is 0"},
+		{"-workers -3", local.ExitUsage, "-workers is -3"},
+		{"-skip -1", local.ExitUsage, "-skip is -1"},
+		{"-attempts 0", local.ExitUsage, "-attempts is 0"},
+		{"-worker localhost:1 -split 1", local.ExitUsage, "-split does not go with -worker"},
+		{"-top -1", local.ExitUsage, "-top is -1"},
+		{"-top many", local.ExitUsage, "-top"},
+		{"-reduces 0 -listen x", local.ExitUsage, "-reduces is 0"},
+		{"-frobnicate", local.ExitUsage, "frobnicate"},
+		{"words.txt", local.ExitUsage, "words.txt"},
+		{"-sequential -worker localhost:1", local.ExitUsage, "only one of"},
+		{"-journal j", local.ExitUsage, "-journal goes with -coordinator"},
+		{"-sequential -status localhost:0", local.ExitUsage, "-status does not go with -sequential"},
+		{"-status nonsense", local.ExitFailed, "-status: "},
+		{"-worker localhost:1 -input x", local.ExitUsage, "-input does not go with -worker"},
 		{"-help", 0, "-sequential"},
 	} {
 		status, _, stderr := invoke(t, strings.Fields(c.args)...)

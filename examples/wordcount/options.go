@@ -1,14 +1,11 @@
 package main
 
 import (
-	"errors"
+	"cmp"
 	"flag"
 	"fmt"
-	"io"
-	"os/exec"
 	"path"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/trilith-go/trilith/examples/internal/local"
@@ -33,13 +30,7 @@ type options struct {
 	patterns []string // that input stands for, relative to /
 }
 
-// errUsage says that the command line is wrong, which has been reported.
-var errUsage = errors.New("usage")
-
-func parseOptions(args []string, stderr io.Writer) (*options, error) {
-	o := &options{}
-	f := flag.NewFlagSet("wordcount", flag.ContinueOnError)
-	f.SetOutput(io.Discard) // errors are printed below
+func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.input, "input", "", "count the words of this file, of the files in this `directory`, or of those that match a pattern (default: the Go source of the Go distribution)")
 	f.StringVar(&o.output, "output", "", "write a file for each partition into this `directory`, which must be empty or not exist")
 	f.IntVar(&o.workers, "workers", 0, "run so many `workers` in this process (default: one, with a slot for each processor)")
@@ -52,22 +43,6 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	f.StringVar(&o.journal, "journal", "", "with -coordinator: keep the job's state in this `directory`, to go on after a crash")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "with -coordinator: how long a worker may be silent before it counts as dead")
 	f.StringVar(&o.status, "status", "", "serve the status page at this `address`, as localhost:8080, until interrupted")
-	err := f.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		f.SetOutput(stderr)
-		f.Usage()
-		return nil, err
-	}
-	if err == nil {
-		set := make(map[string]bool)
-		f.Visit(func(f *flag.Flag) { set[f.Name] = true })
-		err = o.check(f.Args(), set)
-	}
-	if err != nil {
-		fmt.Fprintf(stderr, "wordcount: %v\nRun wordcount -help for usage.\n", err)
-		return nil, errUsage
-	}
-	return o, nil
 }
 
 // check finds what cannot be meant.
@@ -81,7 +56,7 @@ func (o *options) check(rest []string, set map[string]bool) error {
 	only := func(mode string, flags ...string) error {
 		for _, f := range flags {
 			if set[f] && !set[mode] {
-				return fmt.Errorf("-%s goes with -%s only", f, mode)
+				return local.BadUsage("-%s goes with -%s only", f, mode)
 			}
 		}
 		return nil
@@ -89,24 +64,24 @@ func (o *options) check(rest []string, set map[string]bool) error {
 	without := func(mode string, flags ...string) error {
 		for _, f := range flags {
 			if set[f] && set[mode] {
-				return fmt.Errorf("-%s does not go with -%s", f, mode)
+				return local.BadUsage("-%s does not go with -%s", f, mode)
 			}
 		}
 		return nil
 	}
 	switch {
 	case len(rest) > 0:
-		return fmt.Errorf("unexpected argument %q", rest[0])
+		return local.BadUsage("unexpected argument %q", rest[0])
 	case modes > 1:
-		return errors.New("only one of -sequential, -coordinator and -worker can be given")
+		return local.BadUsage("only one of -sequential, -coordinator and -worker can be given")
 	case set["workers"] && (o.workers < 1 || o.workers > 1024):
-		return fmt.Errorf("-workers is %d, not 1 to 1024", o.workers)
+		return local.BadUsage("-workers is %d, not 1 to 1024", o.workers)
 	case o.top < 0:
-		return fmt.Errorf("-top is %d, it cannot be negative", o.top)
+		return local.BadUsage("-top is %d, it cannot be negative", o.top)
 	case o.timeout <= 0:
-		return fmt.Errorf("-timeout is %v, it must be positive", o.timeout)
+		return local.BadUsage("-timeout is %v, it must be positive", o.timeout)
 	}
-	return errors.Join(o.spec.Check(), only("worker", "listen"), only("coordinator", "journal", "timeout"),
+	return cmp.Or(o.spec.Check(), only("worker", "listen"), only("coordinator", "journal", "timeout"),
 		without("sequential", "workers"), without("coordinator", "workers"),
 		without("sequential", "status"), without("worker", append([]string{"workers", "input", "output", "top", "status"}, local.SpecFlagNames...)...))
 }
@@ -114,12 +89,12 @@ func (o *options) check(rest []string, set map[string]bool) error {
 // resolve finds the input, and makes the output absolute.
 func (o *options) resolve() error {
 	if o.input == "" {
-		root, err := goroot()
+		source, err := local.GoSource()
 		if err != nil {
-			return err
+			return fmt.Errorf("%w; name an input with -input", err)
 		}
-		o.patterns = []string{path.Join(mapreduce.QuotePattern(local.Rooted(root)), "src/**/*.go")}
-		o.input = filepath.Join(root, "src")
+		o.patterns = []string{path.Join(mapreduce.QuotePattern(local.Rooted(source)), "**/*.go")}
+		o.input = source
 	} else {
 		var err error
 		if o.patterns, err = local.Patterns(o.input); err != nil {
@@ -135,15 +110,4 @@ func (o *options) resolve() error {
 	}
 	o.output = abs
 	return local.CheckEmpty(abs)
-}
-
-// goroot asks the go command where the Go distribution is.
-func goroot() (string, error) {
-	out, err := exec.Command("go", "env", "GOROOT").Output()
-	root := strings.TrimSpace(string(out))
-	if err != nil || root == "" {
-		return "", fmt.Errorf("cannot find the Go distribution by \"go env GOROOT\": %w; name an input with -input", err)
-	}
-	// It may be a link, which patterns do not follow.
-	return filepath.EvalSymlinks(root)
 }

@@ -1,10 +1,14 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
+	"syscall"
 )
 
 // The exit statuses of a program.
@@ -12,6 +16,14 @@ const (
 	ExitFailed = 1
 	ExitUsage  = 2
 )
+
+// Context returns the context of a program. The first SIGINT or SIGTERM ends it, and
+// only that; the second finds the default, which is to end the process.
+func Context() context.Context {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx
+}
 
 // usageError is an error in the command line.
 type usageError struct{ text string }
@@ -21,39 +33,52 @@ func (e usageError) Error() string { return e.text }
 // BadUsage returns an error in the command line.
 func BadUsage(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
 
+// Parse parses flags. Its error is flag.ErrHelp, or one in the command line; nothing is
+// printed.
+func Parse(f *flag.FlagSet, args []string) error {
+	f.SetOutput(io.Discard)
+	err := f.Parse(args)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		return BadUsage("%v", err)
+	}
+	return err
+}
+
+// Status returns the exit status of a program that ends with err. An error is one line
+// on stderr; if the command line is wrong another says which command gives help.
+func Status(name, help string, err error, stderr io.Writer) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "%s: %v\n", name, err)
+	if errors.As(err, new(usageError)) {
+		fmt.Fprintf(stderr, "Run %q for usage.\n", help)
+		return ExitUsage
+	}
+	return ExitFailed
+}
+
 // Program is a program with one set of flags.
 type Program struct {
-	Name      string
-	Arguments string // as the help shows them
+	Name  string
+	Usage string // of the command line, as the help shows it
 	// Define defines the flags and returns what is done with the other arguments.
 	Define func(f *flag.FlagSet) func(args []string) error
 }
 
-// Run does what the command line says, and returns the exit status. Errors are one
-// line on stderr; if the command line is wrong another says where help is.
+// Run does what the command line says, and returns the exit status.
 func (p Program) Run(args []string, stderr io.Writer) int {
 	f := flag.NewFlagSet(p.Name, flag.ContinueOnError)
-	f.SetOutput(io.Discard) // errors are printed below
 	do := p.Define(f)
-	err := f.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintf(stderr, "Usage: %s [flags] %s\n\nFlags:\n", p.Name, p.Arguments)
+	err := Parse(f, args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintf(stderr, "Usage: %s\n\nFlags:\n", p.Usage)
 		f.SetOutput(stderr)
 		f.PrintDefaults()
 		return 0
-	case err != nil:
-		err = usageError{err.Error()}
-	default:
-		err = do(f.Args())
 	}
 	if err == nil {
-		return 0
+		err = do(f.Args())
 	}
-	fmt.Fprintf(stderr, "%s: %v\n", p.Name, err)
-	if usage := (usageError{}); errors.As(err, &usage) {
-		fmt.Fprintf(stderr, "Run \"%s -help\" for usage.\n", p.Name)
-		return ExitUsage
-	}
-	return ExitFailed
+	return Status(p.Name, p.Name+" -help", err, stderr)
 }
