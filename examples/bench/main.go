@@ -39,13 +39,10 @@ import (
 var suites = []*suite{&rpcSuite, &mapreduceSuite}
 
 func main() {
-	ctx := local.Context()
-	var err error
 	if len(os.Args) == 3 && os.Args[1] == taskArg {
-		err = doTask(ctx, os.Args[2], os.Stdout)
-	} else {
-		err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+		os.Exit(local.Status("bench", "", doTask(taskContext(), os.Args[2], os.Stdout), os.Stderr))
 	}
+	err := run(local.Context(), os.Args[1:], os.Stdout, os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		err = nil
 	}

@@ -8,9 +8,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/trilith-go/trilith/examples/bench/internal/corpus"
@@ -112,6 +114,14 @@ func (t *task) command(ctx context.Context) (*exec.Cmd, error) {
 		cmd.WaitDelay = cancelPatience
 	}
 	return cmd, nil
+}
+
+// taskContext returns the context of a process that does a task. Any number of signals
+// ends it in good order, as one from a terminal comes twice: who has started the process
+// gets it too, and passes it on.
+func taskContext() context.Context {
+	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	return ctx
 }
 
 // doTask is main of a process that does a task.

@@ -153,7 +153,13 @@ func create(name string, write func(*bufio.Writer) error) error {
 		return err
 	}
 	w := bufio.NewWriterSize(f, writeBytes)
-	return errors.Join(write(w), w.Flush(), f.Sync(), f.Close())
+	if err = write(w); err == nil {
+		err = w.Flush()
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // A Summary is what two outputs must have in common.
