@@ -6,9 +6,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 )
 
@@ -26,7 +26,7 @@ func TestPaper33AbortIfTheMasterFails(t *testing.T) {
 		{"is submitted again", 1, 1, true},
 		{"is submitted again too often", 3, 2, false},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			slow := &slowCount{pause: 100 * time.Millisecond}
 			input := testInput(40)
 			spec := testSpec(input, 12, 3)
@@ -86,7 +86,7 @@ func TestPaper33AbortIfTheMasterFails(t *testing.T) {
 // An aborted job is submitted again once, by whomever; to cancel it is to cancel the
 // one in its place; and one that was not aborted cannot be submitted again.
 func TestResubmit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		slow := &slowCount{pause: time.Second}
 		input := testInput(40)
 		spec := testSpec(input, 12, 3)

@@ -4,8 +4,9 @@ package mapreduce
 import (
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 // slowWorker runs a job on four workers of which the first takes ten times as long
@@ -49,7 +50,7 @@ func slowWorker(t *testing.T, backups bool) (took time.Duration, result *Result)
 func TestPaper36BackupTasks(t *testing.T) {
 	var with, without time.Duration
 	for _, backups := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			took, result := slowWorker(t, backups)
 			if backups {
 				with = took

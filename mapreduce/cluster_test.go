@@ -11,9 +11,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 	"github.com/trilith-go/trilith/transport"
 )
@@ -232,7 +232,7 @@ func testSpec(input fstest.MapFS, maps, reduces int) Spec {
 func TestWorkersDie(t *testing.T) {
 	again := int64(0)
 	for seed := range uint64(25) {
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 21))
 			slow := &slowCount{pause: 100 * time.Millisecond}
 			input := testInput(40)
@@ -267,7 +267,7 @@ func TestWorkersDie(t *testing.T) {
 // started again; sometimes a worker dies while it is away.
 func TestCoordinatorDies(t *testing.T) {
 	for seed := range uint64(25) {
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 22))
 			slow := &slowCount{pause: 100 * time.Millisecond}
 			input := testInput(40)
@@ -292,7 +292,7 @@ func TestCoordinatorDies(t *testing.T) {
 
 // A new coordinator keeps the completed maps of workers that are still there.
 func TestNewCoordinatorKeepsCompletedMaps(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		slow := &slowCount{pause: 100 * time.Millisecond}
 		input := testInput(40)
 		c := newTestCluster(t, 3, input, slow.job())
@@ -312,7 +312,7 @@ func TestNewCoordinatorKeepsCompletedMaps(t *testing.T) {
 // A map whose output's worker has died after all maps completed runs again, while
 // the reduces wait for it.
 func TestReducesWaitForALostMap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		slow := &slowCount{pause: 300 * time.Millisecond}
 		input := testInput(40)
 		spec := testSpec(input, 12, 3)
@@ -333,7 +333,7 @@ func TestReducesWaitForALostMap(t *testing.T) {
 
 // A worker that is cut off and comes back after it was taken for dead does no harm.
 func TestWorkerIsCutOff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		slow := &slowCount{pause: 100 * time.Millisecond}
 		input := testInput(60)
 		spec := testSpec(input, 12, 3)
@@ -352,7 +352,7 @@ func TestWorkerIsCutOff(t *testing.T) {
 }
 
 func TestTaskThatHangsIsGivenToAnother(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		var hung atomic.Bool
 		job := places
 		job.Map = func(t *Task, line Record, emit func(string, string)) error {
@@ -376,7 +376,7 @@ func TestTaskThatHangsIsGivenToAnother(t *testing.T) {
 }
 
 func TestJobFailsWithTheLastError(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		var tries atomic.Int64
 		job := places
 		job.Map = func(_ *Task, line Record, _ func(string, string)) error {
@@ -409,7 +409,7 @@ func TestJobFailsWithTheLastError(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		slow := &slowCount{pause: time.Second}
 		input := testInput(100)
 		c := newTestCluster(t, 2, input, slow.job())
@@ -441,7 +441,7 @@ func TestCancel(t *testing.T) {
 }
 
 func TestWorkerOfOtherCodeIsRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		c := newTestCluster(t, 0, testInput(1), wordCount)
 		defer c.close()
 		newer := wordCount
@@ -471,7 +471,7 @@ func TestWorkerOfOtherCodeIsRefused(t *testing.T) {
 }
 
 func TestDismiss(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		input := testInput(10)
 		c := newTestCluster(t, 3, input, wordCount)
 		defer c.close()
@@ -491,7 +491,7 @@ func TestDismiss(t *testing.T) {
 // A submission that is repeated is one job, and another into the same directory is
 // refused.
 func TestSubmissions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		slow := &slowCount{pause: time.Second}
 		input := testInput(10)
 		c := newTestCluster(t, 1, input, slow.job())

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 )
 
@@ -119,7 +119,7 @@ func counting(pause time.Duration) Job[string, string, string] {
 // Whoever dies meanwhile, the counters are those of a sequential run.
 func TestCountersWhileWorkersDie(t *testing.T) {
 	for seed := range uint64(8) {
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 31))
 			job := counting(100 * time.Millisecond)
 			input := testInput(40)
@@ -155,7 +155,7 @@ func TestCountersWhileWorkersDie(t *testing.T) {
 
 // A status shows what running attempts have counted, before any task completes.
 func TestCountersAreLive(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		input := testInput(40)
 		c := newTestCluster(t, 2, input, counting(time.Second))
 		defer c.close()

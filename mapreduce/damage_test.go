@@ -6,9 +6,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 )
 
@@ -28,7 +28,7 @@ func TestDamagedDisk(t *testing.T) {
 		for workers := 1; workers <= 2; workers++ {
 			noticed, again := 0, 0
 			for at, more := int64(1), true; more; at++ {
-				synctest.Test(t, func(t *testing.T) {
+				testutil.Bubble(t, func(t *testing.T) {
 					c := newTestCluster(t, workers, input, places)
 					defer c.close()
 					var writes atomic.Int64
@@ -75,7 +75,7 @@ func TestTruncatedMapOutput(t *testing.T) {
 	want := sequentialOutput(t, places, spec, ReadOnly(input)) // the same, without the pauses
 	for try := 0; ; try++ {
 		fetched := false
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			c := newTestCluster(t, 2, input, slow.job())
 			defer c.close()
 			c.starve(func(vfs.Call) vfs.Fault { return vfs.Fault{} })

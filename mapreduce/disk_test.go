@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 	"github.com/trilith-go/trilith/transport"
 )
@@ -45,7 +45,7 @@ func TestWorkersDiskFailsAtEveryCall(t *testing.T) {
 	want := sequentialOutput(t, places, spec, ReadOnly(input))
 	boom := errors.New("input/output error")
 	for at, more := int64(1), true; more; at += 1 + at/20 { // the later, the more alike
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			c := newTestCluster(t, 2, input, places)
 			defer c.close()
 			var calls atomic.Int64
@@ -72,7 +72,7 @@ func TestCoordinatorsPowerFailsAtEveryCall(t *testing.T) {
 	want := sequentialOutput(t, slow.job(), spec, ReadOnly(input))
 	cut := errors.New("power cut")
 	for at, more := int64(1), true; more; at++ {
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			c := newTestCluster(t, 0, input, slow.job())
 			defer c.close()
 			c.killCoordinator(transport.CrashReset) // there was nothing yet

@@ -3,16 +3,16 @@ package mapreduce
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 )
 
 // A worker that is drained in the middle of a job takes no more tasks, and no map
 // has to be done again: its output stays until the job has ended.
 func TestDrain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		input := testInput(40)
 		slow := &slowCount{pause: 100 * time.Millisecond}
 		c := newTestCluster(t, 2, input, slow.job())
@@ -44,7 +44,7 @@ func TestDrain(t *testing.T) {
 }
 
 func TestDrainOfAWorkerThatNobodyKnows(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		c := newTestCluster(t, 1, testInput(1), (&slowCount{}).job())
 		defer c.close()
 		c.killCoordinator(transport.CrashReset)

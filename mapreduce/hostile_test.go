@@ -12,9 +12,9 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 	"github.com/trilith-go/trilith/rpc"
 )
@@ -25,7 +25,7 @@ import (
 // was mapped twice and no attempt has failed.
 func undisturbed(t *testing.T, strangers func(t *testing.T, c *testCluster, id JobID)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		slow := &slowCount{pause: 200 * time.Millisecond}
 		input := testInput(60)
 		spec := testSpec(input, 12, 3)
@@ -83,7 +83,7 @@ func TestGarbageOnEveryPort(t *testing.T) {
 // Who does not know the secret, or belongs to another cluster, gets nothing, and an
 // error that says why.
 func TestStrangersAreRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		input := testInput(10)
 		c := newTestCluster(t, 0, input, wordCount)
 		defer c.close()

@@ -9,10 +9,10 @@ import (
 	"path"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/trilith-go/trilith/internal/statelog"
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 )
 
@@ -51,7 +51,7 @@ func TestNothingIsLeftOfWhatEndsWithTheJob(t *testing.T) {
 			if dies && more < time.Millisecond {
 				continue // nobody would know that the job has failed
 			}
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				job := lateWriter(more)
 				input := testInput(2)
 				spec := testSpec(input, 2, 1)
@@ -84,7 +84,7 @@ func TestNothingIsLeftOfWhatEndsWithTheJob(t *testing.T) {
 // A job that is cancelled with its Run leaves nothing, neither what tasks have
 // completed nor what they were at.
 func TestCanceledRunLeavesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		job := MapOnly[string, string]{Name: "half", Map: func(t *Task, line Record, emit func(string, string)) error {
 			if _, err := t.Create(fmt.Sprint("of/", t.Index(), "/", line.Offset)); err != nil {
 				return err
@@ -134,7 +134,7 @@ func (l *gatedLog) Confirm(ctx context.Context) (uint64, error) {
 // Files are removed when it is safe that their job has ended, and not before: a
 // coordinator that does not know it would go on with the job.
 func TestSweepWaitsForTheLog(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		input := testInput(4)
 		c := newTestCluster(t, 0, input, talkative(0))
 		defer c.close()
@@ -177,7 +177,7 @@ func TestSweepWaitsForTheLog(t *testing.T) {
 // A job whose output is complete is completed by a coordinator of another binary too:
 // no code of the job's is needed.
 func TestAnotherBinaryCommits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		input := testInput(8)
 		spec := testSpec(input, 2, 2)
 		want := sequentialTree(t, talkative(0), spec, ReadOnly(input))

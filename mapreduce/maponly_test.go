@@ -12,9 +12,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 )
 
@@ -137,7 +137,7 @@ func TestMapOnlyOfNothing(t *testing.T) {
 
 // The output of a map that has completed is a file: its worker may die.
 func TestMapOnlyOutputSurvivesItsWorker(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		var lines atomic.Int64
 		job := slowGrep(100*time.Millisecond, &lines)
 		input := testInput(40)
@@ -161,7 +161,7 @@ func TestMapOnlyOutputSurvivesItsWorker(t *testing.T) {
 // Workers and the coordinator die at any time.
 func TestMapOnlySurvivesDeaths(t *testing.T) {
 	for seed := range uint64(20) {
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 72))
 			job := slowGrep(100*time.Millisecond, new(atomic.Int64))
 			job.Output = pages{}
@@ -188,7 +188,7 @@ func TestMapOnlySurvivesDeaths(t *testing.T) {
 
 // An attempt that ends when its job has ended long ago leaves nothing.
 func TestMapOnlyAttemptThatComesTooLate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		var slept atomic.Bool
 		job := slowGrep(0, new(atomic.Int64))
 		job.Map = func(t *Task, line Record, emit func(int64, string)) error {

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 )
 
@@ -20,7 +20,7 @@ import (
 // incrementally to workers that have in-progress reduce tasks."
 func TestPaper32ReducesFetchWhileMapsRun(t *testing.T) {
 	for _, after := range []int{0, Barrier} {
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			slow := &slowCount{pause: 300 * time.Millisecond}
 			input := testInput(60)
 			spec := testSpec(input, 20, 3)
@@ -89,7 +89,7 @@ func (c *testCluster) startWorkerFor(host string, cfg WorkerConfig) *Worker {
 // A job waits, and says so, until there are workers with its labels that take what it
 // has; then those run it, and no others.
 func TestLabelsOnRealWorkers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		input := testInput(20)
 		c := newTestCluster(t, 1, input, places)
 		defer c.close()
@@ -130,7 +130,7 @@ func TestLabelsOnRealWorkers(t *testing.T) {
 // A small job that is submitted after a large one does not wait for its end, and what
 // a cancelled job held is free.
 func TestSeveralJobs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		slow := &slowCount{pause: 200 * time.Millisecond}
 		input := testInput(300)
 		c := newTestCluster(t, 3, input, slow.job())

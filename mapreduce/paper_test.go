@@ -11,9 +11,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 )
 
@@ -122,7 +122,7 @@ func TestPaper33SameAsSequential(t *testing.T) {
 // stored on the local disk(s) of the failed machine [...]. Completed reduce tasks do
 // not need to be re-executed since their output is stored in a global file system."
 func TestPaper33CompletedReducesAreNotReexecuted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		var reduces [4]atomic.Int64
 		job := places
 		job.Partition = func(word string, n int) int { return int(word[len(word)-1]-'0') % n }
@@ -160,7 +160,7 @@ func TestPaper33CompletedReducesAreNotReexecuted(t *testing.T) {
 // produced by one execution of the reduce task." Until then nothing has a final
 // name.
 func TestPaper33NoFileHasItsFinalNameBeforeTheEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		slow := &slowCount{pause: 100 * time.Millisecond}
 		input := testInput(20)
 		c := newTestCluster(t, 2, input, slow.job())
@@ -192,7 +192,7 @@ func (l locatedFiles) Locate(context.Context, string, int64, int64) ([]string, e
 // §3.4: the master "attempts to schedule a map task on a machine that contains a
 // replica of the corresponding input data".
 func TestPaper34MapsRunWhereTheirInputIs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		input := testInput(20)
 		c := newTestCluster(t, 3, input, wordCount)
 		defer c.close()

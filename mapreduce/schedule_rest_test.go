@@ -5,9 +5,9 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 )
 
@@ -126,7 +126,7 @@ func TestFullDiskBesideBusyWorkers(t *testing.T) {
 	}
 	input := testInput(120)
 	spec := testSpec(input, 24, 2)
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		want := sequentialOutput(t, job, spec, ReadOnly(input))
 		c = newTestCluster(t, 3, input, job)
 		defer c.close()

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 	"github.com/trilith-go/trilith/rpc"
 	"github.com/trilith-go/trilith/transport"
@@ -69,7 +69,7 @@ func sendPart(st io.Writer, n int) error {
 // While a worker is slow to send a region, the map is done again and has nothing for the
 // reduce. When all is gathered, nothing is under way that would write to the spill file.
 func TestGatherEndsWhatIsNotNeeded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		sending := make(chan struct{})
 		f := newTestFetcher(t, func(ctx context.Context, req *locateReq) (*locateResp, error) {
 			switch req.since {
@@ -104,7 +104,7 @@ func TestGatherEndsWhatIsNotNeeded(t *testing.T) {
 // However often a worker breaks off in the middle of a region, the memory for it is
 // taken once.
 func TestFetchThatFailsGivesItsMemoryBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		const tries, size = 20, 1 << 20
 		data := regionOf(t, [][2]string{{"key", string(make([]byte, size))}})
 		fetches := 0

@@ -16,9 +16,9 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 )
 
@@ -166,7 +166,7 @@ func TestNamesOfNamedOutputs(t *testing.T) {
 // attempt of each task has written, and nothing else.
 func TestSideFilesSurviveDeaths(t *testing.T) {
 	for seed := range uint64(20) {
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 82))
 			input := testInput(40)
 			spec := testSpec(input, 12, 3)
@@ -193,7 +193,7 @@ func TestSideFilesSurviveDeaths(t *testing.T) {
 // The side files of a map whose output is lost stay, and those of its next execution
 // do not replace them.
 func TestSideFilesOfALostMap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		job := talkative(100 * time.Millisecond)
 		var again atomic.Int64
 		job.Map = func(t *Task, line Record, emit func(string, string)) error {
@@ -265,7 +265,7 @@ func TestCoordinatorDiesWhileItCommits(t *testing.T) {
 	want := sequentialTree(t, talkative(0), spec, ReadOnly(input))
 	for n := range len(want) {
 		for _, done := range []bool{false, true} {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				c := newTestCluster(t, 0, input, talkative(0))
 				defer c.close()
 				var mu sync.Mutex
@@ -315,7 +315,7 @@ func TestCoordinatorDiesWhileItCommits(t *testing.T) {
 // A commit that is repeated must find out whether it was done before, which a file
 // system may not say at once.
 func TestCommitFileAsksAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		failures := 3
 		files := &fileSystem{FileSystem: newMemoryFiles(), open: func() error {
 			if failures--; failures >= 0 {

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 )
 
@@ -83,7 +83,7 @@ func TestBadRecordsAreSkipped(t *testing.T) {
 		"error": errorOn, "panic": panicOn,
 		"hang": func(t *Task, _ string) error { <-t.Context().Done(); return t.Context().Err() },
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			c := newTestCluster(t, 2, input, picky(fail))
 			defer c.close()
 			_, wait := c.submit(spec)
@@ -107,7 +107,7 @@ func TestBadRecordsAreSkipped(t *testing.T) {
 // What is beyond the limit fails the job, and so does any bad record by default.
 func TestTooManyBadRecordsFailTheJob(t *testing.T) {
 	for _, limit := range []int{0, 2} {
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			c := newTestCluster(t, 2, testInput(20), picky(errorOn))
 			defer c.close()
 			spec := skipSpec()
@@ -133,7 +133,7 @@ func TestFatalRecordsAreSkipped(t *testing.T) {
 	spec := skipSpec()
 	want := sequentialOutput(t, picky(errorOn), spec, ReadOnly(input))
 	for _, restart := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			fatal := make(chan Attempt)
 			c := newTestCluster(t, 3, input, picky(func(t *Task, _ string) error {
 				fatal <- t.Attempt()

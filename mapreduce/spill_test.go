@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"testing/synctest"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 )
 
@@ -27,7 +27,7 @@ func TestJobLargerThanMemory(t *testing.T) {
 			input := fstest.MapFS{"input": {Data: text.Bytes()}}
 			spec := testSpec(input, 3, 2)
 			want := sequentialOutput(t, job, spec, ReadOnly(input))
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				c := newTestCluster(t, 2, input, job)
 				defer c.close()
 				for _, w := range c.workers {
@@ -77,7 +77,7 @@ func TestRegionLargerThanMemory(t *testing.T) {
 	want := sequentialOutput(t, places, spec, ReadOnly(input))
 	fetched := false
 	for try := 0; try < 20 && !fetched; try++ {
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			c := newTestCluster(t, 2, input, places)
 			defer c.close()
 			for _, w := range c.workers {
@@ -104,7 +104,7 @@ func TestFullDisk(t *testing.T) {
 	input := testInput(4000)
 	spec := testSpec(input, 6, 2)
 	want := sequentialOutput(t, places, spec, ReadOnly(input))
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		c := newTestCluster(t, 3, input, places)
 		defer c.close()
 		for _, w := range c.workers {
@@ -129,7 +129,7 @@ func TestFullDisk(t *testing.T) {
 // A disk that is full everywhere fails the job with an error that says so.
 func TestFullDisks(t *testing.T) {
 	input := testInput(4000)
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		c := newTestCluster(t, 2, input, places)
 		defer c.close()
 		for _, w := range c.workers {

@@ -12,9 +12,9 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 	"github.com/trilith-go/trilith/transport"
 )
@@ -52,7 +52,7 @@ func wantAll(t *testing.T, text string, parts ...string) {
 // The page of a job that runs shows its tasks, what runs where, and the worker that
 // dies with what it ran; after the end, and after a restart, the same is history.
 func TestStatusPageShowsAJob(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		slow := &slowCount{pause: 100 * time.Millisecond}
 		input := testInput(60)
 		c := newTestCluster(t, 3, input, slow.job())
@@ -101,7 +101,7 @@ func TestStatusPageShowsAJob(t *testing.T) {
 
 // A handler outlives its coordinator, and then shows what it remembers.
 func TestStatusPageAfterClose(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		input := testInput(10)
 		c := newTestCluster(t, 1, input, (&slowCount{}).job())
 		_, wait := c.submit(testSpec(input, 2, 1))
@@ -114,7 +114,7 @@ func TestStatusPageAfterClose(t *testing.T) {
 
 // Whatever files are called and errors say, it is text.
 func TestStatusPageEscapes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		const evil = `<script>alert("x")</script>'"><img src=x onerror=alert(1)>`
 		job := Job[string, int, int]{
 			Name:   "evil",
@@ -146,7 +146,7 @@ func TestStatusPageEscapes(t *testing.T) {
 }
 
 func TestStatusPageRefuses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		c := newTestCluster(t, 1, testInput(1), (&slowCount{}).job())
 		defer c.close()
 		h := c.coordinator.StatusHandler()
@@ -249,7 +249,7 @@ func TestSamplesSpanTheJob(t *testing.T) {
 
 // An attempt straggles that takes much longer than others took.
 func TestStragglers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		input := fstest.MapFS{}
 		for i := range 6 {
 			input[fmt.Sprint("f", i)] = &fstest.MapFile{Data: []byte(fmt.Sprintln("line", i))}

@@ -7,9 +7,9 @@ import (
 	"iter"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 )
 
@@ -31,7 +31,7 @@ func logging(then func(t *Task) error) Definition {
 // What an attempt that fails has logged is shown with its error; what one that
 // completes has logged is kept, and so is both after the job's end.
 func TestTaskLogs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		input := testInput(4)
 		c := newTestCluster(t, 1, input, logging(func(t *Task) error {
 			if t.Attempt().N == 1 {
@@ -56,7 +56,7 @@ func TestTaskLogs(t *testing.T) {
 
 // What an attempt has logged shows while it runs, and outlives its worker.
 func TestTaskLogOfADeadWorker(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		input := testInput(4)
 		release := make(chan struct{})
 		c := newTestCluster(t, 2, input, logging(func(t *Task) error {

@@ -9,9 +9,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/transport/transporttest"
 )
@@ -86,7 +86,7 @@ func TestDeadlineAndCancel(t *testing.T) {
 // TestDeadlineTravels: the handler's deadline is the caller's, less nothing but
 // the way; a call whose time has run out before it is sent is not executed.
 func TestDeadlineTravels(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		const way = 50 * time.Millisecond
 		n := transporttest.NewNetwork(t, transport.NetworkConfig{Latency: transport.Constant(way)})
 		var runs atomic.Int64
@@ -137,7 +137,7 @@ func TestDeadlineTravels(t *testing.T) {
 // TestCancelIsPrompt: a caller whose time is up is not held by a connection that
 // takes nothing any more, even if streams have filled it.
 func TestCancelIsPrompt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		n := transporttest.NewNetwork(t, transport.NetworkConfig{Latency: transport.Constant(time.Millisecond), Buffer: 64 << 10})
 		serveAt(t, n.Host("server"), ":1", ServerConfig{}, func(s *Server) {
 			Handle(s, "Echo", echo)
@@ -168,7 +168,7 @@ func TestCancelIsPrompt(t *testing.T) {
 func TestCancelBulk(t *testing.T) {
 	for _, kind := range []string{"plain", "TLS"} {
 		t.Run(kind, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				n := transporttest.NewNetwork(t, transport.NetworkConfig{Latency: transport.Constant(time.Millisecond), Buffer: 64 << 10})
 				server, client := transport.Transport(n.Host("server")), transport.Transport(n.Host("client"))
 				if kind == "TLS" {
@@ -333,7 +333,7 @@ func TestHalfOpenPeer(t *testing.T) {
 		"pause":         func(n *transport.Network) { n.Host("server").Pause() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				n := transporttest.NewNetwork(t, transport.NetworkConfig{Latency: transport.Constant(time.Millisecond)})
 				s, _ := serveAt(t, n.Host("server"), ":1", ServerConfig{}, func(s *Server) {
 					Handle(s, "Echo", echo)

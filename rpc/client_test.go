@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/transport/transporttest"
 )
@@ -189,7 +190,7 @@ func TestRedirectChangesSession(t *testing.T) {
 // that says so, and that nothing was executed.
 func TestRedirectLoop(t *testing.T) {
 	eachSemantics(t, func(t *testing.T, sem Semantics, as func(*Client) Caller) {
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			n := transporttest.NewNetwork(t, transport.NetworkConfig{Latency: transport.Constant(time.Millisecond)})
 			var runs atomic.Int64
 			serveAt(t, n.Host("a"), ":1", ServerConfig{Sessions: newTable(t), Interceptors: []ServerInterceptor{elsewhere("b:1")}}, who("a", &runs))
@@ -251,7 +252,7 @@ func TestFailOver(t *testing.T) {
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			eachSemantics(t, func(t *testing.T, sem Semantics, as func(*Client) Caller) {
-				synctest.Test(t, func(t *testing.T) {
+				testutil.Bubble(t, func(t *testing.T) {
 					n := transporttest.NewNetwork(t, transport.NetworkConfig{Latency: transport.Constant(time.Millisecond)})
 					c, runs := twoServers(t, n, ClientConfig{Limits: Limits{PingInterval: ping}})
 					if name, err := ask(t.Context(), as(c)); name != "one" || err != nil {
@@ -296,7 +297,7 @@ func TestDialStagger(t *testing.T) {
 		"fine":    {func(*transport.Network) {}, 0, 10 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				n := transporttest.NewNetwork(t, transport.NetworkConfig{Latency: transport.Constant(time.Millisecond)})
 				c, runs := twoServers(t, n, ClientConfig{DialStagger: 250 * time.Millisecond})
 				tc.strike(n)
@@ -317,7 +318,7 @@ func TestDialStagger(t *testing.T) {
 
 // TestNobodyAnswers: the error names every address that was tried.
 func TestNobodyAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		n := transporttest.NewNetwork(t, transport.NetworkConfig{})
 		n.Host("one")
 		n.Host("two")
@@ -441,7 +442,7 @@ func TestClientClose(t *testing.T) {
 
 // TestCloseWhileDialing: Close does not wait for an address that is silent.
 func TestCloseWhileDialing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		n := transporttest.NewNetwork(t, transport.NetworkConfig{})
 		n.Host("one")
 		if err := n.Partition([]string{"one"}); err != nil {
@@ -465,7 +466,7 @@ func TestCloseWhileDialing(t *testing.T) {
 // TestIdleClientTellsItsWatermark: after a while without calls the server holds
 // no result any more, though the client's session goes on.
 func TestIdleClientTellsItsWatermark(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		n := transporttest.NewNetwork(t, transport.NetworkConfig{Latency: transport.Constant(time.Millisecond)})
 		table := newTable(t)
 		var runs atomic.Int64

@@ -2,8 +2,8 @@ package rpc_test
 
 import (
 	"testing"
-	"testing/synctest"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/rpc"
 	"github.com/trilith-go/trilith/rpc/rpctest"
 )
@@ -69,7 +69,7 @@ func TestSemanticsUnderFaults(t *testing.T) {
 					for s := range strikes {
 						seed++
 						p := plan{seed: seed, sem: kind.sem, keeper: kind.keeper, faults: cfg, at: at, strike: s}
-						synctest.Test(t, func(t *testing.T) {
+						testutil.Bubble(t, func(t *testing.T) {
 							r, err := p.run(t)
 							if err != nil {
 								t.Errorf("%v:\n%v", p, err)
@@ -132,7 +132,7 @@ func TestSemanticsFindBugs(t *testing.T) {
 					p.faults = rpctest.Config{DropReply: 0.3}
 				}
 				var found error
-				synctest.Test(t, func(t *testing.T) { _, found = p.run(t) })
+				testutil.Bubble(t, func(t *testing.T) { _, found = p.run(t) })
 				if found != nil {
 					t.Logf("found at seed %d: %v", seed, found)
 					return

@@ -10,9 +10,9 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/transport/transporttest"
 )
@@ -405,7 +405,7 @@ func TestSlowHandshake(t *testing.T) {
 	const timeout = 2 * time.Second
 	for _, slow := range []string{"client", "server"} {
 		t.Run(slow, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				n := transporttest.NewNetwork(t, transport.NetworkConfig{Latency: transport.Constant(time.Millisecond)})
 				start := time.Now()
 				lim := Limits{HandshakeTimeout: timeout}

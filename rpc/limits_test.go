@@ -9,9 +9,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/transport/transporttest"
 )
@@ -274,7 +274,7 @@ func TestBulkDelaysLittle(t *testing.T) {
 	for _, up := range []bool{true, false} {
 		for _, asStream := range []bool{true, false} {
 			t.Run(fmt.Sprintf("up=%v/stream=%v", up, asStream), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				testutil.Bubble(t, func(t *testing.T) {
 					n := transporttest.NewNetwork(t, transport.NetworkConfig{
 						Latency: transport.Constant(rtt / 2), Bandwidth: bandwidth, Buffer: buffer,
 					})

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/transport/transporttest"
 )
@@ -19,7 +20,7 @@ import (
 // TestOutcomeIsTheCalls: an error matches the outcome of the call that it is
 // returned by, whatever the errors say that led to it.
 func TestOutcomeIsTheCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		r := newRig(t, "Network")
 		var s *Server
 		s, addr := r.serve(t, ServerConfig{}, func(s *Server) {
@@ -63,7 +64,7 @@ func TestOutcomeIsTheCalls(t *testing.T) {
 // TestRedirectPassedOn: a redirect that a handler was given elsewhere is no
 // refusal of its own request.
 func TestRedirectPassedOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		r := newRig(t, "Network")
 		var runs atomic.Int64
 		_, behind := r.serve(t, ServerConfig{}, func(s *Server) {
@@ -132,7 +133,7 @@ func (f *forgetful) execute(*serverCall) error {
 // TestSessionsForgotten: a server that forgets every session it opens is not
 // asked as fast as it can answer.
 func TestSessionsForgotten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		host := &forgetful{SessionTable: newTable(t)}
 		p := newRig(t, "Network").start(t, ServerConfig{Sessions: host}, ClientConfig{}, func(s *Server) {
 			Handle(s, "Do", func(context.Context, *Empty) (*Empty, error) { return nil, nil })
@@ -183,7 +184,7 @@ func TestWatermarkOfItsSession(t *testing.T) {
 // TestDialSeveral: a call that is retried goes on while any of the addresses may
 // yet answer, and ends when none can.
 func TestDialSeveral(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		r := newRig(t, "Network")
 		_, wrong := r.serve(t, ServerConfig{Cluster: "another"}, func(*Server) {})
 		c := r.dial(t, ClientConfig{Addrs: []string{wrong, "server:99"}})
@@ -206,7 +207,7 @@ func TestDialSeveral(t *testing.T) {
 // TestRetryPastAClosedTable: what a server says of something closed there does not
 // end a call here.
 func TestRetryPastAClosedTable(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		var runs atomic.Int64
 		p := newRig(t, "Network").start(t, ServerConfig{}, ClientConfig{}, func(s *Server) {
 			Handle(s, "Do", func(context.Context, *Empty) (*Empty, error) {
@@ -540,7 +541,7 @@ func TestRepetitionsDoNotWait(t *testing.T) {
 // TestStreamWriteWaitsForRoom: a small Write that waits behind all that the
 // transport does not take ends with its deadline, and with Close.
 func TestStreamWriteWaitsForRoom(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		n := transporttest.NewNetwork(t, transport.NetworkConfig{})
 		serveAt(t, n.Host("server"), ":1", ServerConfig{}, func(s *Server) {
 			HandleStream(s, "Echo", echoStream)

@@ -7,11 +7,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/transport/transporttest"
 )
@@ -102,7 +102,7 @@ func TestShutdownDrains(t *testing.T) {
 // TestShutdownSendsWhatIsReady: a long answer on a slow link leaves whole, however
 // long that takes.
 func TestShutdownSendsWhatIsReady(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		const size = 8 << 20
 		n := transporttest.NewNetwork(t, transport.NetworkConfig{
 			Latency: transport.Constant(5 * time.Millisecond), Bandwidth: 1 << 20, Buffer: 64 << 10,
@@ -133,7 +133,7 @@ func TestShutdownSendsWhatIsReady(t *testing.T) {
 
 // TestShutdownGivesUp: it lasts as long as its context, and then ends what runs.
 func TestShutdownGivesUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		n := transporttest.NewNetwork(t, transport.NetworkConfig{Latency: transport.Constant(time.Millisecond)})
 		s, addr := serveAt(t, n.Host("server"), ":1", ServerConfig{Sessions: newTable(t)}, func(s *Server) {
 			Handle(s, "Wait", func(ctx context.Context, _ *Empty) (*Empty, error) {

@@ -2,9 +2,9 @@ package transport_test
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/transport/transporttest"
 )
@@ -84,7 +84,7 @@ func TestConformanceInBubble(t *testing.T) {
 					continue // crypto/tls holds a mutex while it writes, which stops a bubble's time
 				}
 				t.Run(c.Name, func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) { c.Run(t, s.setup(t)) })
+					testutil.Bubble(t, func(t *testing.T) { c.Run(t, s.setup(t)) })
 				})
 			}
 		})

@@ -9,9 +9,9 @@ import (
 	"net"
 	"os"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/transport/transporttest"
 )
@@ -21,7 +21,7 @@ import (
 //lint:bubble
 func inBubble(t *testing.T, cfg transport.NetworkConfig, f func(t *testing.T, n *transport.Network)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { f(t, transporttest.NewNetwork(t, cfg)) })
+	testutil.Bubble(t, func(t *testing.T) { f(t, transporttest.NewNetwork(t, cfg)) })
 }
 
 // join returns both ends of a new connection between two hosts.

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 )
 
@@ -141,7 +142,7 @@ func TestTheOwnersErrorEndsOpen(t *testing.T) {
 }
 
 func TestConcurrentSyncsShareTheDisk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		const callers, each = 50, 20
 		slow := vfs.Inject(vfs.NewMemory(1), func(c vfs.Call) vfs.Fault {
 			if c.Op == vfs.OpSync {
@@ -182,7 +183,7 @@ func TestConcurrentSyncsShareTheDisk(t *testing.T) {
 }
 
 func TestAppendsDoNotWaitForASync(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		hold := make(chan struct{})
 		var holding bool
 		slow := vfs.Inject(vfs.NewMemory(1), func(c vfs.Call) vfs.Fault {

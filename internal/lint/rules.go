@@ -31,6 +31,8 @@ type Rules struct {
 
 	// Sleeper is the one file that waits for the wall clock.
 	Sleeper string
+	// Bubble is the one function, by directory and name, that makes synctest bubbles.
+	Bubble string
 
 	// FileLines, TestFileLines and FunctionLines are the most lines that a file, a
 	// test file and a function outside tests may have.
@@ -139,6 +141,7 @@ var Trilith = Rules{
 	},
 
 	Sleeper: "internal/testutil/poll.go",
+	Bubble:  "internal/testutil/Bubble",
 
 	FileLines:     600,
 	TestFileLines: 900,

@@ -1,12 +1,17 @@
 package lint
 
-import "go/ast"
+import (
+	"go/ast"
+	"path"
+	"strings"
+)
 
 // sleeps checks that nothing waits by time.Sleep but code in a synctest bubble,
 // where it costs no time, and the polling helper ([Rules.Sleeper]). In a bubble
-// means: lexically in a function literal that is passed to synctest.Test, or in a
+// means: lexically in a function literal that is passed to testutil.Bubble, or in a
 // function or a file noted as //lint:bubble, or in a literal passed to such a
-// function of the same package. Programs may sleep.
+// function of the same package. Programs may sleep. Nor does anything make a bubble
+// but that one function ([Rules.Bubble]), which knows what the race detector needs.
 func sleeps(t *Tree, r *Rules) []Finding {
 	var found []Finding
 	for _, dir := range t.Dirs() {
@@ -21,6 +26,9 @@ func sleeps(t *Tree, r *Rules) []Finding {
 		for _, f := range t.byDir[dir] {
 			if f.Path != r.Sleeper && (f.Test() || !f.Main()) && !f.noted(f.Syntax.Package, "lint:bubble") {
 				found = append(found, f.sleeps(r, bubbles)...)
+			}
+			if f.Dir != path.Dir(r.Bubble) {
+				found = append(found, f.bare()...)
 			}
 		}
 	}
@@ -48,7 +56,7 @@ func (f *File) sleeps(r *Rules, bubbles map[string]bool) []Finding {
 		case *ast.FuncDecl:
 			return !f.bubble(n)
 		case *ast.CallExpr:
-			if f.runsBubble(n, bubbles) {
+			if f.runsBubble(r, n, bubbles) {
 				// What is passed is in the bubble, but for other calls among the arguments.
 				for _, arg := range n.Args {
 					if _, ok := arg.(*ast.FuncLit); !ok {
@@ -68,13 +76,13 @@ func (f *File) sleeps(r *Rules, bubbles map[string]bool) []Finding {
 }
 
 // runsBubble reports whether a call runs what it is passed in a bubble.
-func (f *File) runsBubble(call *ast.CallExpr, bubbles map[string]bool) bool {
+func (f *File) runsBubble(r *Rules, call *ast.CallExpr, bubbles map[string]bool) bool {
 	switch fn := call.Fun.(type) {
 	case *ast.Ident:
 		return bubbles[fn.Name]
 	case *ast.SelectorExpr:
 		if pkg, name := f.selected(fn); pkg != "" {
-			return pkg == "testing/synctest" && name == "Test"
+			return name == path.Base(r.Bubble) && strings.HasSuffix(pkg, "/"+path.Dir(r.Bubble))
 		}
 		return bubbles[fn.Sel.Name]
 	}
@@ -90,4 +98,16 @@ func (f *File) sleep(r *Rules, n ast.Node) []Finding {
 			"test in a bubble, or wait with testutil.Eventually; note a helper or a file that only bubbles call with //lint:bubble")}
 	}
 	return []Finding{f.find(n.Pos(), "time.Sleep in a library cannot be cancelled; use a timer and the context")}
+}
+
+// bare finds the bubbles in a file that are made without [Rules.Bubble].
+func (f *File) bare() []Finding {
+	var found []Finding
+	ast.Inspect(f.Syntax, func(n ast.Node) bool {
+		if pkg, name := f.selected(n); pkg == "testing/synctest" && name == "Test" {
+			found = append(found, f.find(n.Pos(), "a bubble made by synctest.Test dies under the race detector; use testutil.Bubble"))
+		}
+		return true
+	})
+	return found
 }

@@ -3,11 +3,11 @@ package statelog_test
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/trilith-go/trilith/internal/statelog"
 	"github.com/trilith-go/trilith/internal/statelog/statelogtest"
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 )
 
@@ -101,7 +101,7 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 				break
 			}
 			t.Run(name+"/"+c.Name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				testutil.Bubble(t, func(t *testing.T) {
 					h := &host{cfg: small, disk: vfs.NewMemory(1), slow: time.Millisecond, plant: plant}
 					if err := c.Run(h.subject()); err != nil {
 						t.Log(err)

@@ -9,13 +9,13 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/anishathalye/porcupine"
 
 	"github.com/trilith-go/trilith/internal/statelog"
 	"github.com/trilith-go/trilith/internal/statelog/statelogtest"
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 )
 
@@ -152,7 +152,7 @@ func (h *history) client(id int, l statelog.Log, f *file, rng *rand.Rand) {
 func TestLinearizable(t *testing.T) {
 	for seed := range uint64(20) {
 		var h history
-		synctest.Test(t, func(t *testing.T) { h.run(t, seed, nil) })
+		testutil.Bubble(t, func(t *testing.T) { h.run(t, seed, nil) })
 		if got := porcupine.CheckOperationsTimeout(model, h.ops, 20*time.Second); got != porcupine.Ok {
 			t.Fatalf("seed %d: %d operations are %s", seed, len(h.ops), got)
 		}
@@ -166,7 +166,7 @@ func TestLinearizable(t *testing.T) {
 func TestEarlyOutputsAreNotLinearizable(t *testing.T) {
 	for seed := range uint64(10) {
 		var h history
-		synctest.Test(t, func(t *testing.T) { h.run(t, seed, statelog.PlantReleaseEarly) })
+		testutil.Bubble(t, func(t *testing.T) { h.run(t, seed, statelog.PlantReleaseEarly) })
 		if porcupine.CheckOperationsTimeout(model, h.ops, 20*time.Second) == porcupine.Illegal {
 			return
 		}

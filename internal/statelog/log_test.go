@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/trilith-go/trilith/internal/journal"
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 )
 
@@ -117,7 +118,7 @@ func TestBackPressure(t *testing.T) {
 		"bytes":    {MaxPendingBytes: 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				gate := make(chan struct{})
 				var holding atomic.Bool
 				var done, applied atomic.Int64
@@ -176,7 +177,7 @@ func TestAGreatCommandWaitsUntilItIsAlone(t *testing.T) {
 
 // TestTheWorkOfManyIsSharedAndPipelined counts syncs on a slow disk.
 func TestTheWorkOfManyIsSharedAndPipelined(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		const callers, each, sync1 = 100, 20, 10 * time.Millisecond
 		slow := vfs.Inject(vfs.NewMemory(1), func(c vfs.Call) vfs.Fault {
 			if c.Op == vfs.OpSync {
@@ -208,7 +209,7 @@ func TestTheWorkOfManyIsSharedAndPipelined(t *testing.T) {
 
 // TestApplyDoesNotWaitForTheDisk: the machine runs ahead, outputs do not.
 func TestApplyDoesNotWaitForTheDisk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		var holding atomic.Bool
 		held := vfs.Inject(vfs.NewMemory(1), func(c vfs.Call) vfs.Fault {
@@ -255,7 +256,7 @@ func TestApplyDoesNotWaitForTheDisk(t *testing.T) {
 
 // TestAFailedDisk tells everybody the truth, once and for all.
 func TestAFailedDisk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		errDisk := errors.New("the disk is gone")
 		var failing atomic.Bool
 		fsys := vfs.Inject(vfs.NewMemory(1), func(c vfs.Call) vfs.Fault {
@@ -318,7 +319,7 @@ func TestAFailedDisk(t *testing.T) {
 }
 
 func TestClosedTwiceAndTogether(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		l := mustOpen(t, Config{Dir: "log", FS: vfs.NewMemory(1)})
 		var work sync.WaitGroup
 		for range 5 {
@@ -333,7 +334,7 @@ func TestClosedTwiceAndTogether(t *testing.T) {
 
 // TestMachineTime: it is logged, stands still between processes, and is capped.
 func TestMachineTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		disk := vfs.NewMemory(1)
 		var seen []time.Time
 		open := func() *Solo {
@@ -367,7 +368,7 @@ func TestMachineTime(t *testing.T) {
 // TestCheckpointsAreMade counts how often the machine is frozen and what a start
 // replays.
 func TestCheckpointsAreMade(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		disk := vfs.NewMemory(1)
 		var sum, frozen, replayed uint64
 		open := func() *Solo {
@@ -414,7 +415,7 @@ func TestCheckpointsAreMade(t *testing.T) {
 
 // TestACheckpointThatFailsIsRepeated: the log goes on.
 func TestACheckpointThatFailsIsRepeated(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		errFreeze, tries := errors.New("not now"), 0
 		l := mustOpen(t, Config{Dir: "log", FS: vfs.NewMemory(1), CheckpointBytes: 1000, Machine: &machine{
 			freeze: func() (io.WriterTo, error) {
@@ -440,7 +441,7 @@ func TestACheckpointThatFailsIsRepeated(t *testing.T) {
 
 // TestCloseDoesNotWaitForAnImage: a checkpoint of any size is given up.
 func TestCloseDoesNotWaitForAnImage(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		l := mustOpen(t, Config{Dir: "log", FS: vfs.NewMemory(1), Machine: &machine{
 			freeze: func() (io.WriterTo, error) { return endless{}, nil },
 		}})
@@ -550,7 +551,7 @@ func TestAllocations(t *testing.T) {
 // TestWhatIsWithdrawnLeavesTheQueue: callers who give up and come back while the
 // machine is stuck do not fill the memory, and what they gave up is never applied.
 func TestWhatIsWithdrawnLeavesTheQueue(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		gate, applied := make(chan struct{}), ""
 		l := mustOpen(t, Config{Machine: &machine{apply: func(_ uint64, _ time.Time, cmd, dst []byte) []byte {
 			<-gate
@@ -587,7 +588,7 @@ func TestWhatIsWithdrawnLeavesTheQueue(t *testing.T) {
 // TestRoomGoesToWhoeverWaitsLongest: many small commands do not keep a great one
 // waiting for ever.
 func TestRoomGoesToWhoeverWaitsLongest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		l := mustOpen(t, Config{MaxPending: 10, MaxPendingBytes: 1000, Machine: &machine{
 			apply: func(_ uint64, _ time.Time, _, dst []byte) []byte {
 				time.Sleep(time.Millisecond)

@@ -1,8 +1,7 @@
-// Package testutil holds what tests of real processes and real sockets need and
-// a synctest bubble makes superfluous: waiting for something that takes
-// wall-clock time.
+// Package testutil holds what tests of more than one package need: bubbles of
+// virtual time, and waiting for something that takes wall-clock time.
 //
-// Tests do not sleep. In a bubble (testing/synctest) time is virtual and
+// Tests do not sleep. In a bubble ([Bubble], of testing/synctest) time is virtual and
 // synctest.Wait says when everything has come to rest. Outside one, where other
 // processes, the kernel or a disk are part of the test, [Eventually] is the one
 // place that polls; the lint refuses time.Sleep everywhere else.

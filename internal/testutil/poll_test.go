@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/trilith-go/trilith/internal/testutil"
@@ -23,7 +22,7 @@ func (r *recorder) Fatalf(format string, args ...any) {
 }
 
 func TestEventuallyReturnsWhenTheConditionHolds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		begin := time.Now()
 		ready := begin.Add(3 * time.Second)
 		testutil.Eventually(t, time.Minute, func() bool { return !time.Now().Before(ready) }, "three seconds")
@@ -34,7 +33,7 @@ func TestEventuallyReturnsWhenTheConditionHolds(t *testing.T) {
 }
 
 func TestEventuallyNeedsNoTimeForWhatAlreadyHolds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		begin := time.Now()
 		testutil.Eventually(t, 0, func() bool { return true }, "nothing")
 		if took := time.Since(begin); took != 0 {
@@ -44,7 +43,7 @@ func TestEventuallyNeedsNoTimeForWhatAlreadyHolds(t *testing.T) {
 }
 
 func TestEventuallyFailsAtItsTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		begin := time.Now()
 		r := &recorder{TB: t}
 		testutil.Eventually(r, 5*time.Second, func() bool { return false }, "the sky to fall")

@@ -8,11 +8,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -188,7 +188,7 @@ func Test(t *testing.T, job mapreduce.Definition, spec mapreduce.Spec, cfg Confi
 		if cfg.WallClock {
 			f(t)
 		} else {
-			synctest.Test(t, f)
+			testutil.Bubble(t, f)
 		}
 	}
 	var o *oracle

@@ -8,9 +8,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -138,7 +138,7 @@ func TestFindsBadJobs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(20) {
 				var err error
-				synctest.Test(t, func(t *testing.T) {
+				testutil.Bubble(t, func(t *testing.T) {
 					_, err = Run(t.Context(), job, spec, Config{Input: text(40), Seed: seed})
 				})
 				if err == nil {
@@ -167,7 +167,7 @@ func TestJobThatFails(t *testing.T) {
 
 // A job that never ends is given up.
 func TestPatience(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		job := words
 		job.Map = func(t *mapreduce.Task, line mapreduce.Record, emit func(string, string)) error {
 			if t.Attempt().Epoch == 0 { // in the sequential run

@@ -7,8 +7,8 @@ import (
 	"iter"
 	"strings"
 	"testing"
-	"testing/synctest"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -69,7 +69,7 @@ func TestFindsSideFilesOfAttempts(t *testing.T) {
 	}}
 	for seed := range uint64(20) {
 		var err error
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			_, err = Run(t.Context(), job, spec, Config{Input: text(20), Seed: seed})
 		})
 		if errors.Is(err, ErrDiffers) {

@@ -6,9 +6,9 @@ import (
 	"reflect"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/rpc"
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/transport/transporttest"
@@ -111,7 +111,7 @@ func TestEachFault(t *testing.T) {
 			where = "server"
 		}
 		t.Run(tc.name+"/"+where+"/"+tc.sem.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				f := newFaults(t, tc.cfg)
 				var ran atomic.Int64
 				server, client := (*Faults)(nil), f
@@ -170,7 +170,7 @@ func TestVerdictsFollowTheSeed(t *testing.T) {
 func TestRetriesGetThrough(t *testing.T) {
 	for _, sem := range []rpc.Semantics{rpc.AtLeastOnce, rpc.ExactlyOnce} {
 		t.Run(sem.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				cfg := Config{Seed: 3, DropRequest: 0.2, Delay: 0.2, Duplicate: 0.2}
 				server := newFaults(t, cfg)
 				cfg.DropReply = 0.2

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/transport/transporttest"
 )
@@ -186,7 +187,7 @@ func TestPlanted(t *testing.T) {
 	}
 	for _, c := range transporttest.Cases() {
 		t.Run(c.Name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				n := transporttest.NewNetwork(t, transport.NetworkConfig{})
 				c.Run(t, transporttest.Pair{
 					Server: bad{n.Host("server"), n, bugs[name]},

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"testing/synctest"
 
 	"github.com/trilith-go/trilith/internal/statelog"
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 // Subject is a log to be tested, from an empty one on. Start and Stop or Crash
@@ -70,7 +70,7 @@ func TestLog(t *testing.T, newSubject func() *Subject) {
 			if !c.Fits(newSubject()) {
 				t.Skip("does not fit this log")
 			}
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				s := newSubject()
 				if err := c.Run(s); err != nil {
 					t.Error(err)

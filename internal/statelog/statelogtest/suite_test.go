@@ -7,10 +7,10 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 
 	"github.com/trilith-go/trilith/internal/statelog"
 	"github.com/trilith-go/trilith/internal/statelog/statelogtest"
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 )
 
@@ -109,7 +109,7 @@ func TestLyingLogsAreCaught(t *testing.T) {
 			if found.Len() > 0 || c.Name == "BigCommands" {
 				continue
 			}
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				s := lying(lie)
 				if err := c.Run(s); err != nil {
 					found.WriteString(c.Name + ": " + err.Error())
