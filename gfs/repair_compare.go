@@ -1,0 +1,104 @@
+package gfs
+
+import (
+	"time"
+)
+
+// A comparing is a comparison under way.
+type comparing struct{ due time.Duration }
+
+// compareTime is how long a comparison may take.
+const compareTime = 5 * time.Minute
+
+func (f *fleet) startCompare(h handle, e *chunkEntry) {
+	row, exists := f.chunk(h)
+	if !exists {
+		return
+	}
+	act := compareAction{handle: h, version: row.version}
+	for _, w := range f.table.words(h, e) {
+		switch f.worth(h, e, w, &row) {
+		case worthGood, worthSpare, worthDoubted, worthSuspect:
+			if f.slots[w.slot()].alive() {
+				act.holders = append(act.holders, f.holder(h, e, w))
+			}
+		}
+	}
+	f.dequeue(e)
+	f.compares[h] = &comparing{f.now + compareTime}
+	f.after(compareTime, timerCompare, h)
+	f.acts.compare = append(f.acts.compare, act)
+}
+
+// holder describes a replica of a server that is alive.
+func (f *fleet) holder(h handle, e *chunkEntry, w replicaWord) holder {
+	i := f.slots[w.slot()]
+	k := holder{location: i.server.location(), boot: i.boot, version: f.table.versionOf(h, e, w), health: w.health()}
+	if k.health == sound && w&replicaDoubted != 0 {
+		k.health = suspect
+	}
+	return k
+}
+
+// A verdict is what a comparison has found of a replica: sound, corrupt or gone. Of a
+// suspect that is as good as the others the shell says so to the chunkserver first.
+type verdict struct {
+	server  serverID
+	boot    uint64
+	version version // that it had
+	health  health
+}
+
+// compared ends a comparison: a replica without a verdict stays what it was. Without any
+// the comparison has failed, and is tried again.
+func (f *fleet) compared(now time.Time, h handle, verdicts []verdict) {
+	f.clock(now)
+	for _, v := range verdicts {
+		f.judge(h, v)
+	}
+	if f.compares[h] != nil {
+		f.compareOver(h, len(verdicts) > 0)
+	} else {
+		f.assess(h)
+	}
+}
+
+func (f *fleet) judge(h handle, v verdict) {
+	i := f.incarnationOf(v.server, v.boot)
+	if i == nil {
+		return
+	}
+	e, w := f.replicaOf(i, h)
+	if w == nil || f.table.versionOf(h, e, *w) != v.version {
+		return
+	}
+	if v.health >= gone {
+		f.removeReplica(h, e, f.indexOf(f.table.words(h, e), i))
+		return
+	}
+	*w = *w&^(replicaHealth|replicaDoubted) | replicaWord(v.health)
+}
+
+func (f *fleet) compareOver(h handle, ok bool) {
+	delete(f.compares, h)
+	if !ok {
+		f.failed(h, 0)
+	}
+	f.assess(h)
+}
+
+// bad takes in that a client could not read a replica. That is a reason to look at it,
+// and no proof.
+func (f *fleet) bad(now time.Time, m *badReq) {
+	f.clock(now)
+	s := f.servers[m.server]
+	if s == nil || s.here == nil {
+		return
+	}
+	_, w := f.replicaOf(s.here, m.handle)
+	if w == nil || *w&replicaDoubted != 0 {
+		return
+	}
+	*w |= replicaDoubted
+	f.assess(m.handle)
+}
