@@ -1,0 +1,90 @@
+package gfs
+
+import "cmp"
+
+// A digested replica is one that has told what it contains, or has not: then err is set.
+type digested struct {
+	holder
+	digestResp
+	err error
+}
+
+// intact reports whether all blocks match their checksums.
+func (d *digested) intact() bool { return d.err == nil && len(d.bad) == 0 }
+
+// same reports whether two intact replicas contain the same.
+func (d *digested) same(o *digested) bool { return d.length == o.length && d.sum == o.sum }
+
+// A comparison is what is to be done with the replicas of a chunk after they have been
+// compared, in this order.
+type comparison struct {
+	mend   int   // the replica whose suspicion ends although no other vouches for it, which first takes from the others what it has not whole; -1: none
+	accept []int // those whose suspicion ends
+}
+
+// compareReplicas says what to do with replicas of one chunk, some of which are suspect:
+// an unclean stop has interrupted mutations of theirs.
+//
+// A replica that was not interrupted has all that was acknowledged, so a suspect that
+// contains the same has too. If all are suspect, all were interrupted: each has whatever
+// was acknowledged before a mere kill, and after a power failure whatever was synced.
+// Then the one with the fewest torn blocks is as good as any, and among these the
+// longest, so that no record that anybody has read disappears.
+func compareReplicas(replicas []digested) comparison {
+	todo := comparison{mend: -1}
+	base := -1
+	for i := range replicas {
+		if d := &replicas[i]; d.intact() && d.health == sound && d.holder.health == sound {
+			base = i
+			break
+		}
+	}
+	if base < 0 {
+		for i := range replicas {
+			if d := &replicas[i]; d.err == nil && (base < 0 || d.better(&replicas[base])) {
+				base = i
+			}
+		}
+		if base < 0 {
+			return todo
+		}
+		todo.mend = base
+	}
+	for i := range replicas {
+		if d := &replicas[i]; i != base && d.intact() && d.health == suspect && replicas[base].intact() && d.same(&replicas[base]) {
+			todo.accept = append(todo.accept, i)
+		}
+	}
+	return todo
+}
+
+func (d *digested) better(o *digested) bool {
+	return cmp.Or(cmp.Compare(len(o.bad), len(d.bad)), cmp.Compare(d.length, o.length), cmp.Compare(o.id, d.id)) > 0
+}
+
+// verdicts says what was found of each replica that answered. accepted tells which of the
+// orders to accept were carried out.
+func (c *comparison) verdicts(replicas []digested, accepted func(i int) bool) []verdict {
+	var list []verdict
+	done := make(map[int]bool)
+	for _, i := range c.accept {
+		done[i] = true
+	}
+	if c.mend >= 0 {
+		done[c.mend] = true
+	}
+	for i := range replicas {
+		d := &replicas[i]
+		v := verdict{server: d.id, boot: d.boot, version: d.holder.version, health: corrupt}
+		switch {
+		case d.err != nil:
+			continue
+		case done[i] && !accepted(i):
+			continue // it stays what it was, and is compared again
+		case done[i], d.intact() && d.health == sound:
+			v.health = sound
+		}
+		list = append(list, v)
+	}
+	return list
+}

@@ -1,0 +1,242 @@
+package gfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/trilith-go/trilith/rpc"
+)
+
+// busyPause is how long a grant waits for a chunk that something else is being done with.
+const busyPause = 10 * time.Millisecond
+
+// grant tells a client who the primary of a chunk is (§3.1). It makes the chunk if there
+// is none, copies it first if a snapshot shares it (§3.4), and grants a lease if nobody
+// has one.
+func (m *Master) grant(ctx context.Context, req *grantReq) (*grantResp, error) {
+	if err := checkPath(req.path); err != nil {
+		return nil, err
+	}
+	if m.safeMode() {
+		return nil, rpc.Refuse(fmt.Errorf("%w: %w", rpc.ErrUnavailable, ErrSafeMode))
+	}
+	own, cancel := m.term.join(ctx)
+	defer cancel()
+	held, err := m.locks.acquire(own, lockWish{path: req.path})
+	if err != nil {
+		return nil, rpc.Refuse(err)
+	}
+	defer held.release()
+	who := m.who(ctx)
+	place, err := m.state.chunkAt(who, req.path, req.file, req.index, req.last)
+	if err != nil {
+		return nil, err
+	}
+	release, err := m.chunks.acquire(own, chunkKey{file: place.file, index: place.index})
+	if err != nil {
+		return nil, rpc.Refuse(err)
+	}
+	defer release()
+	for {
+		resp, err := m.grantAt(own, who, req)
+		if !errors.Is(err, errChunkBusy) && !errors.Is(err, errSuperseded) {
+			return resp, refuse1(err)
+		}
+		pause := time.NewTimer(busyPause)
+		select {
+		case <-pause.C:
+		case <-own.Done():
+			pause.Stop()
+			return nil, rpc.Refuse(context.Cause(own))
+		}
+	}
+}
+
+// refuse1 marks what is worth trying again.
+func refuse1(err error) error {
+	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrNoSpace) {
+		return rpc.Refuse(err)
+	}
+	return err
+}
+
+// grantAt is one attempt at a grant. The lock on the place in the file is held.
+func (m *Master) grantAt(ctx context.Context, who identity, req *grantReq) (*grantResp, error) {
+	epoch := m.epoch.Load()
+	place, err := m.state.chunkAt(who, req.path, req.file, req.index, req.last)
+	if err != nil {
+		return nil, err
+	}
+	resp := &grantResp{chunks: max(place.chunks, place.index+1), chunkSize: m.cfg.ChunkSize}
+	resp.chunk.index = place.index
+	header := header{epoch: epoch, who: who, when: wallClock()}
+	var g *grant
+	var log func(ctx context.Context, g *grant) error
+	switch {
+	case place.handle == 0:
+		g = newMake(m.fleet, int(place.goal), m.near(ctx))
+		log = func(ctx context.Context, g *grant) error {
+			cmd := cmdAddChunk{header: header, path: req.path, file: place.file, index: place.index, handle: g.chunk, version: g.version}
+			return m.logChunk(ctx, cmd.append(nil), cmd.result)
+		}
+	case place.row.refs > 1:
+		g = newFork(m.fleet, place.handle)
+		log = func(ctx context.Context, g *grant) error {
+			cmd := cmdFork{header: header, path: req.path, file: place.file, index: place.index, from: place.handle, to: g.chunk, version: g.version}
+			return m.logChunk(ctx, cmd.append(nil), cmd.result)
+		}
+	default:
+		if lease, ok := m.leaseOf(place.handle); ok && req.known < lease.version {
+			resp.chunk.handle, resp.chunk.version, resp.chunk.where, resp.lease = place.handle, lease.version, lease.members, lease.left
+			return resp, nil
+		}
+		g = newGrant(m.fleet, place.handle, grantWish{}, true)
+	}
+	if err := m.carryOut(ctx, epoch, g, log); err != nil {
+		return nil, err
+	}
+	resp.chunk.handle, resp.chunk.version, resp.chunk.where, resp.lease = g.chunk, g.version, g.locations(), m.cfg.Lease
+	return resp, nil
+}
+
+func (m *Master) leaseOf(h handle) (leaseView, bool) {
+	m.fleetMu.Lock()
+	defer m.fleetMu.Unlock()
+	return m.fleet.lease(time.Now(), h)
+}
+
+// near is where the client of a call is, as far as its address tells: a chunk's first
+// replica goes near to who writes it.
+func (m *Master) near(ctx context.Context) *location {
+	peer, ok := rpc.PeerFromContext(ctx)
+	if !ok || peer.Addr == nil {
+		return nil
+	}
+	return &location{addr: peer.Addr.String()}
+}
+
+// logChunk proposes the command that gives a file the chunk that was made for it.
+func (m *Master) logChunk(ctx context.Context, cmd []byte, result func([]byte) (chunkResult, error)) error {
+	out, err := m.propose(ctx, cmd)
+	if err != nil {
+		return err
+	}
+	r, err := result(out)
+	if err == nil && r.existed {
+		return errSuperseded
+	}
+	return err
+}
+
+// carryOut does what a grant wants done, step by step. log logs it; nil logs that the
+// version of the chunk has risen.
+func (m *Master) carryOut(ctx context.Context, epoch uint64, g *grant, log func(context.Context, *grant) error) error {
+	first := g.kind
+	step := m.withFleet(func(now time.Time) grantStep { return g.begin(now) })
+	for {
+		switch step.what {
+		case stepIssue:
+			h, err := m.issue.take(epoch, func() (handle, error) { return m.reserve(ctx, epoch) })
+			step = m.withFleet(func(now time.Time) grantStep { return g.issued(now, h, err) })
+		case stepAsk:
+			step = m.askAll(ctx, epoch, g)
+		case stepLog:
+			var err error
+			if log == nil || g.kind != first { // the chunk is there, if only since an earlier round
+				err = m.logVersion(ctx, epoch, g)
+			} else {
+				err = log(ctx, g)
+			}
+			step = m.withFleet(func(now time.Time) grantStep { return g.logged(now, err) })
+		case stepLease:
+			where := g.locations()
+			_, err := orderTo[rpc.Empty](ctx, m, where[0], orderTimeout, methodLease,
+				&leaseReq{order: m.order(epoch, where[0].id), leaseTerm: step.term, others: where[1:]})
+			step = m.withFleet(func(now time.Time) grantStep { return g.leased(now, err) })
+		case stepDone:
+			return step.err
+		default:
+			return fmt.Errorf("a grant that waits for nothing")
+		}
+	}
+}
+
+// logVersion proposes that the version of a chunk has risen.
+func (m *Master) logVersion(ctx context.Context, epoch uint64, g *grant) error {
+	cmd := cmdGrant{epoch: epoch, handle: g.chunk, from: g.from, to: g.version}
+	out, err := m.propose(ctx, cmd.append(nil))
+	if err != nil {
+		return err
+	}
+	return cmd.result(out)
+}
+
+func (m *Master) withFleet(f func(now time.Time) grantStep) grantStep {
+	m.fleetMu.Lock()
+	defer m.fleetMu.Unlock()
+	return f(time.Now())
+}
+
+// askAll asks all that a grant wants asked, side by side.
+func (m *Master) askAll(ctx context.Context, epoch uint64, g *grant) grantStep {
+	var last grantStep
+	var wg sync.WaitGroup
+	asked := g.asked // others may be asked once all have answered
+	for i := range asked {
+		wg.Go(func() {
+			resp, err := m.ask(ctx, epoch, g.kind, g, asked[i])
+			m.fleetMu.Lock()
+			defer m.fleetMu.Unlock()
+			if step := g.answered(time.Now(), i, resp, err); step.what != stepWait {
+				last = step
+			}
+		})
+	}
+	wg.Wait()
+	return last
+}
+
+// ask asks one chunkserver.
+func (m *Master) ask(ctx context.Context, epoch uint64, kind grantKind, g *grant, a grantAsk) (*raiseResp, error) {
+	order := order{epoch: epoch, server: a.to.id, boot: a.boot}
+	switch kind {
+	case grantMake:
+		return orderTo[raiseResp](ctx, m, a.to, orderTimeout, methodMake, &makeReq{order: order, handle: g.chunk, version: g.version})
+	case grantFork:
+		return orderTo[raiseResp](ctx, m, a.to, forkTimeout, methodFork,
+			&forkReq{order: order, from: g.source, fromVersion: a.from, to: g.chunk, toVersion: g.version})
+	default:
+		return orderTo[raiseResp](ctx, m, a.to, orderTimeout, methodRaise,
+			&raiseReq{order: order, handle: g.chunk, from: a.from, to: g.version})
+	}
+}
+
+// reserve has the log reserve handles.
+func (m *Master) reserve(ctx context.Context, epoch uint64) (handle, error) {
+	cmd := cmdReserve{epoch: epoch, n: handleRange}
+	out, err := m.propose(ctx, cmd.append(nil))
+	if err != nil {
+		return 0, err
+	}
+	return cmd.result(out)
+}
+
+// reform grants a primary its lease anew, without secondaries that do not answer it.
+func (m *Master) reform(ctx context.Context, req *reformReq) (*rpc.Empty, error) {
+	own, cancel := m.term.join(ctx)
+	defer cancel()
+	lease, ok := m.leaseOf(req.handle)
+	if !ok || lease.version != req.version || len(lease.members) == 0 || lease.members[0].id != req.server {
+		return nil, fmt.Errorf("%w: %d is not the primary of chunk %x at version %d", ErrStale, req.server, uint64(req.handle), req.version)
+	}
+	g := newGrant(m.fleet, req.handle, grantWish{prefer: req.server, without: req.failed}, true)
+	err := m.carryOut(own, m.epoch.Load(), g, nil)
+	if err != nil {
+		return nil, refuse1(err)
+	}
+	m.events.addf("chunk %x goes on at version %d with %d members, without %v", uint64(req.handle), g.version, len(g.asked), req.failed)
+	return &rpc.Empty{}, nil
+}

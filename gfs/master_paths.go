@@ -1,0 +1,245 @@
+package gfs
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/trilith-go/trilith/rpc"
+)
+
+// header begins the command that a client's call leads to.
+func (m *Master) header(ctx context.Context) header {
+	return header{epoch: m.epoch.Load(), who: m.who(ctx), when: wallClock()}
+}
+
+// mutate locks paths, and proposes a command.
+func (m *Master) mutate(ctx context.Context, cmd []byte, wishes ...lockWish) ([]byte, error) {
+	for _, w := range wishes {
+		if err := checkPath(w.path); err != nil {
+			return nil, err
+		}
+	}
+	held, err := m.locks.acquire(ctx, wishes...)
+	if err != nil {
+		return nil, rpc.Refuse(err)
+	}
+	defer held.release()
+	return m.propose(ctx, cmd)
+}
+
+// propose proposes a command and returns its output. Within an exactly-once call it is
+// carried out once, so a handler calls it once.
+func (m *Master) propose(ctx context.Context, cmd []byte) ([]byte, error) {
+	_, out, err := m.guard.Propose(ctx, cmd)
+	m.poke()
+	return out, err
+}
+
+func (m *Master) create(ctx context.Context, req *createReq) (*createResp, error) {
+	cmd := cmdCreate{header: m.header(ctx), createReq: *req}
+	out, err := m.mutate(ctx, cmd.append(nil), lockWish{path: req.path, write: true})
+	if err != nil {
+		return nil, err
+	}
+	resp, err := cmd.result(out)
+	return answer(&resp, err)
+}
+
+func (m *Master) mkdir(ctx context.Context, req *mkdirReq) (*createResp, error) {
+	cmd := cmdMkdir{header: m.header(ctx), mkdirReq: *req}
+	out, err := m.mutate(ctx, cmd.append(nil), lockWish{path: req.path, write: true})
+	if err != nil {
+		return nil, err
+	}
+	resp, err := cmd.result(out)
+	return answer(&resp, err)
+}
+
+func (m *Master) remove(ctx context.Context, req *removeReq) (*pathResp, error) {
+	cmd := cmdRemove{header: m.header(ctx), removeReq: *req}
+	out, err := m.mutate(ctx, cmd.append(nil), lockWish{path: req.path, write: true})
+	if err != nil {
+		return nil, err
+	}
+	hidden, err := cmd.result(out)
+	return answer(&pathResp{path: hidden}, err)
+}
+
+func (m *Master) undelete(ctx context.Context, req *undeleteReq) (*pathResp, error) {
+	cmd := cmdUndelete{header: m.header(ctx), undeleteReq: *req}
+	wishes := []lockWish{{path: req.path, write: true}}
+	if req.to != "" {
+		wishes = append(wishes, lockWish{path: req.to, write: true})
+	}
+	out, err := m.mutate(ctx, cmd.append(nil), wishes...)
+	if err != nil {
+		return nil, err
+	}
+	path, err := cmd.result(out)
+	return answer(&pathResp{path: path}, err)
+}
+
+func (m *Master) rename(ctx context.Context, req *pairReq) (*rpc.Empty, error) {
+	cmd := cmdRename{header: m.header(ctx), pairReq: *req}
+	out, err := m.mutate(ctx, cmd.append(nil), lockWish{path: req.from, write: true}, lockWish{path: req.to, write: true})
+	if err != nil {
+		return nil, err
+	}
+	return answer(&rpc.Empty{}, cmd.result(out))
+}
+
+func (m *Master) setAttr(ctx context.Context, req *setAttrReq) (*rpc.Empty, error) {
+	cmd := cmdSetAttr{header: m.header(ctx), setAttrReq: *req}
+	out, err := m.mutate(ctx, cmd.append(nil), lockWish{path: req.path, write: true})
+	if err != nil {
+		return nil, err
+	}
+	return answer(&rpc.Empty{}, cmd.result(out))
+}
+
+func (m *Master) setPolicy(ctx context.Context, req *policyReq) (*rpc.Empty, error) {
+	cmd := cmdSetPolicy{header: m.header(ctx), policyReq: *req}
+	out, err := m.mutate(ctx, cmd.append(nil), lockWish{path: req.path, write: true})
+	if err != nil {
+		return nil, err
+	}
+	return answer(&rpc.Empty{}, cmd.result(out))
+}
+
+// answer returns a response, or an error without one.
+func answer[Resp any](resp *Resp, err error) (*Resp, error) {
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// snapshot makes a copy of a file or tree that shares its chunks (§3.4). First the
+// leases on the chunks below are ended, so that whoever writes there next asks the
+// master, which then copies the chunk before it is changed. The write locks keep new
+// leases from being granted until the snapshot is in the log.
+func (m *Master) snapshot(ctx context.Context, req *pairReq) (*rpc.Empty, error) {
+	if err := errors.Join(checkPath(req.from), checkPath(req.to)); err != nil {
+		return nil, err
+	}
+	held, err := m.locks.acquire(ctx, lockWish{path: req.from, write: true}, lockWish{path: req.to, write: true})
+	if err != nil {
+		return nil, rpc.Refuse(err)
+	}
+	defer held.release()
+	if err := m.revokeBelow(ctx, m.who(ctx), req.from); err != nil {
+		return nil, rpc.Refuse(err)
+	}
+	cmd := cmdSnapshot{header: m.header(ctx), pairReq: *req}
+	out, err := m.propose(ctx, cmd.append(nil))
+	if err != nil {
+		return nil, err
+	}
+	return answer(&rpc.Empty{}, cmd.result(out))
+}
+
+// revokesAtOnce bounds the leases that a snapshot ends side by side.
+const revokesAtOnce = 64
+
+// revokeBelow ends the leases on all chunks at a path and below it.
+func (m *Master) revokeBelow(ctx context.Context, who identity, path string) error {
+	epoch := m.epoch.Load()
+	for after := ""; ; {
+		walk, err := m.state.walkChunks(who, path, after, 0)
+		if err != nil {
+			return err
+		}
+		var group errgroup.Group
+		group.SetLimit(revokesAtOnce)
+		for _, c := range walk.chunks {
+			if m.leased(c.handle) {
+				group.Go(func() error { return m.endLease(ctx, epoch, c.handle) })
+			}
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+		if after = walk.next; after == "" {
+			return nil
+		}
+	}
+}
+
+func (m *Master) leased(h handle) bool {
+	m.fleetMu.Lock()
+	defer m.fleetMu.Unlock()
+	return m.fleet.leased(time.Now(), h)
+}
+
+// endLease returns when nobody can act as the primary of a chunk any more: it has said
+// so; or the version has been raised on the members that are left, which the primary
+// cannot do without; or the time of the lease is over.
+func (m *Master) endLease(ctx context.Context, epoch uint64, h handle) error {
+	m.fleetMu.Lock()
+	lease, inForce := m.fleet.leases[h]
+	var primary location
+	var v version
+	alive := false
+	if inForce {
+		v = lease.version
+		primary, _, alive = m.fleet.locationOf(lease.primary)
+	}
+	m.fleetMu.Unlock()
+	if !inForce {
+		return nil
+	}
+	if alive {
+		_, err := orderTo[lengthResp](ctx, m, primary, orderTimeout, methodRevoke,
+			&revokeReq{order: m.order(epoch, primary.id), handle: h, version: v})
+		m.fleetMu.Lock()
+		m.fleet.revoked(time.Now(), h, v, err == nil)
+		m.fleetMu.Unlock()
+		if err == nil {
+			return nil
+		}
+	}
+	g := newGrant(m.fleet, h, grantWish{without: []serverID{primary.id}}, false)
+	if err := m.carryOut(ctx, epoch, g, nil); err == nil {
+		return nil
+	}
+	pause := time.NewTicker(m.cfg.Lease / 20)
+	defer pause.Stop()
+	for m.leased(h) {
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// term is what the present time as leader hangs on.
+type term struct {
+	mu  sync.Mutex
+	ctx context.Context
+}
+
+func (t *term) set(ctx context.Context) {
+	t.mu.Lock()
+	t.ctx = ctx
+	t.mu.Unlock()
+}
+
+// join returns a context that carries nothing of a call but its end, and ends with the
+// term: what is proposed under it is proposed by the master itself.
+func (t *term) join(ctx context.Context) (context.Context, context.CancelFunc) {
+	t.mu.Lock()
+	parent := t.ctx
+	t.mu.Unlock()
+	if parent == nil {
+		parent = context.Background()
+	}
+	own, cancel := context.WithCancelCause(parent)
+	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	return own, func() { stop(); cancel(nil) }
+}
