@@ -3,7 +3,6 @@ package gfs
 import (
 	"encoding/binary"
 	"fmt"
-	"sync"
 
 	"github.com/trilith-go/trilith/internal/wire"
 )
@@ -18,32 +17,6 @@ type coder struct {
 
 // A coded type has a layout.
 type coded interface{ code(c *coder) }
-
-var coders = sync.Pool{New: func() any { return new(coder) }}
-
-// encode appends m to dst.
-func encode(dst []byte, m coded) ([]byte, error) {
-	c := coders.Get().(*coder)
-	c.out, c.in = dst, nil
-	m.code(c)
-	dst = c.out
-	c.out = nil
-	coders.Put(c)
-	return dst, nil
-}
-
-// decode reads m, which is as new, and nothing may be left. The error matches
-// wire.ErrCorrupt. Slices in m do not refer to src.
-func decode(src []byte, m coded) error {
-	c := coders.Get().(*coder)
-	c.dec = wire.NewDecoder(src)
-	c.out, c.in = nil, &c.dec
-	m.code(c)
-	err := c.dec.Finish()
-	c.in, c.dec = nil, wire.Decoder{}
-	coders.Put(c)
-	return err
-}
 
 // number codes an unsigned integer of any width, as a varint.
 func number[N ~uint8 | ~uint16 | ~uint32 | ~uint64](c *coder, p *N) {

@@ -1,0 +1,426 @@
+package gfs
+
+import (
+	"slices"
+)
+
+// A btree is an ordered map of byte strings to byte strings, made to hold many small
+// entries: leaves are packed, prefix-compressed blocks of a few kilobytes, so that
+// there is no pointer for an entry, and all of a leaf is one object to the garbage
+// collector.
+//
+// It is copied on write. freeze returns the tree as it is now in no time: its nodes are
+// shared, and whatever is changed afterwards is copied first.
+//
+// Invariants, which check tests: keys are in order; the separators bound them; no leaf
+// but an only one is empty; leaves are no larger than leafMax unless they have a single
+// entry; two neighbours under one node do not both fit in half of one.
+//
+// Reads may run concurrently with one another and with those of frozen trees. Writes
+// may run concurrently with reads of frozen trees.
+type btree struct {
+	root  *btnode
+	gen   uint64 // nodes of an older generation are shared with a frozen tree
+	count int    // entries
+
+	build  leafBuilder // scratch, of the writer
+	halves leafBuilder
+	cursor leafCursor
+}
+
+// A btnode is a leaf, or an inner node if inner is not nil.
+type btnode struct {
+	gen   uint64
+	leaf  []byte
+	inner *btinner
+}
+
+// innerMax is how many children an inner node may have.
+const innerMax = 64
+
+// btinner has the children, in order. seps[i] is at most the least key below kids[i],
+// and greater than all keys below kids[i-1]. seps[0] is empty.
+type btinner struct {
+	kids []*btnode
+	seps [][]byte
+}
+
+// child returns the place of the child below which a key is.
+func (in *btinner) child(key []byte) int {
+	lo, hi := 0, len(in.seps) // seps[lo] <= key < seps[hi]
+	for hi-lo > 1 {
+		mid := int(uint(lo+hi) >> 1)
+		if string(in.seps[mid]) <= string(key) {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}
+
+func newBtree() btree { return btree{root: &btnode{}} }
+
+// freeze returns the tree as it is now. It must not be written.
+func (t *btree) freeze() btree {
+	frozen := btree{root: t.root, gen: t.gen, count: t.count}
+	t.gen++
+	return frozen
+}
+
+// get returns the value of a key, which is in the tree's memory: good until a write.
+func (t *btree) get(key []byte) ([]byte, bool) {
+	n := t.root
+	for n.inner != nil {
+		n = n.inner.kids[n.inner.child(key)]
+	}
+	return leafGet(n.leaf, key)
+}
+
+// put sets the value of a key. Both may be in the tree's memory.
+func (t *btree) put(key, value []byte) { t.change(key, value, false) }
+
+// delete removes a key, if it is there.
+func (t *btree) delete(key []byte) { t.change(key, nil, true) }
+
+func (t *btree) change(key, value []byte, remove bool) {
+	t.root = t.own(t.root)
+	more := t.update(t.root, key, value, remove)
+	if more != nil {
+		old := t.root
+		t.root = &btnode{gen: t.gen, inner: &btinner{kids: []*btnode{old}, seps: [][]byte{nil}}}
+		t.adopt(t.root.inner, 0, more)
+	}
+	for t.root.inner != nil && len(t.root.inner.kids) == 1 {
+		t.root = t.own(t.root.inner.kids[0])
+	}
+}
+
+// own returns a node that may be changed: itself, or a copy if it is shared.
+func (t *btree) own(n *btnode) *btnode {
+	if n.gen == t.gen {
+		return n
+	}
+	c := &btnode{gen: t.gen, leaf: slices.Clone(n.leaf)}
+	if n.inner != nil {
+		c.inner = &btinner{kids: slices.Clone(n.inner.kids), seps: slices.Clone(n.inner.seps)}
+	}
+	return c
+}
+
+// A btpart is a node that was divided off another, with its separator.
+type btpart struct {
+	sep  []byte
+	node *btnode
+}
+
+// update changes the subtree of a node that is owned, and returns what it was divided
+// into besides.
+func (t *btree) update(n *btnode, key, value []byte, remove bool) []btpart {
+	if n.inner == nil {
+		return t.updateLeaf(n, key, value, remove)
+	}
+	in := n.inner
+	i := in.child(key)
+	in.kids[i] = t.own(in.kids[i])
+	if more := t.update(in.kids[i], key, value, remove); more != nil {
+		t.adopt(in, i, more)
+		i += len(more)
+	}
+	t.settle(in, i)
+	if len(in.kids) <= innerMax {
+		return nil
+	}
+	half := len(in.kids) / 2
+	if i == len(in.kids)-1 { // growing at the end: see leafHalves
+		half = len(in.kids) - 1
+	}
+	part := btpart{in.seps[half], &btnode{gen: t.gen, inner: &btinner{
+		kids: slices.Clone(in.kids[half:]), seps: slices.Clone(in.seps[half:]),
+	}}}
+	part.node.inner.seps[0] = nil
+	clear(in.kids[half:])
+	clear(in.seps[half:])
+	in.kids, in.seps = in.kids[:half], in.seps[:half]
+	return []btpart{part}
+}
+
+// adopt inserts what child i was divided into after it.
+func (t *btree) adopt(in *btinner, i int, more []btpart) {
+	for k, p := range more {
+		in.kids = slices.Insert(in.kids, i+1+k, p.node)
+		in.seps = slices.Insert(in.seps, i+1+k, p.sep)
+	}
+}
+
+func (t *btree) updateLeaf(n *btnode, key, value []byte, remove bool) []btpart {
+	b, c := &t.build, &t.cursor
+	b.reset()
+	placed, last := false, false
+	for c.begin(n.leaf); c.step(); {
+		if !placed && string(c.key) >= string(key) {
+			placed = true
+			same := string(c.key) == string(key)
+			if !remove {
+				b.add(key, value)
+			}
+			if same {
+				if remove {
+					t.count--
+				}
+				continue
+			}
+			if !remove {
+				t.count++
+			}
+		}
+		b.add(c.key, c.value)
+	}
+	if !placed && !remove {
+		b.add(key, value)
+		t.count++
+		last = true
+	}
+	leaf := b.finish()
+	if len(leaf) <= leafMax || b.entries == 1 {
+		n.leaf = leafStore(n.leaf, leaf)
+		return nil
+	}
+	return t.divide(n, leaf, last)
+}
+
+// divide makes n and further leaves of one that is too large.
+func (t *btree) divide(n *btnode, leaf []byte, last bool) []btpart {
+	h, c := &t.halves, &t.cursor
+	left := leafHalves(c, leaf, last)
+	h.reset()
+	c.begin(leaf)
+	for range left {
+		c.step()
+		h.add(c.key, c.value)
+	}
+	end := slices.Clone(h.last)
+	first := slices.Clone(h.finish())
+	one := h.entries == 1
+	h.reset()
+	var sep []byte
+	for c.step() {
+		if sep == nil {
+			sep = shortestBetween(end, c.key)
+		}
+		h.add(c.key, c.value)
+	}
+	second := slices.Clone(h.finish())
+	two := h.entries == 1
+	node := &btnode{gen: t.gen}
+	var parts []btpart
+	if len(first) <= leafMax || one {
+		n.leaf = leafStore(nil, first)
+	} else {
+		parts = t.divide(n, first, false)
+	}
+	parts = append(parts, btpart{sep, node})
+	if len(second) <= leafMax || two {
+		node.leaf = leafStore(nil, second)
+	} else {
+		parts = append(parts, t.divide(node, second, false)...)
+	}
+	return parts
+}
+
+// weight is what a node counts towards a full one, whose weight is 2*half.
+func (n *btnode) weight() (weight, half int) {
+	if n.inner != nil {
+		return len(n.inner.kids), innerMax / 2
+	}
+	return len(n.leaf), leafMax / 2
+}
+
+// settle joins child i with its neighbours as long as two fit in half of one, and takes
+// out a leaf that is empty.
+func (t *btree) settle(in *btinner, i int) {
+	for len(in.kids) > 1 {
+		w, half := in.kids[i].weight()
+		switch {
+		case w == 0:
+			t.drop(in, i)
+			i = min(i, len(in.kids)-1)
+		case i > 0 && t.fits(in, i-1, w, half):
+			i--
+			t.join(in, i)
+		case i+1 < len(in.kids) && t.fits(in, i+1, w, half):
+			t.join(in, i)
+		default:
+			return
+		}
+	}
+}
+
+func (t *btree) fits(in *btinner, i, w, half int) bool {
+	other, _ := in.kids[i].weight()
+	return w+other <= half
+}
+
+// drop takes child i out.
+func (t *btree) drop(in *btinner, i int) {
+	in.kids = slices.Delete(in.kids, i, i+1)
+	in.seps = slices.Delete(in.seps, i, i+1)
+	in.seps[0] = nil
+}
+
+// join makes one of the children i and i+1.
+func (t *btree) join(in *btinner, i int) {
+	l, r := t.own(in.kids[i]), in.kids[i+1]
+	in.kids[i] = l
+	if l.inner != nil {
+		seps := slices.Clone(r.inner.seps)
+		seps[0] = in.seps[i+1]
+		l.inner.kids = append(l.inner.kids, r.inner.kids...)
+		l.inner.seps = append(l.inner.seps, seps...)
+	} else {
+		t.build.reset()
+		t.build.leafJoin(&t.cursor, l.leaf)
+		t.build.leafJoin(&t.cursor, r.leaf)
+		l.leaf = leafStore(l.leaf, t.build.finish())
+	}
+	in.kids = slices.Delete(in.kids, i+1, i+2)
+	in.seps = slices.Delete(in.seps, i+1, i+2)
+}
+
+// before appends the greatest key that is less than a key to dst, with its value, if
+// there is one.
+func (t *btree) before(dst, key []byte) (found, value []byte, ok bool) {
+	return t.root.before(dst, key)
+}
+
+func (n *btnode) before(dst, key []byte) (found, value []byte, ok bool) {
+	if n.inner != nil {
+		// The leaf that a key belongs to may have none that is less; then the one before has.
+		for i := n.inner.child(key); i >= 0; i-- {
+			if found, value, ok = n.inner.kids[i].before(dst, key); ok {
+				return found, value, true
+			}
+		}
+		return dst, nil, false
+	}
+	var c leafCursor
+	found = dst
+	for c.begin(n.leaf); c.step() && string(c.key) < string(key); ok = true {
+		found, value = append(found[:len(dst)], c.key...), c.value
+	}
+	return found, value, ok
+}
+
+// btdepth bounds the height of a tree: nodes that have come to have few children make
+// it higher than it need be, yet never by much.
+const btdepth = 32
+
+// A btcursor goes through a tree in order. It is not valid any more once the tree has
+// been written.
+type btcursor struct {
+	leafCursor
+	path [btdepth]struct {
+		in *btinner
+		at int
+	}
+	depth int
+}
+
+// seek sets the cursor to the first entry whose key is at least key, and reports
+// whether there is one.
+func (c *btcursor) seek(t *btree, key []byte) bool {
+	n := t.root
+	c.depth = 0
+	for n.inner != nil {
+		c.path[c.depth].in, c.path[c.depth].at = n.inner, n.inner.child(key)
+		n = n.inner.kids[c.path[c.depth].at]
+		c.depth++
+	}
+	if c.leafCursor.seek(n.leaf, key) {
+		return true
+	}
+	return c.nextLeaf()
+}
+
+// forward goes to the next entry and reports whether there is one.
+func (c *btcursor) forward() bool { return c.step() || c.nextLeaf() }
+
+func (c *btcursor) nextLeaf() bool {
+	for d := c.depth - 1; d >= 0; d-- {
+		p := &c.path[d]
+		if p.at++; p.at == len(p.in.kids) {
+			continue
+		}
+		n := p.in.kids[p.at]
+		for d++; d < c.depth; d++ {
+			c.path[d].in, c.path[d].at = n.inner, 0
+			n = n.inner.kids[0]
+		}
+		c.begin(n.leaf)
+		return c.step()
+	}
+	return false
+}
+
+// A btbuilder makes a tree of entries that come in order, of full leaves.
+type btbuilder struct {
+	leaf  leafBuilder
+	level []btpart // the leaves so far
+	end   []byte   // the last key of the leaf before
+	count int
+}
+
+// add appends an entry, which must be greater than the one before; if not, it reports
+// false, and adds nothing.
+func (b *btbuilder) add(key, value []byte) bool {
+	if b.count > 0 && string(key) <= string(b.leaf.last) {
+		return false
+	}
+	// A little room is left: what comes next in a leaf is likely soon.
+	if b.leaf.entries > 0 && b.leaf.size()+len(key)+len(value)+12 > leafMax-leafMax/16 {
+		b.flush()
+	}
+	if b.leaf.entries == 0 {
+		var sep []byte
+		if len(b.level) > 0 {
+			sep = shortestBetween(b.end, key)
+		}
+		b.level = append(b.level, btpart{sep: sep})
+	}
+	b.leaf.add(key, value)
+	b.count++
+	return true
+}
+
+func (b *btbuilder) flush() {
+	b.end = append(b.end[:0], b.leaf.last...)
+	b.level[len(b.level)-1].node = &btnode{leaf: leafStore(nil, b.leaf.finish())}
+	last := b.leaf.last
+	b.leaf.reset()
+	b.leaf.last = last
+}
+
+// finish returns the tree.
+func (b *btbuilder) finish() btree {
+	if b.count == 0 {
+		return newBtree()
+	}
+	b.flush()
+	level := b.level
+	for len(level) > 1 {
+		var upper []btpart
+		for n := (len(level) + innerMax - 1) / innerMax; n > 0; n-- {
+			size := (len(level) + n - 1) / n // evenly
+			in := &btinner{kids: make([]*btnode, 0, size+1), seps: make([][]byte, 0, size+1)}
+			for _, p := range level[:size] {
+				in.kids = append(in.kids, p.node)
+				in.seps = append(in.seps, p.sep)
+			}
+			upper = append(upper, btpart{in.seps[0], &btnode{inner: in}})
+			in.seps[0] = nil
+			level = level[size:]
+		}
+		level = upper
+	}
+	return btree{root: level[0].node, count: b.count}
+}

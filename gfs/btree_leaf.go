@@ -1,0 +1,250 @@
+package gfs
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+)
+
+// A leaf of a [btree] is one block of bytes:
+//
+//	entry: shared, unshared, size (uvarints), the unshared bytes of the key, the value
+//	…
+//	restart: the offset of an entry that shares nothing (two bytes, little end first)
+//	…
+//	how many restarts (two bytes)
+//
+// shared is how many bytes a key has in common with the one before. A block without an
+// entry is empty.
+
+const (
+	// leafMax is the size in bytes beyond which a leaf is divided. A leaf with a single
+	// entry may be larger.
+	leafMax = 4096
+	// leafInterval is how many entries lie between restarts.
+	leafInterval = 16
+	// leafLargest is the size of the largest entry, so that offsets fit.
+	leafLargest = 24 << 10
+)
+
+// leafEntries returns the part of a leaf with entries, and the restarts.
+func leafEntries(leaf []byte) (entries, restarts []byte) {
+	if len(leaf) == 0 {
+		return nil, nil
+	}
+	n := int(binary.LittleEndian.Uint16(leaf[len(leaf)-2:]))
+	cut := len(leaf) - 2 - 2*n
+	return leaf[:cut], leaf[cut : len(leaf)-2]
+}
+
+// leafHead reads the three numbers before an entry.
+func leafHead(b []byte) (shared, unshared, size, n int) {
+	if len(b) >= 3 && b[0]|b[1]|b[2] < 0x80 {
+		return int(b[0]), int(b[1]), int(b[2]), 3
+	}
+	s, i := binary.Uvarint(b)
+	u, j := binary.Uvarint(b[i:])
+	v, k := binary.Uvarint(b[i+j:])
+	return int(s), int(u), int(v), i + j + k
+}
+
+// leafSection returns the offset of the last restart whose key is at most key; of the
+// first restart if there is none.
+func leafSection(entries, restarts, key []byte) int {
+	lo, hi := 0, len(restarts)/2 // the answer is in [lo, hi), or lo
+	for hi-lo > 1 {
+		mid := int(uint(lo+hi) >> 1)
+		off := int(binary.LittleEndian.Uint16(restarts[2*mid:]))
+		_, unshared, _, n := leafHead(entries[off:])
+		if bytes.Compare(entries[off+n:off+n+unshared], key) <= 0 {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	if len(restarts) == 0 {
+		return 0
+	}
+	return int(binary.LittleEndian.Uint16(restarts[2*lo:]))
+}
+
+// leafGet returns the value of a key. It builds no key: how much of the key the entry
+// before had in common tells on which side of it an entry is that shares more, or less.
+func leafGet(leaf, key []byte) ([]byte, bool) {
+	entries, restarts := leafEntries(leaf)
+	match := 0 // bytes that key has in common with the entry before, which is less
+	for off := leafSection(entries, restarts, key); off < len(entries); {
+		shared, unshared, size, n := leafHead(entries[off:])
+		off += n
+		if shared < match {
+			return nil, false // it differs from the one before where that equals key: it is greater
+		}
+		if shared == match {
+			suffix, rest := entries[off:off+unshared], key[match:]
+			c := leafCommon(suffix, rest)
+			switch {
+			case c == len(rest) && c == len(suffix):
+				off += unshared
+				return entries[off : off+size : off+size], true
+			case c == len(rest), c < len(suffix) && suffix[c] > rest[c]:
+				return nil, false
+			}
+			match += c
+		}
+		off += unshared + size
+	}
+	return nil, false
+}
+
+// leafCommon returns how many bytes a and b begin with in common.
+func leafCommon(a, b []byte) int {
+	n := min(len(a), len(b))
+	i := 0
+	for ; i+8 <= n; i += 8 {
+		if binary.LittleEndian.Uint64(a[i:]) != binary.LittleEndian.Uint64(b[i:]) {
+			break
+		}
+	}
+	for i < n && a[i] == b[i] {
+		i++
+	}
+	return i
+}
+
+// A leafCursor goes through the entries of a leaf. It is not valid any more once the
+// leaf has changed.
+type leafCursor struct {
+	entries []byte
+	next    int    // the offset of the entry after the present one
+	key     []byte // of the present entry; good until the next step
+	value   []byte // in the leaf
+}
+
+// begin sets the cursor before the first entry.
+func (c *leafCursor) begin(leaf []byte) {
+	c.entries, _ = leafEntries(leaf)
+	c.next, c.key, c.value = 0, c.key[:0], nil
+}
+
+// seek sets the cursor to the first entry whose key is at least key, and reports
+// whether there is one.
+func (c *leafCursor) seek(leaf, key []byte) bool {
+	var restarts []byte
+	c.entries, restarts = leafEntries(leaf)
+	c.next, c.key, c.value = leafSection(c.entries, restarts, key), c.key[:0], nil
+	for c.step() {
+		if bytes.Compare(c.key, key) >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// step goes to the next entry and reports whether there is one.
+func (c *leafCursor) step() bool {
+	if c.next >= len(c.entries) {
+		return false
+	}
+	shared, unshared, size, n := leafHead(c.entries[c.next:])
+	off := c.next + n
+	c.key = append(c.key[:shared], c.entries[off:off+unshared]...)
+	off += unshared
+	c.value = c.entries[off : off+size : off+size]
+	c.next = off + size
+	return true
+}
+
+// A leafBuilder makes a leaf of entries that are added in order.
+type leafBuilder struct {
+	buf      []byte
+	restarts []uint16
+	last     []byte // the key added last
+	since    int    // entries since the last restart
+	entries  int
+}
+
+func (b *leafBuilder) reset() {
+	b.buf, b.restarts, b.last, b.since, b.entries = b.buf[:0], b.restarts[:0], b.last[:0], 0, 0
+}
+
+// size returns how large the leaf is.
+func (b *leafBuilder) size() int {
+	if b.entries == 0 {
+		return 0
+	}
+	return len(b.buf) + 2*len(b.restarts) + 2
+}
+
+func (b *leafBuilder) add(key, value []byte) {
+	shared := 0
+	if b.entries == 0 || b.since == leafInterval {
+		b.restarts = append(b.restarts, uint16(len(b.buf)))
+		b.since = 0
+	} else {
+		shared = leafCommon(b.last, key)
+	}
+	b.since++
+	b.entries++
+	b.buf = binary.AppendUvarint(b.buf, uint64(shared))
+	b.buf = binary.AppendUvarint(b.buf, uint64(len(key)-shared))
+	b.buf = binary.AppendUvarint(b.buf, uint64(len(value)))
+	b.buf = append(b.buf, key[shared:]...)
+	b.buf = append(b.buf, value...)
+	b.last = append(b.last[:shared], key[shared:]...)
+}
+
+// finish returns the leaf, which is good until reset.
+func (b *leafBuilder) finish() []byte {
+	if b.entries == 0 {
+		return nil
+	}
+	for _, r := range b.restarts {
+		b.buf = binary.LittleEndian.AppendUint16(b.buf, r)
+	}
+	b.buf = binary.LittleEndian.AppendUint16(b.buf, uint16(len(b.restarts)))
+	return b.buf
+}
+
+// leafStore returns a copy of a built leaf, in old's memory if that may be used and
+// fits well. Room is left in steps, so that a leaf that grows is not moved each time,
+// and one that is full wastes little.
+func leafStore(old, built []byte) []byte {
+	const step = 256
+	want := (len(built) + step - 1) / step * step
+	if cap(old) >= len(built) && cap(old) <= want+step {
+		return append(old[:0], built...)
+	}
+	return append(make([]byte, 0, want), built...)
+}
+
+// leafJoin appends the entries of a leaf to the builder's.
+func (b *leafBuilder) leafJoin(c *leafCursor, leaf []byte) {
+	for c.begin(leaf); c.step(); {
+		b.add(c.key, c.value)
+	}
+}
+
+// leafHalves returns how many entries of a leaf the left part gets when it is divided:
+// about half of the bytes, or all but the last one if the last was just added, because
+// then it is likely that more will follow, and the left part stays full. Both parts
+// get one at least.
+func leafHalves(c *leafCursor, leaf []byte, last bool) int {
+	entries, left, half := 0, 0, 0
+	for c.begin(leaf); c.step(); {
+		entries++
+		if half == 0 && c.next >= len(c.entries)/2 {
+			half = entries
+		}
+	}
+	left = half
+	if last {
+		left = entries - 1
+	}
+	return min(max(left, 1), entries-1)
+}
+
+// shortestBetween returns the shortest key that is greater than a and at most b, where
+// a < b.
+func shortestBetween(a, b []byte) []byte {
+	return slices.Clone(b[:leafCommon(a, b)+1])
+}

@@ -1,0 +1,210 @@
+package gfs
+
+import (
+	"io"
+	"sync"
+	"time"
+)
+
+// A state is the durable part of a master as a Machine: metadata, under a lock. Commands
+// are in state_commands.go. Reads run beside one another; each sees the state between
+// two commands.
+type state struct {
+	mu      sync.RWMutex // guards all that follows
+	data    *metadata
+	applied uint64 // the position of the last command
+}
+
+// newState returns the state of a new cluster.
+func newState() *state { return &state{data: newMetadata()} }
+
+// Apply implements Machine.
+func (s *state) Apply(index uint64, at time.Time, cmd, dst []byte) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.applied = index
+	return s.data.apply(at, cmd, dst)
+}
+
+// Freeze implements Machine. It takes no time to speak of: the image shares what is
+// large with the state, which copies before it writes.
+func (s *state) Freeze() (io.WriterTo, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.data.freeze(), nil
+}
+
+// Restore implements Machine. If it fails, the state is as it was.
+func (s *state) Restore(r io.Reader) error {
+	data, err := restoreMetadata(r)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.data = data
+	return nil
+}
+
+// Fingerprint implements Machine.
+func (s *state) Fingerprint() string { return metadataFormat }
+
+// position returns the position of the last command that was applied here: 0 before the
+// first. What is read afterwards is at that position or later.
+func (s *state) position() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.applied
+}
+
+// stat returns the attributes of a path. Those that only chunkservers know are left for
+// the caller to fill in: size, open and last. Paths of what was removed are found too.
+func (s *state) stat(who identity, path string) (attributes, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.data.stat(&who, path)
+}
+
+// lookup returns which file is at a path, how many chunks it has, and those of count
+// (at most maxLookup) from first on that are there, without where they are. It fails
+// with ErrStale if file is neither 0 nor the one that is there, and needs permission to
+// read.
+func (s *state) lookup(who identity, path string, file fileID, first, count uint64) (id fileID, chunks uint64, found []chunkInfo, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.data.lookup(&who, path, file, first, count)
+}
+
+// writable returns nil if who may change the chunks of the file at a path: it is not
+// removed, and is file unless that is 0 (ErrStale).
+func (s *state) writable(who identity, path string, file fileID) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.data.writable(&who, path, file)
+}
+
+// chunkAt returns the chunk of a file at an index, or with last its last one, for a
+// grant: the permission is that of writable. The handle is 0 if there is none, and index
+// where it would be. id and chunks are the file's, goal is that of a new chunk.
+func (s *state) chunkAt(who identity, path string, file fileID, index uint64, last bool) (r chunkPlace, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.data.chunkAt(&who, path, file, index, last)
+}
+
+// readDir returns entries of a directory in the order of their names, after a name (""
+// for the first page), limit of them (0, or more than maxReadDir: that many): those that
+// are there, or with deleted those that were removed. more says whether there are others.
+// In the attributes, path is the name alone.
+func (s *state) readDir(who identity, path, after string, limit uint64, deleted bool) (list []attributes, more bool, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.data.readDir(&who, path, after, limit, deleted)
+}
+
+// usage returns what is below a directory, not counting itself, or what a file has, and
+// the policy of the directory itself. What was removed counts until it is collected.
+// Bytes are left for the caller to fill in. It takes time in proportion to what is there,
+// except for directories with a policy, of which the root is one.
+func (s *state) usage(who identity, path string) (usageResp, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.data.usage(&who, path)
+}
+
+// walkChunks goes through the chunks of all files at a path and below it, removed ones
+// too, in the order of paths, in pages of about limit chunks (0, or more than maxLookup:
+// that many). after is "" for the first page, then the next of the page before, which
+// means nothing to others. Files without a chunk are counted and otherwise left out.
+func (s *state) walkChunks(who identity, path, after string, limit int) (chunkWalk, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.data.walkChunks(&who, path, after, limit)
+}
+
+// chunk returns what is durable of a chunk, if a file has it.
+func (s *state) chunk(h handle) (chunkRow, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.data.chunks.get(h)
+}
+
+// chunkGoal returns how many replicas a chunk is to have: 0 if no file has it.
+func (s *state) chunkGoal(h handle) uint8 {
+	row, _ := s.chunk(h)
+	return row.goal
+}
+
+// chunksAfter appends the chunks after a handle to dst, in the order of handles, at most
+// limit of them. There are no more once fewer come.
+func (s *state) chunksAfter(dst []handleRow, h handle, limit int) []handleRow {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for ; limit > 0; limit-- {
+		next, ok := s.data.chunks.after(h)
+		if !ok {
+			break
+		}
+		row, _ := s.data.chunks.get(next)
+		dst, h = append(dst, handleRow{next, row}), next
+	}
+	return dst
+}
+
+// A handleRow is a chunk with its name.
+type handleRow struct {
+	handle handle
+	chunkRow
+}
+
+// known returns the chunkservers that are not forgotten, in the order of ids.
+func (s *state) known() []serverRow {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var rows []serverRow
+	for _, row := range s.data.servers {
+		if !row.forgotten {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// server returns a chunkserver, forgotten or not.
+func (s *state) server(id serverID) (serverRow, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if id == 0 || int(id) > len(s.data.servers) {
+		return serverRow{}, false
+	}
+	return s.data.servers[id-1], true
+}
+
+// policy returns the policy that is in force in a directory: nothing of it is 0 but
+// quotas, which are those of the directory itself.
+func (s *state) policy(who identity, path string) (policy, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.data.effectivePolicy(&who, path)
+}
+
+// due reports whether something that was removed is to be collected at a time.
+func (s *state) due(at time.Time) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.data.due(at)
+}
+
+// counts returns how much there is.
+func (s *state) counts() stateCounts {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.data.counts()
+}
+
+// epoch returns the epoch of the last cmdLead.
+func (s *state) epoch() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.data.epoch
+}
