@@ -28,6 +28,9 @@ type chunkTable struct {
 	gen   uint64
 	own   bool // dirs is not shared with a frozen table
 	count int
+
+	watched bool     // changed is kept
+	changed []handle // whose rows have changed since it was last taken
 }
 
 type chunkDir struct {
@@ -75,6 +78,9 @@ func (t *chunkTable) get(h handle) (chunkRow, bool) {
 
 // set writes the row of a chunk; one without references takes it out.
 func (t *chunkTable) set(h handle, row chunkRow) {
+	if t.watched {
+		t.changed = append(t.changed, h)
+	}
 	if p := t.page(h); row.refs == 0 && (p == nil || p.refs[h%chunkPageSize] == 0) {
 		return
 	}

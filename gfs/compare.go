@@ -5,15 +5,15 @@ import "cmp"
 // A digested replica is one that has told what it contains, or has not: then err is set.
 type digested struct {
 	holder
-	digestResp
-	err error
+	digest digestResp
+	err    error
 }
 
 // intact reports whether all blocks match their checksums.
-func (d *digested) intact() bool { return d.err == nil && len(d.bad) == 0 }
+func (d *digested) intact() bool { return d.err == nil && len(d.digest.bad) == 0 }
 
 // same reports whether two intact replicas contain the same.
-func (d *digested) same(o *digested) bool { return d.length == o.length && d.sum == o.sum }
+func (d *digested) same(o *digested) bool { return d.digest.length == o.digest.length && d.digest.sum == o.digest.sum }
 
 // A comparison is what is to be done with the replicas of a chunk after they have been
 // compared, in this order.
@@ -34,7 +34,7 @@ func compareReplicas(replicas []digested) comparison {
 	todo := comparison{mend: -1}
 	base := -1
 	for i := range replicas {
-		if d := &replicas[i]; d.intact() && d.health == sound && d.holder.health == sound {
+		if d := &replicas[i]; d.intact() && d.digest.health == sound {
 			base = i
 			break
 		}
@@ -51,7 +51,7 @@ func compareReplicas(replicas []digested) comparison {
 		todo.mend = base
 	}
 	for i := range replicas {
-		if d := &replicas[i]; i != base && d.intact() && d.health == suspect && replicas[base].intact() && d.same(&replicas[base]) {
+		if d := &replicas[i]; i != base && d.intact() && d.digest.health == suspect && replicas[base].intact() && d.same(&replicas[base]) {
 			todo.accept = append(todo.accept, i)
 		}
 	}
@@ -59,7 +59,7 @@ func compareReplicas(replicas []digested) comparison {
 }
 
 func (d *digested) better(o *digested) bool {
-	return cmp.Or(cmp.Compare(len(o.bad), len(d.bad)), cmp.Compare(d.length, o.length), cmp.Compare(o.id, d.id)) > 0
+	return cmp.Or(cmp.Compare(len(o.digest.bad), len(d.digest.bad)), cmp.Compare(d.digest.length, o.digest.length), cmp.Compare(o.id, d.id)) > 0
 }
 
 // verdicts says what was found of each replica that answered. accepted tells which of the
@@ -75,13 +75,13 @@ func (c *comparison) verdicts(replicas []digested, accepted func(i int) bool) []
 	}
 	for i := range replicas {
 		d := &replicas[i]
-		v := verdict{server: d.id, boot: d.boot, version: d.holder.version, health: corrupt}
+		v := verdict{server: d.id, boot: d.boot, version: d.version, health: corrupt}
 		switch {
 		case d.err != nil:
 			continue
 		case done[i] && !accepted(i):
 			continue // it stays what it was, and is compared again
-		case done[i], d.intact() && d.health == sound:
+		case done[i], d.intact() && d.digest.health == sound:
 			v.health = sound
 		}
 		list = append(list, v)

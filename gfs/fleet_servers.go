@@ -103,7 +103,7 @@ func (f *fleet) register(now time.Time, id serverID, m *registerReq) {
 	f.clock(now)
 	s := f.servers[id]
 	if s == nil {
-		s = &fleetServer{row: serverRow{id: id, uuid: m.uuid}}
+		s = &fleetServer{row: serverRow{location: location{id: id}, uuid: m.uuid}}
 		f.insertServer(s)
 	}
 	s.row.addr, s.row.rack, s.row.zone, s.row.forgotten = m.addr, m.rack, m.zone, false

@@ -3,7 +3,6 @@ package gfs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -43,10 +42,12 @@ type MasterConfig struct {
 	// the cluster is made, and another is refused later. Default DefaultChunkSize.
 	ChunkSize int64
 	// Replication is how many replicas a chunk has whose file and whose directories say
-	// nothing else. Default DefaultReplication.
+	// nothing else. It is kept as the policy of the root. Default: what that says, at
+	// first DefaultReplication.
 	Replication int
 	// Retention is for how long what was removed can be undeleted where no policy says
-	// otherwise; negative: not at all. Default DefaultRetention.
+	// otherwise; negative: not at all. It is kept as the policy of the root. Default:
+	// what that says, at first DefaultRetention.
 	Retention time.Duration
 	// Lease is how long a lease lasts unless it is extended. Default DefaultLease.
 	Lease time.Duration
@@ -55,8 +56,8 @@ type MasterConfig struct {
 	// ServerTimeout is how long a chunkserver may be silent before it counts as dead, and
 	// what it holds is replicated elsewhere. Default 10 s.
 	ServerTimeout time.Duration
-	// RepairRate bounds the bytes a second that the cluster spends on making replicas;
-	// negative: no bound. Default 1 GB/s.
+	// RepairRate bounds the bytes a second that a chunkserver spends on making replicas
+	// (§4.3); negative: no bound. Default 200 MB/s.
 	RepairRate int64
 
 	// Superusers are those whom permissions do not bind. Default: clients that give no
@@ -75,7 +76,7 @@ type MasterConfig struct {
 const (
 	DefaultHeartbeat     = time.Second
 	DefaultServerTimeout = 10 * time.Second
-	DefaultRepairRate    = 1_000_000_000
+	DefaultRepairRate    = 200_000_000
 )
 
 func (c MasterConfig) withDefaults() (MasterConfig, error) {
@@ -97,8 +98,6 @@ func (c MasterConfig) withDefaults() (MasterConfig, error) {
 		return c, configError(op, "MasterConfig.Lease, Heartbeat or ServerTimeout", "is negative")
 	}
 	c.ChunkSize = orDefault(c.ChunkSize, DefaultChunkSize)
-	c.Replication = orDefault(c.Replication, DefaultReplication)
-	c.Retention = orDefault(c.Retention, DefaultRetention)
 	c.Lease = orDefault(c.Lease, DefaultLease)
 	c.Heartbeat = orDefault(c.Heartbeat, DefaultHeartbeat)
 	c.ServerTimeout = orDefault(c.ServerTimeout, DefaultServerTimeout)
@@ -141,6 +140,7 @@ type Master struct {
 	tap    *tap
 	log    Log // nil: a shadow
 	guard  *rpc.Guard
+	term   term
 	server *rpc.Server
 	addr   net.Addr
 	dial   *dialer // to chunkservers
@@ -212,14 +212,15 @@ var masterLimits = rpc.Limits{MaxConns: 1 << 14}
 
 // open makes the machine and, but for shadows, its log.
 func (m *Master) open() error {
-	m.state = newState(m.cfg.ChunkSize, uint8(m.cfg.Replication), m.cfg.Retention)
+	m.state = newState()
 	sessions, err := rpc.NewSessionMachine(m.state, rpc.SessionsConfig{})
 	if err != nil {
 		return err
 	}
 	m.tap = newTap(sessions)
 	m.fleet = newFleet(fleetConfig{
-		chunkSize: m.cfg.ChunkSize, lease: m.cfg.Lease, timeout: m.cfg.ServerTimeout, repairRate: m.cfg.RepairRate,
+		chunkSize: m.cfg.ChunkSize, lease: m.cfg.Lease, heartbeat: m.cfg.Heartbeat, dead: m.cfg.ServerTimeout,
+		cloneRate: max(m.cfg.RepairRate, 0),
 	}, m.state)
 	if len(m.cfg.Follow) > 0 {
 		return nil
@@ -228,9 +229,6 @@ func (m *Master) open() error {
 		return err
 	}
 	m.guard = rpc.NewGuard(m.log)
-	if have := m.state.chunkSize(); have != m.cfg.ChunkSize {
-		return fmt.Errorf("%w: MasterConfig.ChunkSize is %d, but the chunks of this cluster have %d bytes", ErrConfig, m.cfg.ChunkSize, have)
-	}
 	return nil
 }
 

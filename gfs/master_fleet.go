@@ -118,6 +118,8 @@ func (m *Master) lead(ctx, termCtx context.Context, epoch uint64) error {
 		}
 		return err
 	}
+	m.state.watch(true)
+	defer m.state.watch(false)
 	m.fleetMu.Lock()
 	m.fleet.begin(time.Now(), epoch, m.state.known())
 	m.fleetMu.Unlock()
@@ -173,7 +175,7 @@ func (m *Master) takeOver(ctx context.Context, epoch uint64) error {
 	if want == root {
 		return nil
 	}
-	set := cmdSetPolicy{header: header{epoch: epoch, who: super, when: wallClock()}, policyReq: policyReq{path: ".", policy: want}}
+	set := cmdSetPolicy{cmdHeader: cmdHeader{epoch: epoch, who: super, when: wallClock()}, policyReq: policyReq{path: ".", policy: want}}
 	if out, err = m.propose(ctx, set.append(nil)); err != nil {
 		return err
 	}
@@ -247,7 +249,7 @@ func (m *Master) compare(ctx context.Context, epoch uint64, a compareAction) {
 				&digestReq{order: order{epoch: epoch, server: h.id, boot: h.boot}, handle: a.handle})
 			replicas[i] = digested{holder: h, err: err}
 			if err == nil {
-				replicas[i].digestResp = *resp
+				replicas[i].digest = *resp
 			}
 		})
 	}

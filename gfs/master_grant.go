@@ -72,20 +72,20 @@ func (m *Master) grantAt(ctx context.Context, who identity, req *grantReq) (*gra
 	}
 	resp := &grantResp{chunks: max(place.chunks, place.index+1), chunkSize: m.cfg.ChunkSize}
 	resp.chunk.index = place.index
-	header := header{epoch: epoch, who: who, when: wallClock()}
+	header := cmdHeader{epoch: epoch, who: who, when: wallClock()}
 	var g *grant
 	var log func(ctx context.Context, g *grant) error
 	switch {
 	case place.handle == 0:
 		g = newMake(m.fleet, int(place.goal), m.near(ctx))
 		log = func(ctx context.Context, g *grant) error {
-			cmd := cmdAddChunk{header: header, path: req.path, file: place.file, index: place.index, handle: g.chunk, version: g.version}
+			cmd := cmdAddChunk{cmdHeader: header, path: req.path, file: place.file, index: place.index, handle: g.chunk, version: g.version}
 			return m.logChunk(ctx, cmd.append(nil), cmd.result)
 		}
 	case place.row.refs > 1:
 		g = newFork(m.fleet, place.handle)
 		log = func(ctx context.Context, g *grant) error {
-			cmd := cmdFork{header: header, path: req.path, file: place.file, index: place.index, from: place.handle, to: g.chunk, version: g.version}
+			cmd := cmdFork{cmdHeader: header, path: req.path, file: place.file, index: place.index, from: place.handle, to: g.chunk, version: g.version}
 			return m.logChunk(ctx, cmd.append(nil), cmd.result)
 		}
 	default:

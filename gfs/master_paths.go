@@ -12,8 +12,8 @@ import (
 )
 
 // header begins the command that a client's call leads to.
-func (m *Master) header(ctx context.Context) header {
-	return header{epoch: m.epoch.Load(), who: m.who(ctx), when: wallClock()}
+func (m *Master) header(ctx context.Context) cmdHeader {
+	return cmdHeader{epoch: m.epoch.Load(), who: m.who(ctx), when: wallClock()}
 }
 
 // mutate locks paths, and proposes a command.
@@ -40,7 +40,7 @@ func (m *Master) propose(ctx context.Context, cmd []byte) ([]byte, error) {
 }
 
 func (m *Master) create(ctx context.Context, req *createReq) (*createResp, error) {
-	cmd := cmdCreate{header: m.header(ctx), createReq: *req}
+	cmd := cmdCreate{cmdHeader: m.header(ctx), createReq: *req}
 	out, err := m.mutate(ctx, cmd.append(nil), lockWish{path: req.path, write: true})
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func (m *Master) create(ctx context.Context, req *createReq) (*createResp, error
 }
 
 func (m *Master) mkdir(ctx context.Context, req *mkdirReq) (*createResp, error) {
-	cmd := cmdMkdir{header: m.header(ctx), mkdirReq: *req}
+	cmd := cmdMkdir{cmdHeader: m.header(ctx), mkdirReq: *req}
 	out, err := m.mutate(ctx, cmd.append(nil), lockWish{path: req.path, write: true})
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func (m *Master) mkdir(ctx context.Context, req *mkdirReq) (*createResp, error) 
 }
 
 func (m *Master) remove(ctx context.Context, req *removeReq) (*pathResp, error) {
-	cmd := cmdRemove{header: m.header(ctx), removeReq: *req}
+	cmd := cmdRemove{cmdHeader: m.header(ctx), removeReq: *req}
 	out, err := m.mutate(ctx, cmd.append(nil), lockWish{path: req.path, write: true})
 	if err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func (m *Master) remove(ctx context.Context, req *removeReq) (*pathResp, error) 
 }
 
 func (m *Master) undelete(ctx context.Context, req *undeleteReq) (*pathResp, error) {
-	cmd := cmdUndelete{header: m.header(ctx), undeleteReq: *req}
+	cmd := cmdUndelete{cmdHeader: m.header(ctx), undeleteReq: *req}
 	wishes := []lockWish{{path: req.path, write: true}}
 	if req.to != "" {
 		wishes = append(wishes, lockWish{path: req.to, write: true})
@@ -84,7 +84,7 @@ func (m *Master) undelete(ctx context.Context, req *undeleteReq) (*pathResp, err
 }
 
 func (m *Master) rename(ctx context.Context, req *pairReq) (*rpc.Empty, error) {
-	cmd := cmdRename{header: m.header(ctx), pairReq: *req}
+	cmd := cmdRename{cmdHeader: m.header(ctx), pairReq: *req}
 	out, err := m.mutate(ctx, cmd.append(nil), lockWish{path: req.from, write: true}, lockWish{path: req.to, write: true})
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (m *Master) rename(ctx context.Context, req *pairReq) (*rpc.Empty, error) {
 }
 
 func (m *Master) setAttr(ctx context.Context, req *setAttrReq) (*rpc.Empty, error) {
-	cmd := cmdSetAttr{header: m.header(ctx), setAttrReq: *req}
+	cmd := cmdSetAttr{cmdHeader: m.header(ctx), setAttrReq: *req}
 	out, err := m.mutate(ctx, cmd.append(nil), lockWish{path: req.path, write: true})
 	if err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func (m *Master) setAttr(ctx context.Context, req *setAttrReq) (*rpc.Empty, erro
 }
 
 func (m *Master) setPolicy(ctx context.Context, req *policyReq) (*rpc.Empty, error) {
-	cmd := cmdSetPolicy{header: m.header(ctx), policyReq: *req}
+	cmd := cmdSetPolicy{cmdHeader: m.header(ctx), policyReq: *req}
 	out, err := m.mutate(ctx, cmd.append(nil), lockWish{path: req.path, write: true})
 	if err != nil {
 		return nil, err
@@ -134,7 +134,7 @@ func (m *Master) snapshot(ctx context.Context, req *pairReq) (*rpc.Empty, error)
 	if err := m.revokeBelow(ctx, m.who(ctx), req.from); err != nil {
 		return nil, rpc.Refuse(err)
 	}
-	cmd := cmdSnapshot{header: m.header(ctx), pairReq: *req}
+	cmd := cmdSnapshot{cmdHeader: m.header(ctx), pairReq: *req}
 	out, err := m.propose(ctx, cmd.append(nil))
 	if err != nil {
 		return nil, err

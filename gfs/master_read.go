@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// lookAhead is how many chunks a lookup tells of beyond those that were asked for (§2.4).
-const lookAhead = 8
+// lookupAhead is how many chunks a lookup tells of beyond those that were asked for (§2.4).
+const lookupAhead = 8
 
 func (m *Master) stat(ctx context.Context, req *statReq) (*statResp, error) {
 	if err := checkPath(req.path); err != nil {
@@ -54,7 +54,7 @@ func (m *Master) lookup(ctx context.Context, req *lookupReq) (*lookupResp, error
 	}
 	resp := &lookupResp{chunkSize: m.cfg.ChunkSize}
 	var err error
-	resp.file, resp.chunks, resp.found, err = m.state.lookup(m.who(ctx), req.path, req.file, req.first, req.count+lookAhead)
+	resp.file, resp.chunks, resp.found, err = m.state.lookup(m.who(ctx), req.path, req.file, req.first, req.count+lookupAhead)
 	if err != nil {
 		return nil, err
 	}

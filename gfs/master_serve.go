@@ -78,18 +78,6 @@ func (m *Master) confirm(ctx context.Context) error {
 	return nil
 }
 
-// propose proposes a command and returns what it answered beyond its outcome. Within an
-// exactly-once call it is carried out once.
-func (m *Master) propose(ctx context.Context, cmd []byte) ([]byte, error) {
-	_, out, err := m.guard.Propose(ctx, cmd)
-	if err != nil {
-		return nil, err
-	}
-	rest, err := decodeOutcome(out)
-	m.poke()
-	return rest, err
-}
-
 // poke makes the master look whether there is something to do.
 func (m *Master) poke() {
 	select {

@@ -469,6 +469,9 @@ func (m *clusterResp) code(c *coder) {
 	signed(c, &m.lag)
 }
 
+// emptyReq is the request of methods that need none.
+type emptyReq = rpc.Empty
+
 // The methods of a chunkserver that clients call. Chunkservers call Read too, to clone.
 const (
 	methodRead   = "gfs.Read"

@@ -15,6 +15,7 @@ package gfs
 //   - ids and handles are below the next ones to be issued.
 type metadata struct {
 	epoch      uint64
+	chunkSize  int64 // bytes; 0 before the first epoch
 	nextFile   fileID
 	nextHandle handle
 
@@ -65,6 +66,11 @@ func (m *metadata) attributes(path string, name []byte, e *nsEntry) attributes {
 	a := attributes{
 		path: path, id: e.id, dir: e.dir, mode: e.mode, owner: m.names.names[e.owner], group: m.names.names[e.group],
 		modified: e.modified, goal: e.goal, chunks: e.length,
+	}
+	if !e.dir && e.length > 0 {
+		a.last = chunkInfo{index: e.length - 1, handle: m.handleAt(e, e.length-1)}
+		row, _ := m.chunks.get(a.last.handle)
+		a.last.version = row.version
 	}
 	if e.policy {
 		a.goal = m.policies[e.id].goal

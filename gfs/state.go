@@ -58,7 +58,7 @@ func (s *state) position() uint64 {
 }
 
 // stat returns the attributes of a path. Those that only chunkservers know are left for
-// the caller to fill in: size, open and last. Paths of what was removed are found too.
+// the caller to fill in: size, open, and where the last chunk is. Paths of what was removed are found too.
 func (s *state) stat(who identity, path string) (attributes, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -200,6 +200,35 @@ func (s *state) counts() stateCounts {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.data.counts()
+}
+
+// serverOf returns the chunkserver whose disk has a UUID, forgotten or not.
+func (s *state) serverOf(uuid [16]byte) (serverRow, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, row := range s.data.servers {
+		if row.uuid == uuid {
+			return row, true
+		}
+	}
+	return serverRow{}, false
+}
+
+// watch makes the state note which chunks change, for takeTouched, or stop doing so.
+func (s *state) watch(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.data.chunks.watched, s.data.chunks.changed = on, nil
+}
+
+// takeTouched returns the chunks that were created or dropped, or have changed, since it
+// was last called, in the order in which that happened.
+func (s *state) takeTouched() []handle {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changed := s.data.chunks.changed
+	s.data.chunks.changed = nil
+	return changed
 }
 
 // epoch returns the epoch of the last cmdLead.

@@ -167,7 +167,10 @@ func (m *metadata) applyServer(kind commandKind, c *coder) error {
 		if err := m.takeCommand(c, cmd, &cmd.epoch); err != nil {
 			return err
 		}
-		m.epoch = cmd.epoch
+		if m.chunkSize != 0 && m.chunkSize != cmd.chunkSize || cmd.chunkSize <= 0 || cmd.chunkSize > MaxChunkSize {
+			return refuse(outcomeInvalid, "", "chunks of %d bytes; those of this cluster have %d", cmd.chunkSize, m.chunkSize)
+		}
+		m.epoch, m.chunkSize = cmd.epoch, cmd.chunkSize
 		return nil
 	case commandServer:
 		cmd := new(cmdServer)

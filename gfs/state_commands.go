@@ -52,10 +52,17 @@ func (h *cmdHeader) code(c *coder) {
 	h.who.bound(c)
 }
 
-// cmdLead begins an epoch. It is refused unless it is the newest.
-type cmdLead struct{ epoch uint64 }
+// cmdLead begins an epoch. It is refused unless it is the newest, and the chunk size is
+// that with which the first epoch began.
+type cmdLead struct {
+	epoch     uint64
+	chunkSize int64 // bytes
+}
 
-func (m *cmdLead) code(c *coder) { number(c, &m.epoch) }
+func (m *cmdLead) code(c *coder) {
+	number(c, &m.epoch)
+	size(c, &m.chunkSize)
+}
 
 // cmdCreate makes a file, or opens one.
 type cmdCreate struct {

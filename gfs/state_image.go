@@ -44,6 +44,7 @@ var imageTable = crc32.MakeTable(crc32.Castagnoli)
 // with the metadata, which copies before it writes.
 type metadataImage struct {
 	epoch      uint64
+	chunkSize  int64
 	nextFile   fileID
 	nextHandle handle
 	names      []string
@@ -66,7 +67,7 @@ var _ io.WriterTo = (*metadataImage)(nil)
 // chunkservers and the policies.
 func (m *metadata) freeze() *metadataImage {
 	f := &metadataImage{
-		epoch: m.epoch, nextFile: m.nextFile, nextHandle: m.nextHandle,
+		epoch: m.epoch, chunkSize: m.chunkSize, nextFile: m.nextFile, nextHandle: m.nextHandle,
 		names: m.names.freeze(), servers: slices.Clone(m.servers),
 		chunks: m.chunks.freeze(), lists: m.lists.tree.freeze(), entries: m.ns.tree.freeze(),
 	}
@@ -166,7 +167,7 @@ func (out *imageWriter) head(f *metadataImage) {
 	out.begin(imageHead)
 	out.body = wire.AppendString(out.body, metadataFormat)
 	for _, v := range []uint64{
-		f.epoch, uint64(f.nextFile), uint64(f.nextHandle), uint64(len(f.names)), uint64(len(f.servers)),
+		f.epoch, uint64(f.chunkSize), uint64(f.nextFile), uint64(f.nextHandle), uint64(len(f.names)), uint64(len(f.servers)),
 		uint64(len(f.policies)), uint64(f.chunks.count), uint64(f.lists.count), uint64(f.entries.count),
 	} {
 		out.body = binary.AppendUvarint(out.body, v)

@@ -156,7 +156,8 @@ func (in *imageReader) head(d *wire.Decoder) {
 		d.Fail("format %.40q, want %q", format, metadataFormat)
 	}
 	m := in.m
-	m.epoch, m.nextFile, m.nextHandle = d.Uvarint(), fileID(d.Uvarint()), handle(d.Uvarint())
+	m.epoch, m.chunkSize = d.Uvarint(), int64(d.Int(MaxChunkSize))
+	m.nextFile, m.nextHandle = fileID(d.Uvarint()), handle(d.Uvarint())
 	if m.nextHandle == 0 || m.nextHandle > maxHandle || m.nextFile <= rootID {
 		d.Fail("next file %d, next handle %d", m.nextFile, m.nextHandle)
 	}
