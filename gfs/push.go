@@ -71,8 +71,8 @@ const (
 	maxChain = MaxReplication
 )
 
-// castagnoli is the polynomial of all checksums here.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// blockPoly is the polynomial (CRC32C) of all checksums here.
+var blockPoly = crc32.MakeTable(crc32.Castagnoli)
 
 // pushReq opens a chain: it names the members after the one that gets it.
 type pushReq struct{ rest []location }
@@ -108,7 +108,7 @@ func pieceEnd(phase, at, n int) int {
 func pushSums(dst []uint32, phase int, data []byte) []uint32 {
 	for at := 0; at < len(data); {
 		end := pieceEnd(phase, at, len(data))
-		dst = append(dst, crc32.Checksum(data[at:end], castagnoli))
+		dst = append(dst, crc32.Checksum(data[at:end], blockPoly))
 		at = end
 	}
 	return dst
@@ -131,8 +131,8 @@ func (f *pushFrame) append(dst []byte) []byte {
 
 // headCheck returns the checksum that belongs into a head.
 func headCheck(head []byte) uint32 {
-	sum := crc32.Checksum(head[:pushHead-4], castagnoli)
-	return crc32.Update(sum, castagnoli, head[pushHead:])
+	sum := crc32.Checksum(head[:pushHead-4], blockPoly)
+	return crc32.Update(sum, blockPoly, head[pushHead:])
 }
 
 // parse reads the first pushHead bytes of a head: what is left to read of it is known
