@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -233,6 +234,14 @@ func (in *Injector) Lock(name string) (io.Closer, error) {
 	return query(in, Call{Op: OpLock, Name: name}, func() (io.Closer, error) {
 		return in.inner.Lock(name)
 	})
+}
+
+// Free implements [Spacer], if the file system within does. It is never interfered with.
+func (in *Injector) Free(dir string) (free, total int64, err error) {
+	if s, ok := in.inner.(Spacer); ok {
+		return s.Free(dir)
+	}
+	return 0, 0, &fs.PathError{Op: "statfs", Path: dir, Err: errors.ErrUnsupported}
 }
 
 // injectedFile is an open file of an [Injector].

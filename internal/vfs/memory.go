@@ -84,6 +84,17 @@ func (m *Memory) SetCapacity(bytes int64) { m.capacity.Store(bytes) }
 // Used returns how many bytes of space the files take, in whole pages.
 func (m *Memory) Used() int64 { return m.used.Load() }
 
+// Free implements [Spacer]. Without a capacity there is a tebibyte.
+func (m *Memory) Free(dir string) (free, total int64, err error) {
+	if _, err := m.Stat(dir); err != nil {
+		return 0, 0, err
+	}
+	if total = m.capacity.Load(); total == 0 {
+		total = 1 << 40
+	}
+	return max(0, total-m.used.Load()), total, nil
+}
+
 // Crash cuts the power: m and everything open in it are dead, every call on them
 // fails with [ErrCrashed]. It returns the file system as the next start finds it.
 func (m *Memory) Crash() *Memory {
