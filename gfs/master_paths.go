@@ -46,7 +46,7 @@ func (m *Master) create(ctx context.Context, req *createReq) (*createResp, error
 		return nil, err
 	}
 	resp, err := cmd.result(out)
-	return answer(&resp, err)
+	return respond(&resp, err)
 }
 
 func (m *Master) mkdir(ctx context.Context, req *mkdirReq) (*createResp, error) {
@@ -56,7 +56,7 @@ func (m *Master) mkdir(ctx context.Context, req *mkdirReq) (*createResp, error) 
 		return nil, err
 	}
 	resp, err := cmd.result(out)
-	return answer(&resp, err)
+	return respond(&resp, err)
 }
 
 func (m *Master) remove(ctx context.Context, req *removeReq) (*pathResp, error) {
@@ -66,7 +66,7 @@ func (m *Master) remove(ctx context.Context, req *removeReq) (*pathResp, error) 
 		return nil, err
 	}
 	hidden, err := cmd.result(out)
-	return answer(&pathResp{path: hidden}, err)
+	return respond(&pathResp{path: hidden}, err)
 }
 
 func (m *Master) undelete(ctx context.Context, req *undeleteReq) (*pathResp, error) {
@@ -80,7 +80,7 @@ func (m *Master) undelete(ctx context.Context, req *undeleteReq) (*pathResp, err
 		return nil, err
 	}
 	path, err := cmd.result(out)
-	return answer(&pathResp{path: path}, err)
+	return respond(&pathResp{path: path}, err)
 }
 
 func (m *Master) rename(ctx context.Context, req *pairReq) (*rpc.Empty, error) {
@@ -89,7 +89,7 @@ func (m *Master) rename(ctx context.Context, req *pairReq) (*rpc.Empty, error) {
 	if err != nil {
 		return nil, err
 	}
-	return answer(&rpc.Empty{}, cmd.result(out))
+	return respond(&rpc.Empty{}, cmd.result(out))
 }
 
 func (m *Master) setAttr(ctx context.Context, req *setAttrReq) (*rpc.Empty, error) {
@@ -98,7 +98,7 @@ func (m *Master) setAttr(ctx context.Context, req *setAttrReq) (*rpc.Empty, erro
 	if err != nil {
 		return nil, err
 	}
-	return answer(&rpc.Empty{}, cmd.result(out))
+	return respond(&rpc.Empty{}, cmd.result(out))
 }
 
 func (m *Master) setPolicy(ctx context.Context, req *policyReq) (*rpc.Empty, error) {
@@ -107,11 +107,11 @@ func (m *Master) setPolicy(ctx context.Context, req *policyReq) (*rpc.Empty, err
 	if err != nil {
 		return nil, err
 	}
-	return answer(&rpc.Empty{}, cmd.result(out))
+	return respond(&rpc.Empty{}, cmd.result(out))
 }
 
-// answer returns a response, or an error without one.
-func answer[Resp any](resp *Resp, err error) (*Resp, error) {
+// respond returns a response, or an error without one.
+func respond[Resp any](resp *Resp, err error) (*Resp, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (m *Master) snapshot(ctx context.Context, req *pairReq) (*rpc.Empty, error)
 	if err != nil {
 		return nil, err
 	}
-	return answer(&rpc.Empty{}, cmd.result(out))
+	return respond(&rpc.Empty{}, cmd.result(out))
 }
 
 // revokesAtOnce bounds the leases that a snapshot ends side by side.

@@ -40,8 +40,8 @@ func appendRecord(dst []byte, id recordID, data []byte) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(data)))
 	dst = binary.LittleEndian.AppendUint64(dst, id.writer)
 	dst = binary.LittleEndian.AppendUint64(dst, id.n)
-	dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(data, castagnoli))
-	dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[at:], castagnoli))
+	dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(data, blockPoly))
+	dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[at:], blockPoly))
 	return append(dst, data...)
 }
 
@@ -51,7 +51,7 @@ func parseRecord(b []byte, most int) (recordHeader, bool) {
 	if len(b) < recordHead || string(b[:4]) != recordMagic {
 		return recordHeader{}, false
 	}
-	if crc32.Checksum(b[:recordHead-4], castagnoli) != binary.LittleEndian.Uint32(b[recordHead-4:]) {
+	if crc32.Checksum(b[:recordHead-4], blockPoly) != binary.LittleEndian.Uint32(b[recordHead-4:]) {
 		return recordHeader{}, false
 	}
 	n := binary.LittleEndian.Uint32(b[4:])
@@ -66,7 +66,7 @@ func parseRecord(b []byte, most int) (recordHeader, bool) {
 }
 
 // whole reports whether data is what the head belongs to.
-func (h *recordHeader) whole(data []byte) bool { return crc32.Checksum(data, castagnoli) == h.sum }
+func (h *recordHeader) whole(data []byte) bool { return crc32.Checksum(data, blockPoly) == h.sum }
 
 // nextMagic returns where in b, after its first byte, a record may begin: at a magic
 // number, or at what may be the first bytes of one at the end; len(b) if nowhere.

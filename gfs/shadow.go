@@ -50,7 +50,7 @@ func (m *tailReq) UnmarshalBinary(src []byte) error        { return decode(src, 
 func appendTail(dst []byte, kind byte, payload []byte) []byte {
 	dst = append(dst, kind)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(payload)))
-	dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(payload, castagnoli))
+	dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(payload, blockPoly))
 	return append(dst, payload...)
 }
 
@@ -71,7 +71,7 @@ func readTail(r io.Reader, buf []byte) (kind byte, payload []byte, err error) {
 	if _, err := io.ReadFull(r, buf); err != nil {
 		return 0, buf, err
 	}
-	if crc32.Checksum(buf, castagnoli) != binary.LittleEndian.Uint32(head[5:]) {
+	if crc32.Checksum(buf, blockPoly) != binary.LittleEndian.Uint32(head[5:]) {
 		return 0, buf, fmt.Errorf("%w on the stream of the log", ErrChecksum)
 	}
 	return head[0], buf, nil
