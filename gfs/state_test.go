@@ -21,7 +21,7 @@ var stateStart = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func newStateRig(t testing.TB) *stateRig {
 	r := &stateRig{t: t, s: newState(), at: stateStart}
-	if err := (&cmdLead{1}).result(r.do((&cmdLead{1}).append(nil))); err != nil {
+	if err := (&cmdLead{1, DefaultChunkSize}).result(r.do((&cmdLead{1, DefaultChunkSize}).append(nil))); err != nil {
 		t.Fatal(err)
 	}
 	return r
