@@ -69,7 +69,9 @@ type MasterConfig struct {
 	// Logger is told what an operator wants to know. Default: silent.
 	Logger hclog.Logger
 
-	disk vfs.FS // holds Dir; the operating system's unless a test says otherwise
+	// FS holds Dir. Only packages of this module can make one. Default: the operating
+	// system's.
+	FS vfs.FS
 }
 
 // Defaults of a MasterConfig.
@@ -111,12 +113,12 @@ func (c MasterConfig) withDefaults() (MasterConfig, error) {
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
 	}
-	if c.disk == nil {
-		c.disk = vfs.OS()
+	if c.FS == nil {
+		c.FS = vfs.OS()
 	}
 	if c.OpenLog == nil {
 		c.OpenLog = func(m Machine) (Log, error) {
-			return statelog.Open(statelog.Config{Machine: m, Dir: c.Dir, FS: c.disk, Logger: c.Logger})
+			return statelog.Open(statelog.Config{Machine: m, Dir: c.Dir, FS: c.FS, Logger: c.Logger})
 		}
 	}
 	return c, nil
