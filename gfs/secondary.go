@@ -52,8 +52,12 @@ func (s *secondary) gap(serial uint64) error {
 	return fmt.Errorf("%w: mutation %d, after %d", errGap, serial, s.applied)
 }
 
-// done ends the turn of the mutation that was to be applied.
-func (s *secondary) done(err error) {
+// done ends the turn of the mutation that was to be applied at a version. If the replica
+// has come to another since, nothing is waiting for it.
+func (s *secondary) done(v version, err error) {
+	if v != s.version {
+		return
+	}
 	s.busy = false
 	if err != nil {
 		s.failed = err
@@ -62,8 +66,8 @@ func (s *secondary) done(err error) {
 	s.applied++
 }
 
-// raise makes it the secondary of another version: serial numbers start again. The turn
-// that is under way is over, and done is not called for it.
+// raise makes it the secondary of another version: serial numbers start again, and the
+// turn that is under way is over.
 func (s *secondary) raise(v version) {
 	if v != s.version {
 		*s = secondary{version: v}
