@@ -11,8 +11,13 @@ type balanceState struct {
 	at     uint64        // the page of the table from which replicas were moved last
 	entry  int           // in it
 	left   int           // pages to be looked at before it is given up for now
+	began  bool          // a move has begun since that many were left
 	moving int           // replicas that are on their way
 }
+
+// fruitlessRest is how many times longer it rests when all chunks were looked at and none
+// could be moved.
+const fruitlessRest = 20
 
 // tickMoves bounds the chunks that a tick looks at for one to be moved.
 const tickMoves = 4 << 10
@@ -24,7 +29,7 @@ const tickMoves = 4 << 10
 // Repairs come first.
 func (f *fleet) startMoves() {
 	b := &f.balance
-	if f.cfg.moves < 0 || !f.quiet || f.queued > 0 || f.sweep.left > 0 || b.moving >= f.cfg.moves {
+	if f.cfg.moves < 0 || !f.quiet || f.now < f.fenced() || f.queued > 0 || f.sweep.left > 0 || b.moving >= f.cfg.moves {
 		return
 	}
 	if b.left == 0 {
@@ -32,7 +37,7 @@ func (f *fleet) startMoves() {
 			return
 		}
 		b.next = f.now + f.cfg.balanceEach
-		b.left = len(f.table.order) + 1
+		b.left, b.began = len(f.table.order)+1, false
 	}
 	givers, takers := f.movers()
 	if len(takers) == 0 || !givers {
@@ -51,13 +56,17 @@ func (f *fleet) startMoves() {
 		h := handle(b.at<<replicaPageShift | uint64(b.entry))
 		b.entry++
 		if e.n > 0 && e.lane == laneNone && f.move(h, e, takers) {
+			b.began = true
 			if givers, takers = f.movers(); len(takers) == 0 || !givers {
 				b.left = 0
 			}
 		}
 	}
-	if b.left > 0 && b.moving < f.cfg.moves {
-		f.acts.again = true
+	switch {
+	case b.left > 0:
+		f.acts.again = f.acts.again || b.moving < f.cfg.moves
+	case !b.began: // nothing can be moved
+		b.next = f.now + fruitlessRest*f.cfg.balanceEach
 	}
 }
 

@@ -33,11 +33,15 @@ type chunkView interface {
 //     of them: setServer. Several times in a heartbeat it calls tick, and does what that
 //     wants; it tells the end of each clone that can't be begun (cloneFailed), comparison
 //     (compared) and revocation (revoked). Of a clone that succeeds a heartbeat tells.
-//   - A grant: planGrant; raise the members; log; granted, with those that answered; lease
-//     the primary the term that granted returned. If nothing was logged: abandon. Without
-//     lease the same raises the version for a snapshot.
-//   - A new chunk: place; creating; make the replicas at firstVersion; log; granted. A fork
-//     is the same, beside an operation on the old chunk: planGrant, or hold; abandon.
+//   - A grant: planGrant; raise the members; log, if all have answered; granted; lease the
+//     primary the term that granted returned. If nothing was logged: abandon, and another
+//     plan without those that have not answered. Without lease the same raises the version
+//     for a snapshot.
+//   - A new chunk: place; creating; make the replicas at firstVersion; log, if all were made;
+//     granted. If not: abandon, and another handle. A fork is the same, beside an operation
+//     on the old chunk: planGrant, or hold; abandon.
+//   - The answer to a heartbeat that extends leases goes out only if the master still leads
+//     (Log.Confirm): whoever leads next counts on it that no lease is extended any more.
 //   - After each command that was applied: touched, for each chunk that it concerned.
 //   - Clients ask locate, lease, stock; they complain with bad; wanted says that one waits.
 //
@@ -94,6 +98,7 @@ type fleet struct {
 	timers    timerQueue
 	lanes     [laneCount]repairLane
 	queued    int // chunks in lanes that are worked on
+	parking   parkingState
 
 	sweep   sweepState
 	mean    meanUse
@@ -275,7 +280,7 @@ func (f *fleet) follow() {
 		}
 	}
 	f.lanes, f.queued = [laneCount]repairLane{}, 0
-	f.balance = balanceState{}
+	f.balance, f.parking = balanceState{}, parkingState{}
 	for _, s := range f.roster {
 		s.incoming, s.outgoing, s.clones = 0, 0, nil
 		s.clonesIn, s.clonesOut, s.movesIn, s.movesOut, s.primaries = 0, 0, 0, 0, 0
@@ -327,6 +332,12 @@ func (f *fleet) wanted(h handle) {
 	}
 }
 
+// review looks at all chunks again, in steps: the durable side was replaced as a whole.
+func (f *fleet) review(now time.Time) {
+	f.clock(now)
+	f.sweepAll()
+}
+
 // Bounds of the work of one tick.
 const (
 	tickFresh  = 4 << 10  // touched chunks
@@ -353,6 +364,7 @@ func (f *fleet) tick(now time.Time) fleetActions {
 	f.sweepStep()
 	if f.leads() {
 		f.runTimers()
+		f.unpark()
 		f.startRepairs()
 		f.startMoves()
 	}
@@ -504,7 +516,7 @@ func (f *fleet) runTimers() {
 		case timerRetry:
 			f.retryDue(t.handle)
 		case timerParked:
-			f.unpark()
+			f.parkedDue()
 		}
 	}
 	f.acts.again = true

@@ -72,10 +72,11 @@ func (i *incarnation) alive() bool { return i.state <= incarnationComplete }
 func (f *fleet) setServer(now time.Time, row serverRow) {
 	f.clock(now)
 	s := f.servers[row.id]
-	f.setRow(row)
-	if s == nil {
+	if s == nil || s.row.draining == row.draining && s.row.forgotten == row.forgotten {
+		f.setRow(row)
 		return
 	}
+	f.setRow(row)
 	f.sweepAll()
 }
 

@@ -98,9 +98,8 @@ func (f *fleet) deliver(i *incarnation, answer *heartbeatResp) {
 		return
 	}
 	n := 0
-	for seen := 0; n < len(q.waiting) && seen < 2*f.cfg.doomBatch && len(answer.delete) < f.cfg.doomBatch; seen++ {
+	for most := min(len(q.waiting), 2*f.cfg.doomBatch); n < most && len(answer.delete) < f.cfg.doomBatch; n++ {
 		h := q.waiting[n]
-		n++
 		e, w := f.replicaOf(i, h)
 		if w == nil || *w&replicaDoomed == 0 {
 			continue
@@ -145,9 +144,9 @@ func (f *fleet) sentence(h handle, e *chunkEntry, w *replicaWord) sentence {
 		return sentenceWaits
 	}
 	c := f.census(h, e, &row)
-	needed := row.version > 0 && c.copies() == 0
+	needed := c.copies() == 0
 	switch f.worth(h, e, *w&^replicaDoomed, &row) {
-	case worthGood, worthSpare, worthAhead:
+	case worthGood, worthSpare, worthDoubted, worthAhead:
 		needed = c.good < c.goal
 	}
 	switch {
@@ -179,7 +178,7 @@ func (f *fleet) trim(h handle, e *chunkEntry, row *chunkRow, c *chunkCensus, mov
 				continue
 			}
 			s := f.slots[words[k].slot()].server
-			key := trimKey{racks: f.racksWithout(h, e, row, k), moved: btoi(s == moved), use: s.use(0)}
+			key := trimKey{racks: f.racksWithout(h, e, row, k), moved: btoi(s == moved), use: s.settledUse(0)}
 			if victim < 0 || key.before(best) {
 				victim, best = k, key
 			}

@@ -28,9 +28,11 @@ func versionAfter(v version, epoch uint64) version {
 // explained reports whether a version above that of the chunk is that of a grant which
 // was begun and never logged: the replica then is as good as one of the chunk's version,
 // as no mutation of a later one can have happened.
+//
+// Who only listens may be behind the log, and takes any such version for explained.
 func (f *fleet) explained(h handle, w, v version) bool {
 	epoch := epochOfVersion(w)
-	return w == versionAfter(v, epoch) && epoch <= max(f.epoch, epochOfVersion(v)) ||
+	return !f.leads() || w == versionAfter(v, epoch) && epoch <= max(f.epoch, epochOfVersion(v)) ||
 		epoch == f.epoch && w <= f.attempted[h]
 }
 
@@ -47,11 +49,16 @@ type leaseEntry struct {
 	timer    time.Duration // when the timer is due that looks after it
 	revoking bool          // it is not extended; the chunk is to be copied
 	short    bool          // the chunk lacks replicas, and a timer waits to revoke the lease for that
+	urgent   bool          // there is only one copy, and the timer does not wait
 }
 
 // A grantPlan is how a lease can be granted: raise the members to the version to, log the
-// grant with those that answered, then call granted. Whoever has a plan must end it by
-// granted or abandon.
+// grant, then call granted. Whoever has a plan must end it by granted or abandon.
+//
+// All members must have answered. One that has not may have the version all the same,
+// and would be taken for current while the others go on without it: then the plan is
+// abandoned, and another made without that member, at a version that it can't have. A new
+// chunk that could not be made everywhere is given another handle, for the same reason.
 type grantPlan struct {
 	handle  handle
 	from    version  // of the chunk
@@ -131,6 +138,16 @@ func btoi(b bool) int {
 		return 1
 	}
 	return 0
+}
+
+// answered reports whether all members of a plan have, so that it may be logged.
+func (p *grantPlan) answered(by []grantMember) bool {
+	for _, m := range p.members {
+		if !slices.ContainsFunc(by, func(b grantMember) bool { return b.id == m.id && b.boot == m.boot }) {
+			return false
+		}
+	}
+	return true
 }
 
 // creating begins the creation of a chunk that the durable side does not have yet: its
@@ -321,13 +338,18 @@ func (f *fleet) revokeDue(h handle) {
 	if l == nil || e == nil || !l.short || l.revoking || f.occupied(h) {
 		return
 	}
-	l.short = false
+	l.short, l.urgent = false, false
 	row, exists := f.chunk(h)
 	if !exists {
 		return
 	}
 	c := f.census(h, e, &row)
-	if c.missing() <= 0 || c.copies() == 0 || f.pickTarget(h, e, &c, false) == nil {
+	if c.missing() <= 0 || c.copies() == 0 {
+		return
+	}
+	if f.now < f.fenced() || f.pickTarget(h, e, &c, false) == nil { // that would help nobody
+		l.short, l.urgent = true, true
+		f.after(f.cfg.patience, timerRevoke, h)
 		return
 	}
 	l.revoking = true
@@ -339,12 +361,13 @@ func (f *fleet) revokeDue(h handle) {
 // lacks notes that a chunk under a lease lacks replicas: it can't be copied while it is
 // mutated, and its lease is revoked if that lasts.
 func (f *fleet) lacks(h handle, l *leaseEntry, c *chunkCensus) {
-	if l.short || l.revoking || c.missing() <= 0 || c.copies() == 0 {
+	urgent := c.copies() == 1
+	if l.revoking || l.urgent || l.short && !urgent || c.missing() <= 0 || c.copies() == 0 {
 		return
 	}
-	l.short = true
+	l.short, l.urgent = true, urgent
 	wait := f.cfg.patience
-	if c.copies() == 1 {
+	if urgent {
 		wait = 0
 	}
 	f.after(wait, timerRevoke, h)

@@ -139,6 +139,9 @@ func (f *fleet) assess(h handle) {
 	if f.adopting[h] <= row.version {
 		delete(f.adopting, h)
 	}
+	if f.attempted[h] <= row.version {
+		delete(f.attempted, h)
+	}
 	switch l := f.leases[h]; {
 	case c.ahead > 0:
 		f.dequeue(e)

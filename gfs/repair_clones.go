@@ -24,8 +24,18 @@ const missedClones = 3
 
 // startRepairs begins as many clones and comparisons as the limits allow.
 func (f *fleet) startRepairs() {
+	budget := tickRepairs
+	for lane := laneCompareFirst; lane <= laneCompare && len(f.compares) < f.cfg.compares; lane++ {
+		f.walk(lane, &budget, func(h handle, e *chunkEntry) (stays, stop bool) {
+			f.startCompare(h, e)
+			return false, len(f.compares) >= f.cfg.compares
+		})
+	}
+	if f.now < f.fenced() {
+		return
+	}
 	for lane := laneWaits; lane <= laneSpread && f.roomForClones(); lane++ {
-		f.walk(lane, func(h handle, e *chunkEntry) (stays, stop bool) {
+		f.walk(lane, &budget, func(h handle, e *chunkEntry) (stays, stop bool) {
 			f.assess(h)
 			if e.lane != lane {
 				return false, false
@@ -34,13 +44,15 @@ func (f *fleet) startRepairs() {
 			return stays, !f.roomForClones()
 		})
 	}
-	for lane := laneCompareFirst; lane <= laneCompare && len(f.compares) < f.cfg.compares; lane++ {
-		f.walk(lane, func(h handle, e *chunkEntry) (stays, stop bool) {
-			f.startCompare(h, e)
-			return false, len(f.compares) >= f.cfg.compares
-		})
+	if budget <= 0 {
+		f.acts.again = true
 	}
 }
+
+// fenced returns from when on a chunk without a lease is one that nobody mutates: before
+// that the leases of an earlier master may be in force, of which this one knows nothing.
+// A copy made meanwhile might lack what was written.
+func (f *fleet) fenced() time.Duration { return f.begun + f.cfg.lease + f.cfg.drift }
 
 func (f *fleet) roomForClones() bool { return len(f.clones)-f.balance.moving < f.cfg.clones }
 
@@ -158,30 +170,62 @@ func (f *fleet) park(h handle, e *chunkEntry, row *chunkRow, c *chunkCensus) {
 			f.doom(h, e, &words[victim])
 		}
 	}
-	if f.lanes[laneParked].live == 0 {
+	f.release(h)
+	f.enqueue(h, e, laneParked)
+	if !f.parking.armed {
+		f.parking = parkingState{armed: true, probe: parkedProbe}
 		f.after(f.cfg.parkedRetry, timerParked, 0)
 	}
-	f.enqueue(h, e, laneParked)
 }
 
-// newRoom tells that there may be a place now for what is parked.
-func (f *fleet) newRoom() {
-	if f.lanes[laneParked].live > 0 {
-		f.after(0, timerParked, 0)
+// A parkingState says how chunks are looked at again for which there was no place. There
+// may be very many of them, for ever: so only a few are tried, and more if that helps.
+type parkingState struct {
+	armed bool // a timer waits
+	probe int  // how many are tried next
+	live  int  // how many were parked when it was tried last
+	left  int  // to be tried now
+}
+
+// parkedProbe is how many parked chunks are tried at first.
+const parkedProbe = 256
+
+// newRoom tells that there may be a place now for all that is parked.
+func (f *fleet) newRoom() { f.parking.left = len(f.lanes[laneParked].entries) }
+
+func (f *fleet) parkedDue() {
+	p, live := &f.parking, f.lanes[laneParked].live
+	if p.armed = live > 0; !p.armed {
+		return
 	}
+	wait := f.cfg.parkedRetry
+	if live < p.live {
+		p.probe *= 2
+		wait = min(wait, f.cfg.heartbeat)
+	} else {
+		p.probe = parkedProbe
+	}
+	p.live = live
+	p.left = max(p.left, min(p.probe, len(f.lanes[laneParked].entries)))
+	f.after(wait, timerParked, 0)
 }
 
-// unpark looks at everything again that was parked.
+// unpark looks at some chunks again that were parked, until all are that should be.
 func (f *fleet) unpark() {
 	q := &f.lanes[laneParked]
-	entries := q.entries
-	q.entries = nil
+	n := min(f.parking.left, len(q.entries), tickRepairs)
+	entries := q.entries[:n]
+	q.entries = q.entries[n:]
 	for _, h := range entries {
 		if e := f.table.find(h); e != nil && e.lane == laneParked {
 			f.dequeue(e)
 			f.assess(h)
 		}
 	}
+	if f.parking.left -= n; n == 0 {
+		f.parking.left = 0
+	}
+	f.acts.again = f.acts.again || f.parking.left > 0
 }
 
 // cloneSeen looks whether what a chunkserver says of a replica ends a clone.
@@ -217,6 +261,7 @@ func (f *fleet) cloneOver(h handle, blameless bool) {
 	k := f.clones[h]
 	f.cloneEnd(k)
 	if !blameless {
+		f.release(h)
 		f.failed(h, k.target.row.id)
 	}
 	f.assess(h)

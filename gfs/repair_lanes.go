@@ -116,9 +116,12 @@ func (f *fleet) dequeue(e *chunkEntry) {
 // them from being begun.
 const lookAhead = 64
 
+// tickRepairs bounds the chunks of the lanes that a tick looks at.
+const tickRepairs = 512
+
 // walk calls try for the chunks of a lane, the oldest first, until it says to stop. Those
 // of which it says so stay.
-func (f *fleet) walk(lane uint8, try func(h handle, e *chunkEntry) (stays, stop bool)) {
+func (f *fleet) walk(lane uint8, budget *int, try func(h handle, e *chunkEntry) (stays, stop bool)) {
 	q := &f.lanes[lane]
 	if q.live == 0 {
 		q.entries = nil
@@ -127,11 +130,12 @@ func (f *fleet) walk(lane uint8, try func(h handle, e *chunkEntry) (stays, stop 
 	entries, n, stop := q.entries, 0, false
 	kept := make([]handle, 0, lookAhead)
 	q.entries = nil // what comes meanwhile goes behind
-	for ; n < len(entries) && !stop && len(kept) < lookAhead; n++ {
+	for ; n < len(entries) && !stop && *budget > 0 && len(kept) < lookAhead; n++ {
 		e := f.table.find(entries[n])
 		if e == nil || e.lane != lane {
 			continue
 		}
+		*budget--
 		var stays bool
 		if stays, stop = try(entries[n], e); stays {
 			kept = append(kept, entries[n])
