@@ -239,7 +239,7 @@ func (r *RecordReader) Offset() int64 { return r.off }
 
 // Seek makes the next call of Next look from off on: past a part of the file that cannot
 // be read now, for example.
-func (r *RecordReader) Seek(off int64) {
+func (r *RecordReader) SeekTo(off int64) {
 	r.off, r.buf = max(off, 0), nil
 	if r.from != nil {
 		r.from.reset()
