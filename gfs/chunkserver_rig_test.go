@@ -356,7 +356,9 @@ func (r *chunkRig) conn(addr string) *rpc.Client {
 	return r.conns[addr]
 }
 
-func (r *chunkRig) dial(_ context.Context, addr string) (*rpc.Client, error) { return r.conn(addr), nil }
+func (r *chunkRig) dial(_ context.Context, addr string) (*rpc.Client, error) {
+	return r.conn(addr), nil
+}
 
 // open opens a chain.
 func (r *chunkRig) open(members ...location) *chain {
