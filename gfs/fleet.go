@@ -121,7 +121,6 @@ type fleetBugs struct {
 	openCopies   bool // chunks are copied while there are leases on them
 	sameAgain    bool // a version that a grant has tried is tried again
 	flatVersions bool // versions do not tell which master has tried them
-	careless     bool // a doomed replica is deleted without another look
 }
 
 // fleetConfig says how patient and how busy a fleet is. Zero fields mean the default.

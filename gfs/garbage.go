@@ -133,9 +133,6 @@ const (
 
 // sentence looks at a doomed replica again.
 func (f *fleet) sentence(h handle, e *chunkEntry, w *replicaWord) sentence {
-	if f.planted.careless {
-		return sentenceStands
-	}
 	if f.occupied(h) {
 		return sentenceWaits
 	}
