@@ -147,6 +147,7 @@ func (m *Master) lead(ctx, termCtx context.Context, epoch uint64) error {
 		case <-tick.C:
 		}
 		m.act(termCtx, epoch, &background)
+		m.sample()
 		if now := time.Now(); now.Sub(collected) >= collectEvery {
 			collected = now
 			background.Go(func() { m.collect(termCtx, epoch) })
