@@ -22,7 +22,7 @@ type MasterReport struct {
 	// Lag is how many seconds old what a shadow shows may be; -1: it knows nothing yet.
 	Lag float64 `json:"lag"`
 
-	Files       uint64 `json:"files"`
+	Files       uint64 `json:"files"` // with those that were removed, likewise of Directories
 	Directories uint64 `json:"directories"`
 	Removed     uint64 `json:"removed"` // files and directories that can be undeleted
 	Chunks      uint64 `json:"chunks"`  // each once
@@ -130,6 +130,11 @@ func (m *Master) statusReport(now time.Time) *MasterReport {
 	r.Covered, r.Replicas, r.Queued, r.Parked = st.covered, st.replicas, st.queued, st.parked
 	r.Repairs, r.Moves, r.Compares = st.clones-st.moves, st.moves, st.compares
 	r.Doomed, r.Leases, r.Surveying = st.doomed, st.leases, st.sweeping
+	if r.Shadow { // which gives up nobody
+		for i := range servers {
+			servers[i].alive = servers[i].alive && servers[i].silent <= m.cfg.ServerTimeout
+		}
+	}
 	r.addServers(servers)
 	return r
 }

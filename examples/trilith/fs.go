@@ -32,7 +32,9 @@ those of this machine are called FILE. Patterns in paths are expanded: *, ?, [..
 		define: func(f *flag.FlagSet) func(context.Context, []string, output) error {
 			var fl fsFlags
 			fl.define(f)
-			return func(context.Context, []string, output) error { return local.BadUsage("the verb is missing: ls, put, get, …") }
+			return func(context.Context, []string, output) error {
+				return local.BadUsage("the verb is missing: ls, put, get, …")
+			}
 		},
 		verbs: []role{
 			putVerb, getVerb, catVerb, appendVerb,
