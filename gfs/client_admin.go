@@ -155,11 +155,14 @@ func (c *Client) Fsck(ctx context.Context, name string) (Check, error) {
 
 // ClusterInfo is what a master tells of itself.
 type ClusterInfo struct {
-	ChunkSize int64  // bytes
-	Epoch     uint64 // of the master
-	Shadow    bool   // it is a shadow
-	SafeMode  bool   // it does not know yet where enough of the chunks are
-	Lag       time.Duration
+	ChunkSize int64         // bytes
+	Epoch     uint64        // of the master
+	Shadow    bool          // it is a shadow
+	SafeMode  bool          // it does not know yet where enough of the chunks are
+	Lag       time.Duration // how old what a shadow tells may be
+	Queued    int           // chunks that wait to be repaired
+	Repairs   int           // replicas on their way to chunks that lack one
+	Moves     int           // replicas on their way from fuller to emptier chunkservers
 }
 
 // Cluster asks the master, or a shadow while no master answers, how things stand.
@@ -168,5 +171,8 @@ func (c *Client) Cluster(ctx context.Context) (ClusterInfo, error) {
 	if err != nil {
 		return ClusterInfo{}, opError("cluster", "", err)
 	}
-	return ClusterInfo{ChunkSize: resp.chunkSize, Epoch: resp.epoch, Shadow: resp.shadow, SafeMode: resp.safeMode, Lag: resp.lag}, nil
+	return ClusterInfo{
+		ChunkSize: resp.chunkSize, Epoch: resp.epoch, Shadow: resp.shadow, SafeMode: resp.safeMode, Lag: resp.lag,
+		Queued: int(resp.queued), Repairs: int(resp.repairs), Moves: int(resp.moves),
+	}, nil
 }

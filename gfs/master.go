@@ -150,6 +150,8 @@ type Master struct {
 	chunks *handleLocks
 	issue  handleIssue
 	events *eventLog
+	trend  trend       // for the status page
+	tails  shadowTails // likewise
 
 	fleetMu sync.Mutex // guards fleet
 	fleet   *fleet

@@ -147,6 +147,7 @@ func (m *Master) lead(ctx, termCtx context.Context, epoch uint64) error {
 		case <-tick.C:
 		}
 		m.act(termCtx, epoch, &background)
+		m.sample()
 	}
 }
 

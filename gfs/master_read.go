@@ -165,6 +165,10 @@ func (m *Master) cluster(ctx context.Context, _ *emptyReq) (*clusterResp, error)
 	resp := &clusterResp{chunkSize: m.cfg.ChunkSize, epoch: m.epoch.Load(), shadow: m.log == nil, lag: m.Lag()}
 	if !resp.shadow {
 		resp.safeMode = m.safeMode()
+		m.fleetMu.Lock()
+		st := m.fleet.stats()
+		m.fleetMu.Unlock()
+		resp.queued, resp.moves, resp.repairs = uint64(st.queued), uint64(st.moves), uint64(st.clones-st.moves)
 	}
 	return resp, nil
 }

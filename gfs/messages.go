@@ -459,6 +459,9 @@ type clusterResp struct {
 	shadow    bool
 	safeMode  bool
 	lag       time.Duration // how far a shadow is behind, at most
+	queued    uint64        // chunks to be repaired
+	repairs   uint64        // replicas on their way to chunks that lack one
+	moves     uint64        // replicas on their way from fuller to emptier chunkservers
 }
 
 func (m *clusterResp) code(c *coder) {
@@ -467,6 +470,9 @@ func (m *clusterResp) code(c *coder) {
 	flag(c, &m.shadow)
 	flag(c, &m.safeMode)
 	signed(c, &m.lag)
+	number(c, &m.queued)
+	number(c, &m.repairs)
+	number(c, &m.moves)
 }
 
 // emptyReq is the request of methods that need none.

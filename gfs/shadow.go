@@ -93,6 +93,8 @@ func (m *Master) tail(ctx context.Context, req *tailReq, st *rpc.Stream) error {
 		return err
 	}
 	defer m.tap.unfollow()
+	follower := m.tails.add(st.RemoteAddr())
+	defer m.tails.remove(follower)
 	m.cfg.Logger.Info("a shadow follows", "addr", st.RemoteAddr())
 	w := bufio.NewWriterSize(st, tailPart+tailHead)
 	if err := m.sendImage(ctx, w, image, index); err != nil {
@@ -143,6 +145,7 @@ func (m *Master) tail(ctx context.Context, req *tailReq, st *rpc.Stream) error {
 		if err := w.Flush(); err != nil {
 			return err
 		}
+		follower.sent(len(commands) == 0, index)
 	}
 }
 
@@ -236,6 +239,7 @@ func (m *Master) followOnce(ctx context.Context, client *rpc.Client) error {
 		switch kind {
 		case tailBeat:
 			m.level()
+			m.sample()
 		case tailCommand:
 			next, n := binary.Uvarint(buf)
 			if n <= 0 {

@@ -158,7 +158,7 @@ func FuzzStateImage(f *testing.F) {
 func FuzzStateCommand(f *testing.F) {
 	head := cmdHeader{1, identity{"ann", []string{"staff"}, true}, 5}
 	for _, cmd := range [][]byte{
-		(&cmdLead{2}).append(nil),
+		(&cmdLead{2, DefaultChunkSize}).append(nil),
 		(&cmdCreate{head, createReq{"a/b", 0o644, 2, true, true}}).append(nil),
 		(&cmdMkdir{head, mkdirReq{"a/b", 0o755, true}}).append(nil),
 		(&cmdRemove{head, removeReq{"home", true}}).append(nil),

@@ -294,7 +294,7 @@ func TestStateRandom(t *testing.T) {
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := &stateRandom{stateRig: newStateRig(t), rng: rand.New(rand.NewPCG(seed, 3)), model: newStateModel(), other: newState(), long: seed%4 == 1, done: done}
-			r.other.Apply(0, r.at, (&cmdLead{1}).append(nil), nil)
+			r.other.Apply(0, r.at, (&cmdLead{1, DefaultChunkSize}).append(nil), nil)
 			for i := range 500 {
 				r.step()
 				image := r.image()

@@ -14,7 +14,7 @@ import (
 // TestStateEpoch: nothing that a master of an older epoch proposes has an effect.
 func TestStateEpoch(t *testing.T) {
 	r := newStateRig(t)
-	lead := cmdLead{5}
+	lead := cmdLead{5, DefaultChunkSize}
 	r.want(lead.result(r.do(lead.append(nil))), nil)
 	if r.s.epoch() != 5 {
 		t.Fatal(r.s.epoch())
@@ -22,7 +22,7 @@ func TestStateEpoch(t *testing.T) {
 	before := r.image()
 	r.want(r.create("ann", "a"), errOldEpoch)
 	for _, cmd := range [][]byte{
-		(&cmdLead{4}).append(nil), (&cmdGrant{4, 1, 1, 2}).append(nil), (&cmdReserve{4, 1}).append(nil),
+		(&cmdLead{4, DefaultChunkSize}).append(nil), (&cmdGrant{4, 1, 1, 2}).append(nil), (&cmdReserve{4, 1}).append(nil),
 		(&cmdAdopt{4, 1, 2}).append(nil), (&cmdCollect{4, 1}).append(nil), (&cmdServer{4, [16]byte{}, "", "", ""}).append(nil),
 		(&cmdDrain{4, 1, true}).append(nil), (&cmdForget{4, 1}).append(nil),
 	} {

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/trilith-go/trilith/internal/statuspage"
 )
 
 // jobView is a job as the page shows it.
 type jobView struct {
 	Report *JobReport
-	Charts []chart
+	Charts []statuspage.Chart
 	Grids  []grid
 }
 
@@ -97,26 +99,7 @@ func (c *TaskCell) label(kind TaskKind) string {
 	return b.String()
 }
 
-// chart is a picture of values over time.
-type chart struct {
-	Title     string
-	Top, Span string // the labels of the axes
-	Curves    []curve
-}
-
-// curve is one line of a chart, as the data of SVG paths.
-type curve struct {
-	Name, Class, Line, Area string
-}
-
-// The place of a chart's curves in its picture, in SVG's units.
-const (
-	chartWidth  = 320
-	chartTop    = 10
-	chartBottom = 110
-)
-
-func newCharts(r *JobReport) []chart {
+func newCharts(r *JobReport) []statuspage.Chart {
 	samples := r.Details.Samples
 	if len(samples) < 2 {
 		return nil
@@ -126,27 +109,23 @@ func newCharts(r *JobReport) []chart {
 	mapped := func(s *Sample) float64 { return float64(s.MapOutputBytes) }
 	output := func(s *Sample) float64 { return float64(s.OutputBytes) }
 	part := func(done, all int) float64 { return 100 * float64(done) / float64(max(all, 1)) }
-	bytesTop := func(v float64) string { return formatSize(int64(v)) }
-	bytesRates := []series{{"input", rates(samples, read)}, {"output", rates(samples, output)}}
-	completed := []series{{"maps", values(samples, func(s *Sample) float64 { return part(s.Maps, r.Maps.Total) })}}
+	bytesTop := func(v float64) string { return statuspage.Size(int64(v)) }
+	bytesRates := []statuspage.Series{{Name: "input", Values: rates(samples, read)}, {Name: "output", Values: rates(samples, output)}}
+	completed := []statuspage.Series{{Name: "maps", Values: values(samples, func(s *Sample) float64 { return part(s.Maps, r.Maps.Total) })}}
 	if r.Reduces.Total > 0 {
-		bytesRates = slices.Insert(bytesRates, 1, series{"map output", rates(samples, mapped)})
-		completed = append(completed, series{"reduces", values(samples, func(s *Sample) float64 { return part(s.Reduces, r.Reduces.Total) })})
+		bytesRates = slices.Insert(bytesRates, 1, statuspage.Series{Name: "map output", Values: rates(samples, mapped)})
+		completed = append(completed, statuspage.Series{Name: "reduces", Values: values(samples, func(s *Sample) float64 { return part(s.Reduces, r.Reduces.Total) })})
 	}
-	return []chart{
-		newChart("Input mapped", samples, bytesTop, float64(r.InputBytes), true,
-			series{"input of completed maps", values(samples, input)}),
-		newChart("Rates", samples, func(v float64) string { return bytesTop(v) + "/s" }, 0, false, bytesRates...),
-		newChart("Tasks completed", samples, func(v float64) string { return fmt.Sprintf("%.0f %%", v) }, 100, false, completed...),
+	seconds := values(samples, func(s *Sample) float64 { return s.Seconds })
+	return []statuspage.Chart{
+		statuspage.NewChart("Input mapped", statuspage.Axes{Seconds: seconds, Label: bytesTop, Top: float64(r.InputBytes), Area: true},
+			statuspage.Series{Name: "input of completed maps", Values: values(samples, input)}),
+		statuspage.NewChart("Rates", statuspage.Axes{Seconds: seconds, Label: func(v float64) string { return bytesTop(v) + "/s" }}, bytesRates...),
+		statuspage.NewChart("Tasks completed", statuspage.Axes{Seconds: seconds, Label: func(v float64) string { return fmt.Sprintf("%.0f %%", v) }, Top: 100}, completed...),
 	}
 }
 
-// series are the values of a curve, one a sample.
-type series struct {
-	name   string
-	values []float64
-}
-
+// values returns the values of a series, one a sample.
 func values(samples []Sample, of func(*Sample) float64) []float64 {
 	v := make([]float64, len(samples))
 	for i := range samples {
@@ -167,29 +146,4 @@ func rates(samples []Sample, of func(*Sample) float64) []float64 {
 		}
 	}
 	return v
-}
-
-// newChart draws series on a common scale, which reaches top at least.
-func newChart(title string, samples []Sample, label func(float64) string, top float64, area bool, all ...series) chart {
-	for _, s := range all {
-		for _, v := range s.values {
-			top = max(top, v)
-		}
-	}
-	last := samples[len(samples)-1].Seconds
-	c := chart{Title: title, Top: label(top), Span: formatSpan(last)}
-	for i, s := range all {
-		var line strings.Builder
-		for k, v := range s.values {
-			x := chartWidth * samples[k].Seconds / max(last, 1e-9)
-			y := chartBottom - (chartBottom-chartTop)*v/max(top, 1e-9)
-			fmt.Fprintf(&line, "%c%.1f %.1f", "ML"[min(k, 1)], x, y)
-		}
-		drawn := curve{Name: s.name, Class: []string{"first", "second", "third"}[i], Line: line.String()}
-		if area {
-			drawn.Area = fmt.Sprintf("%sL%d %dL0 %dZ", drawn.Line, chartWidth, chartBottom, chartBottom)
-		}
-		c.Curves = append(c.Curves, drawn)
-	}
-	return c
 }

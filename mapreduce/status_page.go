@@ -12,18 +12,15 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/trilith-go/trilith/internal/statuspage"
 )
 
 //go:embed statuspage
 var statusFiles embed.FS
 
-var statusTemplate = template.Must(template.New("page.html").Funcs(template.FuncMap{
-	"size":  formatSize,
-	"span":  formatSpan,
-	"group": formatCount,
-	"count": func(n uint64) string { return formatCount(int64(n)) },
-	"clock": func(t time.Time) string { return t.Format("15:04:05") },
-	"more":  func(all, shown int) int { return all - shown },
+var statusTemplate = template.Must(statuspage.Parse(statusFiles, "statuspage/page.html", template.FuncMap{
+	"more": func(all, shown int) int { return all - shown },
 	"list": func(shown []string, all int) string {
 		text := strings.Join(shown, ", ")
 		if all > len(shown) {
@@ -31,7 +28,7 @@ var statusTemplate = template.Must(template.New("page.html").Funcs(template.Func
 		}
 		return text
 	},
-}).ParseFS(statusFiles, "statuspage/page.html"))
+}))
 
 // confirmWithin bounds how long a page waits for what it says to be safe to tell.
 const confirmWithin = 5 * time.Second
@@ -52,22 +49,7 @@ const confirmWithin = 5 * time.Second
 // jobs and files, and the texts of errors. It may be used until the Coordinator is
 // closed, and after that for what it remembers of jobs that have ended.
 func (c *Coordinator) StatusHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", c.servePage)
-	mux.HandleFunc("GET /status.json", c.serveJSON)
-	for _, name := range []string{"status.css", "status.js"} {
-		mux.HandleFunc("GET /"+name, func(w http.ResponseWriter, r *http.Request) {
-			http.ServeFileFS(w, r, statusFiles, "statuspage/"+name)
-		})
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cache-Control", "no-store")
-		mux.ServeHTTP(w, r)
-	})
+	return statuspage.Handler(c.servePage, c.serveJSON)
 }
 
 // statusView is what the page's template is given.
@@ -171,39 +153,4 @@ func jobOf(r *http.Request) (JobID, error) {
 
 func unknownJob(id JobID) string {
 	return fmt.Sprintf("job %d is not known: it never was, or it ended long ago", id)
-}
-
-// formatSize returns a number of bytes as people read it.
-func formatSize(n int64) string {
-	const step = 1000
-	if n < step {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, unit := float64(n), -1
-	for value >= step && unit < len("kMGTPE")-1 {
-		value /= step
-		unit++
-	}
-	return fmt.Sprintf("%.3g %cB", min(value, step-1), "kMGTPE"[unit])
-}
-
-// formatCount returns a number with its digits in groups of three.
-func formatCount(n int64) string {
-	digits := strconv.FormatInt(n, 10)
-	var b strings.Builder
-	for i, d := range digits {
-		if left := len(digits) - i; i > 0 && left%3 == 0 && digits[i-1] != '-' {
-			b.WriteByte(',')
-		}
-		b.WriteRune(d)
-	}
-	return b.String()
-}
-
-// formatSpan returns a number of seconds as people read it.
-func formatSpan(seconds float64) string {
-	if seconds < 60 {
-		return fmt.Sprintf("%.1f s", seconds)
-	}
-	return time.Duration(seconds * float64(time.Second)).Round(time.Second).String()
 }

@@ -210,19 +210,6 @@ func TestStatusPageIsBounded(t *testing.T) {
 	wantAll(t, page.String(), "200000 map tasks, 391 a cell", "map tasks 0 to 390: 391 completed")
 }
 
-func TestStatusFormats(t *testing.T) {
-	for _, c := range []struct{ got, want string }{
-		{formatSize(0), "0 B"}, {formatSize(999), "999 B"}, {formatSize(1000), "1 kB"}, {formatSize(999_999), "999 kB"},
-		{formatSize(1_234_567_890), "1.23 GB"}, {formatSize(1<<63 - 1), "9.22 EB"},
-		{formatCount(0), "0"}, {formatCount(-999), "-999"}, {formatCount(-1000), "-1,000"}, {formatCount(1234567), "1,234,567"},
-		{formatSpan(0.04), "0.0 s"}, {formatSpan(59.9), "59.9 s"}, {formatSpan(3723), "1h2m3s"},
-	} {
-		if c.got != c.want {
-			t.Errorf("%q, want %q", c.got, c.want)
-		}
-	}
-}
-
 // Samples span the whole job, however long it takes.
 func TestSamplesSpanTheJob(t *testing.T) {
 	begin := time.Unix(0, 0)

@@ -2,17 +2,21 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/trilith-go/trilith/examples/internal/local"
+	"github.com/trilith-go/trilith/gfs"
 	"github.com/trilith-go/trilith/mapreduce"
 	"github.com/trilith-go/trilith/transport"
 )
@@ -138,23 +142,54 @@ func (c *clientFlags) client(role string, out output) (*mapreduce.Client, error)
 	})
 }
 
-// rootFlag is the flag of the roles that see the files.
-type rootFlag struct{ dir string }
+// rootFlag is where the files of jobs are.
+type rootFlag struct {
+	dir string
+	gfs string
+}
 
 func (r *rootFlag) define(f *flag.FlagSet) {
 	f.StringVar(&r.dir, "root", ".", "the `directory` of input and output, the same for the coordinator and all workers")
+	f.StringVar(&r.gfs, "gfs", "", "input and output are in the gfs whose master is at this `address`, not in a directory; several addresses are separated by commas")
 }
 
-// open returns the files.
-func (r *rootFlag) open() (mapreduce.FileSystem, error) {
+// open returns the files. host is where this process is.
+func (r *rootFlag) open(ctx context.Context, cl *cluster, host string) (files mapreduce.FileSystem, closeFiles func(), err error) {
+	if r.gfs != "" {
+		client, err := cl.dial(ctx, gfs.ClientConfig{Masters: strings.Split(r.gfs, ","), Host: host}, dialTimeout)
+		if err != nil {
+			return nil, nil, fmt.Errorf("-gfs: %w", err)
+		}
+		return client.Files(), func() { _ = client.Close() }, nil
+	}
 	info, err := os.Stat(r.dir)
 	if err == nil && !info.IsDir() {
 		err = errors.New(r.dir + " is not a directory")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("-root: %w", err)
+		return nil, nil, fmt.Errorf("-root: %w", err)
 	}
-	return mapreduce.Dir(r.dir), nil
+	return mapreduce.Dir(r.dir), func() {}, nil
+}
+
+// dialTimeout is how long a gfs master is waited for.
+const dialTimeout = 10 * time.Second
+
+// dial returns a client of a gfs, whose master has to answer within a time.
+func (c *cluster) dial(ctx context.Context, cfg gfs.ClientConfig, within time.Duration) (*gfs.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	cfg.Transport, cfg.Cluster, cfg.Secret, cfg.Logger = c.transport, c.id, c.secret, c.logger
+	return gfs.Dial(ctx, cfg)
+}
+
+// hostOf returns the host of an address, or "" if that is none or any.
+func hostOf(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err != nil || ip != nil && ip.IsUnspecified() {
+		return ""
+	}
+	return host
 }
 
 // listFlag is a flag of several values, separated by commas.

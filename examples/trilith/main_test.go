@@ -37,11 +37,40 @@ func TestSaysWhatIsWrong(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o666); err != nil {
 		t.Fatal(err)
 	}
+	t.Setenv(masterEnv, "")
 	for _, c := range []struct {
 		args   string
 		status int
 		says   string
 	}{
+		{"master extra", local.ExitUsage, `unexpected argument "extra"`},
+		{"master -chunk 100", local.ExitUsage, "-chunk is 100"},
+		{"master -lease 0s", local.ExitUsage, "-lease is 0s"},
+		{"master -server-timeout -1s", local.ExitUsage, "-server-timeout is -1s"},
+		{"master -replication 65", local.ExitUsage, "-replication is 65"},
+		{"master -listen 127.0.0.1:x", local.ExitFailed, "127.0.0.1:x"},
+		{"master -journal " + empty, local.ExitFailed, "start master"},
+		{"master -cert c", local.ExitUsage, "-cert and -key go together"},
+		{"shadow", local.ExitUsage, "-master is missing"},
+		{"shadow -master a:1 -journal j", local.ExitUsage, "journal"},
+		{"chunkserver", local.ExitUsage, "-master is missing"},
+		{"chunkserver -master a:1", local.ExitUsage, "-dir is missing"},
+		{"chunkserver -master a:1 -dir d -capacity -1", local.ExitUsage, "-capacity is -1"},
+		{"chunkserver -master a:1 -dir d -buffer 1", local.ExitUsage, "-buffer is 1"},
+		{"chunkserver -master a:1 -dir " + empty, local.ExitFailed, "start chunkserver"},
+		{"all", local.ExitUsage, "-dir is missing"},
+		{"all -dir d -chunkservers 0", local.ExitUsage, "-chunkservers is 0"},
+		{"all -dir d -chunkservers 2 -replication 3", local.ExitUsage, "-replication is 3"},
+		{"all -dir d -listen :7100", local.ExitUsage, "has to name the host"},
+		{"fs", local.ExitUsage, "verb is missing"},
+		{"fs lss", local.ExitUsage, `no "lss"`},
+		{"help fs lss", local.ExitUsage, `no "lss"`},
+		{"fs ls", local.ExitUsage, "-master is missing"},
+		{"fs ls -frobnicate", local.ExitUsage, "frobnicate"},
+		{"fs ls -master 127.0.0.1:1 -timeout 200ms /", local.ExitFailed, "no master has answered within 200ms"},
+		{"fs put x -master 127.0.0.1:1", local.ExitUsage, "what to copy, or where, is missing"},
+		{"fs rm -r", local.ExitUsage, "the path is missing"},
+		{"coordinator -gfs 127.0.0.1:1x -listen 127.0.0.1:0", local.ExitFailed, "-gfs"},
 		{"", local.ExitUsage, "coordinator"},
 		{"stone", local.ExitUsage, `no role "stone"`},
 		{"help stone", local.ExitUsage, `no role "stone"`},
@@ -112,6 +141,15 @@ func TestHelp(t *testing.T) {
 		}
 		if _, same, _ := invoke(t, r.name, "-help"); same != about {
 			t.Errorf("%s -help says\n%s\nhelp %s says\n%s", r.name, same, r.name, about)
+		}
+	}
+	for _, v := range fsRole().verbs {
+		status, about, stderr := invoke(t, "help", "fs", v.name)
+		if status != 0 || stderr != "" || !strings.Contains(about, "Usage: trilith fs "+v.name) || !strings.Contains(about, masterEnv) {
+			t.Errorf("help fs %s: status %d, %q, %s", v.name, status, stderr, about)
+		}
+		if _, same, _ := invoke(t, "fs", v.name, "-help"); same != about {
+			t.Errorf("fs %s -help says\n%s\nhelp fs %s says\n%s", v.name, same, v.name, about)
 		}
 	}
 	if status, about, stderr := invoke(t, "submit", "wordcount", "-help"); status != 0 || stderr != "" || !strings.Contains(about, "Usage: trilith submit") {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -28,11 +29,13 @@ after a crash, it goes on with its jobs, and keeps what workers have completed.
 		f.StringVar(&c.listen, "listen", "127.0.0.1:7000", "serve workers and clients at this `address`; port 0 is any")
 		f.StringVar(&c.journal, "journal", "", "keep the state in this `directory` (default: in memory only)")
 		definePrograms(f, &c.programs)
-		f.StringVar(&c.status, "status", "", "serve a status page for browsers at this `address`; whoever reaches it can read it")
+		f.StringVar(&c.status, "status", "", statusUsage)
 		f.DurationVar(&c.timeout, "worker-timeout", mapreduce.DefaultWorkerTimeout, "how long a worker may be silent before it counts as dead")
 		return c.run
 	},
 }
+
+const statusUsage = "serve a status page for browsers at this `address`; whoever reaches it can read it"
 
 type coordinatorFlags struct {
 	clusterFlags
@@ -60,10 +63,11 @@ func (c *coordinatorFlags) run(ctx context.Context, args []string, out output) (
 	if err != nil {
 		return err
 	}
-	files, err := c.root.open()
+	files, closeFiles, err := c.root.open(ctx, cl, hostOf(c.listen))
 	if err != nil {
 		return err
 	}
+	defer closeFiles()
 	registry, err := jobs.Registry(c.programs)
 	if err != nil {
 		return err
@@ -77,13 +81,11 @@ func (c *coordinatorFlags) run(ctx context.Context, args []string, out output) (
 	}
 	defer func() { err = errors.Join(err, coordinator.Close()) }()
 	fmt.Fprintf(out.stdout, "coordinator at %s\n", coordinator.Addr())
-	if c.status != "" {
-		closePage, err := servePage(ctx, c.status, coordinator, out)
-		if err != nil {
-			return fmt.Errorf("-status: %w", err)
-		}
-		defer closePage()
+	closePage, err := servePage(ctx, c.status, coordinator.StatusHandler(), out)
+	if err != nil {
+		return err
 	}
+	defer closePage()
 	if err := coordinator.Wait(ctx); ctx.Err() == nil {
 		return err
 	}
@@ -93,13 +95,17 @@ func (c *coordinatorFlags) run(ctx context.Context, args []string, out output) (
 	return nil
 }
 
-// servePage serves the status page until closePage is called.
-func servePage(ctx context.Context, addr string, c *mapreduce.Coordinator, out output) (closePage func(), err error) {
+// servePage serves a status page until closePage is called. Without an address there is
+// none.
+func servePage(ctx context.Context, addr string, page http.Handler, out output) (closePage func(), err error) {
+	if addr == "" {
+		return func() {}, nil
+	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("-status: %w", err)
 	}
-	server := &http.Server{Handler: c.StatusHandler(), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: page, ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -183,10 +189,11 @@ func (w *workerFlags) run(ctx context.Context, args []string, out output) error 
 	if err != nil {
 		return err
 	}
-	files, err := w.root.open()
+	files, closeFiles, err := w.root.open(ctx, cl, hostOf(cmp.Or(w.advertise, w.listen)))
 	if err != nil {
 		return err
 	}
+	defer closeFiles()
 	registry, err := jobs.Registry(w.programs)
 	if err != nil {
 		return err

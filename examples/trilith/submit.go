@@ -46,6 +46,7 @@ func submitRole() role {
 			f.BoolVar(&s.abort, "abort", false, "abort the job if the coordinator dies, instead of going on when it is back")
 			f.IntVar(&s.resubmits, "resubmits", 0, "submit the job again so many `times` if it was aborted")
 			f.StringVar(&s.root.dir, "root", ".", "with a job that sorts: the `directory` of the input, as the coordinator has it")
+			f.StringVar(&s.root.gfs, "gfs", "", "with a job that sorts: the `address` of the gfs master, as the coordinator has it")
 			f.BoolVar(&s.detach, "detach", false, "do not wait for the job to end")
 			f.Func("arg", "an argument of the job, `name=value`; may be repeated", func(v string) error {
 				name, value, ok := strings.Cut(v, "=")
@@ -112,17 +113,23 @@ func (s *submitFlags) check(name string, patterns []string) (*jobs.Example, erro
 }
 
 // spec returns what the job is to work on.
-func (s *submitFlags) spec(ctx context.Context, job *jobs.Example, patterns []string) (mapreduce.Spec, error) {
+func (s *submitFlags) spec(ctx context.Context, job *jobs.Example, patterns []string, out output) (mapreduce.Spec, error) {
 	spec := s.run.Spec()
 	spec.Input, spec.Output, spec.Args = patterns, s.output, s.args
 	spec.Labels, spec.Abort, spec.Resubmits = s.labels, s.abort, s.resubmits
 	if !job.Sorts || spec.Reduces == 1 {
 		return spec, nil
 	}
-	files, err := s.root.open()
-	if err == nil {
-		spec.Bounds, err = mapreduce.SampleBounds(ctx, job.Job, spec, files)
+	cl, err := s.clusterFlags.open("submit", false, out)
+	if err != nil {
+		return spec, err
 	}
+	files, closeFiles, err := s.root.open(ctx, cl, "")
+	if err != nil {
+		return spec, err
+	}
+	defer closeFiles()
+	spec.Bounds, err = mapreduce.SampleBounds(ctx, job.Job, spec, files)
 	return spec, err
 }
 
@@ -136,7 +143,7 @@ func (s *submitFlags) submit(ctx context.Context, name string, patterns []string
 		return err
 	}
 	defer client.Close()
-	spec, err := s.spec(ctx, job, patterns)
+	spec, err := s.spec(ctx, job, patterns, out)
 	if err != nil {
 		return err
 	}

@@ -20,11 +20,11 @@ type Progress struct {
 func NewProgress(w io.Writer) *Progress {
 	f, ok := w.(*os.File)
 	if !ok {
-		return &Progress{}
+		return &Progress{begin: time.Now()}
 	}
 	info, err := f.Stat()
 	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return &Progress{}
+		return &Progress{begin: time.Now()}
 	}
 	return &Progress{w: w, begin: time.Now()}
 }
