@@ -119,13 +119,15 @@ func (s *Chunkserver) handleRevoke(ctx context.Context, req *revokeReq) (*rpc.Em
 		case <-changed:
 			continue
 		case <-limit.C:
-		case <-ctx.Done(): // the master has gone: nothing was granted to anyone else
+		case <-ctx.Done():
 		}
 		r.mu.Lock()
 		p.fail(fmt.Errorf("%w: the lease on %x is revoked", ErrStale, uint64(req.handle)))
 		r.follow(p)
 		r.mu.Unlock()
-		return &rpc.Empty{}, nil
+		// A secondary may still be about to apply what has failed here: the master has to
+		// raise its version, so that it does not.
+		return nil, fmt.Errorf("%w: mutations of %x were in progress for too long", ErrUnavailable, uint64(req.handle))
 	}
 }
 

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// maxPeers is how many chunkservers a client is connected to at most, apart from
+	// maxClientPeers is how many chunkservers a client is connected to at most, apart from
 	// those that are in use just now.
-	maxPeers = 1024
+	maxClientPeers = 1024
 	// shunFor is how long a chunkserver that did not answer is asked last.
 	shunFor = 5 * time.Second
 )
@@ -79,7 +79,7 @@ func (p *clientPeer) done() {
 
 // makeRoom lets go of the peer that has not been used for longest, if the table is full.
 func (t *peerTable) makeRoom() {
-	if len(t.peers) < maxPeers {
+	if len(t.peers) < maxClientPeers {
 		return
 	}
 	var oldest string

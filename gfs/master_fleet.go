@@ -204,7 +204,7 @@ func (m *Master) act(ctx context.Context, epoch uint64, background *sync.WaitGro
 	}
 	for _, a := range acts.revoke {
 		background.Go(func() {
-			_, err := orderTo[lengthResp](ctx, m, a.primary, orderTimeout, methodRevoke,
+			_, err := orderTo[rpc.Empty](ctx, m, a.primary, orderTimeout, methodRevoke,
 				&revokeReq{order: order{epoch: epoch, server: a.primary.id, boot: a.boot}, handle: a.handle, version: a.version})
 			m.fleetMu.Lock()
 			m.fleet.revoked(time.Now(), a.handle, a.version, err == nil)

@@ -49,14 +49,14 @@ func (m *Master) create(ctx context.Context, req *createReq) (*createResp, error
 	return respond(&resp, err)
 }
 
-func (m *Master) mkdir(ctx context.Context, req *mkdirReq) (*createResp, error) {
+func (m *Master) mkdir(ctx context.Context, req *mkdirReq) (*rpc.Empty, error) {
 	cmd := cmdMkdir{cmdHeader: m.header(ctx), mkdirReq: *req}
 	out, err := m.mutate(ctx, cmd.append(nil), lockWish{path: req.path, write: true})
 	if err != nil {
 		return nil, err
 	}
-	resp, err := cmd.result(out)
-	return respond(&resp, err)
+	_, err = cmd.result(out)
+	return respond(&rpc.Empty{}, err)
 }
 
 func (m *Master) remove(ctx context.Context, req *removeReq) (*pathResp, error) {
@@ -131,7 +131,9 @@ func (m *Master) snapshot(ctx context.Context, req *pairReq) (*rpc.Empty, error)
 		return nil, rpc.Refuse(err)
 	}
 	defer held.release()
-	if err := m.revokeBelow(ctx, m.who(ctx), req.from); err != nil {
+	own, cancel := m.term.join(ctx)
+	defer cancel()
+	if err := m.revokeBelow(own, m.who(ctx), req.from); err != nil {
 		return nil, rpc.Refuse(err)
 	}
 	cmd := cmdSnapshot{cmdHeader: m.header(ctx), pairReq: *req}
@@ -193,7 +195,7 @@ func (m *Master) endLease(ctx context.Context, epoch uint64, h handle) error {
 		return nil
 	}
 	if alive {
-		_, err := orderTo[lengthResp](ctx, m, primary, orderTimeout, methodRevoke,
+		_, err := orderTo[rpc.Empty](ctx, m, primary, orderTimeout, methodRevoke,
 			&revokeReq{order: m.order(epoch, primary.id), handle: h, version: v})
 		m.fleetMu.Lock()
 		m.fleet.revoked(time.Now(), h, v, err == nil)

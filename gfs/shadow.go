@@ -266,7 +266,7 @@ func (m *Master) restoreImage(r io.Reader) (index uint64, err error) {
 		restored <- err
 	}()
 	err = copyImage(parts, r)
-	parts.CloseWithError(errors.Join(err, io.EOF))
+	parts.CloseWithError(err) // io.EOF if that is nil
 	if restore := <-restored; restore != nil || err != nil {
 		return 0, errors.Join(err, restore)
 	}
