@@ -69,7 +69,28 @@ const (
 )
 
 func newCombiner[V any](combine func(a, b V) V, values encoder[V], out func(key, value []byte) error, mem *sortMemory) *combiner[V] {
-	return &combiner[V]{combine: combine, values: values, out: out, mem: mem, pointers: hasPointers(reflect.TypeFor[V]())}
+	c := &combiner[V]{combine: combine, values: values, out: out, mem: mem, pointers: hasPointers(reflect.TypeFor[V]())}
+	c.inherit()
+	return c
+}
+
+// inherit takes the entries that the last task has left, if they are of the same type and
+// not far too many.
+func (c *combiner[V]) inherit() {
+	entries, ok := c.mem.left.([]combinerEntry[V])
+	if !ok || len(entries) > 2*tableSize(c.mem.keys) {
+		c.mem.dropTable()
+		return
+	}
+	c.entries = entries
+	c.mem.table += c.mem.unused
+	c.mem.left, c.mem.unused = nil, 0
+}
+
+// tableSize returns the size of a table for so many keys.
+func tableSize(keys int) int {
+	n := max(keys/3*4, minCombinerEntries)
+	return 1 << bits.Len(uint(n-1))
 }
 
 // newCombinerKey returns a key and its hash in the table.
@@ -255,8 +276,7 @@ func (c *combiner[V]) makeRoom(n int) bool {
 		return c.resize(2 * len(c.entries))
 	}
 	// As many as the last task needed, if there is memory.
-	n = max(c.mem.keys/3*4, minCombinerEntries)
-	for n = 1 << bits.Len(uint(n-1)); n >= leastEntries; n /= 2 {
+	for n = tableSize(c.mem.keys); n >= leastEntries; n /= 2 {
 		if c.resize(n) {
 			return true
 		}
@@ -280,27 +300,30 @@ func (c *combiner[V]) resize(n int) bool {
 	return true
 }
 
-// flush hands all entries on and empties the table.
+// flush empties the table.
 func (c *combiner[V]) flush() error {
 	if err := c.handOn(); err != nil {
 		return err
 	}
-	clear(c.entries)
-	c.used, c.long, c.extra, c.flushed = 0, c.long[:0], 0, true
+	c.flushed = true
 	return nil
 }
 
-// end hands on all there is. Nothing may be added after it.
+// end hands on all there is, and leaves the table to the next task. Nothing may be added
+// after it.
 func (c *combiner[V]) end() error {
-	err := c.settle()
-	if err == nil {
-		err = c.handOn()
+	if err := c.settle(); err != nil {
+		return err
+	}
+	if err := c.handOn(); err != nil {
+		return err
 	}
 	c.mem.keys = c.most
-	return err
+	c.mem.left, c.mem.unused = c.entries, int64(len(c.entries))*int64(unsafe.Sizeof(combinerEntry[V]{}))
+	return nil
 }
 
-// handOn hands all entries on, in the order of their hashes.
+// handOn hands all entries on, in the order of their hashes, and frees them.
 func (c *combiner[V]) handOn() error {
 	c.most = max(c.most, c.used)
 	for i := range c.entries {
@@ -311,7 +334,9 @@ func (c *combiner[V]) handOn() error {
 		if err := c.out(c.key(&e.combinerKey, c.long), c.values.encode(e.value)); err != nil {
 			return err
 		}
+		*e = combinerEntry[V]{}
 	}
+	c.used, c.long, c.extra = 0, c.long[:0], 0
 	return nil
 }
 

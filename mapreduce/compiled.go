@@ -17,6 +17,7 @@ func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error]
 	keys, values := newEncoder(c.Keys), newEncoder(c.Values)
 	emits := emissions{records: t.counters.local(CounterMapRecordsOut)}
 	if c.Combine == nil {
+		out.mem.dropTable() // of another job
 		err := c.eachRecord(t, records, &emits, func(k K, v V) {
 			if emits.failed != nil {
 				return
