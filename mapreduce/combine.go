@@ -177,7 +177,10 @@ func (c *combiner[V]) settle() error {
 	n := c.waits
 	c.waits = 0
 	for i := range n {
-		if err := c.take(&c.waiting[i], c.hashes[i]); err != nil {
+		w := &c.waiting[i]
+		if e := c.find(w, c.hashes[i]); e != nil {
+			e.value = c.combine(e.value, w.value)
+		} else if err := c.insert(w, c.hashes[i]); err != nil {
 			return err
 		}
 	}
@@ -207,21 +210,21 @@ func (c *combiner[V]) touch() {
 	c.touched += sum
 }
 
-// take combines a pair that has waited with what the table holds for its key.
-func (c *combiner[V]) take(w *combinerEntry[V], hash uint64) error {
-	if len(c.entries) == 0 {
-		return c.insert(w, hash)
+// find returns the entry that has the key of a pair that has waited, or nil.
+func (c *combiner[V]) find(w *combinerEntry[V], hash uint64) *combinerEntry[V] {
+	entries := c.entries
+	if len(entries) == 0 {
+		return nil
 	}
-	mask := uint64(len(c.entries) - 1)
+	mask := uint64(len(entries) - 1)
 	for i := hash; ; i++ {
-		e := &c.entries[i&mask]
-		if e.first == w.first && e.last == w.last && e.size == w.size &&
+		e := &entries[i&mask]
+		if (e.first^w.first)|(e.last^w.last)|uint64(e.size^w.size) == 0 &&
 			(e.size <= shortKey+1 || bytes.Equal(c.key(&e.combinerKey, c.long), c.key(&w.combinerKey, c.waitingLong))) {
-			e.value = c.combine(e.value, w.value)
-			return nil
+			return e
 		}
 		if e.size == 0 {
-			return c.insert(w, hash)
+			return nil
 		}
 	}
 }

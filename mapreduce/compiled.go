@@ -28,7 +28,9 @@ func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error]
 			if err == nil {
 				err = out.add(p, key, values.encode(v))
 			}
-			emits.failed = err
+			if err != nil {
+				emits.failed = err
+			}
 		})
 		return err
 	}
@@ -46,7 +48,9 @@ func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error]
 	err := c.eachRecord(t, records, &emits, func(k K, v V) {
 		if emits.failed == nil {
 			emits.records.n++
-			emits.failed = table.add(keys.encode(k), v)
+			if err := table.add(keys.encode(k), v); err != nil {
+				emits.failed = err
+			}
 		}
 	})
 	if err != nil {
