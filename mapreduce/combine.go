@@ -102,11 +102,16 @@ func newCombinerKey(key []byte) (k combinerKey, hash uint64) {
 	} else {
 		k.first, k.last = binary.LittleEndian.Uint64(key), binary.LittleEndian.Uint64(key[n-8:])
 	}
-	hash = hashMix(k.first^uint64(n)*hashM1, k.last^hashM2)
+	hash = hashShort(k.first, k.last, n)
 	if n > shortKey {
 		hash ^= hashKey(key[8 : n-8])
 	}
 	return k, hash
+}
+
+// hashShort returns the hash of a key of n bytes, as far as its first and last eight go.
+func hashShort(first, last uint64, n int) uint64 {
+	return hashMix(first^uint64(n)*hashM1, last^hashM2)
 }
 
 // shortBytes appends to dst a key of up to shortKey bytes.
@@ -148,14 +153,20 @@ func (c *combiner[V]) add(key []byte, v V) error {
 			return err
 		}
 	}
-	w := &c.waiting[c.waits]
-	w.combinerKey, c.hashes[c.waits] = newCombinerKey(key)
+	w, hash := &c.waiting[c.waits], &c.hashes[c.waits]
 	w.value = v
-	c.waits++
-	if len(key) > shortKey {
+	if n := len(key); n <= 8 { // what newCombinerKey does, without a call
+		w.combinerKey = combinerKey{first: shortBits(key), size: uint32(n) + 1}
+		*hash = hashShort(w.first, 0, n)
+	} else if n <= shortKey {
+		w.combinerKey = combinerKey{first: binary.LittleEndian.Uint64(key), last: binary.LittleEndian.Uint64(key[n-8:]), size: uint32(n) + 1}
+		*hash = hashShort(w.first, w.last, n)
+	} else {
+		w.combinerKey, *hash = newCombinerKey(key)
 		w.at = uint32(len(c.waitingLong))
 		c.waitingLong = append(c.waitingLong, key...)
 	}
+	c.waits++
 	if c.waits == combinerBatch || len(c.waitingLong) > minCombinerLong {
 		return c.settle()
 	}
