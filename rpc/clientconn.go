@@ -25,6 +25,10 @@ type clientConn struct {
 	addr  string
 	moved func(addrs []string) // called when the handler of a stream says that it is served elsewhere
 
+	// The reader's own:
+	came  []received // responses in the read buffer that have not been taken yet
+	ready []*call    // calls that those end
+
 	// Guarded by mux.mu:
 	calls      uint64 // made so far
 	slots      []*call
@@ -32,6 +36,7 @@ type clientConn struct {
 	queue      []chan struct{}
 	unanswered int    // bytes of requests without a response
 	draining   bool   // no new calls: the server shuts down, or another serves
+	taking     bool   // the reader takes responses: handOver leaves their callers to it
 	lastStream uint64 // the newest stream's id
 }
 
@@ -238,7 +243,11 @@ func (c *clientConn) handOver(cl *call) {
 		return
 	}
 	c.freeSlot(uint32(cl.id & (1<<slotBits - 1))) // its caller may recycle it at once
-	if !cl.left {
+	switch {
+	case cl.left:
+	case c.taking:
+		c.ready = append(c.ready, cl)
+	default:
 		cl.done <- struct{}{}
 	}
 }
@@ -279,20 +288,81 @@ func (c *clientConn) leave(cl *call) bool {
 func (c *clientConn) frame(h frameHead, payload []byte) error {
 	switch h.kind {
 	case kindResponse:
-		return c.response(h.id, payload)
+		c.came = append(c.came, received{h.id, payload})
+		if len(c.came) < maxTaken && len(payload) > 0 && payload[0]&flagChunked == 0 {
+			return nil
+		}
+		return c.settle() // chunks follow, and need to know where to go
 	case kindGoAway:
+		if err := c.settle(); err != nil {
+			return err
+		}
 		c.drain()
 		return nil
 	}
 	return fmt.Errorf("%w: a server sent a frame of kind %d", ErrProtocol, h.kind)
 }
 
-// response takes the head of a response and, if it came whole, all of it.
-func (c *clientConn) response(id uint64, payload []byte) error {
+// A received is a response, or the head of one, that lies in the read buffer.
+type received struct {
+	id      uint64
+	payload []byte
+}
+
+// maxTaken bounds the responses that are taken together: the first one's caller
+// waits for the others.
+const maxTaken = 64
+
+// settle takes the responses that have been read: first all, under one lock, and
+// then it wakes their callers, who want that lock for their next calls.
+func (c *clientConn) settle() error {
+	if len(c.came) == 0 {
+		return nil
+	}
 	c.mu.Lock()
+	c.taking = true
+	var err error
+	for _, a := range c.came {
+		if err = c.response(a.id, a.payload); err != nil {
+			break
+		}
+	}
+	c.taking = false
+	c.came = c.came[:0]
+	several := len(c.ready) > 1 && !c.writing
+	if several {
+		c.writing = true // they have calls to add, and leave that to us
+	}
+	c.unlockAndWrite(noRounds)
+	for i, cl := range c.ready {
+		c.ready[i] = nil
+		cl.done <- struct{}{}
+	}
+	c.ready = c.ready[:0]
+	if several {
+		c.writeFor()
+	}
+	return err
+}
+
+// writeFor writes what the callers have added that the reader has woken, itself if
+// that cannot block. It has the writer's role.
+func (c *clientConn) writeFor() {
+	c.mu.Lock()
+	little := c.unanswered <= eagerWrite && len(c.streams) == 0
+	c.mu.Unlock()
+	if little {
+		c.write(1)
+	} else {
+		go c.write(allRounds)
+	}
+}
+
+// response takes the head of a response and, if it came whole, all of it. The
+// lock is held.
+func (c *clientConn) response(id uint64, payload []byte) error {
 	cl := c.find(id)
 	if cl == nil || cl.ended {
-		c.mu.Unlock()
 		return fmt.Errorf("%w: a response to a call that was not made", ErrProtocol)
 	}
 	d := wire.NewDecoder(payload)
@@ -307,24 +377,21 @@ func (c *clientConn) response(id uint64, payload []byte) error {
 			cl.in.body, cl.in.lent = cl.into[:0], true
 		}
 		if err := d.Finish(); err != nil {
-			c.mu.Unlock()
 			return fmt.Errorf("%w: response: %w", ErrProtocol, err)
 		}
 		if cl.in.complete() {
 			c.end(cl, nil)
 		}
-	} else {
-		if d.Err() != nil {
-			c.mu.Unlock()
-			return fmt.Errorf("%w: an empty response", ErrProtocol)
-		}
-		if !cl.in.complete() { // the server has cut short what it had begun
-			cl.in = inflow{}
-		}
-		cl.payload = append(cl.payload, d.Rest()...)
-		c.end(cl, nil)
+		return nil
 	}
-	c.unlockAndWrite(noRounds)
+	if d.Err() != nil {
+		return fmt.Errorf("%w: an empty response", ErrProtocol)
+	}
+	if !cl.in.complete() { // the server has cut short what it had begun
+		cl.in = inflow{}
+	}
+	cl.payload = append(cl.payload, d.Rest()...)
+	c.end(cl, nil)
 	return nil
 }
 
@@ -359,8 +426,6 @@ func (c *clientConn) reset(end streamEnd) {
 		c.moved(to.addrs)
 	}
 }
-
-func (c *clientConn) settle() {}
 
 func (c *clientConn) calm() {
 	if len(c.free) == len(c.slots) && len(c.queue) == 0 {

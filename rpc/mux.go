@@ -69,8 +69,9 @@ type side interface {
 	// reset is told, without the lock, how the peer has ended a stream, before the
 	// stream's user is.
 	reset(end streamEnd)
-	// settle is called by the reader before it may block.
-	settle()
+	// settle is called by the reader before it may block, and before what it has
+	// lent goes. An error ends the connection.
+	settle() error
 	// calm is called, with the lock held, when nothing has been heard for a
 	// while: what a burst has left behind can go.
 	calm()

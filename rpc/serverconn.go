@@ -415,14 +415,15 @@ func (c *serverConn) calm() {
 }
 
 // settle writes what inline handlers have left, before the reader waits.
-func (c *serverConn) settle() {
+func (c *serverConn) settle() error {
 	c.came = time.Time{}
 	c.handOver()
 	c.mu.Lock()
 	if !c.owing {
 		c.mu.Unlock()
-		return
+		return nil
 	}
 	c.owing = false
 	c.unlockAndWrite(workerRounds)
+	return nil
 }
