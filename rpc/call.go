@@ -111,12 +111,12 @@ type attempts struct {
 	cl      *call       // likewise
 	used    *clientConn // by the last attempt
 	sends   int         // requests that have left and were not refused
+	counted bool        // among the client's calls, by the connection
 	session *session    // of an exactly-once call
 }
 
 // do makes a call.
 func (c *Client) do(ctx context.Context, sem Semantics, method string, req, resp any) error {
-	c.ctr.calls.Add(1)
 	a, _ := c.spare.Get().(*attempts)
 	if a == nil {
 		a = new(attempts)
@@ -135,6 +135,9 @@ func (c *Client) do(ctx context.Context, sem Semantics, method string, req, resp
 		}
 		err = a.retry(ctx)
 	}
+	if !a.counted {
+		c.ctr.calls.Add(1)
+	}
 	a.forget()
 	c.spare.Put(a)
 	if err != nil {
@@ -150,7 +153,7 @@ func (a *attempts) forget() {
 	a.out.head.flags, a.out.head.fields, a.out.head.body = 0, 0, 0
 	a.out.fields, a.out.body = nil, nil
 	a.fields = kept(a.fields)
-	a.used, a.session, a.sends = nil, nil, 0
+	a.used, a.session, a.sends, a.counted = nil, nil, 0, false
 }
 
 // encode lays out the request once for all attempts.
@@ -332,9 +335,11 @@ func (a *attempts) send(ctx context.Context) error {
 	if a.session != nil && a.inv.Attempt > 1 {
 		a.out.head.mark = a.session.watermark(a.out.head.session, a.out.head.mark)
 	}
+	cl.first = !a.counted
 	sent, err := cc.call(ctx, &a.out, cl)
 	if sent {
 		a.sends++
+		a.counted = true
 	}
 	if err != nil {
 		outcome := OutcomeUnknown

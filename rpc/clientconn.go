@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -37,6 +38,9 @@ type clientConn struct {
 	unanswered int    // bytes of requests without a response
 	draining   bool   // no new calls: the server shuts down, or another serves
 	taking     bool   // the reader takes responses: handOver leaves their callers to it
+	gathering  bool   // the reader writes what those callers add, or the last of them does
+	coming     int    // of those callers
+	firsts     int    // calls whose first attempt has ended, not counted in ctr yet
 	lastStream uint64 // the newest stream's id
 }
 
@@ -53,6 +57,7 @@ type call struct {
 	out     outflow       // of a request that goes in chunks
 	outDone chan struct{} // non-nil while out is not finished
 	size    int           // counted in unanswered
+	first   bool          // the call's first attempt
 	left    bool          // the caller has gone
 	ended   bool          // the response is here
 	err     error         // why there is none
@@ -108,7 +113,16 @@ func (c *clientConn) call(ctx context.Context, o *outgoing, cl *call) (sent bool
 	c.slots[slot] = cl
 	c.pending++
 	rounds := c.addRequest(o, cl)
-	c.unlockAndWrite(rounds)
+	if c.gathering {
+		c.coming--
+		c.gathering = c.coming > 0 && c.unanswered <= eagerWrite
+		c.gathered = c.coming == 0
+	}
+	if c.gathering {
+		c.mu.Unlock()
+	} else {
+		c.unlockAndWrite(rounds)
+	}
 
 	if ctx.Done() == nil {
 		<-cl.done
@@ -225,6 +239,9 @@ func (c *clientConn) find(id uint64) *call {
 // is held.
 func (c *clientConn) end(cl *call, err error) {
 	cl.ended, cl.err = true, err
+	if cl.first {
+		c.firsts++
+	}
 	c.unanswered -= cl.size
 	c.pending--
 	if cl.outDone != nil && c.err == nil {
@@ -262,6 +279,10 @@ func (c *clientConn) leave(cl *call) bool {
 		return false
 	}
 	cl.left = true
+	if cl.first {
+		cl.first = false
+		c.ctr.calls.Add(1)
+	}
 	outDone := cl.outDone
 	if !cl.ended && c.err == nil {
 		c.add(kindCancel, cl.id, nil)
@@ -329,33 +350,55 @@ func (c *clientConn) settle() error {
 	}
 	c.taking = false
 	c.came = c.came[:0]
-	several := len(c.ready) > 1 && !c.writing
-	if several {
-		c.writing = true // they have calls to add, and leave that to us
+	c.count()
+	if len(c.ready) > 1 && c.unanswered <= eagerWrite && len(c.streams) == 0 {
+		c.gathering, c.coming = true, len(c.ready)
 	}
+	gathering := c.gathering
 	c.unlockAndWrite(noRounds)
 	for i, cl := range c.ready {
 		c.ready[i] = nil
 		cl.done <- struct{}{}
 	}
 	c.ready = c.ready[:0]
-	if several {
-		c.writeFor()
+	if gathering {
+		c.gatherCalls()
 	}
 	return err
 }
 
-// writeFor writes what the callers have added that the reader has woken, itself if
-// that cannot block. It has the writer's role.
-func (c *clientConn) writeFor() {
-	c.mu.Lock()
-	little := c.unanswered <= eagerWrite && len(c.streams) == 0
-	c.mu.Unlock()
-	if little {
-		c.write(1)
-	} else {
-		go c.write(allRounds)
+// count adds to the calls that are counted. The lock is held.
+func (c *clientConn) count() {
+	if c.firsts > 0 {
+		c.ctr.calls.Add(uint64(c.firsts))
+		c.firsts = 0
 	}
+}
+
+// gatherCalls lets the callers that the reader has woken add their next calls, so
+// that all leave in one write: the last of them writes, or else the reader does
+// when no more come. So little cannot block it.
+func (c *clientConn) gatherCalls() {
+	const maxYields, maxStill = 64, 2
+	c.mu.Lock()
+	still := 0
+	for n := 0; c.gathering && n < maxYields && still < maxStill; n++ {
+		before := c.coming
+		c.mu.Unlock()
+		runtime.Gosched()
+		c.mu.Lock()
+		still++
+		if c.coming != before {
+			still = 0
+		}
+	}
+	if c.gathering {
+		c.gathering = false
+		c.gathered = c.out != nil
+		c.unlockAndWrite(1)
+		return
+	}
+	c.mu.Unlock()
 }
 
 // response takes the head of a response and, if it came whole, all of it. The
@@ -416,6 +459,7 @@ func (c *clientConn) arrived(id uint64, in *inflow) {
 	case c.err != nil:
 		c.end(c.find(id), c.err)
 	}
+	c.count()
 }
 
 // reset follows a redirect, so that a stream that is opened again, now that this
@@ -440,6 +484,7 @@ func (c *clientConn) lost(err error) {
 			c.end(cl, err)
 		}
 	}
+	c.count()
 	for _, turn := range c.queue {
 		close(turn)
 	}
