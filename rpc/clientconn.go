@@ -48,19 +48,21 @@ var _ side = (*clientConn)(nil)
 
 // A call is one unary call in progress. It is recycled, unless its caller left.
 type call struct {
+	// What a small call needs comes first.
 	id      uint64
 	done    chan struct{} // of capacity 1: the response is here, or err is set
 	payload []byte        // of a response that came in one frame; kept for the next
-	flags   byte          // the response's
-	in      inflow        // of a response that comes in chunks
-	into    []byte        // the caller's memory for a body
-	out     outflow       // of a request that goes in chunks
-	outDone chan struct{} // non-nil while out is not finished
 	size    int           // counted in unanswered
+	flags   byte          // the response's
 	first   bool          // the call's first attempt
 	left    bool          // the caller has gone
 	ended   bool          // the response is here
 	err     error         // why there is none
+	outDone chan struct{} // non-nil while out is not finished
+
+	in   inflow  // of a response that comes in chunks
+	into []byte  // the caller's memory for a body
+	out  outflow // of a request that goes in chunks
 }
 
 // keepBytes is the most that a recycled struct keeps in a buffer of its own.
@@ -379,7 +381,7 @@ func (c *clientConn) count() {
 // that all leave in one write: the last of them writes, or else the reader does
 // when no more come. So little cannot block it.
 func (c *clientConn) gatherCalls() {
-	const maxYields, maxStill = 64, 2
+	const maxYields, maxStill = 64, 8
 	c.mu.Lock()
 	still := 0
 	for n := 0; c.gathering && n < maxYields && still < maxStill; n++ {

@@ -210,7 +210,7 @@ func (c *serverConn) admit(sc *serverCall) error {
 			Session: sc.head.session, Seq: sc.head.seq, Watermark: sc.head.mark,
 		}}
 		ctx.once = &ctx.info
-		sc.ctx = &ctx.callContext
+		sc.ctx, ctx.semantics = &ctx.callContext, ExactlyOnce
 	} else {
 		sc.ctx = new(callContext)
 		if sc.head.flags&flagAtLeastOnce != 0 {
