@@ -332,12 +332,16 @@ type received struct {
 	payload []byte
 }
 
-// maxTaken bounds the responses that are taken together: the first one's caller
-// waits for the others.
-const maxTaken = 64
+const (
+	// maxTaken bounds the responses that are taken together: the first one's caller
+	// waits for the others.
+	maxTaken = 64
+	// maxHeld bounds those that are taken without letting go of the lock.
+	maxHeld = 16
+)
 
-// settle takes the responses that have been read: first all, under one lock, and
-// then it wakes their callers, who want that lock for their next calls.
+// settle takes the responses that have been read, many under one lock, and wakes
+// their callers when it has let go of it: they want it for their next calls.
 func (c *clientConn) settle() error {
 	if len(c.came) == 0 {
 		return nil
@@ -345,7 +349,11 @@ func (c *clientConn) settle() error {
 	c.mu.Lock()
 	c.taking = true
 	var err error
-	for _, a := range c.came {
+	for i, a := range c.came {
+		if i%maxHeld == maxHeld-1 {
+			c.mu.Unlock()
+			c.mu.Lock()
+		}
 		if err = c.response(a.id, a.payload); err != nil {
 			break
 		}
