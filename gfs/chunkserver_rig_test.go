@@ -341,8 +341,10 @@ func (r *chunkRig) start(i int, change func(i int, cfg *ChunkserverConfig)) {
 }
 
 // settle lets some heartbeats pass.
+//
+//lint:bubble
 func (r *chunkRig) settle() {
-	time.Sleep(time.Second) //lint:bubble
+	time.Sleep(time.Second)
 	synctest.Wait()
 }
 
