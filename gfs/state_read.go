@@ -46,8 +46,7 @@ func (m *metadata) lookup(who *identity, path string, file fileID, first, count 
 			if index >= end {
 				return false
 			}
-			row, _ := m.chunks.get(h)
-			found = append(found, chunkInfo{index: index, handle: h, version: row.version})
+			found = append(found, chunkInfo{index: index, handle: h, version: m.chunks.version(h)})
 			return true
 		})
 	}
