@@ -1,3 +1,6 @@
+// All of these run in bubbles.
+//
+//lint:bubble
 package gfs
 
 import (
@@ -18,9 +21,11 @@ import (
 // is completed by those that are left, at a new version, and nobody else notices.
 func TestChunkserverReforms(t *testing.T) {
 	for name, fail := range map[string]func(r *chunkRig){
-		"killed":      func(r *chunkRig) { r.net.Host("s2").Crash(transport.CrashReset) },
-		"partitioned": func(r *chunkRig) { storeMust(r.t, r.net.Partition([]string{"s2"}, []string{"s1", "s3", "client", "master"})) },
-		"disk full":   func(r *chunkRig) { r.disks[1].SetCapacity(4096) },
+		"killed": func(r *chunkRig) { r.net.Host("s2").Crash(transport.CrashReset) },
+		"partitioned": func(r *chunkRig) {
+			storeMust(r.t, r.net.Partition([]string{"s2"}, []string{"s1", "s3", "client", "master"}))
+		},
+		"disk full": func(r *chunkRig) { r.disks[1].SetCapacity(4096) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inChunkRig(t, 3, func(r *chunkRig) {
@@ -50,7 +55,7 @@ func TestChunkserverReforms(t *testing.T) {
 							t.Errorf("write %d: %v", i, err)
 						}
 					})
-					time.Sleep(time.Millisecond) //lint:bubble
+					time.Sleep(time.Millisecond)
 				}
 				group.Wait()
 				k := r.master.chunk(1)
@@ -145,7 +150,7 @@ func TestChunkserverRevoke(t *testing.T) {
 			_, err := rigCall[rpc.Empty](r, r.at[0], methodWrite, &writeReq{handle: 1, version: 1, data: id, off: 50000, n: 50000})
 			failed <- err
 		}()
-		time.Sleep(20 * time.Millisecond) //lint:bubble
+		time.Sleep(20 * time.Millisecond)
 		_, err := masterOrder[rpc.Empty](r.master, r.at[0], methodRevoke, &revokeReq{order: r.master.order(r.at[0]), handle: 1, version: 1})
 		storeMust(t, err)
 		storeMust(t, <-failed)
@@ -166,12 +171,12 @@ func TestChunkserverLeaseEnds(t *testing.T) {
 		defer c.close()
 		for range 10 { // a lease of a minute, kept for five
 			storeMust(t, r.write(c, 1, 1, 0, []byte("x")))
-			time.Sleep(30 * time.Second) //lint:bubble
+			time.Sleep(30 * time.Second)
 		}
 		if r.master.extends == 0 {
 			t.Error("no extension")
 		}
-		time.Sleep(2 * time.Minute) //lint:bubble
+		time.Sleep(2 * time.Minute)
 		storeWant(t, r.write(c, 1, 1, 0, []byte("y")), ErrStale)
 		for i := range r.servers { // and what rests is clean
 			after := openTestStore(t, r.disks[i].CrashImage(1), 9)
@@ -206,7 +211,7 @@ func TestChunkserverObeysTheNewestMaster(t *testing.T) {
 		r.master.mu.Lock()
 		r.master.epoch, r.master.doomed = 3, []doomed{{1, 2}}
 		r.master.mu.Unlock()
-		time.Sleep(2 * time.Minute) //lint:bubble
+		time.Sleep(2 * time.Minute)
 		if st := r.servers[0].store.state(1); st.health != sound {
 			t.Fatalf("deleted at another version: %+v", st)
 		}
@@ -237,12 +242,12 @@ func TestChunkserverClones(t *testing.T) {
 		storeMust(t, r.write(c, 1, 1, 0, model))
 		began := time.Now()
 		r.clone(r.at[2], 1, 1, int64(len(model)), r.at[0]) // about a second
-		time.Sleep(500 * time.Millisecond)                 //lint:bubble
+		time.Sleep(500 * time.Millisecond)
 		if st := r.servers[2].store.state(1); st.health != gone {
 			t.Fatalf("half a clone counts: %+v", st)
 		}
 		for r.master.state(3, 1).length == 0 {
-			time.Sleep(10 * time.Millisecond) //lint:bubble
+			time.Sleep(10 * time.Millisecond)
 		}
 		if took := time.Since(began); took < 900*time.Millisecond || took > 3*time.Second {
 			t.Errorf("took %v", took)
@@ -261,9 +266,9 @@ func TestChunkserverClones(t *testing.T) {
 		big := randomBytes(rng, 8*blockSize)
 		storeMust(t, r.write(c2, 2, 1, 0, big))
 		r.clone(r.at[1], 2, 1, int64(len(big))/2, r.at[2], r.at[0])
-		time.Sleep(500 * time.Millisecond) //lint:bubble
+		time.Sleep(500 * time.Millisecond)
 		storeMust(t, r.write(c2, 2, 1, 5, []byte("changed")))
-		time.Sleep(5 * time.Second) //lint:bubble
+		time.Sleep(5 * time.Second)
 		if st := r.servers[1].store.state(2); st.health != gone {
 			t.Errorf("a clone of what changed: %+v", st)
 		}
@@ -412,9 +417,9 @@ func TestChunkserverScrubs(t *testing.T) {
 			r.master.make(h, r.at...)
 			storeMust(t, r.write(c, h, 1, 0, make([]byte, 2*blockSize)))
 		}
-		time.Sleep(5 * time.Minute) //lint:bubble
+		time.Sleep(5 * time.Minute)
 		r.rot(0, 2, blockSize)
-		time.Sleep(2 * time.Hour) //lint:bubble
+		time.Sleep(2 * time.Hour)
 		for h := handle(1); h <= 3; h++ {
 			want := sound
 			if h == 2 {
