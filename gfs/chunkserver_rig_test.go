@@ -1,3 +1,6 @@
+// A rig lives in a bubble.
+//
+//lint:bubble
 package gfs
 
 import (

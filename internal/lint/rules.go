@@ -108,6 +108,8 @@ var Trilith = Rules{
 
 	Cores: []Core{
 		{Files: "internal/sim/*.go", Except: []string{"internal/sim/run.go"}, Seeded: "chance is what it simulates"},
+		{Files: "gfs/primary.go"},
+		{Files: "gfs/secondary.go"},
 		{Files: "internal/journal/format.go"},
 		{Files: "internal/journal/scan.go"},
 		{Files: "internal/statelog/clock.go"},
