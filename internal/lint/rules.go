@@ -107,6 +107,14 @@ var Trilith = Rules{
 	Kits: []string{"internal/sim", "internal/testutil"},
 
 	Cores: []Core{
+		{Files: "gfs/balance.go"},
+		{Files: "gfs/distance.go"},
+		{Files: "gfs/fleet*.go"},
+		{Files: "gfs/garbage.go"},
+		{Files: "gfs/lease.go"},
+		{Files: "gfs/placement.go"},
+		{Files: "gfs/repair*.go"},
+		{Files: "gfs/replicas.go"},
 		{Files: "internal/sim/*.go", Except: []string{"internal/sim/run.go"}, Seeded: "chance is what it simulates"},
 		{Files: "gfs/primary.go"},
 		{Files: "gfs/secondary.go"},
