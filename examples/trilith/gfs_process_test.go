@@ -234,8 +234,8 @@ func TestAllAndItsFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, job := range []mapreduce.Definition{jobs.WordCount, jobs.Index} {
-			spec := mapreduce.Spec{Input: []string{"texts"}, Output: "oracle-" + job.JobName(), Reduces: 2}
+		for name, job := range map[string]mapreduce.Definition{"wordcount": jobs.WordCount, "index": jobs.Index} {
+			spec := mapreduce.Spec{Input: []string{"texts"}, Output: "oracle-" + name, Reduces: 2}
 			if _, err := mapreduce.RunSequential(t.Context(), job, spec, mapreduce.RunConfig{FileSystem: mapreduce.Dir(root)}); err != nil {
 				t.Fatal(err)
 			}
