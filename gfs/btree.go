@@ -1,6 +1,7 @@
 package gfs
 
 import (
+	"encoding/binary"
 	"slices"
 )
 
@@ -40,17 +41,61 @@ const innerMax = 64
 
 // btinner has the children, in order. seps[i] is at most the least key below kids[i],
 // and greater than all keys below kids[i-1]. seps[0] is empty.
+//
+// A search hardly touches the separators, each of which is a miss of the cache: heads
+// are, side by side, the eight bytes of each that follow what all of them (but the
+// first) begin with, the biggest byte first.
 type btinner struct {
-	kids []*btnode
-	seps [][]byte
+	kids  []*btnode
+	seps  [][]byte
+	heads []uint64
+	same  int // how many bytes all begin with
+}
+
+// btHead returns eight bytes of a key as a number that orders as they do.
+func btHead(key []byte) uint64 {
+	if len(key) >= 8 {
+		return binary.BigEndian.Uint64(key)
+	}
+	var head uint64
+	for i, b := range key {
+		head |= uint64(b) << (56 - 8*i)
+	}
+	return head
+}
+
+// index writes heads, after a change of the separators.
+func (in *btinner) index() {
+	if len(in.seps) < 2 {
+		in.heads, in.same = in.heads[:0], 0
+		return
+	}
+	// As they are in order, what the first and the last begin with all begin with.
+	in.same = leafCommon(in.seps[1], in.seps[len(in.seps)-1])
+	in.heads = append(in.heads[:0], 0)
+	for _, sep := range in.seps[1:] {
+		in.heads = append(in.heads, btHead(sep[in.same:]))
+	}
 }
 
 // child returns the place of the child below which a key is.
 func (in *btinner) child(key []byte) int {
-	lo, hi := 0, len(in.seps) // seps[lo] <= key < seps[hi]
+	if len(in.seps) < 2 {
+		return 0
+	}
+	same := in.seps[1][:in.same]
+	if len(key) < len(same) || string(key[:len(same)]) != string(same) {
+		if string(key) < string(same) {
+			return 0
+		}
+		return len(in.seps) - 1
+	}
+	head := btHead(key[in.same:])
+	lo, hi := 0, len(in.heads) // the separator of lo is at most key, that of hi greater
 	for hi-lo > 1 {
 		mid := int(uint(lo+hi) >> 1)
-		if string(in.seps[mid]) <= string(key) {
+		h := in.heads[mid]
+		if h < head || h == head && string(in.seps[mid]) <= string(key) {
 			lo = mid
 		} else {
 			hi = mid
@@ -103,7 +148,8 @@ func (t *btree) own(n *btnode) *btnode {
 	}
 	c := &btnode{gen: t.gen, leaf: slices.Clone(n.leaf)}
 	if n.inner != nil {
-		c.inner = &btinner{kids: slices.Clone(n.inner.kids), seps: slices.Clone(n.inner.seps)}
+		in := n.inner
+		c.inner = &btinner{slices.Clone(in.kids), slices.Clone(in.seps), slices.Clone(in.heads), in.same}
 	}
 	return c
 }
@@ -139,9 +185,11 @@ func (t *btree) update(n *btnode, key, value []byte, remove bool) []btpart {
 		kids: slices.Clone(in.kids[half:]), seps: slices.Clone(in.seps[half:]),
 	}}}
 	part.node.inner.seps[0] = nil
+	part.node.inner.index()
 	clear(in.kids[half:])
 	clear(in.seps[half:])
 	in.kids, in.seps = in.kids[:half], in.seps[:half]
+	in.index()
 	return []btpart{part}
 }
 
@@ -151,35 +199,20 @@ func (t *btree) adopt(in *btinner, i int, more []btpart) {
 		in.kids = slices.Insert(in.kids, i+1+k, p.node)
 		in.seps = slices.Insert(in.seps, i+1+k, p.sep)
 	}
+	in.index()
 }
 
 func (t *btree) updateLeaf(n *btnode, key, value []byte, remove bool) []btpart {
-	b, c := &t.build, &t.cursor
+	b := &t.build
 	b.reset()
-	placed, last := false, false
-	for c.begin(n.leaf); c.step(); {
-		if !placed && string(c.key) >= string(key) {
-			placed = true
-			same := string(c.key) == string(key)
-			if !remove {
-				b.add(key, value)
-			}
-			if same {
-				if remove {
-					t.count--
-				}
-				continue
-			}
-			if !remove {
-				t.count++
-			}
+	last := false
+	if remove {
+		t.removeFrom(n.leaf, key)
+	} else {
+		var added bool
+		if added, last = b.put(&t.cursor, n.leaf, key, value); added {
+			t.count++
 		}
-		b.add(c.key, c.value)
-	}
-	if !placed && !remove {
-		b.add(key, value)
-		t.count++
-		last = true
 	}
 	leaf := b.finish()
 	if len(leaf) <= leafMax || b.entries == 1 {
@@ -187,6 +220,18 @@ func (t *btree) updateLeaf(n *btnode, key, value []byte, remove bool) []btpart {
 		return nil
 	}
 	return t.divide(n, leaf, last)
+}
+
+// removeFrom builds a leaf without a key.
+func (t *btree) removeFrom(leaf, key []byte) {
+	c := &t.cursor
+	for c.begin(leaf); c.step(); {
+		if string(c.key) == string(key) {
+			t.count--
+			continue
+		}
+		t.build.add(c.key, c.value)
+	}
 }
 
 // divide makes n and further leaves of one that is too large.
@@ -266,6 +311,7 @@ func (t *btree) drop(in *btinner, i int) {
 	in.kids = slices.Delete(in.kids, i, i+1)
 	in.seps = slices.Delete(in.seps, i, i+1)
 	in.seps[0] = nil
+	in.index()
 }
 
 // join makes one of the children i and i+1.
@@ -277,6 +323,7 @@ func (t *btree) join(in *btinner, i int) {
 		seps[0] = in.seps[i+1]
 		l.inner.kids = append(l.inner.kids, r.inner.kids...)
 		l.inner.seps = append(l.inner.seps, seps...)
+		l.inner.index()
 	} else {
 		t.build.reset()
 		t.build.leafJoin(&t.cursor, l.leaf)
@@ -285,6 +332,7 @@ func (t *btree) join(in *btinner, i int) {
 	}
 	in.kids = slices.Delete(in.kids, i+1, i+2)
 	in.seps = slices.Delete(in.seps, i+1, i+2)
+	in.index()
 }
 
 // before appends the greatest key that is less than a key to dst, with its value, if
@@ -418,6 +466,7 @@ func (b *btbuilder) finish() btree {
 			}
 			upper = append(upper, btpart{in.seps[0], &btnode{inner: in}})
 			in.seps[0] = nil
+			in.index()
 			level = level[size:]
 		}
 		level = upper

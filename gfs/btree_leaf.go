@@ -185,11 +185,7 @@ func (b *leafBuilder) add(key, value []byte) {
 	}
 	b.since++
 	b.entries++
-	b.buf = binary.AppendUvarint(b.buf, uint64(shared))
-	b.buf = binary.AppendUvarint(b.buf, uint64(len(key)-shared))
-	b.buf = binary.AppendUvarint(b.buf, uint64(len(value)))
-	b.buf = append(b.buf, key[shared:]...)
-	b.buf = append(b.buf, value...)
+	b.appendEntry(shared, key[shared:], value)
 	b.last = append(b.last[:shared], key[shared:]...)
 }
 
@@ -222,6 +218,116 @@ func (b *leafBuilder) leafJoin(c *leafCursor, leaf []byte) {
 	for c.begin(leaf); c.step(); {
 		b.add(c.key, c.value)
 	}
+}
+
+// put makes a leaf of another with a key and its value, and reports whether the key is
+// new, and whether it has come to be the last. An entry depends on the one before alone,
+// so that nearly all of the leaf is copied as it is.
+func (b *leafBuilder) put(c *leafCursor, leaf, key, value []byte) (added, last bool) {
+	entries, restarts := leafEntries(leaf)
+	c.entries, c.next, c.key, c.value = entries, leafSection(entries, restarts, key), c.key[:0], nil
+	b.last = b.last[:0] // the key before the place
+	at, before := c.next, 0
+	for c.step() {
+		if string(c.key) >= string(key) {
+			break
+		}
+		b.last = append(b.last[:0], c.key...)
+		at, before = c.next, before+1
+	}
+	end := at == len(entries)
+	same := !end && string(c.key) == string(key)
+	if !end && leafSectionEntries(entries, restarts, at) >= 2*leafInterval {
+		return b.rebuild(c, leaf, key, value), false
+	}
+	b.entries = 2 // or more: one matters
+	if same && at == 0 && c.next == len(entries) || len(entries) == 0 {
+		b.entries = 1
+	}
+	b.buf = append(b.buf, entries[:at]...)
+	starts := b.copyRestarts(restarts, at)
+	shared := leafCommon(b.last, key)
+	if starts && same || at == 0 || end && before >= leafInterval {
+		shared = 0
+		b.restarts = append(b.restarts, uint16(at))
+	}
+	b.appendEntry(shared, key[shared:], value)
+	rest := at
+	switch {
+	case end:
+	case same:
+		rest = c.next
+	case starts && at > 0: // what follows shares nothing, and goes on so
+		b.restarts = append(b.restarts, uint16(len(b.buf)))
+	default:
+		shared = leafCommon(key, c.key)
+		b.appendEntry(shared, c.key[shared:], c.value)
+		rest = c.next
+	}
+	shift := len(b.buf) - rest
+	b.buf = append(b.buf, entries[rest:]...)
+	for i := 0; i < len(restarts); i += 2 {
+		if off := int(binary.LittleEndian.Uint16(restarts[i:])); off > at {
+			b.restarts = append(b.restarts, uint16(off+shift))
+		}
+	}
+	return !same, end
+}
+
+// leafSectionEntries returns how many entries lie between the restarts around an offset.
+func leafSectionEntries(entries, restarts []byte, at int) (n int) {
+	from, to := 0, len(entries)
+	for i := 0; i < len(restarts); i += 2 {
+		off := int(binary.LittleEndian.Uint16(restarts[i:]))
+		if off > at {
+			to = off
+			break
+		}
+		from = off
+	}
+	for from < to {
+		_, unshared, size, head := leafHead(entries[from:])
+		from += head + unshared + size
+		n++
+	}
+	return n
+}
+
+// rebuild is put for a leaf of which a part has gone without a restart for too long.
+func (b *leafBuilder) rebuild(c *leafCursor, leaf, key, value []byte) (added bool) {
+	b.reset()
+	placed, same := false, false
+	for c.begin(leaf); c.step(); {
+		if !placed && string(c.key) >= string(key) {
+			placed, same = true, string(c.key) == string(key)
+			b.add(key, value)
+			if same {
+				continue
+			}
+		}
+		b.add(c.key, c.value)
+	}
+	return !same
+}
+
+// copyRestarts copies those before an offset, and reports whether there is one at it.
+func (b *leafBuilder) copyRestarts(restarts []byte, at int) bool {
+	for i := 0; i < len(restarts); i += 2 {
+		off := int(binary.LittleEndian.Uint16(restarts[i:]))
+		if off >= at {
+			return off == at
+		}
+		b.restarts = append(b.restarts, uint16(off))
+	}
+	return false
+}
+
+func (b *leafBuilder) appendEntry(shared int, suffix, value []byte) {
+	b.buf = binary.AppendUvarint(b.buf, uint64(shared))
+	b.buf = binary.AppendUvarint(b.buf, uint64(len(suffix)))
+	b.buf = binary.AppendUvarint(b.buf, uint64(len(value)))
+	b.buf = append(b.buf, suffix...)
+	b.buf = append(b.buf, value...)
 }
 
 // leafHalves returns how many entries of a leaf the left part gets when it is divided:

@@ -141,12 +141,33 @@ func (s *chunkStore) start() error {
 	if err := s.identify(); err != nil {
 		return err
 	}
+	if err := s.makeShards(); err != nil {
+		return err
+	}
 	var group errgroup.Group
 	group.SetLimit(scanners)
 	for shard := range storeShards {
 		group.Go(func() error { return s.scanShard(shardDir(s.dir, shard)) })
 	}
 	return group.Wait()
+}
+
+// makeShards makes the directories of the replicas that are missing.
+func (s *chunkStore) makeShards() error {
+	parent := filepath.Join(s.dir, "chunks")
+	if err := vfs.MkdirAllSync(s.fs, parent); err != nil {
+		return err
+	}
+	entries, err := s.fs.ReadDir(parent)
+	if err != nil || len(entries) >= storeShards {
+		return err
+	}
+	for shard := range storeShards {
+		if err := s.fs.MkdirAll(shardDir(s.dir, shard)); err != nil {
+			return err
+		}
+	}
+	return s.fs.SyncDir(parent)
 }
 
 // identify reads the identity of the disk, or gives it one.
@@ -200,9 +221,6 @@ func (s *chunkStore) obey(epoch uint64) error {
 // that were not finished.
 func (s *chunkStore) scanShard(dir string) error {
 	entries, err := s.fs.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return vfs.MkdirAllSync(s.fs, dir)
-	}
 	if err != nil {
 		return err
 	}

@@ -202,7 +202,7 @@ func (s *chunkStore) make(h handle, v version) (length int64, err error) {
 	return 0, b.commit(v, true)
 }
 
-// fork copies a replica that is at version v for another chunk, and notes that mutations
+// fork copies a replica that is at version v or later for another chunk, and notes that mutations
 // may follow. The copy is durable. One that is there at that version stays.
 func (s *chunkStore) fork(from handle, v version, to handle, toVersion version, pace pacer) (int64, error) {
 	if to == 0 || to == from {
@@ -228,7 +228,7 @@ func (s *chunkStore) fork(from handle, v version, to handle, toVersion version, 
 	return length, b.commit(toVersion, true)
 }
 
-// copyTo copies a replica that is at exactly version v, and does not change meanwhile.
+// copyTo copies a replica that is at version v or later, and does not change meanwhile.
 func (s *chunkStore) copyTo(b *chunkBuilder, from handle, v version, pace pacer) error {
 	stamp := uint64(0)
 	for off := int64(0); ; off += segmentSize {
@@ -237,7 +237,7 @@ func (s *chunkStore) copyTo(b *chunkBuilder, from handle, v version, pace pacer)
 			return err
 		}
 		if off == 0 {
-			stamp = r.stamp
+			stamp, v = r.stamp, r.version
 		}
 		if r.version != v || r.stamp != stamp {
 			err = fmt.Errorf("%w: replica of %x changes while it is copied", ErrStale, uint64(from))

@@ -304,8 +304,8 @@ func (s *chunkStore) flush(c *storedChunk, mutation uint64) error {
 	return nil
 }
 
-// raise raises the version of a replica that is at from, durably, and notes that it is
-// being mutated. One that is at to already stays. It returns the length.
+// raise raises the version of a replica that is at from or later, but not beyond to,
+// durably, and notes that it is being mutated. It returns the length.
 func (s *chunkStore) raise(h handle, from, to version) (int64, error) {
 	if to < from {
 		return 0, fmt.Errorf("%w: raising from version %d to %d", fs.ErrInvalid, from, to)
@@ -317,8 +317,8 @@ func (s *chunkStore) raise(h handle, from, to version) (int64, error) {
 	defer s.unpin(c)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.version == to {
-		from = to
+	if from < c.version && c.version <= to {
+		from = c.version // that of an attempt to raise it that came to nothing, or of this one
 	}
 	if err := c.takes(from); err != nil {
 		return 0, err

@@ -126,22 +126,3 @@ func (t *chainTable) close() {
 		s.close()
 	}
 }
-
-// chainOrder sorts the members of a grant for a chain (§3.2): each is the nearest to the
-// one before it of those that are left, the first the nearest to the client.
-func chainOrder(from location, members []location) []location {
-	left := append([]location(nil), members...)
-	sorted := make([]location, 0, len(left))
-	for len(left) > 0 {
-		best := 0
-		for i := range left {
-			if distance(from, left[i]) < distance(from, left[best]) {
-				best = i
-			}
-		}
-		from = left[best]
-		sorted = append(sorted, from)
-		left = append(left[:best], left[best+1:]...)
-	}
-	return sorted
-}

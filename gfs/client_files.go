@@ -197,7 +197,7 @@ func (c *Client) hostsOf(chunks []chunkInfo, off, n int64) []string {
 			host := hostOf(l.addr)
 			i := slices.IndexFunc(all, func(h holder) bool { return h.host == host })
 			if i < 0 {
-				all = append(all, holder{host: host, far: distance(c.here, l)})
+				all = append(all, holder{host: host, far: distance(&c.here, &l)})
 				i = len(all) - 1
 			}
 			all[i].bytes += bytes

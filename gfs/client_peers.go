@@ -160,7 +160,7 @@ func (c *Client) candidates(info *chunkInfo, n int, now time.Time) []candidate {
 	all := make([]candidate, 0, len(info.where))
 	var best time.Duration
 	for _, l := range info.where {
-		k := candidate{location: l, far: distance(c.here, l), turn: mix64(c.id ^ uint64(info.handle)<<20 ^ uint64(l.id))}
+		k := candidate{location: l, far: distance(&c.here, &l), turn: mix64(c.id ^ uint64(info.handle)<<20 ^ uint64(l.id))}
 		if p := c.peers.peek(l.addr); p != nil {
 			p.mu.Lock()
 			k.shunned = now.Before(p.shun)

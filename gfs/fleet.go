@@ -34,7 +34,8 @@ type chunkView interface {
 //     wants; it tells the end of each clone that can't be begun (cloneFailed), comparison
 //     (compared) and revocation (revoked). Of a clone that succeeds a heartbeat tells.
 //   - A grant: planGrant; raise the members; log, if all have answered; granted; lease the
-//     primary the term that granted returned. If nothing was logged: abandon, and another
+//     primary the term that granted returned, naming its boot; taken, when it has answered
+//     that. If nothing was logged: abandon, and another
 //     plan without those that have not answered. Without lease the same raises the version
 //     for a snapshot.
 //   - A new chunk: place; creating; make the replicas at firstVersion; log, if all were made;
@@ -108,6 +109,18 @@ type fleet struct {
 	balance balanceState
 	checked time.Duration // when silence was last looked for
 	acts    fleetActions
+	planted fleetBugs
+}
+
+// fleetBugs are for the tests of the tests.
+type fleetBugs struct {
+	anyVersion   bool // stale replicas count as current
+	impatient    bool // it does not wait for known chunkservers
+	unfenced     bool // it does not wait for the leases of an earlier master
+	eager        bool // a clone counts before it is complete
+	openCopies   bool // chunks are copied while there are leases on them
+	sameAgain    bool // a version that a grant has tried is tried again
+	flatVersions bool // versions do not tell which master has tried them
 }
 
 // fleetConfig says how patient and how busy a fleet is. Zero fields mean the default.
@@ -308,7 +321,7 @@ func (f *fleet) safeMode(chunks uint64) bool {
 }
 
 func (f *fleet) checkSettled() {
-	if !f.leads() || f.quiet || (f.unheard > 0 && f.now-f.begun < f.cfg.grace) {
+	if !f.leads() || f.quiet || (f.unheard > 0 && f.now-f.begun < f.cfg.grace && !f.planted.impatient) {
 		return
 	}
 	f.quiet = true

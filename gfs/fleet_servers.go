@@ -173,6 +173,7 @@ func (f *fleet) bereave(s *fleetServer) {
 		f.dropClonesOf(s)
 		f.kill(here)
 		f.mean.valid = false
+		f.noteRacks()
 	}
 	f.endPast(s)
 }

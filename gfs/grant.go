@@ -60,7 +60,7 @@ const grantRounds = 5
 type grantAsk struct {
 	to   location
 	boot uint64
-	from version // of its replica; grantFork: of the source's
+	from version // the least that its replica, or grantFork's source, must have
 }
 
 // A grantStep is what is to be done next.
@@ -157,7 +157,7 @@ func (g *grant) plan(now time.Time) grantStep {
 	}
 	g.held, g.from, g.version = g.chunk, plan.from, plan.to
 	for _, m := range plan.members {
-		g.asked = append(g.asked, grantAsk{to: m.location, boot: m.boot, from: m.version})
+		g.asked = append(g.asked, grantAsk{to: m.location, boot: m.boot, from: plan.from})
 	}
 	return g.ask()
 }
@@ -173,7 +173,7 @@ func (g *grant) planFork(now time.Time) grantStep {
 	g.fleet.creating(now, g.chunk)
 	g.version = g.fleet.firstVersion()
 	for _, m := range plan.members {
-		g.asked = append(g.asked, grantAsk{to: m.location, boot: m.boot, from: m.version})
+		g.asked = append(g.asked, grantAsk{to: m.location, boot: m.boot, from: plan.from})
 	}
 	return g.ask()
 }
@@ -218,11 +218,14 @@ func (g *grant) logged(now time.Time, err error) grantStep {
 		return g.done(now, err)
 	}
 	term := g.fleet.granted(now, g.chunk, g.version, g.answers, g.kind != grantRaise)
-	if g.held == g.chunk {
-		g.held = 0
-	}
 	if g.kind == grantRaise {
 		return g.done(now, nil)
+	}
+	// Until the primary has answered nothing else is done with the chunk: were the lease
+	// revoked meanwhile, it might hear of that before it hears of the lease.
+	g.fleet.creating(now, g.chunk)
+	if g.held == 0 {
+		g.held = g.chunk
 	}
 	return grantStep{what: stepLease, term: term}
 }

@@ -46,6 +46,7 @@ type leaseEntry struct {
 	boot     uint64 // of the primary
 	members  []serverID
 	expires  time.Duration // by the master's clock, with a margin for the difference between the two clocks
+	taken    bool          // the primary has answered that it has the lease
 	timer    time.Duration // when the timer is due that looks after it
 	revoking bool          // it is not extended; the chunk is to be copied
 	short    bool          // the chunk lacks replicas, and a timer waits to revoke the lease for that
@@ -112,7 +113,12 @@ func (f *fleet) planGrant(now time.Time, h handle, wish grantWish) (grantPlan, e
 		return grantPlan{}, ErrUnavailable
 	}
 	f.orderMembers(plan.members, wish.prefer)
-	plan.to = versionAfter(max(top, f.attempted[h]), f.epoch)
+	switch plan.to = versionAfter(max(top, f.attempted[h]), f.epoch); {
+	case f.planted.sameAgain:
+		plan.to = versionAfter(row.version, f.epoch)
+	case f.planted.flatVersions:
+		plan.to = top + 1
+	}
 	f.cancel(h)
 	f.dequeue(e)
 	f.busy[h] = f.now
@@ -219,6 +225,15 @@ func (f *fleet) granted(now time.Time, h handle, to version, members []grantMemb
 	return term
 }
 
+// taken tells that the primary has answered that it has the lease. Before that the lease
+// can't be revoked: the revocation could arrive before it.
+func (f *fleet) taken(now time.Time, h handle, v version) {
+	f.clock(now)
+	if l := f.leases[h]; l != nil && l.version == v {
+		l.taken = true
+	}
+}
+
 // abandon ends an operation that has changed nothing, or is logged and needs no grant.
 func (f *fleet) abandon(now time.Time, h handle) {
 	f.clock(now)
@@ -277,6 +292,7 @@ func (f *fleet) extend(i *incarnation, clock time.Duration, r *replicaState, ans
 	if row, exists := f.chunk(r.handle); !exists || row.version != l.version {
 		return
 	}
+	l.taken = true
 	l.expires = max(l.expires, f.now+f.cfg.lease+f.cfg.drift)
 	answer.extended = append(answer.extended, leaseTerm{r.handle, r.version, clock + f.cfg.lease})
 }
@@ -325,7 +341,7 @@ func (f *fleet) revoked(now time.Time, h handle, v version, ok bool) {
 	if l == nil || l.version != v {
 		return
 	}
-	if !ok {
+	if !ok || !l.taken {
 		l.revoking = true
 		return
 	}
@@ -347,9 +363,9 @@ func (f *fleet) revokeDue(h handle) {
 	if c.missing() <= 0 || c.copies() == 0 {
 		return
 	}
-	if f.now < f.fenced() || f.pickTarget(h, e, &c, false) == nil { // that would help nobody
+	if !l.taken || f.now < f.fenced() || f.pickTarget(h, e, &c, false) == nil { // it can't be, or would help nobody
 		l.short, l.urgent = true, true
-		f.after(f.cfg.patience, timerRevoke, h)
+		f.after(min(f.cfg.patience, f.cfg.heartbeat), timerRevoke, h)
 		return
 	}
 	l.revoking = true

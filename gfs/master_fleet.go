@@ -138,7 +138,7 @@ func (m *Master) lead(ctx, termCtx context.Context, epoch uint64) error {
 	defer cancel(ErrClosed)
 	tick := time.NewTicker(m.cfg.Heartbeat / 4)
 	defer tick.Stop()
-	collected := time.Now()
+	background.Go(func() { m.collectForever(termCtx, epoch) })
 	for {
 		select {
 		case <-termCtx.Done():
@@ -148,10 +148,6 @@ func (m *Master) lead(ctx, termCtx context.Context, epoch uint64) error {
 		}
 		m.act(termCtx, epoch, &background)
 		m.sample()
-		if now := time.Now(); now.Sub(collected) >= collectEvery {
-			collected = now
-			background.Go(func() { m.collect(termCtx, epoch) })
-		}
 	}
 }
 
@@ -288,11 +284,26 @@ func (m *Master) accept(ctx context.Context, epoch uint64, a compareAction, h ho
 }
 
 const (
-	// collectEvery is how often what was removed is looked at, and collectBatch how much
-	// of it is dropped in one command.
+	// collectEvery is how often what was removed is looked at, and the least that passes
+	// of the log's time: a log lets no more pass between two commands than a minute or
+	// so. collectBatch is how much is dropped in one command.
 	collectEvery = 10 * time.Second
 	collectBatch = 1000
 )
+
+// collectForever collects now and then, until ctx ends.
+func (m *Master) collectForever(ctx context.Context, epoch uint64) {
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			m.collect(ctx, epoch)
+		}
+	}
+}
 
 // collect drops what was removed long enough ago (§4.4.1). Its commands also let the
 // log's time pass when nothing else happens.

@@ -177,10 +177,25 @@ func (m *Master) leased(h handle) bool {
 	return m.fleet.leased(time.Now(), h)
 }
 
+func (m *Master) occupied(h handle) bool {
+	m.fleetMu.Lock()
+	defer m.fleetMu.Unlock()
+	return m.fleet.occupied(h)
+}
+
 // endLease returns when nobody can act as the primary of a chunk any more: it has said
 // so; or the version has been raised on the members that are left, which the primary
 // cannot do without; or the time of the lease is over.
 func (m *Master) endLease(ctx context.Context, epoch uint64, h handle) error {
+	for m.occupied(h) { // a lease that is just being granted anew
+		pause := time.NewTimer(busyPause)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return context.Cause(ctx)
+		}
+	}
 	m.fleetMu.Lock()
 	lease, inForce := m.fleet.leases[h]
 	var primary location

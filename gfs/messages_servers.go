@@ -236,7 +236,8 @@ func (m *makeReq) code(c *coder) {
 
 // raiseReq raises the version of a replica, durably (§4.5), and notes with it that
 // mutations may follow. From then on it takes none of an older version. It is refused
-// with ErrStale unless the replica is at the version from or to.
+// with ErrStale unless the replica is at a version from, the last that was granted, to
+// to: between are those that were asked for in vain, of which it may have heard.
 type raiseReq struct {
 	order
 	handle   handle

@@ -117,13 +117,12 @@ func appendHidden(dst []byte, removed int64) []byte {
 
 // keyHidden reports whether a component of a key is a hidden name.
 func keyHidden(key []byte) bool {
-	if !bytes.Contains(key, []byte(hiddenMark)) {
-		return false
-	}
-	for name := range bytes.SplitSeq(key, []byte{0}) {
+	for len(key) > hiddenTail && bytes.Contains(key, []byte(hiddenMark)) {
+		name, rest, _ := bytes.Cut(key, []byte{0})
 		if _, _, ok := hiddenName(name); ok {
 			return true
 		}
+		key = rest
 	}
 	return false
 }

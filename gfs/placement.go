@@ -38,6 +38,14 @@ type meanUse struct {
 	traffic float64 // bytes a second, of one server on the average
 }
 
+// above is 0 for a server with no more use than the average, and the greater the more.
+func (m *meanUse) above(s *fleetServer) int {
+	if more := s.use(0) - m.use; more > 0 {
+		return 1 + int(16*more)
+	}
+	return 0
+}
+
 // use is how full a server is, of 1, if so many bytes more come: what is on its way
 // counts, and so does what is to be deleted.
 func (s *fleetServer) use(more int64) float64 {
@@ -128,7 +136,7 @@ type placeKey struct {
 	failed   int // it has just failed there
 	busy     int // too many creations lately
 	sameRack int // as another replica
-	above    int // the average use
+	above    int // the average use: by so many sixteenths of a disk
 	sameZone int // as another replica
 	far      int // from who writes; only for the first
 	recent   int
@@ -176,7 +184,7 @@ func (f *fleet) place(now time.Time, n int, near *location, exclude []serverID) 
 			if !s.takes() || !s.hasRoom(f.cfg.chunkSize) || slices.Contains(exclude, s.row.id) || slices.Contains(chosen, s) {
 				continue
 			}
-			key := placeKey{placed: s.placed, recent: s.recent.lately(f.now, f.cfg.creationSpan), above: btoi(s.use(0) > mean.use)}
+			key := placeKey{placed: s.placed, recent: s.recent.lately(f.now, f.cfg.creationSpan), above: mean.above(s)}
 			key.busy = btoi(key.recent >= f.cfg.creations || !s.hasRoom(int64(key.recent+1)*f.cfg.chunkSize))
 			key.spreadKey(s, chosen)
 			if near != nil && len(chosen) == 0 {
@@ -231,7 +239,7 @@ func (f *fleet) pickTarget(h handle, e *chunkEntry, c *chunkCensus, limits bool)
 			limits && s.clonesIn >= f.cfg.clonesEach {
 			continue
 		}
-		key := placeKey{placed: s.placed, recent: s.clonesIn, above: btoi(s.use(0) > mean.use), failed: btoi(f.failures[h].where == s.row.id)}
+		key := placeKey{placed: s.placed, recent: s.clonesIn, above: mean.above(s), failed: btoi(f.failures[h].where == s.row.id)}
 		key.spreadKey(s, good)
 		if spread && key.oneRack != 0 {
 			continue

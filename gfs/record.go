@@ -237,9 +237,9 @@ func (r *RecordReader) Stats() RecordStats { return r.stats }
 // Offset returns where in the file the next call of Next begins to look.
 func (r *RecordReader) Offset() int64 { return r.off }
 
-// Seek makes the next call of Next look from off on: past a part of the file that cannot
+// SkipTo makes the next call of Next look from off on: past a part of the file that cannot
 // be read now, for example.
-func (r *RecordReader) Seek(off int64) {
+func (r *RecordReader) SkipTo(off int64) {
 	r.off, r.buf = max(off, 0), nil
 	if r.from != nil {
 		r.from.reset()

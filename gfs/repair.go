@@ -23,7 +23,7 @@ func (f *fleet) worth(h handle, e *chunkEntry, w replicaWord, row *chunkRow) wor
 	}
 	v := row.version
 	if w&replicaOdd != 0 || e.version != v {
-		if is := f.table.versionOf(h, e, w); is < v {
+		if is := f.table.versionOf(h, e, w); is < v && !f.planted.anyVersion {
 			return worthStale
 		} else if is > v && !f.explained(h, is, v) {
 			return worthAhead
@@ -146,7 +146,7 @@ func (f *fleet) assess(h handle) {
 	case c.ahead > 0:
 		f.dequeue(e)
 		f.adopt(h, c.ahead)
-	case l != nil:
+	case l != nil && !f.planted.openCopies:
 		f.dequeue(e)
 		f.lacks(h, l, &c)
 	case f.clones[h] != nil || f.compares[h] != nil:

@@ -52,7 +52,12 @@ func (f *fleet) startRepairs() {
 // fenced returns from when on a chunk without a lease is one that nobody mutates: before
 // that the leases of an earlier master may be in force, of which this one knows nothing.
 // A copy made meanwhile might lack what was written.
-func (f *fleet) fenced() time.Duration { return f.begun + f.cfg.lease + f.cfg.drift }
+func (f *fleet) fenced() time.Duration {
+	if f.planted.unfenced {
+		return 0
+	}
+	return f.begun + f.cfg.lease + f.cfg.drift
+}
 
 func (f *fleet) roomForClones() bool { return len(f.clones)-f.balance.moving < f.cfg.clones }
 
@@ -91,6 +96,9 @@ func (f *fleet) clone(k *cloning, e *chunkEntry, from []*fleetServer, rate int64
 	limit := f.cfg.cloneTime
 	if rate > 0 {
 		limit += time.Duration(float64(k.bytes) / float64(rate) * float64(time.Second))
+	}
+	if f.planted.eager {
+		defer f.note(k.target.here, &replicaState{handle: k.handle, version: k.version})
 	}
 	k.due = f.now + limit
 	f.after(limit, timerClone, k.handle)

@@ -76,6 +76,9 @@ func (f *fleet) judge(h handle, v verdict) {
 		f.removeReplica(h, e, f.indexOf(f.table.words(h, e), i))
 		return
 	}
+	if v.health == sound && w.health() == corrupt { // that was found since
+		return
+	}
 	*w = *w&^(replicaHealth|replicaDoubted) | replicaWord(v.health)
 }
 

@@ -108,8 +108,9 @@ func askMaster[Resp, Req any](ctx context.Context, c *Client, method string, req
 	if !c.shadowed(time.Now()) {
 		brief, cancel := context.WithTimeout(ctx, shadowAfter)
 		resp, err := callMaster[Resp](brief, c, c.master.AtLeastOnce(), method, req)
+		late := brief.Err() != nil
 		cancel()
-		if err == nil || rpc.OutcomeOf(err) == rpc.Executed && !masterAway(err) || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || !late && !masterAway(err) && rpc.OutcomeOf(err) == rpc.Executed {
 			return resp, err
 		}
 		c.turnToShadows(time.Now())
@@ -169,9 +170,10 @@ func callMaster[Resp, Req any](ctx context.Context, c *Client, to rpc.Caller, me
 }
 
 // masterAway reports whether a master's answer means that it does not serve yet, or not
-// any more.
+// any more, or not in time.
 func masterAway(err error) bool {
-	return errors.Is(err, ErrSafeMode) || errors.Is(err, rpc.ErrUnavailable) || errors.Is(err, rpc.ErrOverloaded)
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, ErrSafeMode) || errors.Is(err, rpc.ErrUnavailable) || errors.Is(err, rpc.ErrOverloaded)
 }
 
 // An answer is an error that a server has returned, without the words of the call that

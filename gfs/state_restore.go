@@ -25,11 +25,13 @@ type imageReader struct {
 	lists   btbuilder
 	entries btbuilder
 	key     []byte        // the last one
+	again   []byte        // scratch
 	way     []restoreStep // the directories down to it
 	down    []byte        // the key of the last of them
 	expiry  [][]byte
 	claimed map[fileID]bool // directories with a policy, files with pages of handles
 	pages   int             // of those files
+	ids     []fileID        // of all entries
 }
 
 // A restoreStep is a directory on the way down to an entry.
@@ -243,7 +245,7 @@ func (in *imageReader) list(d *wire.Decoder, first bool) {
 	}
 	in.key = key
 	var page handlePage
-	if len(key) != 12 || page.decode(value) != nil || !in.lists.add(key, value) {
+	if len(key) != 12 || page.decode(value) != nil || !bytes.Equal(page.append(in.again[:0]), value) || !in.lists.add(key, value) {
 		d.Fail("a page of handles")
 	}
 }
@@ -262,6 +264,10 @@ func (in *imageReader) entry(d *wire.Decoder, first bool) {
 	var e nsEntry
 	if err := e.decode(value); err != nil {
 		d.Fail("%v", err)
+		return
+	}
+	if in.again = e.append(in.again[:0]); !bytes.Equal(in.again, value) {
+		d.Fail("an entry in a form that is not ours")
 		return
 	}
 	if !in.entries.add(key, value) {
@@ -344,6 +350,7 @@ func (in *imageReader) account(key []byte, e *nsEntry) string {
 	if e.id == 0 || e.id >= m.nextFile || (e.id == rootID) != (len(key) == 0) {
 		return "its id was never issued"
 	}
+	in.ids = append(in.ids, e.id)
 	for _, id := range []nameID{e.owner, e.group} {
 		if int(id) >= len(m.names.names) || m.names.names[id] == freeName {
 			return "nobody owns it"
@@ -388,6 +395,12 @@ func (in *imageReader) finish() error {
 	m.ns.tree = in.entries.finish()
 	if m.root == nil {
 		return fmt.Errorf("%w: there is no root", wire.ErrCorrupt)
+	}
+	slices.Sort(in.ids)
+	for i := 1; i < len(in.ids); i++ {
+		if in.ids[i] == in.ids[i-1] {
+			return fmt.Errorf("%w: two files of id %d", wire.ErrCorrupt, in.ids[i])
+		}
 	}
 	if in.pages != m.lists.tree.count {
 		return fmt.Errorf("%w: %d pages of handles, files have %d", wire.ErrCorrupt, m.lists.tree.count, in.pages)

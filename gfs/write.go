@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 	"time"
 
@@ -110,7 +111,9 @@ func (f *File) askGrant(ctx context.Context, req *grantReq) (*writerGrant, error
 		return nil, notGranted{err}
 	}
 	c.cache.granted(f.ref.id, resp, time.Now())
-	return &writerGrant{chunk: resp.chunk, chunks: resp.chunks, members: chainOrder(c.here, resp.chunk.where)}, nil
+	g := &writerGrant{chunk: resp.chunk, chunks: resp.chunks, members: slices.Clone(resp.chunk.where)}
+	chainByDistance(&c.here, g.members)
+	return g, nil
 }
 
 // A mutation is a write, an append or a sync of one chunk, over all its attempts.

@@ -158,7 +158,8 @@ func TestSnapshotIsKept(t *testing.T) {
 // back.
 func TestRemovedFilesAreCollected(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		c, k := keep(t, gfstest.Config{})
+		// Few heartbeats, as there are five days of them.
+		c, k := keep(t, gfstest.Config{Master: gfs.MasterConfig{Heartbeat: 5 * time.Minute, ServerTimeout: time.Hour}})
 		ctx := context.Background()
 		before := c.Stored(0)
 		k.write("f", 3_000_000)
