@@ -30,9 +30,11 @@ type masterLink struct {
 	addr   string
 	client *rpc.Client
 
-	mu      sync.Mutex // guards what follows
-	epoch   uint64     // the master leads in it; 0: it does not
-	changes map[handle]struct{}
+	mu    sync.Mutex // guards what follows
+	epoch uint64     // the master leads in it; 0: it does not
+
+	attempts uint64 // to register; register's alone
+	changes  map[handle]struct{}
 
 	heartbeat time.Duration // the loop's
 	at        time.Time     // of the last heartbeat
@@ -108,9 +110,10 @@ func (l *masterLink) register() error {
 	l.mu.Lock()
 	clear(l.changes) // what changes from now on is told by heartbeats, besides
 	l.mu.Unlock()
+	l.attempts++
 	capacity, used := s.store.space()
 	req := &registerReq{
-		uuid: s.store.uuid(), boot: s.boot, addr: s.addr, rack: s.cfg.Rack, zone: s.cfg.Zone,
+		uuid: s.store.uuid(), boot: s.boot, attempt: l.attempts, addr: s.addr, rack: s.cfg.Rack, zone: s.cfg.Zone,
 		capacity: capacity, used: used, epoch: s.store.epoch(),
 	}
 	resp, err := masterCall[registerResp](l, methodRegister, req)
@@ -131,7 +134,7 @@ func (l *masterLink) register() error {
 	all := s.store.handles()
 	for {
 		n := min(len(all), reportBatch)
-		rep := &reportReq{server: resp.server, boot: s.boot, last: n == len(all)}
+		rep := &reportReq{server: resp.server, boot: s.boot, attempt: l.attempts, last: n == len(all)}
 		for _, h := range all[:n] {
 			if st := s.store.state(h); st.health != gone {
 				rep.replicas = append(rep.replicas, st)

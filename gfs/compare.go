@@ -13,7 +13,9 @@ type digested struct {
 func (d *digested) intact() bool { return d.err == nil && len(d.digest.bad) == 0 }
 
 // same reports whether two intact replicas contain the same.
-func (d *digested) same(o *digested) bool { return d.digest.length == o.digest.length && d.digest.sum == o.digest.sum }
+func (d *digested) same(o *digested) bool {
+	return d.digest.length == o.digest.length && d.digest.sum == o.digest.sum
+}
 
 // A comparison is what is to be done with the replicas of a chunk after they have been
 // compared, in this order.

@@ -17,7 +17,7 @@ const (
 
 // distance says how far apart two places are: 0 on one host, and the more the
 // further. Only how distances compare means something.
-func distance(a, b location) int {
+func distance(a, b *location) int {
 	switch {
 	case addressHost(a.addr) == addressHost(b.addr):
 		return distanceHost
@@ -52,7 +52,7 @@ func addressDistance(a, b string) int {
 // ones keep their order.
 func orderByDistance(from *location, places []location) {
 	slices.SortStableFunc(places, func(a, b location) int {
-		return cmp.Compare(distance(*from, a), distance(*from, b))
+		return cmp.Compare(distance(from, &a), distance(from, &b))
 	})
 }
 
@@ -64,7 +64,7 @@ func chainByDistance(from *location, places []location) {
 	for i := range places {
 		next := i
 		for j := i + 1; j < len(places); j++ {
-			if distance(at, places[j]) < distance(at, places[next]) {
+			if distance(&at, &places[j]) < distance(&at, &places[next]) {
 				next = j
 			}
 		}

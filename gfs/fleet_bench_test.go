@@ -21,7 +21,7 @@ func benchFleet(tb testing.TB, n handle, servers int) (*fleet, time.Time) {
 	now := modelStart
 	var rows []serverRow
 	for i := range servers {
-		rows = append(rows, serverRow{id: serverID(i + 1), addr: fmt.Sprintf("10.0.%d.%d:1", i/256, i%256), rack: fmt.Sprint(i % 4)})
+		rows = append(rows, serverRow{location: location{id: serverID(i + 1), addr: fmt.Sprintf("10.0.%d.%d:1", i/256, i%256), rack: fmt.Sprint(i % 4)}})
 	}
 	f.begin(now, 1, rows)
 	for i, row := range rows {
@@ -76,7 +76,7 @@ func BenchmarkFleetReport(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			f := newFleet(fleetConfig{}, benchView{n})
-			f.begin(modelStart, 1, []serverRow{{id: 1, addr: "a:1"}, {id: 2, addr: "b:1"}})
+			f.begin(modelStart, 1, []serverRow{{location: location{id: 1, addr: "a:1"}}, {location: location{id: 2, addr: "b:1"}}})
 			f.register(modelStart, 1, &registerReq{boot: 1, addr: "a:1", capacity: 1 << 50})
 			if err := f.report(modelStart, req); err != nil || f.covered != n {
 				b.Fatal(err, f.covered)

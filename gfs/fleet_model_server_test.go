@@ -41,12 +41,13 @@ type modelServer struct {
 	leases   map[handle]*modelLease
 	cloning  map[handle]bool
 	changes  [2]map[handle]bool // to be told to each master
+	attempt  uint64
 	stamp    int
 }
 
 func (w *modelWorld) addServer(rack, addr string) *modelServer {
 	id := serverID(len(w.rows) + 1)
-	row := serverRow{id: id, uuid: [16]byte{byte(id)}, addr: addr, rack: rack}
+	row := serverRow{location: location{id: id, addr: addr, rack: rack}, uuid: [16]byte{byte(id)}}
 	w.rows = append(w.rows, row)
 	s := &modelServer{w: w, id: id, row: row, disk: make(map[handle]*modelReplica), rate: 0.995 + 0.01*w.r.Float64()}
 	w.servers = append(w.servers, s)
@@ -111,20 +112,21 @@ func (s *modelServer) register(n int, boot uint64) {
 			return
 		}
 		m := w.master(n)
-		m.register(w.time(), s.id, &registerReq{uuid: s.row.uuid, boot: boot, addr: s.row.addr, rack: s.row.rack, capacity: 1e6, used: s.used()})
+		s.attempt++
+		m.register(w.time(), s.id, &registerReq{uuid: s.row.uuid, boot: boot, attempt: s.attempt, addr: s.row.addr, rack: s.row.rack, capacity: 1e6, used: s.used()})
 		s.epoch = max(s.epoch, m.epoch)
-		s.report(n, boot, m, s.handles())
+		s.report(n, boot, s.attempt, m, s.handles())
 	})
 }
 
-func (s *modelServer) report(n int, boot uint64, m *modelMaster, left []handle) {
+func (s *modelServer) report(n int, boot, attempt uint64, m *modelMaster, left []handle) {
 	w := s.w
 	w.soon(func() {
 		if s.boot != boot || !s.up {
 			return
 		}
 		part := left[:min(len(left), 1+w.r.IntN(10))]
-		req := &reportReq{server: s.id, boot: boot, last: len(part) == len(left)}
+		req := &reportReq{server: s.id, boot: boot, attempt: attempt, last: len(part) == len(left)}
 		for _, h := range part {
 			if r := s.disk[h]; r != nil {
 				req.replicas = append(req.replicas, s.state(h))
@@ -138,7 +140,7 @@ func (s *modelServer) report(n int, boot uint64, m *modelMaster, left []handle) 
 			s.beat(n, boot, m)
 			return
 		}
-		s.report(n, boot, m, left[len(part):])
+		s.report(n, boot, attempt, m, left[len(part):])
 	})
 }
 

@@ -59,6 +59,7 @@ type incarnation struct {
 	slot     uint32
 	state    incarnationState
 	boot     uint64
+	attempt  uint64 // of the process to register
 	replicas int
 	doomed   int
 	leaving  int64 // bytes of doomed replicas
@@ -109,6 +110,9 @@ func (f *fleet) register(now time.Time, id serverID, m *registerReq) {
 	}
 	s.row.addr, s.row.rack, s.row.zone, s.row.forgotten = m.addr, m.rack, m.zone, false
 	f.label(s)
+	if s.here != nil && s.here.boot == m.boot && m.attempt <= s.here.attempt {
+		return // it came twice, or late: reports follow a later one
+	}
 	if s.here != nil {
 		if s.here.boot != m.boot { // the process that had leases is no more
 			f.dropLeasesOf(s)
@@ -117,6 +121,7 @@ func (f *fleet) register(now time.Time, id serverID, m *registerReq) {
 		f.retire(s.here)
 	}
 	s.here = f.newIncarnation(s, m.boot)
+	s.here.attempt = m.attempt
 	s.seen, s.capacity, s.used, s.read, s.written = f.now, m.capacity, m.used, 0, 0
 	f.mean.valid = false
 	f.noteRacks()
@@ -221,7 +226,7 @@ func (f *fleet) incarnationOf(id serverID, boot uint64) *incarnation {
 func (f *fleet) report(now time.Time, m *reportReq) error {
 	f.clock(now)
 	i := f.incarnationOf(m.server, m.boot)
-	if i == nil {
+	if i == nil || i.attempt != m.attempt {
 		return errUnregistered
 	}
 	i.server.seen = f.now

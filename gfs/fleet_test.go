@@ -10,6 +10,7 @@ import (
 
 // fleetRig is a fleet, a durable side in a map, and time.
 type fleetRig struct {
+	attempt uint64
 	*fleet
 	t    *testing.T
 	now  time.Time
@@ -40,8 +41,9 @@ func newFleetRig(t *testing.T, cfg fleetConfig, racks ...string) *fleetRig {
 }
 
 func (r *fleetRig) join(id serverID, rack string, has ...replicaState) {
-	r.register(r.now, id, &registerReq{boot: uint64(id), addr: fmt.Sprintf("h%d:1", id), rack: rack, capacity: 100 << 30})
-	if err := r.report(r.now, &reportReq{server: id, boot: uint64(id), replicas: has, last: true}); err != nil {
+	r.attempt++
+	r.register(r.now, id, &registerReq{boot: uint64(id), attempt: r.attempt, addr: fmt.Sprintf("h%d:1", id), rack: rack, capacity: 100 << 30})
+	if err := r.report(r.now, &reportReq{server: id, boot: uint64(id), attempt: r.attempt, replicas: has, last: true}); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -220,7 +222,7 @@ func TestFleetPlacesBelowTheAverage(t *testing.T) {
 	for id, used := range map[serverID]int64{1: 90, 2: 80, 3: 10, 4: 10, 5: 10, 6: 100, 7: 0} {
 		r.servers[id].used = used << 30
 	}
-	r.setServer(r.now, serverRow{id: 7, draining: true, addr: "h7:1", rack: "g"})
+	r.setServer(r.now, serverRow{location: location{id: 7, addr: "h7:1", rack: "g"}, draining: true})
 	chosen := func(exclude ...serverID) (ids []serverID) {
 		places, err := r.place(r.now, 3, nil, exclude)
 		if err != nil {

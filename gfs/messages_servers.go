@@ -30,6 +30,7 @@ const methodApply = "gfs.Apply"
 type registerReq struct {
 	uuid     [16]byte // of the disk
 	boot     uint64   // of this start of the process, random
+	attempt  uint64   // counts its registrations with this master
 	addr     string
 	rack     string
 	zone     string
@@ -41,6 +42,7 @@ type registerReq struct {
 func (m *registerReq) code(c *coder) {
 	fixed(c, m.uuid[:])
 	number(c, &m.boot)
+	number(c, &m.attempt)
 	text(c, &m.addr)
 	text(c, &m.rack)
 	text(c, &m.zone)
@@ -111,6 +113,7 @@ func (h health) String() string {
 type reportReq struct {
 	server   serverID
 	boot     uint64
+	attempt  uint64 // of the registration that it belongs to
 	replicas []replicaState
 	last     bool
 }
@@ -118,6 +121,7 @@ type reportReq struct {
 func (m *reportReq) code(c *coder) {
 	number(c, &m.server)
 	number(c, &m.boot)
+	number(c, &m.attempt)
 	list(c, &m.replicas, func(c *coder, r *replicaState) { r.code(c) })
 	flag(c, &m.last)
 }

@@ -189,7 +189,7 @@ func (f *fleet) place(now time.Time, n int, near *location, exclude []serverID) 
 			key.spreadKey(s, chosen)
 			if near != nil && len(chosen) == 0 {
 				at := s.location()
-				key.far = distance(*near, at)
+				key.far = distance(near, &at)
 			}
 			if best == nil || key.compare(&bestKey) < 0 {
 				best, bestKey = s, key

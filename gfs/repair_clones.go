@@ -151,7 +151,7 @@ func (f *fleet) sources(h handle, e *chunkEntry, row *chunkRow, target *fleetSer
 	at := target.location()
 	slices.SortFunc(from, func(a, b *fleetServer) int {
 		la, lb := a.location(), b.location()
-		return cmp.Or(cmp.Compare(a.clonesOut, b.clonesOut), cmp.Compare(distance(at, la), distance(at, lb)), a.byID(b))
+		return cmp.Or(cmp.Compare(a.clonesOut, b.clonesOut), cmp.Compare(distance(&at, &la), distance(&at, &lb)), a.byID(b))
 	})
 	return from, v
 }

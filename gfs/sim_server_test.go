@@ -48,6 +48,8 @@ type simServer struct {
 	id     serverID
 	epoch  uint64
 
+	attempts uint64
+
 	replicas map[handle]*simReplica
 	roles    map[handle]*simRole
 	buffer   map[dataID][]byte
@@ -140,7 +142,9 @@ func (s *simServer) register() {
 	for _, r := range s.replicas { // order-free
 		used += int64(len(r.data))
 	}
-	req := &registerReq{uuid: s.disk.uuid, boot: s.boot, addr: simAddr(s.n.ID()), rack: s.rack, capacity: 1 << 20, used: used, epoch: s.epoch}
+	s.attempts++
+	attempt := s.attempts
+	req := &registerReq{uuid: s.disk.uuid, boot: s.boot, attempt: attempt, addr: simAddr(s.n.ID()), rack: s.rack, capacity: 1 << 20, used: used, epoch: s.epoch}
 	s.call(s.master, req, time.Second, func(body any, err error) {
 		if err != nil {
 			s.after(50*time.Millisecond, s.register)
@@ -149,7 +153,7 @@ func (s *simServer) register() {
 		resp := body.(*registerResp)
 		s.id, s.epoch = resp.server, max(s.epoch, resp.epoch)
 		clear(s.changes)
-		report := &reportReq{server: s.id, boot: s.boot, last: true}
+		report := &reportReq{server: s.id, boot: s.boot, attempt: attempt, last: true}
 		for _, h := range slices.Sorted(maps.Keys(s.replicas)) {
 			report.replicas = append(report.replicas, s.tell(h))
 		}
