@@ -53,10 +53,14 @@ func (o *options) do(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		defer os.RemoveAll(dir)
 		output = dir
 	}
+	page, err := openStatusPage(ctx, o.status, stderr)
+	if err != nil {
+		return err
+	}
+	defer page.close()
 	files := mapreduce.FileSystem(local.Files)
-	var in *store
+	var in *store // nil: no gfs
 	if o.fs == fsGFS {
-		var err error
 		if in, err = openStore(ctx); err != nil {
 			return err
 		}
@@ -68,11 +72,6 @@ func (o *options) do(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	}
 	spec := o.spec.Spec()
 	spec.Input, spec.Output = o.patterns, local.Rooted(output)
-	page, err := openStatusPage(ctx, o.status, stderr)
-	if err != nil {
-		return err
-	}
-	defer page.close()
 	begin := time.Now()
 	result, err := o.count(ctx, spec, files, local.NewProgress(stderr), page)
 	if err != nil {
@@ -86,6 +85,9 @@ func (o *options) do(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	}
 	if err := o.print(stdout, result, took); err != nil {
 		return err
+	}
+	if in != nil {
+		fmt.Fprintln(stdout, in.loaded)
 	}
 	return page.linger(ctx)
 }

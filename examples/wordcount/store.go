@@ -12,16 +12,18 @@ import (
 
 	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/gfs"
+	"github.com/trilith-go/trilith/internal/vfs"
 	"github.com/trilith-go/trilith/mapreduce"
 	"github.com/trilith-go/trilith/transport"
 )
 
-// A store is a gfs in this process: a master and three chunkservers on a network in
-// memory, whose disks are directories of a temporary one. Its paths are those of the
-// machine, so that names of input and output mean the same in both.
+// A store is a gfs in this process: a master and three chunkservers on a network and on
+// disks in memory, as it ends with the job. Its paths are those of the machine, so that
+// names of input and output mean the same in both.
 type store struct {
 	client  *gfs.Client
 	closers []func() error // to be called in the opposite order
+	loaded  string         // what was copied into it, in a line
 }
 
 // storeServers is how many chunkservers there are. They are on the hosts that the workers
@@ -37,11 +39,6 @@ func openStore(ctx context.Context) (*store, error) {
 }
 
 func (s *store) open(ctx context.Context) error {
-	dir, err := os.MkdirTemp("", "wordcount-gfs-")
-	if err != nil {
-		return err
-	}
-	s.closers = append(s.closers, func() error { return os.RemoveAll(dir) })
 	network, err := transport.NewNetwork(transport.NetworkConfig{})
 	if err != nil {
 		return err
@@ -55,7 +52,7 @@ func (s *store) open(ctx context.Context) error {
 	for i := range storeServers {
 		host := fmt.Sprintf("worker-%d", i)
 		server, err := gfs.StartChunkserver(ctx, gfs.ChunkserverConfig{
-			Transport: network.Host(host), Addr: host + ":1", Dir: filepath.Join(dir, host), Masters: []string{master.Addr()},
+			Transport: network.Host(host), Addr: host + ":1", FS: vfs.NewMemory(uint64(i)), Dir: "/chunks", Masters: []string{master.Addr()},
 		})
 		if err != nil {
 			return err
@@ -95,7 +92,7 @@ func (s *store) load(ctx context.Context, patterns []string, stderr io.Writer) e
 		names = append(names, found...)
 	}
 	shown := local.NewProgress(stderr).Copy("copying into gfs", len(names), 0)
-	defer shown.End()
+	defer func() { s.loaded = shown.End() }()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(storeCopies)
 	for i, host := range local.Names(names) {
