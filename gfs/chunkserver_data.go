@@ -72,10 +72,10 @@ func (s *Chunkserver) handleSync(ctx context.Context, req *replicaReq) (*rpc.Emp
 // mutate has the primary here order a mutation with n bytes of data, and waits until
 // every member has it. It returns where in the chunk it went.
 func (s *Chunkserver) mutate(ctx context.Context, h handle, v version, begin func(p *primary, ref uint64) error, id dataID, n int64) (int64, error) {
-	if err := s.ofThisEpoch(h, v); err != nil {
-		return 0, err
-	}
 	r, err := s.leader(h, v)
+	if err == nil {
+		err = r.current()
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -121,23 +121,25 @@ func (s *Chunkserver) mutate(ctx context.Context, h handle, v version, begin fun
 	}
 }
 
-// ofThisEpoch refuses mutations under a lease of an earlier master. The present one does
-// not know of that lease, and may have a replica copied that it takes to be at rest.
-func (s *Chunkserver) ofThisEpoch(h handle, v version) error {
-	if epoch := s.store.epoch(); epochOfVersion(v) < epoch {
-		return fmt.Errorf("%w: the lease on %x at version %d is of an earlier master than that of epoch %d", ErrStale, uint64(h), v, epoch)
+// current refuses mutations under a lease of an earlier master. The present one does not
+// know of that lease, and may have a replica copied that it takes to be at rest.
+func (r *role) current() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if epoch := r.s.store.epoch(); r.epoch < epoch {
+		return fmt.Errorf("%w: the lease on %x is of epoch %d, and epoch %d has begun", ErrStale, uint64(r.handle), r.epoch, epoch)
 	}
 	return nil
 }
 
 // handleApply applies a mutation as a secondary.
 func (s *Chunkserver) handleApply(ctx context.Context, req *applyReq) (*applyResp, error) {
-	if err := s.ofThisEpoch(req.handle, req.version); err != nil {
-		return nil, err
-	}
 	r := s.role(req.handle)
 	if r == nil {
 		return nil, fmt.Errorf("%w: nothing is known of mutations of %x", ErrStale, uint64(req.handle))
+	}
+	if err := r.current(); err != nil {
+		return nil, err
 	}
 	if applied, past, err := r.past(req.version, req.serial); past || err != nil {
 		return &applyResp{applied: applied}, err

@@ -34,13 +34,14 @@ func (s *Chunkserver) raised(length int64) *raiseResp {
 }
 
 // bring has a replica brought to a version by f, and the role with it.
-func (s *Chunkserver) bring(h handle, v version, f func() (int64, error)) (*raiseResp, error) {
+func (s *Chunkserver) bring(o *order, h handle, v version, f func() (int64, error)) (*raiseResp, error) {
 	r := s.takeRole(h)
 	defer r.mu.Unlock()
 	length, err := f()
 	if err != nil {
 		return nil, err
 	}
+	r.epoch = o.epoch
 	r.raised(v)
 	return s.raised(length), nil
 }
@@ -49,14 +50,14 @@ func (s *Chunkserver) handleMake(_ context.Context, req *makeReq) (*raiseResp, e
 	if err := s.obey(&req.order); err != nil {
 		return nil, err
 	}
-	return s.bring(req.handle, req.version, func() (int64, error) { return s.store.make(req.handle, req.version) })
+	return s.bring(&req.order, req.handle, req.version, func() (int64, error) { return s.store.make(req.handle, req.version) })
 }
 
 func (s *Chunkserver) handleRaise(_ context.Context, req *raiseReq) (*raiseResp, error) {
 	if err := s.obey(&req.order); err != nil {
 		return nil, err
 	}
-	return s.bring(req.handle, req.to, func() (int64, error) { return s.store.raise(req.handle, req.from, req.to) })
+	return s.bring(&req.order, req.handle, req.to, func() (int64, error) { return s.store.raise(req.handle, req.from, req.to) })
 }
 
 func (s *Chunkserver) handleFork(ctx context.Context, req *forkReq) (*raiseResp, error) {
@@ -64,7 +65,7 @@ func (s *Chunkserver) handleFork(ctx context.Context, req *forkReq) (*raiseResp,
 		return nil, err
 	}
 	goOn := func(int) error { return ctx.Err() }
-	return s.bring(req.to, req.toVersion, func() (int64, error) {
+	return s.bring(&req.order, req.to, req.toVersion, func() (int64, error) {
 		return s.store.fork(req.from, req.fromVersion, req.to, req.toVersion, goOn)
 	})
 }

@@ -18,6 +18,7 @@ type role struct {
 	handle handle
 
 	mu        sync.Mutex // guards what follows
+	epoch     uint64     // of the order that brought the replica to its version
 	secondary secondary
 	primary   *primary // the last there was; over when its lease is
 	calls     map[uint64]*mutationCall

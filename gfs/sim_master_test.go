@@ -401,17 +401,28 @@ func (m *simMaster) reform(req *reformReq, reply func(any, error)) {
 	m.carry(g, nil, func(err error) { reply(nil, err) })
 }
 
-// snapshot ends the leases of a file, and copies it.
+// snapshot ends the leases of a file, and copies it. It keeps grants away, and waits for
+// those that are under way, as the locks on paths do.
 func (m *simMaster) snapshot(req *pairReq, reply func(any, error)) {
-	_, _, found, err := m.state.lookup(simSuper, req.from, 0, 0, 100)
-	if err == nil && m.locked[req.from] {
-		err = errSimAgain
-	}
-	if err != nil {
-		reply(nil, err)
+	if m.locked[req.from] {
+		reply(nil, errSimAgain)
 		return
 	}
 	m.locked[req.from] = true
+	m.settled(req, reply)
+}
+
+func (m *simMaster) settled(req *pairReq, reply func(any, error)) {
+	if len(m.busy) > 0 {
+		m.after(10*time.Millisecond, func() { m.settled(req, reply) })
+		return
+	}
+	_, _, found, err := m.state.lookup(simSuper, req.from, 0, 0, 100)
+	if err != nil {
+		delete(m.locked, req.from)
+		reply(nil, err)
+		return
+	}
 	left := 1
 	end := func() {
 		if left--; left > 0 {
@@ -429,15 +440,15 @@ func (m *simMaster) snapshot(req *pairReq, reply func(any, error)) {
 	}
 	for _, k := range found {
 		left++
-		m.settle(chunkKey{index: k.index}, k.handle, end)
+		m.settle(k.handle, end)
 	}
 	end()
 }
 
-// settle calls done when nobody can be the primary of a chunk, and no grant is under way.
-func (m *simMaster) settle(key chunkKey, h handle, done func()) {
-	if m.fleet.occupied(h) || m.granting(h) {
-		m.after(20*time.Millisecond, func() { m.settle(key, h, done) })
+// settle calls done when nobody can be the primary of a chunk.
+func (m *simMaster) settle(h handle, done func()) {
+	if m.fleet.occupied(h) {
+		m.after(20*time.Millisecond, func() { m.settle(h, done) })
 		return
 	}
 	l := m.fleet.leases[h]
@@ -457,7 +468,7 @@ func (m *simMaster) settle(key chunkKey, h handle, done func()) {
 				done()
 				return
 			}
-			m.after(50*time.Millisecond, func() { m.settle(key, h, done) })
+			m.after(50*time.Millisecond, func() { m.settle(h, done) })
 		})
 	}
 	if !alive {
@@ -473,7 +484,3 @@ func (m *simMaster) settle(key chunkKey, h handle, done func()) {
 		fence()
 	})
 }
-
-// granting reports whether a grant of any place in a file is under way: where a snapshot
-// waits it must not meet one that has begun before.
-func (m *simMaster) granting(handle) bool { return len(m.busy) > 0 }

@@ -69,7 +69,28 @@ const (
 )
 
 func newCombiner[V any](combine func(a, b V) V, values encoder[V], out func(key, value []byte) error, mem *sortMemory) *combiner[V] {
-	return &combiner[V]{combine: combine, values: values, out: out, mem: mem, pointers: hasPointers(reflect.TypeFor[V]())}
+	c := &combiner[V]{combine: combine, values: values, out: out, mem: mem, pointers: hasPointers(reflect.TypeFor[V]())}
+	c.inherit()
+	return c
+}
+
+// inherit takes the entries that the last task has left, if they are of the same type and
+// not far too many.
+func (c *combiner[V]) inherit() {
+	entries, ok := c.mem.left.([]combinerEntry[V])
+	if !ok || len(entries) > 2*tableSize(c.mem.keys) {
+		c.mem.dropTable()
+		return
+	}
+	c.entries = entries
+	c.mem.table += c.mem.unused
+	c.mem.left, c.mem.unused = nil, 0
+}
+
+// tableSize returns the size of a table for so many keys.
+func tableSize(keys int) int {
+	n := max(keys/3*4, minCombinerEntries)
+	return 1 << bits.Len(uint(n-1))
 }
 
 // newCombinerKey returns a key and its hash in the table.
@@ -81,11 +102,16 @@ func newCombinerKey(key []byte) (k combinerKey, hash uint64) {
 	} else {
 		k.first, k.last = binary.LittleEndian.Uint64(key), binary.LittleEndian.Uint64(key[n-8:])
 	}
-	hash = hashMix(k.first^uint64(n)*hashM1, k.last^hashM2)
+	hash = hashShort(k.first, k.last, n)
 	if n > shortKey {
 		hash ^= hashKey(key[8 : n-8])
 	}
 	return k, hash
+}
+
+// hashShort returns the hash of a key of n bytes, as far as its first and last eight go.
+func hashShort(first, last uint64, n int) uint64 {
+	return hashMix(first^uint64(n)*hashM1, last^hashM2)
 }
 
 // shortBytes appends to dst a key of up to shortKey bytes.
@@ -127,14 +153,20 @@ func (c *combiner[V]) add(key []byte, v V) error {
 			return err
 		}
 	}
-	w := &c.waiting[c.waits]
-	w.combinerKey, c.hashes[c.waits] = newCombinerKey(key)
+	w, hash := &c.waiting[c.waits], &c.hashes[c.waits]
 	w.value = v
-	c.waits++
-	if len(key) > shortKey {
+	if n := len(key); n <= 8 { // what newCombinerKey does, without a call
+		w.combinerKey = combinerKey{first: shortBits(key), size: uint32(n) + 1}
+		*hash = hashShort(w.first, 0, n)
+	} else if n <= shortKey {
+		w.combinerKey = combinerKey{first: binary.LittleEndian.Uint64(key), last: binary.LittleEndian.Uint64(key[n-8:]), size: uint32(n) + 1}
+		*hash = hashShort(w.first, w.last, n)
+	} else {
+		w.combinerKey, *hash = newCombinerKey(key)
 		w.at = uint32(len(c.waitingLong))
 		c.waitingLong = append(c.waitingLong, key...)
 	}
+	c.waits++
 	if c.waits == combinerBatch || len(c.waitingLong) > minCombinerLong {
 		return c.settle()
 	}
@@ -156,7 +188,10 @@ func (c *combiner[V]) settle() error {
 	n := c.waits
 	c.waits = 0
 	for i := range n {
-		if err := c.take(&c.waiting[i], c.hashes[i]); err != nil {
+		w := &c.waiting[i]
+		if e := c.find(w, c.hashes[i]); e != nil {
+			e.value = c.combine(e.value, w.value)
+		} else if err := c.insert(w, c.hashes[i]); err != nil {
 			return err
 		}
 	}
@@ -186,21 +221,21 @@ func (c *combiner[V]) touch() {
 	c.touched += sum
 }
 
-// take combines a pair that has waited with what the table holds for its key.
-func (c *combiner[V]) take(w *combinerEntry[V], hash uint64) error {
-	if len(c.entries) == 0 {
-		return c.insert(w, hash)
+// find returns the entry that has the key of a pair that has waited, or nil.
+func (c *combiner[V]) find(w *combinerEntry[V], hash uint64) *combinerEntry[V] {
+	entries := c.entries
+	if len(entries) == 0 {
+		return nil
 	}
-	mask := uint64(len(c.entries) - 1)
+	mask := uint64(len(entries) - 1)
 	for i := hash; ; i++ {
-		e := &c.entries[i&mask]
-		if e.first == w.first && e.last == w.last && e.size == w.size &&
+		e := &entries[i&mask]
+		if (e.first^w.first)|(e.last^w.last)|uint64(e.size^w.size) == 0 &&
 			(e.size <= shortKey+1 || bytes.Equal(c.key(&e.combinerKey, c.long), c.key(&w.combinerKey, c.waitingLong))) {
-			e.value = c.combine(e.value, w.value)
-			return nil
+			return e
 		}
 		if e.size == 0 {
-			return c.insert(w, hash)
+			return nil
 		}
 	}
 }
@@ -255,8 +290,7 @@ func (c *combiner[V]) makeRoom(n int) bool {
 		return c.resize(2 * len(c.entries))
 	}
 	// As many as the last task needed, if there is memory.
-	n = max(c.mem.keys/3*4, minCombinerEntries)
-	for n = 1 << bits.Len(uint(n-1)); n >= leastEntries; n /= 2 {
+	for n = tableSize(c.mem.keys); n >= leastEntries; n /= 2 {
 		if c.resize(n) {
 			return true
 		}
@@ -280,27 +314,30 @@ func (c *combiner[V]) resize(n int) bool {
 	return true
 }
 
-// flush hands all entries on and empties the table.
+// flush empties the table.
 func (c *combiner[V]) flush() error {
 	if err := c.handOn(); err != nil {
 		return err
 	}
-	clear(c.entries)
-	c.used, c.long, c.extra, c.flushed = 0, c.long[:0], 0, true
+	c.flushed = true
 	return nil
 }
 
-// end hands on all there is. Nothing may be added after it.
+// end hands on all there is, and leaves the table to the next task. Nothing may be added
+// after it.
 func (c *combiner[V]) end() error {
-	err := c.settle()
-	if err == nil {
-		err = c.handOn()
+	if err := c.settle(); err != nil {
+		return err
+	}
+	if err := c.handOn(); err != nil {
+		return err
 	}
 	c.mem.keys = c.most
-	return err
+	c.mem.left, c.mem.unused = c.entries, int64(len(c.entries))*int64(unsafe.Sizeof(combinerEntry[V]{}))
+	return nil
 }
 
-// handOn hands all entries on, in the order of their hashes.
+// handOn hands all entries on, in the order of their hashes, and frees them.
 func (c *combiner[V]) handOn() error {
 	c.most = max(c.most, c.used)
 	for i := range c.entries {
@@ -311,7 +348,9 @@ func (c *combiner[V]) handOn() error {
 		if err := c.out(c.key(&e.combinerKey, c.long), c.values.encode(e.value)); err != nil {
 			return err
 		}
+		*e = combinerEntry[V]{}
 	}
+	c.used, c.long, c.extra = 0, c.long[:0], 0
 	return nil
 }
 

@@ -56,6 +56,59 @@ func TestCombinerCombines(t *testing.T) {
 	}
 }
 
+// A table is left to the next task, empty and counted, unless that has another type of
+// values, far fewer keys, or no combiner.
+func TestCombinerInheritsTheTable(t *testing.T) {
+	const most = 64 << 20
+	mem := newSortMemory(most, most, nil)
+	sum := func(keys int) (inherited bool) {
+		got := make(map[string]int)
+		c := newCombiner(Add[int], newEncoder[int](signedCodec[int]{}), func(key, value []byte) error {
+			n, err := signedCodec[int]{}.Decode(value)
+			got[string(key)] += n
+			return err
+		}, mem)
+		inherited = len(c.entries) > 0
+		for i := range 2 * keys {
+			if err := c.add(fmt.Append(nil, "key ", i%keys), 1+i%keys); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.end(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range keys {
+			if n := got[fmt.Sprint("key ", i)]; n != 2*(1+i) {
+				t.Fatalf("key %d of %d has a sum of %d", i, keys, n)
+			}
+		}
+		if len(got) != keys {
+			t.Fatalf("%d keys came out, want %d", len(got), keys)
+		}
+		mem.rest()
+		if mem.table != 0 || mem.held != mem.unused || mem.unused == 0 {
+			t.Fatalf("%d bytes are held, %d by a table, %d by one that is left", mem.held, mem.table, mem.unused)
+		}
+		return inherited
+	}
+	for i, c := range []struct {
+		keys      int
+		inherited bool
+	}{{100_000, false}, {100_000, true}, {150_000, true}, {100, true}, {100, false}, {100, true}} {
+		if inherited := sum(c.keys); inherited != c.inherited {
+			t.Errorf("task %d inherited a table: %v, want %v", i, inherited, c.inherited)
+		}
+	}
+	if c := newCombiner(Add[float64], newEncoder[float64](nil), nil, mem); len(c.entries) > 0 || mem.held != 0 || mem.left != nil {
+		t.Errorf("a table of other values is there, or %d bytes are held", mem.held)
+	}
+	sum(100)
+	mem.dropTable()
+	if mem.held != 0 || mem.left != nil {
+		t.Errorf("%d bytes are held when the table has been dropped", mem.held)
+	}
+}
+
 // Values that are large, or refer to memory, are combined all the same, in the order in
 // which they came.
 func TestCombinerOfOtherValues(t *testing.T) {

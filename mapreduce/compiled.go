@@ -17,6 +17,7 @@ func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error]
 	keys, values := newEncoder(c.Keys), newEncoder(c.Values)
 	emits := emissions{records: t.counters.local(CounterMapRecordsOut)}
 	if c.Combine == nil {
+		out.mem.dropTable() // of another job
 		err := c.eachRecord(t, records, &emits, func(k K, v V) {
 			if emits.failed != nil {
 				return
@@ -27,7 +28,9 @@ func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error]
 			if err == nil {
 				err = out.add(p, key, values.encode(v))
 			}
-			emits.failed = err
+			if err != nil {
+				emits.failed = err
+			}
 		})
 		return err
 	}
@@ -45,7 +48,9 @@ func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error]
 	err := c.eachRecord(t, records, &emits, func(k K, v V) {
 		if emits.failed == nil {
 			emits.records.n++
-			emits.failed = table.add(keys.encode(k), v)
+			if err := table.add(keys.encode(k), v); err != nil {
+				emits.failed = err
+			}
 		}
 	})
 	if err != nil {

@@ -36,9 +36,15 @@ func newEncoder[T any](codec Codec[T]) encoder[T] {
 
 // encode returns the encoding of v, valid until the next call.
 func (e *encoder[T]) encode(v T) []byte {
-	switch {
-	case e.text: // what view does, without a call
+	if e.text { // what view does, without a call
 		return viewBytes(*(*string)(unsafe.Pointer(&v)))
+	}
+	return e.encodeOther(v)
+}
+
+// encodeOther is encode for all but strings, apart so that encode can be inlined.
+func (e *encoder[T]) encodeOther(v T) []byte {
+	switch {
 	case e.view != nil:
 		return e.view(v)
 	case e.place != nil:

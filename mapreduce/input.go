@@ -15,7 +15,8 @@ import (
 // called concurrently, Splits by the coordinator, Read by workers.
 type Input interface {
 	// Splits divides the input that the Spec names, in the order in which a
-	// sequential run would read it. spec.SplitBytes is set.
+	// sequential run would read it. spec.SplitBytes may be 0: then the size of the
+	// splits is up to the Input.
 	Splits(ctx context.Context, fsys FileSystem, spec *Spec) ([]Split, error)
 
 	// Read yields the records of a split, the same each time. A record's memory
@@ -51,10 +52,13 @@ const (
 	opensAtOnce = 8
 
 	// Splits are of this size unless Spec.SplitBytes says otherwise: as small as
-	// gives the input's size defaultSplits splits, within these bounds.
-	minSplitBytes = 16 << 20
-	maxSplitBytes = 64 << 20
-	defaultSplits = 64
+	// gives the input's size defaultSplits splits, within these bounds; with a combiner
+	// combinedSplits, as it joins the more the more there is in a split, and a key is
+	// sorted, handed over and merged once a split.
+	minSplitBytes  = 16 << 20
+	maxSplitBytes  = 64 << 20
+	defaultSplits  = 64
+	combinedSplits = 16
 )
 
 // Text is input of lines that end with a newline; the last line of a file need
@@ -117,7 +121,11 @@ func fileSplits(ctx context.Context, fsys FileSystem, spec *Spec, unit int64, lo
 	}
 	size := spec.SplitBytes
 	if size == 0 {
-		size = min(max(total/defaultSplits, minSplitBytes), maxSplitBytes)
+		splits := int64(defaultSplits)
+		if spec.combined {
+			splits = combinedSplits
+		}
+		size = min(max(total/splits, minSplitBytes), maxSplitBytes)
 	}
 	return packSplits(files, max(size, unit), unit), nil
 }

@@ -2,7 +2,9 @@ package mapreduce
 
 import (
 	"bytes"
+	"cmp"
 	"io"
+	"math"
 )
 
 // cursor stands at a pair of a region.
@@ -11,37 +13,53 @@ type cursor struct {
 	rest   []byte // of the present block
 	key    []byte // valid until the next call of advance, as value is
 	value  []byte
-	prefix uint64
-	live   bool // it stands at a pair; otherwise the region is at its end
-	again  bool // the key is that of the pair before, in the same block
+	prefix uint64 // of the key
+	live   bool   // it stands at a pair; otherwise the region is at its end
+	again  bool   // the key is that of the pair before
+	last   []byte // the last key of the block before, a copy
 }
 
 // advance moves to the next pair.
 func (c *cursor) advance() error {
 	if len(c.rest) == 0 {
+		c.last = append(c.last[:0], c.key...)
 		block, err := c.blocks.next()
 		if err != nil {
-			*c = cursor{blocks: c.blocks}
+			*c = cursor{blocks: c.blocks, prefix: math.MaxUint64} // behind most keys
 			if err == io.EOF {
 				err = nil
 			}
 			return err
 		}
 		c.rest = block
-		c.key = nil // which was in the block before
-		c.live = false
+		c.key = c.last
 	}
 	key, value, rest, err := cutPair(c.rest)
 	if err != nil {
 		c.live = false
 		return err
 	}
-	c.again = c.live && len(key) == len(c.key) && string(key) == string(c.key)
-	if !c.again {
-		c.prefix = prefixOf(key)
-	}
-	c.key, c.value, c.rest, c.live = key, value, rest, true
+	prefix := prefixOf(key)
+	c.again = c.live && prefix == c.prefix && len(key) == len(c.key) && (len(key) <= 8 || string(key[8:]) == string(c.key[8:]))
+	c.key, c.value, c.rest, c.prefix, c.live = key, value, rest, prefix, true
 	return nil
+}
+
+// compare compares the keys. A region at its end comes after all others.
+func (c *cursor) compare(d *cursor) int {
+	switch {
+	case c.prefix < d.prefix:
+		return -1
+	case c.prefix > d.prefix:
+		return 1
+	case !c.live:
+		return 1
+	case !d.live:
+		return -1
+	case len(c.key) <= 8 || len(d.key) <= 8: // one ends within the prefix, so the longer has it and more
+		return cmp.Compare(len(c.key), len(d.key))
+	}
+	return bytes.Compare(c.key[8:], d.key[8:])
 }
 
 // merger walks through several sorted regions as if they were one. Of equal keys,
@@ -49,16 +67,21 @@ func (c *cursor) advance() error {
 // tasks that is the order in which a sequential run emits them.
 //
 // It is a tree of losers: each inner node holds the loser of the match between
-// the winners below it, so that the next pair costs one match a level.
+// the winners below it, so that the next pair costs one match a level. A key is often in
+// many regions, so the tree remembers which matches were tied: when the winner moves on,
+// a loser with its key needs no match, it comes next.
 type merger struct {
 	cursors []cursor
 	losers  []int32 // of the inner nodes 1 … n-1; losers[0] is the winner of all
+	tied    []bool  // of the inner nodes: the loser has the winner's key
+	same    bool    // the present pair has the key of the one before
 	err     error
 }
 
 // newMerger stands at the first pair, if there is one.
 func newMerger(regions []blockReader) *merger {
-	m := &merger{cursors: make([]cursor, len(regions)), losers: make([]int32, max(len(regions), 1))}
+	n := len(regions)
+	m := &merger{cursors: make([]cursor, n), losers: make([]int32, max(n, 1)), tied: make([]bool, n)}
 	for i := range m.cursors {
 		m.cursors[i].blocks = regions[i]
 		if err := m.cursors[i].advance(); err != nil {
@@ -66,39 +89,33 @@ func newMerger(regions []blockReader) *merger {
 			return m
 		}
 	}
-	if n := len(regions); n > 1 {
-		m.losers[0] = m.play(1, n)
+	if n > 1 {
+		m.losers[0] = m.play(1)
 	}
 	return m
 }
 
 // play fills the subtree under an inner node and returns its winner. The leaves
 // of the tree, the cursors, are its nodes n … 2n-1.
-func (m *merger) play(node, n int) int32 {
-	if node >= n {
+func (m *merger) play(node int) int32 {
+	if n := len(m.cursors); node >= n {
 		return int32(node - n)
 	}
-	a, b := m.play(2*node, n), m.play(2*node+1, n)
-	if m.before(b, a) {
-		a, b = b, a
-	}
-	m.losers[node] = b
-	return a
+	a, b := m.play(2*node), m.play(2*node+1)
+	m.losers[node] = a
+	return m.match(node, b)
 }
 
-// before reports whether the pair of cursor i comes before that of cursor j.
-func (m *merger) before(i, j int32) bool {
-	a, b := &m.cursors[i], &m.cursors[j]
-	switch {
-	case !a.live || !b.live:
-		return a.live
-	case a.prefix != b.prefix:
-		return a.prefix < b.prefix
+// match plays cursor i against the loser of an inner node and returns the winner.
+func (m *merger) match(node int, i int32) int32 {
+	j := m.losers[node]
+	order := m.cursors[i].compare(&m.cursors[j])
+	m.tied[node] = order == 0
+	if order < 0 || order == 0 && i < j {
+		return i
 	}
-	if c := bytes.Compare(a.key, b.key); c != 0 {
-		return c < 0
-	}
-	return i < j
+	m.losers[node] = i
+	return j
 }
 
 // head returns the cursor at the present pair, or nil at the end or after an
@@ -116,15 +133,25 @@ func (m *merger) head() *cursor {
 // advance moves to the next pair. It may be called only if head is not nil.
 func (m *merger) advance() {
 	winner := m.losers[0]
-	if m.err = m.cursors[winner].advance(); m.err != nil {
+	c := &m.cursors[winner]
+	if m.err = c.advance(); m.err != nil {
 		return
 	}
-	if m.cursors[winner].again {
+	if m.same = c.again; m.same {
 		return // it has won against all others with that key
 	}
+	// What the winner leaves behind is greater than the key it had. As soon as a loser
+	// with that key has taken its place, same is set.
 	for node := (int(winner) + len(m.cursors)) / 2; node >= 1; node /= 2 {
-		if m.before(m.losers[node], winner) {
-			m.losers[node], winner = winner, m.losers[node]
+		switch loser := m.losers[node]; {
+		case !m.tied[node] && m.same: // it has lost to that key
+		case !m.tied[node]:
+			winner = m.match(node, winner)
+		case !m.same:
+			m.losers[node], winner = winner, loser
+			m.tied[node], m.same = false, true
+		case loser < winner:
+			m.losers[node], winner = winner, loser
 		}
 	}
 	m.losers[0] = winner
@@ -132,12 +159,11 @@ func (m *merger) advance() {
 
 // groups walks through merged pairs group by group.
 type groups struct {
-	m      *merger
-	key    []byte // of the present group, a copy
-	prefix uint64
-	begun  bool // key is set
-	fresh  bool // the head is the first pair of the group and was not taken
-	taken  bool // the head is a pair of the group that was handed out
+	m     *merger
+	key   []byte // of the present group, a copy
+	begun bool   // key is set
+	fresh bool   // the head is a pair of the group that was not handed out
+	taken bool   // the head is a pair of the group that was handed out
 }
 
 var _ groupReader = (*groups)(nil)
@@ -155,25 +181,18 @@ func (g *groups) nextKey() ([]byte, bool, error) {
 		return nil, false, g.m.err
 	}
 	g.key = append(g.key[:0], head.key...)
-	g.prefix = head.prefix
 	g.begun, g.fresh, g.taken = true, true, false
 	return g.key, true, nil
 }
 
 // nextValue implements groupReader.
 func (g *groups) nextValue() ([]byte, bool) {
-	if !g.begun {
-		return nil, false
-	}
 	if g.taken {
 		g.m.advance()
-		g.taken = false
+		g.taken, g.fresh = false, g.m.same
 	}
 	head := g.m.head()
-	if head == nil {
-		return nil, false
-	}
-	if !g.fresh && !head.again && (head.prefix != g.prefix || !bytes.Equal(head.key, g.key)) {
+	if !g.fresh || head == nil {
 		return nil, false
 	}
 	g.fresh, g.taken = false, true

@@ -2,12 +2,14 @@ package mapreduce
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -144,6 +146,57 @@ func TestMergeKeepsTheOrderOfRegions(t *testing.T) {
 		})
 		if err != nil || !slices.Equal(got, all) {
 			t.Fatalf("seed %d: %v\ngot  %q\nwant %q", seed, err, got, all)
+		}
+	}
+}
+
+// Equal keys are one group, however many regions and blocks they are in.
+func TestGroupsOfManyRegions(t *testing.T) {
+	for name, makeKey := range keyMakers {
+		for seed := range uint64(20) {
+			r := rand.New(rand.NewPCG(seed, 4))
+			var all [][2]string
+			var regions []blockReader
+			for range 1 + r.IntN(40) {
+				var pairs [][2]string
+				for range r.IntN(200) {
+					pairs = append(pairs, [2]string{string(makeKey(r)), strings.Repeat("v", r.IntN(2)*r.IntN(2000)) + fmt.Sprint(len(all)+len(pairs))})
+				}
+				slices.SortStableFunc(pairs, func(a, b [2]string) int { return cmp.Compare(a[0], b[0]) })
+				all = append(all, pairs...)
+				if region := regionOf(t, pairs); r.IntN(2) == 0 {
+					regions = append(regions, inMemory(region))
+				} else {
+					regions = append(regions, inStream(region))
+				}
+			}
+			slices.SortStableFunc(all, func(a, b [2]string) int { return cmp.Compare(a[0], b[0]) })
+			g := &groups{m: newMerger(regions)}
+			for {
+				key, ok, err := g.nextKey()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !ok {
+					break
+				}
+				for n := 0; ; n++ {
+					value, ok := g.nextValue()
+					if !ok {
+						if n == 0 || len(all) > 0 && all[0][0] == string(key) {
+							t.Fatalf("%s, seed %d: %q has ended after %d values", name, seed, key, n)
+						}
+						break
+					}
+					if len(all) == 0 || all[0] != [2]string{string(key), string(value)} {
+						t.Fatalf("%s, seed %d: %q has %q", name, seed, key, value)
+					}
+					all = all[1:]
+				}
+			}
+			if len(all) > 0 {
+				t.Fatalf("%s, seed %d: %d pairs are missing", name, seed, len(all))
+			}
 		}
 	}
 }

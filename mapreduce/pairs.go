@@ -47,6 +47,8 @@ type sortMemory struct {
 	held    int64
 	table   int64 // of them, by the combiner
 	keys    int   // that the combiner of the last task had to hold at a time
+	left    any   // the entries that it has left, all free, for the next: warm, and of the right size
+	unused  int64 // the bytes of left, which held counts
 
 	buffers    [2]*pairBuffer // the first is filled
 	free       [][]byte       // chunks that neither has
@@ -78,8 +80,14 @@ func (m *sortMemory) rest() {
 		b.reset()
 		b.counts = nil
 	}
-	m.held -= m.table
+	m.held -= m.table - m.unused
 	m.table = 0
+}
+
+// dropTable drops what the combiner of the last task has left.
+func (m *sortMemory) dropTable() {
+	m.held -= m.unused
+	m.left, m.unused = nil, 0
 }
 
 // take reports whether n more bytes may be held, and counts them as held.
@@ -100,6 +108,7 @@ func (m *sortMemory) takeTable(n int64) bool {
 // dropUnused drops what no pairs are in, and reports whether there was anything.
 func (m *sortMemory) dropUnused() bool {
 	held := m.held
+	m.dropTable()
 	m.held -= int64(len(m.free)) * chunkBytes
 	m.free = nil
 	if len(m.buffers[0].pairs)+len(m.buffers[1].pairs) == 0 {

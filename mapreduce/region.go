@@ -282,8 +282,14 @@ func corrupt(format string, args ...any) error {
 
 // cutPair takes the first pair off a payload.
 func cutPair(payload []byte) (key, value, rest []byte, err error) {
-	k, n := binary.Uvarint(payload)
-	v, m := binary.Uvarint(payload[max(n, 0):])
+	var k, v uint64
+	n, m := 1, 1
+	if len(payload) > 1 && payload[0]|payload[1] < 0x80 { // as most are
+		k, v = uint64(payload[0]), uint64(payload[1])
+	} else {
+		k, n = binary.Uvarint(payload)
+		v, m = binary.Uvarint(payload[max(n, 0):])
+	}
 	if n <= 0 || m <= 0 {
 		return nil, nil, nil, corrupt("a pair without lengths")
 	}

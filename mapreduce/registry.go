@@ -128,8 +128,10 @@ func buildID(configured string) (string, error) {
 // planSplits lets a job's Input divide its input and checks what it returns.
 func planSplits(ctx context.Context, d *definition, fsys FileSystem, spec *Spec) ([]Split, error) {
 	var splits []Split
+	planned := *spec
+	planned.combined = d.fold != nil
 	err := guard(func() string { return "Input.Splits" }, func() (err error) {
-		splits, err = d.input.Splits(ctx, fsys, spec)
+		splits, err = d.input.Splits(ctx, fsys, &planned)
 		return err
 	})
 	if err != nil {

@@ -30,8 +30,8 @@ type Spec struct {
 	Reduces int
 
 	// SplitBytes is the size of the splits, of which each is the input of one map
-	// task, in bytes. The default gives 64 splits, of at least 16 MiB and at most
-	// 64 MiB.
+	// task, in bytes. The default gives 64 splits, for a job with a combiner 16, of at
+	// least 16 MiB and at most 64 MiB.
 	SplitBytes int64
 
 	// Bounds, if there are any, are the R-1 keys that divide all keys into ranges,
@@ -91,6 +91,8 @@ type Spec struct {
 	// WorkerConfig.Labels; those of Run have them. Default: none; every worker will
 	// do. At most 32, of at most 128 bytes each.
 	Labels []string
+
+	combined bool // the job has a combiner; set while the input is divided
 }
 
 // Defaults and limits of a Spec.

@@ -19,6 +19,7 @@ func (s *streaming) mapRecords(t *Task, records iter.Seq2[Record, error], out *c
 	if err != nil {
 		return err
 	}
+	out.mem.dropTable() // of another job
 	if len(c.Combiner) == 0 {
 		return c.mapPairs(t, records, func(key, rest []byte) error {
 			return out.add(c.partition(t, key), key, rest)

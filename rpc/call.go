@@ -39,7 +39,7 @@ func (s Semantics) String() string {
 
 // Caller makes calls with one of the semantics: a Client, or one of its views.
 type Caller interface {
-	invoke(ctx context.Context, method string, req, resp any) error
+	caller() (*Client, Semantics)
 }
 
 var (
@@ -53,13 +53,8 @@ type view struct {
 	sem Semantics
 }
 
-func (v *view) invoke(ctx context.Context, method string, req, resp any) error {
-	return v.c.do(ctx, v.sem, method, req, resp)
-}
-
-func (c *Client) invoke(ctx context.Context, method string, req, resp any) error {
-	return c.do(ctx, AtMostOnce, method, req, resp)
-}
+func (v *view) caller() (*Client, Semantics)   { return v.c, v.sem }
+func (c *Client) caller() (*Client, Semantics) { return c, AtMostOnce }
 
 // AtLeastOnce returns a view of the client whose calls are retried.
 func (c *Client) AtLeastOnce() Caller { return &c.alo }
@@ -72,7 +67,8 @@ func (c *Client) ExactlyOnce() Caller { return &c.eo }
 // until Call returns.
 func Call[Resp, Req any](ctx context.Context, c Caller, method string, req *Req) (*Resp, error) {
 	resp := new(Resp)
-	if err := c.invoke(ctx, method, req, resp); err != nil {
+	client, sem := c.caller()
+	if err := client.do(ctx, sem, method, req, resp); err != nil {
 		return nil, err
 	}
 	return resp, nil
@@ -82,7 +78,8 @@ func Call[Resp, Req any](ctx context.Context, c Caller, method string, req *Req)
 // error is nil. If it embeds a Body, the body is received into its Data when
 // that has the capacity.
 func CallInto[Resp, Req any](ctx context.Context, c Caller, method string, req *Req, resp *Resp) error {
-	return c.invoke(ctx, method, req, resp)
+	client, sem := c.caller()
+	return client.do(ctx, sem, method, req, resp)
 }
 
 // An Invocation is one call as interceptors see it. They must not change it.
@@ -111,12 +108,12 @@ type attempts struct {
 	cl      *call       // likewise
 	used    *clientConn // by the last attempt
 	sends   int         // requests that have left and were not refused
+	counted bool        // among the client's calls, by the connection
 	session *session    // of an exactly-once call
 }
 
 // do makes a call.
 func (c *Client) do(ctx context.Context, sem Semantics, method string, req, resp any) error {
-	c.ctr.calls.Add(1)
 	a, _ := c.spare.Get().(*attempts)
 	if a == nil {
 		a = new(attempts)
@@ -133,7 +130,15 @@ func (c *Client) do(ctx context.Context, sem Semantics, method string, req, resp
 		if sem == AtLeastOnce {
 			a.out.head.flags |= flagAtLeastOnce
 		}
-		err = a.retry(ctx)
+		// The first attempt, mostly the last, is made from here: hundreds of callers
+		// may be waiting in it, and the less there is on the stack of each, the more
+		// of them a core's cache holds.
+		if err = a.attempt(ctx, 1); err != nil {
+			err = a.retry(ctx, err)
+		}
+	}
+	if !a.counted {
+		c.ctr.calls.Add(1)
 	}
 	a.forget()
 	c.spare.Put(a)
@@ -150,7 +155,7 @@ func (a *attempts) forget() {
 	a.out.head.flags, a.out.head.fields, a.out.head.body = 0, 0, 0
 	a.out.fields, a.out.body = nil, nil
 	a.fields = kept(a.fields)
-	a.used, a.session, a.sends = nil, nil, 0
+	a.used, a.session, a.sends, a.counted = nil, nil, 0, false
 }
 
 // encode lays out the request once for all attempts.
@@ -175,19 +180,16 @@ func (a *attempts) encode(req any) error {
 	return nil
 }
 
-// retry makes attempts as the semantics allow.
-func (a *attempts) retry(ctx context.Context) error {
+// retry makes more attempts, as the semantics allow, after a first that has failed
+// with err.
+func (a *attempts) retry(ctx context.Context, err error) error {
 	const freeHops, maxHops = 3, 16 // redirects followed at once, and at all without retrying
 	maybe := false                  // some attempt may have been executed
 	hops := 0
 	var why error // what the last attempt failed with that did not fail because ctx had ended
 	for n := 1; ; n++ {
-		a.inv.Attempt, a.used = n, nil
-		var err error
-		if len(a.c.cfg.Interceptors) == 0 {
-			err = a.roundTrip(ctx)
-		} else {
-			err = a.intercepted(ctx, 0)
+		if n > 1 {
+			err = a.attempt(ctx, n)
 		}
 		if err == nil {
 			return nil
@@ -272,23 +274,35 @@ func final(err error) bool {
 // intercepted makes one attempt through the interceptors from the i-th on.
 func (a *attempts) intercepted(ctx context.Context, i int) error {
 	if i == len(a.c.cfg.Interceptors) {
-		return a.roundTrip(ctx)
+		return a.elsewhere(ctx, a.send(ctx))
 	}
 	return a.c.cfg.Interceptors[i](ctx, &a.inv, func(ctx context.Context) error {
 		return a.intercepted(ctx, i+1)
 	})
 }
 
-// roundTrip sends the request once. If the connection turns out to be of no use
-// before the request is on it, or the server to be draining, another takes its
-// place: that is no second try.
-func (a *attempts) roundTrip(ctx context.Context) error {
+// attempt makes the n-th attempt.
+func (a *attempts) attempt(ctx context.Context, n int) error {
+	a.inv.Attempt, a.used = n, nil
+	if len(a.c.cfg.Interceptors) > 0 {
+		return a.intercepted(ctx, 0)
+	}
 	err := a.send(ctx)
-	if a.used != nil && unused(err) {
-		a.c.forget(a.used)
-		err = a.send(ctx)
+	if err != nil {
+		err = a.elsewhere(ctx, err)
 	}
 	return err
+}
+
+// elsewhere sends the request again if err says that the connection turned out to
+// be of no use before the request was on it, or the server to be draining: another
+// takes its place, which is no second try.
+func (a *attempts) elsewhere(ctx context.Context, err error) error {
+	if a.used == nil || !unused(err) {
+		return err
+	}
+	a.c.forget(a.used)
+	return a.send(ctx)
 }
 
 // unused reports whether err says that a connection was over before a request
@@ -332,9 +346,11 @@ func (a *attempts) send(ctx context.Context) error {
 	if a.session != nil && a.inv.Attempt > 1 {
 		a.out.head.mark = a.session.watermark(a.out.head.session, a.out.head.mark)
 	}
+	cl.first = !a.counted
 	sent, err := cc.call(ctx, &a.out, cl)
 	if sent {
 		a.sends++
+		a.counted = true
 	}
 	if err != nil {
 		outcome := OutcomeUnknown

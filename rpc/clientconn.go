@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -25,6 +26,10 @@ type clientConn struct {
 	addr  string
 	moved func(addrs []string) // called when the handler of a stream says that it is served elsewhere
 
+	// The reader's own:
+	came  []received // responses in the read buffer that have not been taken yet
+	ready []*call    // calls that those end
+
 	// Guarded by mux.mu:
 	calls      uint64 // made so far
 	slots      []*call
@@ -32,6 +37,10 @@ type clientConn struct {
 	queue      []chan struct{}
 	unanswered int    // bytes of requests without a response
 	draining   bool   // no new calls: the server shuts down, or another serves
+	taking     bool   // the reader takes responses: handOver leaves their callers to it
+	gathering  bool   // the reader writes what those callers add, or the last of them does
+	coming     int    // of those callers
+	firsts     int    // calls whose first attempt has ended, not counted in ctr yet
 	lastStream uint64 // the newest stream's id
 }
 
@@ -39,18 +48,21 @@ var _ side = (*clientConn)(nil)
 
 // A call is one unary call in progress. It is recycled, unless its caller left.
 type call struct {
+	// What a small call needs comes first.
 	id      uint64
 	done    chan struct{} // of capacity 1: the response is here, or err is set
 	payload []byte        // of a response that came in one frame; kept for the next
-	flags   byte          // the response's
-	in      inflow        // of a response that comes in chunks
-	into    []byte        // the caller's memory for a body
-	out     outflow       // of a request that goes in chunks
-	outDone chan struct{} // non-nil while out is not finished
 	size    int           // counted in unanswered
+	flags   byte          // the response's
+	first   bool          // the call's first attempt
 	left    bool          // the caller has gone
 	ended   bool          // the response is here
 	err     error         // why there is none
+	outDone chan struct{} // non-nil while out is not finished
+
+	in   inflow  // of a response that comes in chunks
+	into []byte  // the caller's memory for a body
+	out  outflow // of a request that goes in chunks
 }
 
 // keepBytes is the most that a recycled struct keeps in a buffer of its own.
@@ -103,7 +115,16 @@ func (c *clientConn) call(ctx context.Context, o *outgoing, cl *call) (sent bool
 	c.slots[slot] = cl
 	c.pending++
 	rounds := c.addRequest(o, cl)
-	c.unlockAndWrite(rounds)
+	if c.gathering {
+		c.coming--
+		c.gathering = c.coming > 0 && c.unanswered <= eagerWrite
+		c.gathered = c.coming == 0
+	}
+	if c.gathering {
+		c.mu.Unlock()
+	} else {
+		c.unlockAndWrite(rounds)
+	}
 
 	if ctx.Done() == nil {
 		<-cl.done
@@ -220,6 +241,9 @@ func (c *clientConn) find(id uint64) *call {
 // is held.
 func (c *clientConn) end(cl *call, err error) {
 	cl.ended, cl.err = true, err
+	if cl.first {
+		c.firsts++
+	}
 	c.unanswered -= cl.size
 	c.pending--
 	if cl.outDone != nil && c.err == nil {
@@ -238,7 +262,11 @@ func (c *clientConn) handOver(cl *call) {
 		return
 	}
 	c.freeSlot(uint32(cl.id & (1<<slotBits - 1))) // its caller may recycle it at once
-	if !cl.left {
+	switch {
+	case cl.left:
+	case c.taking:
+		c.ready = append(c.ready, cl)
+	default:
 		cl.done <- struct{}{}
 	}
 }
@@ -253,6 +281,10 @@ func (c *clientConn) leave(cl *call) bool {
 		return false
 	}
 	cl.left = true
+	if cl.first {
+		cl.first = false
+		c.ctr.calls.Add(1)
+	}
 	outDone := cl.outDone
 	if !cl.ended && c.err == nil {
 		c.add(kindCancel, cl.id, nil)
@@ -279,20 +311,111 @@ func (c *clientConn) leave(cl *call) bool {
 func (c *clientConn) frame(h frameHead, payload []byte) error {
 	switch h.kind {
 	case kindResponse:
-		return c.response(h.id, payload)
+		c.came = append(c.came, received{h.id, payload})
+		if len(c.came) < maxTaken && len(payload) > 0 && payload[0]&flagChunked == 0 {
+			return nil
+		}
+		return c.settle() // chunks follow, and need to know where to go
 	case kindGoAway:
+		if err := c.settle(); err != nil {
+			return err
+		}
 		c.drain()
 		return nil
 	}
 	return fmt.Errorf("%w: a server sent a frame of kind %d", ErrProtocol, h.kind)
 }
 
-// response takes the head of a response and, if it came whole, all of it.
-func (c *clientConn) response(id uint64, payload []byte) error {
+// A received is a response, or the head of one, that lies in the read buffer.
+type received struct {
+	id      uint64
+	payload []byte
+}
+
+const (
+	// maxTaken bounds the responses that are taken together: the first one's caller
+	// waits for the others.
+	maxTaken = 64
+	// maxHeld bounds those that are taken without letting go of the lock.
+	maxHeld = 16
+)
+
+// settle takes the responses that have been read, many under one lock, and wakes
+// their callers when it has let go of it: they want it for their next calls.
+func (c *clientConn) settle() error {
+	if len(c.came) == 0 {
+		return nil
+	}
 	c.mu.Lock()
+	c.taking = true
+	var err error
+	for i, a := range c.came {
+		if i%maxHeld == maxHeld-1 {
+			c.mu.Unlock()
+			c.mu.Lock()
+		}
+		if err = c.response(a.id, a.payload); err != nil {
+			break
+		}
+	}
+	c.taking = false
+	c.came = c.came[:0]
+	c.count()
+	if len(c.ready) > 1 && c.unanswered <= eagerWrite && len(c.streams) == 0 {
+		c.gathering, c.coming = true, len(c.ready)
+	}
+	gathering := c.gathering
+	c.unlockAndWrite(noRounds)
+	for i, cl := range c.ready {
+		c.ready[i] = nil
+		cl.done <- struct{}{}
+	}
+	c.ready = c.ready[:0]
+	if gathering {
+		c.gatherCalls()
+	}
+	return err
+}
+
+// count adds to the calls that are counted. The lock is held.
+func (c *clientConn) count() {
+	if c.firsts > 0 {
+		c.ctr.calls.Add(uint64(c.firsts))
+		c.firsts = 0
+	}
+}
+
+// gatherCalls lets the callers that the reader has woken add their next calls, so
+// that all leave in one write: the last of them writes, or else the reader does
+// when no more come. So little cannot block it.
+func (c *clientConn) gatherCalls() {
+	const maxYields, maxStill = 64, 8
+	c.mu.Lock()
+	still := 0
+	for n := 0; c.gathering && n < maxYields && still < maxStill; n++ {
+		before := c.coming
+		c.mu.Unlock()
+		runtime.Gosched()
+		c.mu.Lock()
+		still++
+		if c.coming != before {
+			still = 0
+		}
+	}
+	if c.gathering {
+		c.gathering = false
+		c.gathered = c.out != nil
+		c.unlockAndWrite(1)
+		return
+	}
+	c.mu.Unlock()
+}
+
+// response takes the head of a response and, if it came whole, all of it. The
+// lock is held.
+func (c *clientConn) response(id uint64, payload []byte) error {
 	cl := c.find(id)
 	if cl == nil || cl.ended {
-		c.mu.Unlock()
 		return fmt.Errorf("%w: a response to a call that was not made", ErrProtocol)
 	}
 	d := wire.NewDecoder(payload)
@@ -307,24 +430,21 @@ func (c *clientConn) response(id uint64, payload []byte) error {
 			cl.in.body, cl.in.lent = cl.into[:0], true
 		}
 		if err := d.Finish(); err != nil {
-			c.mu.Unlock()
 			return fmt.Errorf("%w: response: %w", ErrProtocol, err)
 		}
 		if cl.in.complete() {
 			c.end(cl, nil)
 		}
-	} else {
-		if d.Err() != nil {
-			c.mu.Unlock()
-			return fmt.Errorf("%w: an empty response", ErrProtocol)
-		}
-		if !cl.in.complete() { // the server has cut short what it had begun
-			cl.in = inflow{}
-		}
-		cl.payload = append(cl.payload, d.Rest()...)
-		c.end(cl, nil)
+		return nil
 	}
-	c.unlockAndWrite(noRounds)
+	if d.Err() != nil {
+		return fmt.Errorf("%w: an empty response", ErrProtocol)
+	}
+	if !cl.in.complete() { // the server has cut short what it had begun
+		cl.in = inflow{}
+	}
+	cl.payload = append(cl.payload, d.Rest()...)
+	c.end(cl, nil)
 	return nil
 }
 
@@ -349,6 +469,7 @@ func (c *clientConn) arrived(id uint64, in *inflow) {
 	case c.err != nil:
 		c.end(c.find(id), c.err)
 	}
+	c.count()
 }
 
 // reset follows a redirect, so that a stream that is opened again, now that this
@@ -359,8 +480,6 @@ func (c *clientConn) reset(end streamEnd) {
 		c.moved(to.addrs)
 	}
 }
-
-func (c *clientConn) settle() {}
 
 func (c *clientConn) calm() {
 	if len(c.free) == len(c.slots) && len(c.queue) == 0 {
@@ -375,6 +494,7 @@ func (c *clientConn) lost(err error) {
 			c.end(cl, err)
 		}
 	}
+	c.count()
 	for _, turn := range c.queue {
 		close(turn)
 	}

@@ -68,7 +68,9 @@
 //     connection's outgoing buffer and becomes the writer if nobody is. Whoever
 //     is the writer first lets others who are about to add frames do so: calls
 //     that come together share system calls, and a lone one waits for nobody.
-//  4. The client's reader wakes the caller, which decodes.
+//  4. The client's reader takes all responses that it has read, and then wakes
+//     their callers, which decode. Of those that call again at once the last
+//     writes for all, or the reader does if some do not come back.
 //
 // Bodies, long messages and streams leave in chunks of at most 256 KiB, taken in
 // turn, between which all waiting small frames go first: bulk delays a small call

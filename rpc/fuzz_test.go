@@ -102,7 +102,7 @@ func FuzzFrameReader(f *testing.F) {
 			payload []byte
 		}
 		read := func(size int) (frames []whole, end error) {
-			r := frameReader{nc: &pieces{rest: b, size: size}, block: func() {}, total: new(atomic.Int64)}
+			r := frameReader{nc: &pieces{rest: b, size: size}, block: func() error { return nil }, total: new(atomic.Int64)}
 			defer r.close()
 			for {
 				h, payload, err := r.next()
@@ -391,7 +391,7 @@ func answer(nc net.Conn, b []byte) {
 		return
 	}
 	nc.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
-	r := frameReader{nc: nc, block: func() {}, total: new(atomic.Int64)}
+	r := frameReader{nc: nc, block: func() error { return nil }, total: new(atomic.Int64)}
 	defer r.close()
 	for range 2 {
 		if _, _, err := r.next(); err != nil {

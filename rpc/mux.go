@@ -36,19 +36,20 @@ type mux struct {
 	pair   [2][]byte   // what the writer hands to the transport at once
 	vector net.Buffers // of pair; a field because WriteTo makes it escape
 
-	mu      busyMutex  // guards everything below, and the side's calls
-	err     error      // why the connection ended, once it has
-	out     *buffer    // encoded frames that wait for the writer
-	spare   *buffer    // the writer's last buffer
-	bulk    []*outflow // payloads of which chunks wait for the writer
-	writing bool       // somebody is the writer
-	ponging bool       // a pong waits in out
-	pending int        // calls in progress: if many, more frames are likely to come
-	usual   int        // the most bytes in a round of writing, lately: how large to make out
-	room    chan struct{}
-	streams map[uint64]*Stream
-	drained func()        // if not nil, called when a stream or the writer has ended
-	silent  chan struct{} // if not nil, closed when the writer has ended
+	mu       busyMutex  // guards everything below, and the side's calls
+	err      error      // why the connection ended, once it has
+	out      *buffer    // encoded frames that wait for the writer
+	spare    *buffer    // the writer's last buffer
+	bulk     []*outflow // payloads of which chunks wait for the writer
+	writing  bool       // somebody is the writer
+	gathered bool       // all that is likely to come soon waits in out
+	ponging  bool       // a pong waits in out
+	pending  int        // calls in progress: if many, more frames are likely to come
+	usual    int        // the most bytes in a round of writing, lately: how large to make out
+	room     chan struct{}
+	streams  map[uint64]*Stream
+	drained  func()        // if not nil, called when a stream or the writer has ended
+	silent   chan struct{} // if not nil, closed when the writer has ended
 
 	ended chan struct{} // closed when err is set
 	over  chan struct{} // closed when all has been told of it, and nobody writes
@@ -69,8 +70,9 @@ type side interface {
 	// reset is told, without the lock, how the peer has ended a stream, before the
 	// stream's user is.
 	reset(end streamEnd)
-	// settle is called by the reader before it may block.
-	settle()
+	// settle is called by the reader before it may block, and before what it has
+	// lent goes. An error ends the connection.
+	settle() error
 	// calm is called, with the lock held, when nothing has been heard for a
 	// while: what a burst has left behind can go.
 	calm()

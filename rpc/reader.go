@@ -30,7 +30,7 @@ type frameReader struct {
 	large  atomic.Bool // buf is large
 	nudged atomic.Bool // the read deadline was moved so that buf be let go of
 
-	block func()        // called before a read that may block
+	block func() error  // called before a read that may block, or moves what has been lent
 	heard atomic.Int64  // bytes read
 	total *atomic.Int64 // the same, over all connections
 }
@@ -71,6 +71,9 @@ func (f *frameReader) next() (frameHead, []byte, error) {
 
 // fill reads until need bytes are pending.
 func (f *frameReader) fill(need int) error {
+	if err := f.block(); err != nil {
+		return err
+	}
 	f.fit(need)
 	for f.w-f.r < need {
 		end := cap(f.buf.b)
@@ -140,6 +143,9 @@ func (f *frameReader) read(dst []byte) (int, error) {
 			return n, nil
 		}
 	}
+	if err := f.block(); err != nil {
+		return n, err
+	}
 	got, err := f.receive(dst[n:])
 	if n += got; n > 0 {
 		err = nil // it will be back at the next read
@@ -157,7 +163,6 @@ func (f *frameReader) nudge() {
 
 // receive reads from the connection. It may return nothing, and no error.
 func (f *frameReader) receive(dst []byte) (int, error) {
-	f.block()
 	n, err := f.nc.Read(dst)
 	if n == 0 && isTimeout(err) && f.nudged.CompareAndSwap(true, false) {
 		f.nc.SetReadDeadline(time.Time{})

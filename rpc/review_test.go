@@ -484,7 +484,7 @@ func TestResponseTwice(t *testing.T) {
 		}
 		hs := handshake{lim: Limits{}.withDefaults()}
 		hs.server(context.Background(), nc, func() byte { return helloOK })
-		in := frameReader{nc: nc, block: func() {}, total: new(atomic.Int64)}
+		in := frameReader{nc: nc, block: func() error { return nil }, total: new(atomic.Int64)}
 		h, _, err := in.next()
 		for range 100 {
 			if err == nil {

@@ -127,9 +127,18 @@ func Handle[Req, Resp any](s *Server, name string, h func(ctx context.Context, r
 	handle(s, name, false, h)
 }
 
-// HandleInline registers a handler that runs where its request is read, which
-// saves a change of goroutine. It must not block or take long: the whole
-// connection waits for it.
+// HandleInline registers a handler that promises not to block, nor to take long. It
+// runs on the goroutine that reads its connection, which saves a change of
+// goroutine, and its response leaves in one write with those to the requests that
+// were read together with its own. All else is as with Handle: panics, limits,
+// deadlines, interceptors, Shutdown. An exactly-once call runs on a goroutine of
+// its own all the same, since the duplicate table may make it wait.
+//
+// A handler that breaks the promise holds up its own connection, and no other:
+// while it runs nothing is read there, and the responses that were to leave with its
+// own wait. So its context ends with the caller's deadline and with Close, but not
+// when the caller cancels, which cannot be heard meanwhile. If it goes on for three
+// times Limits.PingInterval, the connection is given up.
 func HandleInline[Req, Resp any](s *Server, name string, h func(ctx context.Context, req *Req) (*Resp, error)) {
 	handle(s, name, true, h)
 }

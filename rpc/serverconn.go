@@ -210,7 +210,7 @@ func (c *serverConn) admit(sc *serverCall) error {
 			Session: sc.head.session, Seq: sc.head.seq, Watermark: sc.head.mark,
 		}}
 		ctx.once = &ctx.info
-		sc.ctx = &ctx.callContext
+		sc.ctx, ctx.semantics = &ctx.callContext, ExactlyOnce
 	} else {
 		sc.ctx = new(callContext)
 		if sc.head.flags&flagAtLeastOnce != 0 {
@@ -415,14 +415,15 @@ func (c *serverConn) calm() {
 }
 
 // settle writes what inline handlers have left, before the reader waits.
-func (c *serverConn) settle() {
+func (c *serverConn) settle() error {
 	c.came = time.Time{}
 	c.handOver()
 	c.mu.Lock()
 	if !c.owing {
 		c.mu.Unlock()
-		return
+		return nil
 	}
 	c.owing = false
 	c.unlockAndWrite(workerRounds)
+	return nil
 }

@@ -321,7 +321,9 @@ func (a *attempts) exactlyOnce(ctx context.Context) error {
 		}
 		a.out.head.session, a.out.head.seq, a.out.head.mark = id, seq, mark
 		a.sends = 0
-		err = a.retry(ctx)
+		if err = a.attempt(ctx, 1); err != nil {
+			err = a.retry(ctx, err)
+		}
 		lost := errors.Is(err, ErrSessionExpired) && OutcomeOf(err) == OutcomeUnknown
 		heard := uint64(0)
 		if err == nil || OutcomeOf(err) == Executed {

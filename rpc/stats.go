@@ -4,8 +4,9 @@ import "sync/atomic"
 
 // counters are what a client or server counts over all its connections.
 type counters struct {
+	_     [64]byte
 	calls atomic.Uint64 // of a client
-	_     [64]byte      // calls changes all the time, in all its callers
+	_     [64]byte      // calls changes all the time
 
 	failures, retries, redirects          atomic.Uint64
 	conns, openConns, rejected, panics    atomic.Int64
@@ -29,7 +30,7 @@ func (c *counters) running() int64 {
 
 // ClientStats are counts since the client was made, but for those that say now.
 type ClientStats struct {
-	Calls     uint64 // unary calls made, each once however often it was sent
+	Calls     uint64 // unary calls of which an attempt has ended, each once however often it was sent
 	Failures  uint64 // calls that returned an error
 	Retries   uint64 // attempts beyond a call's first
 	Redirects uint64 // redirects followed

@@ -358,7 +358,7 @@ func TestStreamRefused(t *testing.T) {
 // of it was read along with its head.
 func TestChunkInOneRead(t *testing.T) {
 	chunk := pattern(maxChunk, 3)
-	r := frameReader{nc: &pieces{rest: frame(kindData, 1, chunk), size: 1 << 20}, block: func() {}, total: new(atomic.Int64)}
+	r := frameReader{nc: &pieces{rest: frame(kindData, 1, chunk), size: 1 << 20}, block: func() error { return nil }, total: new(atomic.Int64)}
 	defer r.close()
 	h, _, err := r.next()
 	if err != nil || r.r == r.w {

@@ -205,6 +205,10 @@ func (m *mux) write(rounds int) {
 // gather lets others who are about to add frames do so first, so that all leave
 // in one write, for as long as some do. The lock is held.
 func (m *mux) gather() {
+	if m.gathered {
+		m.gathered = false
+		return
+	}
 	for range maxYields {
 		if m.pending < 2 || m.out == nil || len(m.bulk) > 0 {
 			return // nobody else is here, or bulk keeps the writer busy enough
