@@ -194,7 +194,7 @@ func appendRecords(ctx context.Context, client *gfs.Client, _ string, until time
 // openWrites has clients that write: each to a file of its own, or all records to one.
 func openWrites(clients int, write func(ctx context.Context, client *gfs.Client, name string, until time.Time) (int64, error)) func(context.Context, *workspace) (cell, error) {
 	return func(ctx context.Context, w *workspace) (cell, error) {
-		c, err := startCluster(ctx, w, gfsNode{})
+		c, err := startCluster(ctx, w, gfsNode{Lease: shortLease})
 		if err != nil {
 			return nil, err
 		}
