@@ -223,7 +223,7 @@ func TestFleetFillsNewServerGradually(t *testing.T) {
 func TestFleetDrains(t *testing.T) {
 	r := newFleetRig(t, fleetConfig{moves: -1}, "a", "b", "c", "d")
 	r.has(1, 3, 1, 2, 3)
-	r.setServer(r.now, serverRow{id: 2, addr: "h2:1", rack: "b", draining: true})
+	r.setServer(r.now, serverRow{location: location{id: 2, addr: "h2:1", rack: "b"}, draining: true})
 	acts := r.wait(time.Second)
 	if len(acts.clone) != 1 || acts.clone[0].to.id != 4 || len(acts.clone[0].from) != 3 || len(r.at(1)) != 3 {
 		t.Fatalf("%+v", acts.clone)
@@ -287,7 +287,7 @@ func TestFleetSettles(t *testing.T) {
 	if !r.safeMode(0) {
 		t.Error("a standby grants leases")
 	}
-	r.begin(r.now, 1, []serverRow{{id: 1}, {id: 2}, {id: 3, forgotten: true}})
+	r.begin(r.now, 1, []serverRow{{location: location{id: 1}}, {location: location{id: 2}}, {location: location{id: 3}, forgotten: true}})
 	r.join(1, "a", replicaState{1, rigV, 0, sound}, replicaState{9, rigV, 0, sound})
 	if r.settled() || !r.safeMode(2) || r.safeMode(1) {
 		t.Error("settled, or safe with half of the chunks, or not safe with all")
