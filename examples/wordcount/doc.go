@@ -5,9 +5,8 @@
 //
 //	go run ./examples/wordcount
 //
-// The input is copied into a gfs in that process first, of a master and three
-// chunkservers, and each map runs where a replica of its input is; with -fs dir it is
-// read where it is.
+// With -fs gfs the input is copied into a gfs in that process first, of a master and
+// three chunkservers, and each map runs where a replica of its input is.
 //
 // The same on several processes, or machines that share a file system:
 //

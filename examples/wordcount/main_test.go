@@ -59,7 +59,7 @@ func TestCountsWords(t *testing.T) {
 		}
 	}
 	cluster, oracle, plain := filepath.Join(dir, "cluster"), filepath.Join(dir, "oracle"), filepath.Join(dir, "plain")
-	status, stdout, stderr := invoke(t, "-input", input, "-output", cluster, "-reduces", "3", "-workers", "2", "-top", "3")
+	status, stdout, stderr := invoke(t, "-fs", "gfs", "-input", input, "-output", cluster, "-reduces", "3", "-workers", "2", "-top", "3")
 	if status != 0 {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
@@ -71,8 +71,8 @@ func TestCountsWords(t *testing.T) {
 			t.Errorf("printed %q, want the counter %q in it", stdout, want)
 		}
 	}
-	if status, stdout, stderr := invoke(t, "-fs", "dir", "-input", input, "-output", plain, "-reduces", "3"); status != 0 || strings.Contains(stdout, "map.bytes.local") {
-		t.Errorf("-fs dir: status %d, %s%s", status, stdout, stderr)
+	if status, stdout, stderr := invoke(t, "-input", input, "-output", plain, "-reduces", "3"); status != 0 || strings.Contains(stdout, "map.bytes.local") {
+		t.Errorf("without gfs: status %d, %s%s", status, stdout, stderr)
 	}
 	if status, _, stderr := invoke(t, "-input", input, "-output", oracle, "-reduces", "3", "-sequential"); status != 0 {
 		t.Fatalf("status %d: %s", status, stderr)
