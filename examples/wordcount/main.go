@@ -64,7 +64,7 @@ func (o *options) do(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		if in, err = openStore(ctx); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, in.close()) }()
+		defer func() { err = errors.Join(err, in.Close()) }()
 		if err := in.load(ctx, o.patterns, stderr); err != nil {
 			return err
 		}

@@ -12,18 +12,15 @@ import (
 
 	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/gfs"
-	"github.com/trilith-go/trilith/internal/vfs"
 	"github.com/trilith-go/trilith/mapreduce"
-	"github.com/trilith-go/trilith/transport"
 )
 
-// A store is a gfs in this process: a master and three chunkservers on a network and on
-// disks in memory, as it ends with the job. Its paths are those of the machine, so that
-// names of input and output mean the same in both.
+// A store is a gfs in this process. Its paths are those of the machine, so that names of
+// input and output mean the same in both.
 type store struct {
-	client  *gfs.Client
-	closers []func() error // to be called in the opposite order
-	loaded  string         // what was copied into it, in a line
+	*gfs.Local
+	client *gfs.Client
+	loaded string // what was copied into it, in a line
 }
 
 // storeServers is how many chunkservers there are. They are on the hosts that the workers
@@ -31,48 +28,15 @@ type store struct {
 const storeServers = 3
 
 func openStore(ctx context.Context) (*store, error) {
-	s := &store{}
-	if err := s.open(ctx); err != nil {
-		return nil, errors.Join(err, s.close())
-	}
-	return s, nil
-}
-
-func (s *store) open(ctx context.Context) error {
-	network, err := transport.NewNetwork(transport.NetworkConfig{})
-	if err != nil {
-		return err
-	}
-	s.closers = append(s.closers, network.Close)
-	master, err := gfs.StartMaster(ctx, gfs.MasterConfig{Transport: network.Host("master"), Addr: "master:1"})
-	if err != nil {
-		return err
-	}
-	s.closers = append(s.closers, master.Close)
+	var cfg gfs.LocalConfig
 	for i := range storeServers {
-		host := fmt.Sprintf("worker-%d", i)
-		server, err := gfs.StartChunkserver(ctx, gfs.ChunkserverConfig{
-			Transport: network.Host(host), Addr: host + ":1", FS: vfs.NewMemory(uint64(i)), Dir: "/chunks", Masters: []string{master.Addr()},
-		})
-		if err != nil {
-			return err
-		}
-		s.closers = append(s.closers, server.Close)
+		cfg.Hosts = append(cfg.Hosts, fmt.Sprintf("worker-%d", i))
 	}
-	s.client, err = gfs.Dial(ctx, gfs.ClientConfig{Transport: network.Host("client"), Masters: []string{master.Addr()}})
+	l, err := gfs.StartLocal(ctx, cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.closers = append(s.closers, s.client.Close)
-	return nil
-}
-
-func (s *store) close() error {
-	var err error
-	for i := len(s.closers) - 1; i >= 0; i-- {
-		err = errors.Join(err, s.closers[i]())
-	}
-	return err
+	return &store{Local: l, client: l.Client()}, nil
 }
 
 // storeCopies is how many files are copied at a time.
