@@ -38,7 +38,7 @@ func (w *balanceWorld) beats() {
 		var resp heartbeatResp
 		var changes []replicaState
 		for round := 0; round < 2; round++ { // what is deleted is told at once
-			req := &heartbeatReq{server: id, boot: uint64(id), capacity: w.cap[i], used: w.used(id), cloning: uint64(len(w.servers[id].clones)), changes: changes}
+			req := &heartbeatReq{server: id, boot: uint64(id), clock: w.now.Sub(modelStart), capacity: w.cap[i], used: w.used(id), cloning: uint64(len(w.servers[id].clones)), changes: changes}
 			resp = heartbeatResp{}
 			if err := w.heartbeat(w.now, req, &resp); err != nil {
 				w.t.Fatal(err)
@@ -81,7 +81,7 @@ func (w *balanceWorld) settle(most time.Duration) bool {
 func (w *balanceWorld) beat1(id serverID, change replicaState) {
 	var resp heartbeatResp
 	i := id - 1
-	req := &heartbeatReq{server: id, boot: uint64(id), capacity: w.cap[i], used: w.used(id), cloning: uint64(len(w.servers[id].clones)), changes: []replicaState{change}}
+	req := &heartbeatReq{server: id, boot: uint64(id), clock: w.now.Sub(modelStart), capacity: w.cap[i], used: w.used(id), cloning: uint64(len(w.servers[id].clones)), changes: []replicaState{change}}
 	if err := w.heartbeat(w.now, req, &resp); err != nil {
 		w.t.Fatal(err)
 	}
