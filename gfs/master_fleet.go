@@ -54,15 +54,21 @@ func (m *Master) report(_ context.Context, req *reportReq) (*rpc.Empty, error) {
 	return &rpc.Empty{}, nil
 }
 
-func (m *Master) heartbeat(_ context.Context, req *heartbeatReq) (*heartbeatResp, error) {
-	m.fleetMu.Lock()
-	defer m.fleetMu.Unlock()
+func (m *Master) heartbeat(ctx context.Context, req *heartbeatReq) (*heartbeatResp, error) {
 	resp := new(heartbeatResp)
-	if err := m.fleet.heartbeat(time.Now(), req, resp); err != nil {
+	m.fleetMu.Lock()
+	err := m.fleet.heartbeat(time.Now(), req, resp)
+	m.fleetMu.Unlock()
+	if err != nil {
 		return nil, err
 	}
 	if len(req.changes) > 0 {
 		m.poke()
+	}
+	if len(resp.extended)+len(resp.delete) > 0 { // only whoever still leads may say so
+		if err := m.confirm(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return resp, nil
 }

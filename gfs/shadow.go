@@ -221,6 +221,7 @@ func (m *Master) followMaster(ctx context.Context) {
 
 // watchServers lets the fleet of a shadow notice which chunkservers have died.
 func (m *Master) watchServers(ctx context.Context) {
+	m.state.watch(true)
 	tick := time.NewTicker(m.cfg.Heartbeat)
 	defer tick.Stop()
 	for {
@@ -228,7 +229,11 @@ func (m *Master) watchServers(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			touched := m.state.takeTouched()
 			m.fleetMu.Lock()
+			for _, h := range touched {
+				m.fleet.touched(h)
+			}
 			acts := m.fleet.tick(time.Now())
 			m.fleetMu.Unlock()
 			for _, id := range acts.dead {
@@ -329,14 +334,16 @@ func copyImage(w io.Writer, r io.Reader) error {
 	}
 }
 
-// restore makes the state that of an image, and lets the fleet forget what it knew of
-// chunks: chunkservers register again and report.
+// restore makes the state that of an image. What chunkservers have reported stays.
 func (m *Master) restore(image io.Reader) error {
 	m.tap.mu.Lock()
 	defer m.tap.mu.Unlock()
 	if err := m.tap.Restore(image); err != nil {
 		return err
 	}
+	m.fleetMu.Lock()
+	m.fleet.review(time.Now())
+	m.fleetMu.Unlock()
 	_, err := io.Copy(io.Discard, image) // what a buffered reader has left
 	return err
 }

@@ -42,6 +42,7 @@ func (s *state) Restore(r io.Reader) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	data.chunks.watched = s.data.chunks.watched
 	s.data = data
 	return nil
 }
