@@ -13,6 +13,13 @@ import (
 	"github.com/trilith-go/trilith/internal/testutil"
 )
 
+// count is how many paths are locked, or wished for.
+func (l *pathLocks) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.paths)
+}
+
 func TestLockOrder(t *testing.T) {
 	got := lockOrder([]lockWish{{"b/c", true}, {"a/x/y", false}, {"a/x", true}})
 	want := []lockWish{{".", false}, {"a", false}, {"b", false}, {"a/x", true}, {"b/c", true}, {"a/x/y", false}}
@@ -64,8 +71,9 @@ func TestLocksOfADirectoryExcludeThoseBelow(t *testing.T) {
 			t.Errorf("the snapshot has its locks: %v; a create beside it: %v", snapshot.Load(), three.Load())
 		}
 		time.Sleep(2 * time.Second)
-		if !three.Load() || len(l.paths) != 0 {
-			t.Errorf("the create went on: %v; locks left: %d", three.Load(), len(l.paths))
+		synctest.Wait()
+		if !three.Load() || l.count() != 0 {
+			t.Errorf("the create went on: %v; locks left: %d", three.Load(), l.count())
 		}
 	})
 }
@@ -89,8 +97,8 @@ func TestLocksGiveUp(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		synctest.Wait()
-		if h.release(); len(l.paths) != 0 {
-			t.Errorf("%d locks are left", len(l.paths))
+		if h.release(); l.count() != 0 {
+			t.Errorf("%d locks are left", l.count())
 		}
 	})
 }
@@ -131,8 +139,8 @@ func TestLocksUnderLoad(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if len(l.paths) != 0 {
-			t.Errorf("%d locks are left", len(l.paths))
+		if l.count() != 0 {
+			t.Errorf("%d locks are left", l.count())
 		}
 	})
 }
