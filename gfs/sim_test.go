@@ -187,6 +187,9 @@ func TestClusterSimulation(t *testing.T) {
 
 // The simulation finds what it is there to find.
 func TestClusterSimulationFindsBugs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	for name, bugs := range map[string]simBugs{
 		"answers before the log is safe":                {unsafeReply: true},
 		"grants before all members have persisted":      {grantEarly: true},
