@@ -163,6 +163,8 @@ type Client struct {
 	pushed    atomic.Uint64
 	count     clientCounters
 
+	operations operations
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup // what runs in the background
@@ -224,6 +226,7 @@ func (c *Client) Close() error {
 	c.closed = true
 	c.mu.Unlock()
 	c.cancel(ErrClosed)
+	c.operations.close()
 	c.chains.close()
 	c.peers.close()
 	if c.shadows != nil {

@@ -16,6 +16,7 @@ func (m *Master) stat(ctx context.Context, req *statReq) (*statResp, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.path = "" // which the client knows
 	m.measure(&a)
 	if err := m.confirm(ctx); err != nil {
 		return nil, err

@@ -22,19 +22,6 @@ const (
 // errPatience ends what has been tried for as long as ClientConfig.Patience.
 var errPatience = errors.New("out of patience")
 
-// begin returns the context of one operation: it ends with ctx, with the client, and
-// when the client's patience does. end frees what it holds.
-func (c *Client) begin(ctx context.Context) (_ context.Context, end func()) {
-	ctx, cancelTimer := context.WithTimeoutCause(ctx, c.cfg.Patience, errPatience)
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(c.ctx, func() { cancel(ErrClosed) })
-	return ctx, func() {
-		stop()
-		cancel(nil)
-		cancelTimer()
-	}
-}
-
 // retryPause waits before attempt n+1, n from 1. It fails if ctx ends first.
 func retryPause(ctx context.Context, n int) error {
 	bound := retryMax

@@ -244,7 +244,7 @@ func (c *gfsCluster) empty(ctx context.Context) error {
 // cluster of its own.
 func openRereplicate(_ context.Context, w *workspace) (cell, error) {
 	return &turn{run: func(ctx context.Context, _ time.Duration) (m []metric, err error) {
-		c, err := startCluster(ctx, w, gfsNode{Heartbeat: 200 * time.Millisecond, ServerTimeout: time.Second})
+		c, err := startCluster(ctx, w, gfsNode{Lease: shortLease, Heartbeat: 200 * time.Millisecond, ServerTimeout: time.Second})
 		if err != nil {
 			return nil, err
 		}
@@ -255,6 +255,9 @@ func openRereplicate(_ context.Context, w *workspace) (cell, error) {
 			if err := writeWhole(ctx, client, fmt.Sprintf("file%d", i), w.size/files); err != nil {
 				return nil, err
 			}
+		}
+		if err := leasesEnd(ctx); err != nil {
+			return nil, err
 		}
 		full := int64(0)
 		if err := await(ctx, func() (ok bool, err error) { // until heartbeats have said it

@@ -60,13 +60,21 @@ func startFilled(ctx context.Context, w *workspace) (*gfsCluster, error) {
 	if err := group.Wait(); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	// Until the leases are over a client asks the primary how long a file is.
-	select {
-	case <-time.After(3 * shortLease):
-	case <-ctx.Done():
-		return nil, errors.Join(context.Cause(ctx), c.Close())
+	if err := leasesEnd(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
+}
+
+// leasesEnd waits until short leases are over: until then a client asks the primary how
+// long a file is, and chunks are not repaired.
+func leasesEnd(ctx context.Context) error {
+	select {
+	case <-time.After(3 * shortLease):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func statName(i int) string { return fmt.Sprintf("dir%d/file%d", i/listFiles, i%listFiles) }

@@ -133,6 +133,7 @@ func (c *slowConn) Write(p []byte) (int, error) {
 	const most = 100 * time.Millisecond // an idle connection is not slow
 	took := time.Since(c.epoch) - time.Duration(c.asked.Load())
 	time.Sleep(min(time.Duration(c.times-1)*took, most))
+	c.asked.Store(int64(time.Since(c.epoch))) // the rest of an answer has waited already
 	return c.Conn.Write(p)
 }
 
