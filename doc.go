@@ -11,7 +11,8 @@
 //	    └───────────┴────────┴──► rpc ──► transport
 //	internal/: journal, statelog, vfs, wire, sim, …  used by all of the above
 //
-// The ground is here, complete, and mapreduce on it. Gfs and vmft are not here yet; what is said of them below is what they are for.
+// The ground is here, complete, and mapreduce and gfs on it. Vmft is not here yet; what
+// is said of it below is what it is for.
 //
 // # Three ways to survive a machine
 //
@@ -77,6 +78,8 @@
 //   - To hold a Transport of your own against what is expected of one: package
 //     transport/transporttest.
 //   - To run a job over many files: package mapreduce.
+//   - To keep files on several machines, or a whole cluster of disks in one process:
+//     package gfs, and gfs/gfstest for tests.
 //   - To read the source: README.md names the entry points; each package's
 //     documentation tells its pure core from its shell.
 //

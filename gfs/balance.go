@@ -74,13 +74,14 @@ func (f *fleet) startMoves() {
 // the emptiest first. Both are short of the limits.
 func (f *fleet) movers() (givers bool, takers []*fleetServer) {
 	mean := f.average()
-	least, most := 1.0, 0.0
+	least, most, strained := 1.0, 0.0, false
 	for _, s := range f.roster {
 		s.gives = false
 		if s.here == nil || s.row.forgotten || s.row.draining || s.here.state != incarnationComplete {
 			continue
 		}
 		least, most = min(least, s.settledUse(0)), max(most, s.settledUse(0))
+		strained = strained || s.strained(mean)
 	}
 	for _, s := range f.roster {
 		if !s.takes() || s.here.state != incarnationComplete {
@@ -90,7 +91,7 @@ func (f *fleet) movers() (givers bool, takers []*fleetServer) {
 		if s.movesOut < f.cfg.movesEach && (use-least > f.cfg.band || use > least && s.strained(mean)) {
 			s.gives, givers = true, true
 		}
-		if s.movesIn < f.cfg.movesEach && use < most && !s.strained(mean) {
+		if s.movesIn < f.cfg.movesEach && (most-use > f.cfg.band || use < most && strained) && !s.strained(mean) {
 			takers = append(takers, s)
 		}
 	}

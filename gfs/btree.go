@@ -43,13 +43,25 @@ const innerMax = 64
 // and greater than all keys below kids[i-1]. seps[0] is empty.
 //
 // A search hardly touches the separators, each of which is a miss of the cache: heads
-// are, side by side, the eight bytes of each that follow what all of them (but the
-// first) begin with, the biggest byte first.
+// are, side by side, the bytes of each that follow what all of them (but the first)
+// begin with, the beginning of which is in prefix.
 type btinner struct {
-	kids  []*btnode
-	seps  [][]byte
-	heads []uint64
-	same  int // how many bytes all begin with
+	kids   []*btnode
+	seps   [][]byte
+	heads  []btPair
+	same   int // how many bytes all begin with
+	prefix [48]byte
+}
+
+// btPair is sixteen bytes of a key.
+type btPair struct{ high, low uint64 }
+
+func btPairOf(key []byte) btPair {
+	return btPair{btHead(key), btHead(key[min(len(key), 8):])}
+}
+
+func (p btPair) less(q btPair) bool {
+	return p.high < q.high || p.high == q.high && p.low < q.low
 }
 
 // btHead returns eight bytes of a key as a number that orders as they do.
@@ -72,9 +84,10 @@ func (in *btinner) index() {
 	}
 	// As they are in order, what the first and the last begin with all begin with.
 	in.same = leafCommon(in.seps[1], in.seps[len(in.seps)-1])
-	in.heads = append(in.heads[:0], 0)
+	copy(in.prefix[:], in.seps[1][:in.same])
+	in.heads = append(in.heads[:0], btPair{})
 	for _, sep := range in.seps[1:] {
-		in.heads = append(in.heads, btHead(sep[in.same:]))
+		in.heads = append(in.heads, btPairOf(sep[in.same:]))
 	}
 }
 
@@ -83,19 +96,23 @@ func (in *btinner) child(key []byte) int {
 	if len(in.seps) < 2 {
 		return 0
 	}
-	same := in.seps[1][:in.same]
+	var same []byte
+	if in.same <= len(in.prefix) {
+		same = in.prefix[:in.same]
+	} else {
+		same = in.seps[1][:in.same]
+	}
 	if len(key) < len(same) || string(key[:len(same)]) != string(same) {
 		if string(key) < string(same) {
 			return 0
 		}
 		return len(in.seps) - 1
 	}
-	head := btHead(key[in.same:])
+	head := btPairOf(key[in.same:])
 	lo, hi := 0, len(in.heads) // the separator of lo is at most key, that of hi greater
 	for hi-lo > 1 {
 		mid := int(uint(lo+hi) >> 1)
-		h := in.heads[mid]
-		if h < head || h == head && string(in.seps[mid]) <= string(key) {
+		if h := in.heads[mid]; h.less(head) || h == head && string(in.seps[mid]) <= string(key) {
 			lo = mid
 		} else {
 			hi = mid
@@ -149,7 +166,7 @@ func (t *btree) own(n *btnode) *btnode {
 	c := &btnode{gen: t.gen, leaf: slices.Clone(n.leaf)}
 	if n.inner != nil {
 		in := n.inner
-		c.inner = &btinner{slices.Clone(in.kids), slices.Clone(in.seps), slices.Clone(in.heads), in.same}
+		c.inner = &btinner{slices.Clone(in.kids), slices.Clone(in.seps), slices.Clone(in.heads), in.same, in.prefix}
 	}
 	return c
 }

@@ -10,12 +10,16 @@ import (
 //
 //	entry: shared, unshared, size (uvarints), the unshared bytes of the key, the value
 //	…
-//	restart: the offset of an entry that shares nothing (two bytes, little end first)
+//	head of a restart: eight bytes of its key
 //	…
-//	how many restarts (two bytes)
+//	restart: the offset of an entry that shares nothing (two bytes)
+//	…
+//	how many bytes all keys begin with, how many restarts (two bytes each)
 //
-// shared is how many bytes a key has in common with the one before. A block without an
-// entry is empty.
+// shared is how many bytes a key has in common with the one before. The heads are what
+// follows what all keys begin with: a search for a key touches only them and the
+// entries after one restart. A block without an entry is empty. All numbers have their
+// little end first.
 
 const (
 	// leafMax is the size in bytes beyond which a leaf is divided. A leaf with a single
@@ -33,8 +37,35 @@ func leafEntries(leaf []byte) (entries, restarts []byte) {
 		return nil, nil
 	}
 	n := int(binary.LittleEndian.Uint16(leaf[len(leaf)-2:]))
-	cut := len(leaf) - 2 - 2*n
-	return leaf[:cut], leaf[cut : len(leaf)-2]
+	cut := len(leaf) - 4 - 2*n
+	return leaf[:cut-8*n], leaf[cut : len(leaf)-4]
+}
+
+// leafGuess returns what leafSection does if the key is in the leaf; it need not if it
+// is not.
+func leafGuess(leaf, key []byte) int {
+	n := int(binary.LittleEndian.Uint16(leaf[len(leaf)-2:]))
+	same := int(binary.LittleEndian.Uint16(leaf[len(leaf)-4:]))
+	restarts := leaf[len(leaf)-4-2*n : len(leaf)-4]
+	heads := leaf[len(leaf)-4-10*n : len(leaf)-4-2*n]
+	head := btHead(key[min(same, len(key)):])
+	lo, hi := 0, n
+	for hi-lo > 1 {
+		mid := int(uint(lo+hi) >> 1)
+		h := binary.LittleEndian.Uint64(heads[8*mid:])
+		less := h < head
+		if h == head {
+			off := int(binary.LittleEndian.Uint16(restarts[2*mid:]))
+			_, unshared, _, m := leafHead(leaf[off:])
+			less = string(leaf[off+m:off+m+unshared]) <= string(key)
+		}
+		if less {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return int(binary.LittleEndian.Uint16(restarts[2*lo:]))
 }
 
 // leafHead reads the three numbers before an entry.
@@ -71,9 +102,12 @@ func leafSection(entries, restarts, key []byte) int {
 // leafGet returns the value of a key. It builds no key: how much of the key the entry
 // before had in common tells on which side of it an entry is that shares more, or less.
 func leafGet(leaf, key []byte) ([]byte, bool) {
-	entries, restarts := leafEntries(leaf)
+	if len(leaf) == 0 {
+		return nil, false
+	}
+	entries, _ := leafEntries(leaf)
 	match := 0 // bytes that key has in common with the entry before, which is less
-	for off := leafSection(entries, restarts, key); off < len(entries); {
+	for off := leafGuess(leaf, key); off < len(entries); {
 		shared, unshared, size, n := leafHead(entries[off:])
 		off += n
 		if shared < match {
@@ -161,10 +195,11 @@ type leafBuilder struct {
 	last     []byte // the key added last
 	since    int    // entries since the last restart
 	entries  int
+	same     int // how many bytes all keys begin with; -1: what the first and the last do
 }
 
 func (b *leafBuilder) reset() {
-	b.buf, b.restarts, b.last, b.since, b.entries = b.buf[:0], b.restarts[:0], b.last[:0], 0, 0
+	b.buf, b.restarts, b.last, b.since, b.entries, b.same = b.buf[:0], b.restarts[:0], b.last[:0], 0, 0, -1
 }
 
 // size returns how large the leaf is.
@@ -172,7 +207,7 @@ func (b *leafBuilder) size() int {
 	if b.entries == 0 {
 		return 0
 	}
-	return len(b.buf) + 2*len(b.restarts) + 2
+	return len(b.buf) + 10*len(b.restarts) + 4
 }
 
 func (b *leafBuilder) add(key, value []byte) {
@@ -194,11 +229,26 @@ func (b *leafBuilder) finish() []byte {
 	if b.entries == 0 {
 		return nil
 	}
+	same := b.same
+	if same < 0 {
+		same = leafCommon(b.restartKey(0), b.last)
+	}
+	for i := range b.restarts {
+		b.buf = binary.LittleEndian.AppendUint64(b.buf, btHead(b.restartKey(i)[same:]))
+	}
 	for _, r := range b.restarts {
 		b.buf = binary.LittleEndian.AppendUint16(b.buf, r)
 	}
+	b.buf = binary.LittleEndian.AppendUint16(b.buf, uint16(same))
 	b.buf = binary.LittleEndian.AppendUint16(b.buf, uint16(len(b.restarts)))
 	return b.buf
+}
+
+// restartKey returns the key of a restart, which is in the leaf.
+func (b *leafBuilder) restartKey(i int) []byte {
+	off := int(b.restarts[i])
+	_, unshared, _, n := leafHead(b.buf[off:])
+	return b.buf[off+n : off+n+unshared : off+n+unshared]
 }
 
 // leafStore returns a copy of a built leaf, in old's memory if that may be used and
@@ -243,6 +293,15 @@ func (b *leafBuilder) put(c *leafCursor, leaf, key, value []byte) (added, last b
 	b.entries = 2 // or more: one matters
 	if same && at == 0 && c.next == len(entries) || len(entries) == 0 {
 		b.entries = 1
+	}
+	if len(entries) > 0 { // a new first or last key may have less in common with the others
+		b.same = int(binary.LittleEndian.Uint16(leaf[len(leaf)-4:]))
+		if at == 0 || end {
+			_, unshared, _, n := leafHead(entries)
+			b.same = min(b.same, leafCommon(key, entries[n:n+unshared]))
+		}
+	} else {
+		b.same = len(key)
 	}
 	b.buf = append(b.buf, entries[:at]...)
 	starts := b.copyRestarts(restarts, at)

@@ -68,7 +68,7 @@ func TestLocationCacheIsBounded(t *testing.T) {
 	now := time.Unix(0, 0)
 	rnd := rand.New(rand.NewPCG(1, 2))
 	l := newLocationCache(time.Minute)
-	for range 300 {
+	for round := range 60 {
 		resp := &lookupResp{chunks: 1 << 40}
 		first := rnd.Uint64N(1 << 20)
 		for i := range uint64(rnd.IntN(2000)) {
@@ -78,7 +78,9 @@ func TestLocationCacheIsBounded(t *testing.T) {
 		l.granted(fileID(1000+rnd.IntN(1000)), &grantResp{chunk: chunkInfo{index: rnd.Uint64()}}, now)
 		now = now.Add(time.Duration(rnd.IntN(int(time.Second))))
 		l.get(fileID(rnd.IntN(50)), first, now)
-		l.check(t)
+		if round%10 == 0 {
+			l.check(t)
+		}
 	}
 }
 

@@ -76,6 +76,14 @@ func (t *chunkTable) get(h handle) (chunkRow, bool) {
 	return chunkRow{p.versions[i], p.refs[i], p.live[i], p.goals[i]}, true
 }
 
+// version returns the version of a chunk that is there: a column is less than a row.
+func (t *chunkTable) version(h handle) version {
+	if p := t.page(h); p != nil {
+		return p.versions[h%chunkPageSize]
+	}
+	return 0
+}
+
 // set writes the row of a chunk; one without references takes it out.
 func (t *chunkTable) set(h handle, row chunkRow) {
 	if t.watched {

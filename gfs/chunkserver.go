@@ -2,7 +2,6 @@ package gfs
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -181,10 +180,8 @@ func StartChunkserver(ctx context.Context, cfg ChunkserverConfig) (*Chunkserver,
 
 // serve listens and begins to report.
 func (s *Chunkserver) serve(ctx context.Context) error {
-	uuid := s.store.uuid()
 	server, err := rpc.NewServer(rpc.ServerConfig{
-		Cluster: s.cfg.Cluster, Secret: s.cfg.Secret, Node: fmt.Sprintf("chunkserver-%x", binary.BigEndian.Uint64(uuid[:])),
-		Limits: s.limits(), Logger: s.log,
+		Cluster: s.cfg.Cluster, Secret: s.cfg.Secret, Limits: s.limits(), Logger: s.log,
 	})
 	if err != nil {
 		return err

@@ -1,3 +1,6 @@
+// A rig lives in a bubble.
+//
+//lint:bubble
 package gfs
 
 import (
@@ -341,8 +344,10 @@ func (r *chunkRig) start(i int, change func(i int, cfg *ChunkserverConfig)) {
 }
 
 // settle lets some heartbeats pass.
+//
+//lint:bubble
 func (r *chunkRig) settle() {
-	time.Sleep(time.Second) //lint:bubble
+	time.Sleep(time.Second)
 	synctest.Wait()
 }
 

@@ -12,6 +12,7 @@ import (
 
 func TestChunkserverWrites(t *testing.T) {
 	inChunkRig(t, 3, func(r *chunkRig) {
+		t := r.t
 		rng := rand.New(rand.NewPCG(1, 0))
 		r.master.make(1, r.at...)
 		c := r.open(r.at[1], r.at[0], r.at[2]) // the primary need not be the nearest
@@ -51,6 +52,7 @@ func TestChunkserverWrites(t *testing.T) {
 // there, whole, at the offset that was returned, and the rest is padding (§3.3).
 func TestChunkserverAppends(t *testing.T) {
 	inChunkRig(t, 3, func(r *chunkRig) {
+		t := r.t
 		r.master.make(1, r.at...)
 		type record struct {
 			off int64
@@ -113,6 +115,7 @@ func TestChunkserverAppends(t *testing.T) {
 
 func TestChunkserverReads(t *testing.T) {
 	inChunkRig(t, 1, func(r *chunkRig) {
+		t := r.t
 		r.master.make(1, r.at...)
 		c := r.open(r.at...)
 		defer c.close()

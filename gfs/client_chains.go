@@ -18,10 +18,11 @@ type sharedChain struct {
 
 // A chainTable has the chains of a client. Chunks with the same members share one.
 type chainTable struct {
-	mu     sync.Mutex // guards what follows
-	chains map[string]*sharedChain
-	idle   []*sharedChain // without users, the last used at the end
-	closed bool
+	mu      sync.Mutex // guards what follows
+	chains  map[string]*sharedChain
+	opening map[string]chan struct{} // closed when it is open, or could not be opened
+	idle    []*sharedChain           // without users, the last used at the end
+	closed  bool
 }
 
 // chainKey names the chains through the same members in the same order.
@@ -34,51 +35,74 @@ func chainKey(members []location) string {
 	return b.String()
 }
 
-// take returns a chain through members, for use until done.
+// take returns a chain through members, for use until done. Who needs one that another
+// is opening waits: with two, the one that is given up could take with it what is on its
+// way.
 func (t *chainTable) take(ctx context.Context, peers *peerTable, members []location) (*sharedChain, error) {
 	key := chainKey(members)
-	if s, err := t.find(key); s != nil || err != nil {
-		return s, err
+	for {
+		s, opening, err := t.find(key)
+		if s != nil || err != nil {
+			return s, err
+		}
+		if opening == nil {
+			return t.open(ctx, key, peers, members)
+		}
+		select {
+		case <-opening:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
-	opened, err := openChain(ctx, peers.dial, members)
-	if err != nil {
-		return nil, err
-	}
-	s := &sharedChain{chain: opened, key: key, users: 1}
-	t.mu.Lock()
-	if t.closed {
-		t.mu.Unlock()
-		opened.close()
-		return nil, ErrClosed
-	}
-	if t.chains == nil {
-		t.chains = make(map[string]*sharedChain)
-	}
-	t.chains[key] = s // another that was opened meanwhile ends with its users
-	t.mu.Unlock()
-	return s, nil
 }
 
-// find returns the chain with a key that can be used, or nil.
-func (t *chainTable) find(key string) (*sharedChain, error) {
+// open opens the chain that find has found nobody opening.
+func (t *chainTable) open(ctx context.Context, key string, peers *peerTable, members []location) (*sharedChain, error) {
+	opened, err := openChain(ctx, peers.dial, members)
+	t.mu.Lock()
+	close(t.opening[key])
+	delete(t.opening, key)
+	if err == nil && !t.closed {
+		s := &sharedChain{chain: opened, key: key, users: 1}
+		if t.chains == nil {
+			t.chains = make(map[string]*sharedChain)
+		}
+		t.chains[key] = s
+		t.mu.Unlock()
+		return s, nil
+	}
+	t.mu.Unlock()
+	if err == nil {
+		opened.close()
+		err = ErrClosed
+	}
+	return nil, err
+}
+
+// find returns the chain with a key that can be used; or what is closed when somebody
+// has opened it; or neither, and then the caller must open it.
+func (t *chainTable) find(key string) (s *sharedChain, opening <-chan struct{}, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
-		return nil, ErrClosed
+		return nil, nil, ErrClosed
 	}
-	s := t.chains[key]
-	if s == nil {
-		return nil, nil
+	if s = t.chains[key]; s != nil && s.broken() == nil {
+		if s.users == 0 {
+			t.unidle(s)
+		}
+		s.users++
+		return s, nil, nil
 	}
-	if s.broken() != nil {
-		delete(t.chains, key) // whoever uses it lets go of it
-		return nil, nil
+	delete(t.chains, key) // whoever uses it lets go of it
+	if wait := t.opening[key]; wait != nil {
+		return nil, wait, nil
 	}
-	if s.users == 0 {
-		t.unidle(s)
+	if t.opening == nil {
+		t.opening = make(map[string]chan struct{})
 	}
-	s.users++
-	return s, nil
+	t.opening[key] = make(chan struct{})
+	return nil, nil, nil
 }
 
 // done ends a use.

@@ -63,7 +63,7 @@ func (c *Client) OpenFile(ctx context.Context, name string, o OpenOptions) (*Fil
 	switch {
 	case err != nil:
 	case o.Replication < 0 || o.Replication > MaxReplication:
-		err = errors.Join(fs.ErrInvalid, errReplication)
+		err = errReplication
 	case o.Create || o.Exclusive:
 		return c.openNew(ctx, name, o)
 	}

@@ -3,6 +3,7 @@ package gfs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"time"
@@ -126,7 +127,7 @@ func (c *Client) stat(ctx context.Context, name string) (*Info, error) {
 		case lost.IsZero():
 			lost = now
 		case now.Sub(lost) >= unavailableAfter:
-			return nil, errors.Join(ErrUnavailable, err)
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		if err := r.again(ctx, err); err != nil {
 			return nil, err
@@ -246,12 +247,12 @@ func (c *Client) pair(ctx context.Context, op, method, from, to string) error {
 // a directory, and of new files there (§4.2). It returns before they are made.
 func (c *Client) SetReplication(ctx context.Context, name string, n int) error {
 	if n < 1 || n > MaxReplication {
-		return opError("set replication", name, errors.Join(fs.ErrInvalid, errReplication))
+		return opError("set replication", name, errReplication)
 	}
 	return change(ctx, c, "set replication", name, methodSetAttr, &setAttrReq{path: name, all: true, mode: -1, goal: uint8(n)})
 }
 
-var errReplication = errors.New("the number of replicas must be from 1 to 64")
+var errReplication = fmt.Errorf("%w: the number of replicas must be from 1 to %d", fs.ErrInvalid, MaxReplication)
 
 // Chmod sets the permission bits of a file or directory.
 func (c *Client) Chmod(ctx context.Context, name string, perm fs.FileMode) error {

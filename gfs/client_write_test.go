@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,12 +54,12 @@ func TestClientWriteBehindIsBounded(t *testing.T) {
 		for _, s := range k.servers {
 			s.writeWait.Store(&gate)
 		}
-		taken := 0
+		var taken atomic.Int64
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			for off := 0; off < len(want); off += 100 << 10 {
 				n, err := f.Write(want[off:min(off+100<<10, len(want))])
-				taken += n
+				taken.Add(int64(n))
 				if err != nil {
 					t.Error(err)
 					return
@@ -66,8 +67,8 @@ func TestClientWriteBehindIsBounded(t *testing.T) {
 			}
 		})
 		time.Sleep(time.Second)
-		if taken < 4<<20 || taken > 5<<20+100<<10 {
-			t.Errorf("%d bytes were taken while nothing was acknowledged; 4 MiB may be under way", taken)
+		if n := taken.Load(); n < 4<<20 || n > 5<<20+100<<10 {
+			t.Errorf("%d bytes were taken while nothing was acknowledged; 4 MiB may be under way", n)
 		}
 		close(gate)
 		wg.Wait()

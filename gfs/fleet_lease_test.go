@@ -28,8 +28,9 @@ func (r *fleetRig) grantTo(h handle, wish grantWish) leaseTerm {
 }
 
 // extendTo asks for an extension and returns until when there is one, or 0.
-func (r *fleetRig) extendTo(id serverID, clock time.Duration, h handle, v version) time.Duration {
+func (r *fleetRig) extendTo(id serverID, h handle, v version) time.Duration {
 	var resp heartbeatResp
+	clock := r.now.Sub(modelStart)
 	req := &heartbeatReq{server: id, boot: uint64(id), clock: clock, capacity: 1 << 40, extend: []replicaState{{handle: h, version: v}}}
 	if err := r.heartbeat(r.now, req, &resp); err != nil {
 		r.t.Fatal(err)
@@ -71,11 +72,10 @@ func TestFleetLeaseExtension(t *testing.T) {
 	r.has(1, 3, 1, 2, 3)
 	term := r.grantTo(1, grantWish{prefer: 2})
 	r.alive(50 * time.Second)
-	clock := 7 * time.Hour // it is the server's, whatever it shows
-	if until := r.extendTo(2, clock, 1, term.version); until != clock+time.Minute {
+	if until := r.extendTo(2, 1, term.version); until != r.now.Sub(modelStart)+time.Minute {
 		t.Errorf("until %v", until)
 	}
-	if r.extendTo(1, clock, 1, term.version) != 0 || r.extendTo(2, clock, 1, term.version-1) != 0 {
+	if r.extendTo(1, 1, term.version) != 0 || r.extendTo(2, 1, term.version-1) != 0 {
 		t.Error("extended for somebody else")
 	}
 	r.alive(55 * time.Second)
@@ -86,12 +86,12 @@ func TestFleetLeaseExtension(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.extendTo(2, clock, 1, term.version) != 0 {
+	if r.extendTo(2, 1, term.version) != 0 {
 		t.Error("extended while another is granted")
 	}
 	r.abandon(r.now, plan.handle)
 	r.alive(20 * time.Second)
-	if r.extendTo(2, clock, 1, term.version) != 0 {
+	if r.extendTo(2, 1, term.version) != 0 {
 		t.Error("extended after it was over")
 	}
 }
@@ -141,6 +141,18 @@ func TestFleetVersionsDoNotGoDown(t *testing.T) {
 	wantEqual(t, "to be read", r.at(1), []serverID{1, 2, 3})
 }
 
+// A heartbeat that is overtaken by a later one says nothing any more.
+func TestFleetHeartbeatOvertaken(t *testing.T) {
+	r := newFleetRig(t, fleetConfig{}, "a")
+	r.has(1, 1, 1)
+	late := &heartbeatReq{server: 1, boot: 1, clock: r.now.Sub(modelStart), changes: []replicaState{{1, rigV, 1, sound}}}
+	r.now = r.now.Add(time.Second)
+	r.beat(1, replicaState{handle: 1, health: gone})
+	if err := r.heartbeat(r.now, late, new(heartbeatResp)); !errors.Is(err, ErrStale) || len(r.at(1)) > 0 {
+		t.Errorf("%v, %v", err, r.at(1))
+	}
+}
+
 // A chunk that lacks replicas is not copied while it is mutated; if that goes on, its
 // lease is revoked, and there is no other until it has been copied.
 func TestFleetRevokesToCopy(t *testing.T) {
@@ -156,9 +168,9 @@ func TestFleetRevokesToCopy(t *testing.T) {
 		if len(acts.revoke) > 0 {
 			break
 		}
-		r.extendTo(1, 0, 1, term.version)
+		r.extendTo(1, 1, term.version)
 	}
-	if len(acts.revoke) != 1 || acts.revoke[0].primary.id != 1 || r.extendTo(1, 0, 1, term.version) != 0 {
+	if len(acts.revoke) != 1 || acts.revoke[0].primary.id != 1 || r.extendTo(1, 1, term.version) != 0 {
 		t.Fatalf("%+v", acts)
 	}
 	r.revoked(r.now, 1, term.version, true)

@@ -102,6 +102,9 @@ func (w *modelWorld) master(n int) *modelMaster {
 // register tells the n-th master all, in parts.
 func (s *modelServer) register(n int, boot uint64) {
 	w := s.w
+	if s.boot != boot || !s.up {
+		return
+	}
 	s.changes[n] = make(map[handle]bool)
 	w.soon(func() {
 		if s.boot != boot || !s.up {

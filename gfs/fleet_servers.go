@@ -58,7 +58,8 @@ type incarnation struct {
 	slot     uint32
 	state    incarnationState
 	boot     uint64
-	attempt  uint64 // of the process to register
+	attempt  uint64        // of the process to register
+	clock    time.Duration // its own, of the last heartbeat
 	replicas int
 	doomed   int
 	leaving  int64 // bytes of doomed replicas
@@ -242,13 +243,18 @@ func (f *fleet) report(now time.Time, m *reportReq) error {
 }
 
 // heartbeat takes in a sign of life and fills in the answer: leases that are extended,
-// replicas to be deleted. The error is errUnregistered if the chunkserver has to register.
+// replicas to be deleted. The error is errUnregistered if the chunkserver has to register,
+// ErrStale if a later heartbeat has been taken in already: what this one says has passed.
 func (f *fleet) heartbeat(now time.Time, m *heartbeatReq, answer *heartbeatResp) error {
 	f.clock(now)
 	i := f.incarnationOf(m.server, m.boot)
 	if i == nil {
 		return errUnregistered
 	}
+	if m.clock < i.clock {
+		return ErrStale
+	}
+	i.clock = m.clock
 	s := i.server
 	s.seen = f.now
 	s.capacity, s.used, s.read, s.written, s.cloning = m.capacity, m.used, m.read, m.written, m.cloning

@@ -240,6 +240,7 @@ var errSuperseded = errors.New("gfs: the chunk was made meanwhile")
 // lease or not, so the version is raised again, which makes the lease worth nothing.
 func (g *grant) leased(now time.Time, err error) grantStep {
 	if err == nil {
+		g.fleet.taken(now, g.chunk, g.version)
 		return g.done(now, nil)
 	}
 	g.kind = grantAgain // the chunk is there now

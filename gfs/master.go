@@ -229,9 +229,11 @@ func (m *Master) open() error {
 	if len(m.cfg.Follow) > 0 {
 		return nil
 	}
-	if m.log, err = m.cfg.OpenLog(m.tap); err != nil {
-		return err
+	log, err := m.cfg.OpenLog(m.tap)
+	if err != nil {
+		return err // what log is then is not to be closed
 	}
+	m.log = log
 	m.guard = rpc.NewGuard(m.log)
 	return nil
 }

@@ -2,6 +2,7 @@ package gfs
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"time"
@@ -53,11 +54,32 @@ func handleMutation[Req, Resp any](m *Master, name string, h func(ctx context.Co
 // errNotLeading makes callers try again, here or elsewhere.
 var errNotLeading = rpc.Refuse(fmt.Errorf("%w: the master does not lead at present", rpc.ErrUnavailable))
 
-// who is the client that a call came from: the name in its certificate or, without TLS,
-// the name that it gives itself.
+// who is the client that a call came from.
 func (m *Master) who(ctx context.Context) identity {
 	peer, _ := rpc.PeerFromContext(ctx)
-	return identity{user: peer.Node, groups: m.cfg.Groups[peer.Node], super: slices.Contains(m.cfg.Superusers, peer.Node)}
+	return m.identify(&peer)
+}
+
+// identify says who a peer is: whoever its certificate says or, without one, whoever it
+// says itself. A certificate that bears no name makes nobody a super user.
+func (m *Master) identify(peer *rpc.Peer) identity {
+	user, certified := peer.Node, false
+	if peer.TLS != nil && len(peer.TLS.PeerCertificates) > 0 {
+		certified = true
+		if user == "" { // a name that it has given is in the certificate
+			user = certificateName(peer.TLS.PeerCertificates[0])
+		}
+	}
+	super := slices.Contains(m.cfg.Superusers, user) && (user != "" || !certified)
+	return identity{user: user, groups: m.cfg.Groups[user], super: super}
+}
+
+// certificateName returns the name of whom a certificate is about.
+func certificateName(cert *x509.Certificate) string {
+	if cert.Subject.CommonName == "" && len(cert.DNSNames) > 0 {
+		return cert.DNSNames[0]
+	}
+	return cert.Subject.CommonName
 }
 
 // confirm waits until what was read is safe to tell, and whether this master may still

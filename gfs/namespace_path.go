@@ -132,19 +132,28 @@ func checkKey(path string) error {
 	if len(path) > maxKey {
 		return refuse(outcomeInvalid, path, "a path of %d bytes", len(path))
 	}
-	for rest := path; ; {
-		name, more, found := strings.Cut(rest, "/")
-		if name == "" || name == ".." || name == "." && path != "." || strings.IndexByte(name, 0) >= 0 {
+	for start := 0; ; {
+		end := strings.IndexByte(path[start:], '/')
+		last := end < 0
+		if last {
+			end = len(path) - start
+		}
+		name := path[start : start+end]
+		if name == "" || name == ".." || name == "." && path != "." {
 			return refuse(outcomeInvalid, path, "not a path: want slash-separated elements, relative to the root, without . and ..")
 		}
 		if len(name) > MaxName+hiddenTail {
 			return refuse(outcomeInvalid, path, "a name of %d bytes; %d are the most", len(name), MaxName)
 		}
-		if !found {
-			return nil
+		if last {
+			break
 		}
-		rest = more
+		start += end + 1
 	}
+	if strings.IndexByte(path, 0) >= 0 {
+		return refuse(outcomeInvalid, path, "a zero byte in a path")
+	}
+	return nil
 }
 
 // checkNew refuses a path that users may not make.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -79,10 +80,9 @@ func (r fileReader) span(p []byte, off int64) int {
 	return int(min(int64(len(p)), readPiece-in%readPiece, r.c.chunkSize-in))
 }
 
-// readSpan reads a part of one chunk.
+// readSpan reads a part of one chunk. ctx ends with the client; each attempt is bounded,
+// and so is the time for which replicas are looked for.
 func (r fileReader) readSpan(ctx context.Context, p []byte, off int64) (int, error) {
-	ctx, end := r.c.begin(ctx)
-	defer end()
 	index, at := uint64(off/r.c.chunkSize), off%r.c.chunkSize
 	var t retry
 	n := 0
@@ -106,7 +106,7 @@ func (r fileReader) readSpan(ctx context.Context, p []byte, off int64) (int, err
 		}
 		if now := time.Now(); lost.IsZero() {
 			lost = now
-		} else if now.Sub(lost) >= unavailableAfter {
+		} else if now.Sub(lost) >= min(unavailableAfter, r.c.cfg.Patience) {
 			return n, fmt.Errorf("%w: chunk %d: %w", ErrUnavailable, index, err)
 		}
 		if err := t.again(ctx, err); err != nil {
@@ -185,49 +185,72 @@ type hedgedRead struct {
 	at   int64
 }
 
-// A hedge is the second read. Its fields are valid when done is closed.
+// A hedge is the second read.
 type hedge struct {
-	done   chan struct{}
+	done   chan struct{} // closed when what follows is set
 	p      []byte
 	n      int
 	length int64
 	err    error
+
+	mu     sync.Mutex // guards what follows
+	over   bool       // there is to be none any more
+	cancel context.CancelFunc
+}
+
+// begin returns the context of the second read, or nil if there is to be none.
+func (s *hedge) begin(ctx context.Context) context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return nil
+	}
+	ctx, s.cancel = context.WithTimeout(ctx, readTimeout)
+	return ctx
+}
+
+// stop ends the second read.
+func (s *hedge) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	if s.cancel != nil {
+		s.cancel()
+	}
 }
 
 // run reads from the first of the candidates, or the second; used says how many it has
 // asked.
 func (h *hedgedRead) run(ctx context.Context, all []candidate) (n int, length int64, used int, err error) {
 	c := h.c
+	first, cancelFirst := context.WithTimeout(ctx, readTimeout)
+	defer cancelFirst()
 	if len(all) == 1 || c.cfg.Hedge < 0 {
-		n, length, err = h.one(ctx, all[0], h.p)
+		n, length, err = h.one(first, all[0], h.p)
 		return n, length, 1, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	second := &hedge{done: make(chan struct{})}
-	hedgeCtx, cancelHedge := context.WithCancel(ctx)
-	defer cancelHedge()
-	firstCtx, cancelFirst := context.WithCancel(ctx)
-	defer cancelFirst()
+	defer second.stop()
 	timer := time.AfterFunc(hedgeDelay(all[1:], c.cfg.Hedge), func() {
 		defer close(second.done)
-		if !c.hedging.spend() {
+		sctx := second.begin(ctx)
+		if sctx == nil || !c.hedging.spend() {
 			second.err = errNoHedge
 			return
 		}
 		c.count.hedges.Add(1)
 		second.p = getPiece(len(h.p)) // the first read may still write to p
-		second.n, second.length, second.err = h.one(hedgeCtx, all[1], second.p)
+		second.n, second.length, second.err = h.one(sctx, all[1], second.p)
 		if second.err == nil {
 			cancelFirst()
 		}
 	})
-	n, length, err = h.one(firstCtx, all[0], h.p)
+	n, length, err = h.one(first, all[0], h.p)
 	if timer.Stop() {
 		return n, length, 1, err
 	}
 	if err == nil {
-		cancelHedge()
+		second.stop()
 	}
 	<-second.done // soon: it is cancelled, or all that is left to wait for
 	defer putPiece(second.p)
@@ -240,12 +263,12 @@ func (h *hedgedRead) run(ctx context.Context, all []candidate) (n int, length in
 	case errors.Is(second.err, errNoHedge):
 		return 0, 0, 1, err
 	}
-	return 0, 0, 2, errors.Join(err, second.err)
+	return 0, 0, 2, fmt.Errorf("%w; %w", err, second.err)
 }
 
 var errNoHedge = errors.New("no second read")
 
-// one reads from one replica into p.
+// one reads from one replica into p. ctx bounds the attempt.
 func (h *hedgedRead) one(ctx context.Context, k candidate, p []byte) (int, int64, error) {
 	c := h.c
 	peer, err := c.peers.take(k.addr)
@@ -253,8 +276,6 @@ func (h *hedgedRead) one(ctx context.Context, k candidate, p []byte) (int, int64
 		return 0, 0, err
 	}
 	defer peer.done()
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
 	req := readReq{handle: h.info.handle, version: h.info.version, off: h.at, n: int64(len(p))}
 	resp := readResp{Body: rpc.Body{Data: p[:0:len(p)]}}
 	began := time.Now()

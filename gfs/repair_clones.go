@@ -284,6 +284,7 @@ func (f *fleet) cloneEnd(k *cloning) {
 	k.target.clones = slices.DeleteFunc(k.target.clones, func(o *cloning) bool { return o == k })
 	if k.moved != nil {
 		f.balance.moving--
+		f.balance.next = min(f.balance.next, f.now+f.cfg.balanceEach)
 		k.target.movesIn--
 		k.source.movesOut--
 		k.moved.outgoing -= k.bytes

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/trilith-go/trilith/rpc"
@@ -200,6 +201,9 @@ func (m *Master) followMaster(ctx context.Context) {
 		return
 	}
 	defer client.Close()
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() { m.watchServers(ctx) })
 	for ctx.Err() == nil {
 		err := m.followOnce(ctx, client)
 		if ctx.Err() != nil {
@@ -211,6 +215,26 @@ func (m *Master) followMaster(ctx context.Context) {
 		case <-pause.C:
 		case <-ctx.Done():
 			pause.Stop()
+		}
+	}
+}
+
+// watchServers lets the fleet of a shadow notice which chunkservers have died.
+func (m *Master) watchServers(ctx context.Context) {
+	tick := time.NewTicker(m.cfg.Heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			m.fleetMu.Lock()
+			acts := m.fleet.tick(time.Now())
+			m.fleetMu.Unlock()
+			for _, id := range acts.dead {
+				m.events.addf("chunkserver %d is given up for dead", id)
+			}
+			m.sample()
 		}
 	}
 }

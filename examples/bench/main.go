@@ -9,10 +9,13 @@
 //	go run ./examples/bench -suite rpc -json
 //	go run ./examples/bench -suite mapreduce
 //	go run ./examples/bench -suite mapreduce -cases terasort -size 128 -rounds 3
+//	go run ./examples/bench -suite gfs
+//	go run ./examples/bench -suite gfs -cases write,append -cpuprofile /tmp/cpu
 //
 // The suite rpc measures each cell, one subject on one case, for -duration in all,
 // divided into -rounds. The suite mapreduce does a whole job each time, on -size of
-// text or records that are made from a seed, or on -input. The subjects of a case take
+// text or records that are made from a seed, or on -input. The suite gfs runs a cluster of
+// processes on one machine and measures for -duration, with files of -size. The subjects of a case take
 // turns, so that a disturbance hits them all, and each metric's median over the rounds
 // is printed: as a table, or with -json as one object a line.
 package main
@@ -36,7 +39,7 @@ import (
 )
 
 // suites are all there is to measure.
-var suites = []*suite{&rpcSuite, &mapreduceSuite}
+var suites = []*suite{&rpcSuite, &mapreduceSuite, &gfsSuite}
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == taskArg {
@@ -74,14 +77,14 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		name     = flags.String("suite", suites[0].name, "what to measure: "+strings.Join(suiteNames(), ", "))
 		cases    = flags.String("cases", "", "only the cases with these prefixes, separated by commas (default all)")
 		subjects = flags.String("subjects", "", "only these subjects, separated by commas (default all)")
-		duration = flags.Duration("duration", 2*time.Second, "how long to measure each subject on each case; mapreduce: as long as it takes")
-		rounds   = flags.Int("rounds", 0, "how many turns to take: rpc divides the duration into them (default 5), mapreduce does a job in each (default 1)")
-		size     = flags.Int64("size", 512, "mapreduce: make inputs of so many `MiB`")
+		duration = flags.Duration("duration", 2*time.Second, "how long to measure each subject on each case (gfs: default 6s); mapreduce: as long as it takes")
+		rounds   = flags.Int("rounds", 0, "how many turns to take: rpc and gfs divide the duration into them (default 5 and 3), mapreduce does a job in each (default 1)")
+		size     = flags.Int64("size", 512, "make inputs or files of so many `MiB`")
 	)
 	flags.StringVar(&o.input, "input", "", "mapreduce: a `file` to work on instead, for terasort one of 100-byte records (default: made from a seed)")
 	flags.StringVar(&o.pattern, "pattern", corpus.Needle, "mapreduce: what grep looks for")
 	flags.BoolVar(&o.json, "json", false, "print one JSON object a line")
-	flags.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this `file`; mapreduce: of the job that is done last, without workers that are processes")
+	flags.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this `file`; mapreduce: of the job that is done last, without workers that are processes; gfs: of the clients, and of the processes of the cluster that runs last into files beside it")
 	if err := local.Parse(flags, args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			flags.SetOutput(stderr)
@@ -105,6 +108,12 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		return nil, local.BadUsage("-pattern %q: must be a part of a line", o.pattern)
 	}
 	o.suite, o.size = suites[i], *size<<20
+	if given := false; o.suite.duration > 0 {
+		flags.Visit(func(f *flag.Flag) { given = given || f.Name == "duration" })
+		if !given {
+			*duration = o.suite.duration
+		}
+	}
 	o.plan.rounds = cmp.Or(*rounds, o.suite.rounds)
 	o.plan.turn = *duration / time.Duration(o.plan.rounds)
 	o.plan.warmup = min(o.plan.turn/4, 100*time.Millisecond)
@@ -172,7 +181,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		}
 		defer stop()
 	}
-	if !o.suite.timed {
+	if o.suite.works {
 		if o.plan.work, err = newWorkspace(o.size, o.input, o.pattern); err != nil {
 			return err
 		}

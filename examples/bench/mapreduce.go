@@ -18,6 +18,7 @@ var mapreduceSuite = suite{
 	subjects: jobSubjects,
 	baseline: func(kase string) string { return find(jobCases, kase).baseline },
 	rounds:   1,
+	works:    true,
 	open:     openJob,
 }
 

@@ -19,8 +19,13 @@ type suite struct {
 	// rounds is the number of turns, unless -rounds says otherwise.
 	rounds int
 	// timed says that a turn takes as long as -duration says; otherwise it takes as
-	// long as it takes, and the workspace has what to work on.
+	// long as it takes.
 	timed bool
+	// duration is how long a subject is measured in all, unless -duration says otherwise;
+	// 0 is what that says by default.
+	duration time.Duration
+	// works says that there is a workspace, with what to work on.
+	works bool
 	// open sets up a subject for a case. A nil cell says that the subject has
 	// nothing to set against the case.
 	open func(ctx context.Context, kase, subject string, w *workspace) (cell, error)
@@ -66,7 +71,7 @@ type plan struct {
 	rounds int
 	turn   time.Duration // the length of one turn of one subject
 	warmup time.Duration // before each turn
-	work   *workspace    // nil in a suite that is timed
+	work   *workspace    // nil in a suite that has none
 }
 
 // A result is what was measured of a subject on a case.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/trilith-go/trilith/examples/bench/internal/corpus"
+	"github.com/trilith-go/trilith/internal/probe"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -45,6 +46,8 @@ type task struct {
 	KillAfter     time.Duration
 
 	Coordinator string // that a worker works for
+
+	Node *gfsNode // instead of all that: the process is one of a gfs cluster
 }
 
 // The roles.
@@ -57,6 +60,7 @@ const (
 	roleMemory     = "memory"
 	roleProcesses  = "processes"
 	roleWorker     = "worker"
+	roleFill       = "fill"
 )
 
 // outputName is what jobs write to in their directory.
@@ -130,6 +134,9 @@ func doTask(ctx context.Context, arg string, stdout io.Writer) error {
 	if err := json.Unmarshal([]byte(arg), &t); err != nil {
 		return fmt.Errorf("task %q: %w", arg, err)
 	}
+	if t.Node != nil {
+		return t.Node.serve(ctx, os.Stdin, stdout)
+	}
 	if t.Profile != "" && t.Role != roleWorker {
 		stop, err := startProfile(t.Profile)
 		if err != nil {
@@ -167,6 +174,8 @@ func (t *task) do(ctx context.Context) (*report, error) {
 		return t.runProcesses(ctx)
 	case roleWorker:
 		return &report{}, t.work(ctx)
+	case roleFill:
+		return &report{}, probe.FillMaster(ctx, t.Output, int(t.Size), coreName)
 	}
 	return nil, fmt.Errorf("no such role: %q", t.Role)
 }

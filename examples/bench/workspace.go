@@ -21,6 +21,8 @@ type workspace struct {
 	given   string // the input of all jobs, if it is not made
 	pattern string // that grep looks for
 	profile string // a file for the CPU profile of the job that is done last
+	files   int    // in the large namespaces of gfs
+	clients int    // where there are many
 
 	inputs  map[string]inputFile
 	outputs map[string]corpus.Summary // by job
@@ -48,7 +50,7 @@ func newWorkspace(size int64, given, pattern string) (*workspace, error) {
 		}
 	}
 	return &workspace{
-		dir: dir, size: size, given: given, pattern: pattern,
+		dir: dir, size: size, given: given, pattern: pattern, files: gfsFiles, clients: gfsClients,
 		inputs: make(map[string]inputFile), outputs: make(map[string]corpus.Summary), took: make(map[string]time.Duration),
 	}, nil
 }

@@ -32,6 +32,7 @@ directory of a chunkserver, but not of the machine's disk.
 		f.StringVar(&a.coordinator, "coordinator", "127.0.0.1:7000", "the `address` of the coordinator of jobs; \"\": none")
 		f.IntVar(&a.servers, "chunkservers", 4, "run so many `chunkservers`")
 		f.IntVar(&a.replication, "replication", 0, "keep so many `replicas` of each chunk (default: as before, at first 3)")
+		f.DurationVar(&a.lease, "lease", gfs.DefaultLease, "how long a lease on a chunk lasts unless it is extended; it is repaired or moved when that is over")
 		f.Int64Var(&a.chunkKiB, "chunk", gfs.DefaultChunkSize>>10, "the size of a chunk in `KiB`, a multiple of 64; it cannot be changed later")
 		return a.run
 	},
@@ -55,6 +56,8 @@ func (a *allFlags) run(ctx context.Context, args []string, out output) (err erro
 		return local.BadUsage("-chunkservers is %d, not 1 to %d", a.servers, most)
 	case a.replication < 0 || a.replication > a.servers:
 		return local.BadUsage("-replication is %d, not 1 to %d, which is how many -chunkservers there are", a.replication, a.servers)
+	case a.lease <= 0:
+		return local.BadUsage("-lease is %v, it must be positive", a.lease)
 	case a.chunkKiB <= 0 || a.chunkKiB%64 != 0 || a.chunkKiB > gfs.MaxChunkSize>>10:
 		return local.BadUsage("-chunk is %d, not a multiple of 64 up to %d", a.chunkKiB, gfs.MaxChunkSize>>10)
 	}
@@ -99,7 +102,7 @@ func (a *allFlags) run(ctx context.Context, args []string, out output) (err erro
 // files starts the gfs.
 func (a *allFlags) files(ctx context.Context, cl *cluster, host string, running *stack) (*gfs.Master, error) {
 	master, err := gfs.StartMaster(ctx, gfs.MasterConfig{
-		Transport: cl.transport, Addr: a.listen, Dir: filepath.Join(a.dir, "master"), ChunkSize: a.chunkKiB << 10, Replication: a.replication,
+		Transport: cl.transport, Addr: a.listen, Dir: filepath.Join(a.dir, "master"), ChunkSize: a.chunkKiB << 10, Replication: a.replication, Lease: a.lease,
 		Cluster: cl.id, Secret: cl.secret, Logger: cl.logger.Named("master"),
 	})
 	if err != nil {

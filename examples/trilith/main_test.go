@@ -70,7 +70,6 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		{"fs ls -master 127.0.0.1:1 -timeout 200ms /", local.ExitFailed, "no master has answered within 200ms"},
 		{"fs put x -master 127.0.0.1:1", local.ExitUsage, "what to copy, or where, is missing"},
 		{"fs rm -r", local.ExitUsage, "the path is missing"},
-		{"coordinator -gfs 127.0.0.1:1x -listen 127.0.0.1:0", local.ExitFailed, "-gfs"},
 		{"", local.ExitUsage, "coordinator"},
 		{"stone", local.ExitUsage, `no role "stone"`},
 		{"help stone", local.ExitUsage, `no role "stone"`},

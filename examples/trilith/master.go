@@ -29,7 +29,7 @@ the chunkservers have told it what they have.
 		f.IntVar(&m.replication, "replication", 0, "keep so many `replicas` of each chunk, where nothing else is said (default: as before, at first 3)")
 		f.DurationVar(&m.retention, "retention", 0, "how long what is removed can be undeleted, where nothing else is said; negative: not at all (default: as before, at first 72h)")
 		f.StringVar(&m.superusers, "superusers", "", "the `users`, separated by commas, whom permissions do not bind (default: who gives no name)")
-		f.DurationVar(&m.lease, "lease", gfs.DefaultLease, "how long a lease lasts unless it is extended")
+		f.DurationVar(&m.lease, "lease", gfs.DefaultLease, "how long a lease on a chunk lasts unless it is extended; it is repaired or moved when that is over")
 		f.DurationVar(&m.timeout, "server-timeout", gfs.DefaultServerTimeout, "how long a chunkserver may be silent before it counts as dead")
 		f.Int64Var(&m.repair, "repair-rate", gfs.DefaultRepairRate/1e6, "how many `MB` a second a chunkserver spends on new replicas; negative: no bound")
 		return m.run

@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -254,7 +255,7 @@ func TestProcesses(t *testing.T) {
 // A cluster with TLS on both sides and a secret: who lacks one of them is refused.
 func TestTLSAndSecret(t *testing.T) {
 	root, keys := t.TempDir(), t.TempDir()
-	cert, key := writeCertificate(t, keys)
+	cert, key := writeCertificate(t, keys, "")
 	secret := filepath.Join(keys, "secret")
 	if err := os.WriteFile(secret, []byte("upright\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -280,8 +281,8 @@ func TestTLSAndSecret(t *testing.T) {
 	}
 }
 
-// writeCertificate writes a certificate that signs itself, and its key.
-func writeCertificate(t *testing.T, dir string) (cert, key string) {
+// writeCertificate writes a certificate of somebody that signs itself, and its key.
+func writeCertificate(t *testing.T, dir, name string) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -289,7 +290,7 @@ func writeCertificate(t *testing.T, dir string) (cert, key string) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {

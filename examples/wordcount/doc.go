@@ -5,6 +5,9 @@
 //
 //	go run ./examples/wordcount
 //
+// With -fs gfs the input is copied into a gfs in that process first, of a master and
+// three chunkservers, and each map runs where a replica of its input is.
+//
 // The same on several processes, or machines that share a file system:
 //
 //	wordcount -coordinator 127.0.0.1:7000 -journal /tmp/journal -output /tmp/counts &

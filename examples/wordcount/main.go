@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 // do does what the options say.
-func (o *options) do(ctx context.Context, stdout, stderr io.Writer) error {
+func (o *options) do(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	if o.worker != "" {
 		return o.work(ctx)
 	}
@@ -53,21 +53,41 @@ func (o *options) do(ctx context.Context, stdout, stderr io.Writer) error {
 		defer os.RemoveAll(dir)
 		output = dir
 	}
-	spec := o.spec.Spec()
-	spec.Input, spec.Output = o.patterns, local.Rooted(output)
 	page, err := openStatusPage(ctx, o.status, stderr)
 	if err != nil {
 		return err
 	}
 	defer page.close()
+	files := mapreduce.FileSystem(local.Files)
+	var in *store // nil: no gfs
+	if o.fs == fsGFS {
+		if in, err = openStore(ctx); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, in.Close()) }()
+		if err := in.load(ctx, o.patterns, stderr); err != nil {
+			return err
+		}
+		files = in.client.Files()
+	}
+	spec := o.spec.Spec()
+	spec.Input, spec.Output = o.patterns, local.Rooted(output)
 	begin := time.Now()
-	result, err := o.count(ctx, spec, local.NewProgress(stderr), page)
+	result, err := o.count(ctx, spec, files, local.NewProgress(stderr), page)
 	if err != nil {
 		return err
 	}
 	took := time.Since(begin)
+	if in != nil {
+		if err := in.fetch(ctx, result.Files); err != nil {
+			return err
+		}
+	}
 	if err := o.print(stdout, result, took); err != nil {
 		return err
+	}
+	if in != nil {
+		fmt.Fprintln(stdout, in.loaded)
 	}
 	return page.linger(ctx)
 }
@@ -95,8 +115,8 @@ func (o *options) print(stdout io.Writer, result *mapreduce.Result, took time.Du
 }
 
 // count runs the job.
-func (o *options) count(ctx context.Context, spec mapreduce.Spec, p *local.Progress, page *statusPage) (*mapreduce.Result, error) {
-	cfg := mapreduce.RunConfig{FileSystem: local.Files, Workers: o.workers, Progress: p.Show, Started: page.show}
+func (o *options) count(ctx context.Context, spec mapreduce.Spec, files mapreduce.FileSystem, p *local.Progress, page *statusPage) (*mapreduce.Result, error) {
+	cfg := mapreduce.RunConfig{FileSystem: files, Workers: o.workers, Progress: p.Show, Started: page.show}
 	switch {
 	case o.sequential:
 		return mapreduce.RunSequential(ctx, jobs.WordCount, spec, cfg)

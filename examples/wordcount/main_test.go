@@ -58,16 +58,21 @@ func TestCountsWords(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cluster, oracle := filepath.Join(dir, "cluster"), filepath.Join(dir, "oracle")
-	status, stdout, stderr := invoke(t, "-input", input, "-output", cluster, "-reduces", "3", "-workers", "2", "-top", "3")
+	cluster, oracle, plain := filepath.Join(dir, "cluster"), filepath.Join(dir, "oracle"), filepath.Join(dir, "plain")
+	status, stdout, stderr := invoke(t, "-fs", "gfs", "-input", input, "-output", cluster, "-reduces", "3", "-workers", "2", "-top", "3")
 	if status != 0 {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
 	if want := "         3  cat\n         3  the\n         2  λόγος\n13 words, 8 different ones"; !strings.HasPrefix(stdout, want) {
 		t.Errorf("printed %q, want %q and so on", stdout, want)
 	}
-	if want := "        13  map.records.out\n"; !strings.Contains(stdout, want) {
-		t.Errorf("printed %q, want the counter %q in it", stdout, want)
+	for _, want := range []string{"        13  map.records.out\n", "  map.bytes.local\n"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("printed %q, want the counter %q in it", stdout, want)
+		}
+	}
+	if status, stdout, stderr := invoke(t, "-input", input, "-output", plain, "-reduces", "3"); status != 0 || strings.Contains(stdout, "map.bytes.local") {
+		t.Errorf("without gfs: status %d, %s%s", status, stdout, stderr)
 	}
 	if status, _, stderr := invoke(t, "-input", input, "-output", oracle, "-reduces", "3", "-sequential"); status != 0 {
 		t.Fatalf("status %d: %s", status, stderr)
@@ -75,6 +80,9 @@ func TestCountsWords(t *testing.T) {
 	got, want := parts(t, cluster), parts(t, oracle)
 	if len(got) != 3 || !slices.Equal(got, want) {
 		t.Errorf("the cluster wrote %q, the sequential run %q", got, want)
+	}
+	if got := parts(t, plain); !slices.Equal(got, want) {
+		t.Errorf("without gfs the cluster wrote %q, the sequential run %q", got, want)
 	}
 	if status, _, stderr := invoke(t, "-input", input, "-output", cluster); status != local.ExitFailed || !strings.Contains(stderr, "not empty") {
 		t.Errorf("output into a directory in use: status %d, %s", status, stderr)
@@ -90,6 +98,9 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		status int
 		says   string
 	}{
+		{"-fs tape", local.ExitUsage, "-fs is \"tape\""},
+		{"-fs gfs -sequential", local.ExitUsage, "-fs gfs does not go with"},
+		{"-fs dir -input /no/such/*.txt", local.ExitFailed, "matches no file"},
 		{"-input /no/such/dir", local.ExitFailed, "/no/such/dir"},
 		{"-input /no/such/*.txt", local.ExitFailed, "matches no file"},
 		{"-reduces 0", local.ExitUsage, "-reduces is 0"},

@@ -26,6 +26,7 @@ type options struct {
 	journal     string
 	timeout     time.Duration
 	status      string
+	fs          string
 
 	patterns []string // that input stands for, relative to /
 }
@@ -42,8 +43,15 @@ func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "with -worker: the `address` at which other workers fetch")
 	f.StringVar(&o.journal, "journal", "", "with -coordinator: keep the job's state in this `directory`, to go on after a crash")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "with -coordinator: how long a worker may be silent before it counts as dead")
+	f.StringVar(&o.fs, "fs", "", "where the job finds its input: in dir, where it is, or in `gfs`, a replicated file system in this process into which it is copied first (default: dir)")
 	f.StringVar(&o.status, "status", "", "serve the status page at this `address`, as localhost:8080, until interrupted")
 }
+
+// What -fs can be.
+const (
+	fsGFS = "gfs"
+	fsDir = "dir"
+)
 
 // check finds what cannot be meant.
 func (o *options) check(rest []string, set map[string]bool) error {
@@ -80,6 +88,15 @@ func (o *options) check(rest []string, set map[string]bool) error {
 		return local.BadUsage("-top is %d, it cannot be negative", o.top)
 	case o.timeout <= 0:
 		return local.BadUsage("-timeout is %v, it must be positive", o.timeout)
+	}
+	if o.fs == "" {
+		o.fs = fsDir
+	}
+	switch {
+	case o.fs != fsGFS && o.fs != fsDir:
+		return local.BadUsage("-fs is %q, not %s or %s", o.fs, fsGFS, fsDir)
+	case o.fs == fsGFS && modes > 0:
+		return local.BadUsage("-fs %s does not go with -sequential, -coordinator and -worker: it is in one process", fsGFS)
 	}
 	return cmp.Or(o.spec.Check(), only("worker", "listen"), only("coordinator", "journal", "timeout"),
 		without("sequential", "workers"), without("coordinator", "workers"),
