@@ -29,8 +29,7 @@ type fleetServer struct {
 	clonesOut int
 	movesIn   int
 	movesOut  int
-	primaries int    // leases that it has
-	placed    uint64 // number of the last creation that it was chosen for
+	primaries int // leases that it has
 	recent    creationRate
 }
 

@@ -140,14 +140,23 @@ type placeKey struct {
 	sameZone int // as another replica
 	far      int // from who writes; only for the first
 	recent   int
-	placed   uint64 // who was chosen longer ago comes first
+	mixed    uint64 // any of those that are left, another for each chunk
+}
+
+// mixedKey orders servers in another way for each chunk, so that those of one server have
+// their other replicas on all others, and all help when it is lost (§4.3).
+func mixedKey(chunk uint64, s *fleetServer) uint64 {
+	x := chunk*0x9e3779b97f4a7c15 + uint64(s.row.id)
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
 }
 
 func (k *placeKey) compare(o *placeKey) int {
 	return cmp.Or(
 		cmp.Compare(k.sameHost, o.sameHost), cmp.Compare(k.oneRack, o.oneRack), cmp.Compare(k.failed, o.failed),
 		cmp.Compare(k.busy, o.busy), cmp.Compare(k.sameRack, o.sameRack), cmp.Compare(k.above, o.above),
-		cmp.Compare(k.sameZone, o.sameZone), cmp.Compare(k.far, o.far), cmp.Compare(k.recent, o.recent), cmp.Compare(k.placed, o.placed))
+		cmp.Compare(k.sameZone, o.sameZone), cmp.Compare(k.far, o.far), cmp.Compare(k.recent, o.recent), cmp.Compare(k.mixed, o.mixed))
 }
 
 // spreadKey fills in what follows from where the others are.
@@ -177,6 +186,7 @@ func (f *fleet) place(now time.Time, n int, near *location, exclude []serverID) 
 	f.clock(now)
 	chosen := make([]*fleetServer, 0, n)
 	mean := f.average()
+	f.placed++
 	for len(chosen) < n {
 		var best *fleetServer
 		var bestKey placeKey
@@ -184,7 +194,7 @@ func (f *fleet) place(now time.Time, n int, near *location, exclude []serverID) 
 			if !s.takes() || !s.hasRoom(f.cfg.chunkSize) || slices.Contains(exclude, s.row.id) || slices.Contains(chosen, s) {
 				continue
 			}
-			key := placeKey{placed: s.placed, recent: s.recent.lately(f.now, f.cfg.creationSpan), above: mean.above(s)}
+			key := placeKey{mixed: mixedKey(f.placed, s), recent: s.recent.lately(f.now, f.cfg.creationSpan), above: mean.above(s)}
 			key.busy = btoi(key.recent >= f.cfg.creations || !s.hasRoom(int64(key.recent+1)*f.cfg.chunkSize))
 			key.spreadKey(s, chosen)
 			if near != nil && len(chosen) == 0 {
@@ -205,8 +215,6 @@ func (f *fleet) place(now time.Time, n int, near *location, exclude []serverID) 
 	}
 	places := make([]holder, 0, len(chosen))
 	for _, s := range chosen {
-		f.placed++
-		s.placed = f.placed
 		s.recent.roll(f.now, f.cfg.creationSpan)
 		s.recent.this++
 		places = append(places, holder{location: s.location(), boot: s.here.boot})
@@ -239,7 +247,7 @@ func (f *fleet) pickTarget(h handle, e *chunkEntry, c *chunkCensus, limits bool)
 			limits && s.clonesIn >= f.cfg.clonesEach {
 			continue
 		}
-		key := placeKey{placed: s.placed, recent: s.clonesIn, above: mean.above(s), failed: btoi(f.failures[h].where == s.row.id)}
+		key := placeKey{mixed: mixedKey(uint64(h), s), recent: s.clonesIn, above: mean.above(s), failed: btoi(f.failures[h].where == s.row.id)}
 		key.spreadKey(s, good)
 		if spread && key.oneRack != 0 {
 			continue

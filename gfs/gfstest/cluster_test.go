@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/trilith-go/trilith/gfs"
 	"github.com/trilith-go/trilith/gfs/gfstest"
 	"github.com/trilith-go/trilith/internal/testutil"
 )
@@ -73,5 +72,3 @@ func TestClusterAppends(t *testing.T) {
 		}
 	})
 }
-
-var _ = gfs.DefaultChunkSize
