@@ -2,6 +2,7 @@ package gfs
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"slices"
 )
 
@@ -48,32 +49,30 @@ const innerMax = 64
 type btinner struct {
 	kids   []*btnode
 	seps   [][]byte
-	heads  []btPair
+	heads  []btDigest
 	same   int // how many bytes all begin with
 	prefix [48]byte
 }
 
-// btPair is sixteen bytes of a key.
-type btPair struct{ high, low uint64 }
+// A btDigest is 24 bytes of a key as numbers that order as they do: as much as tells the
+// names apart of most files below a few directories.
+type btDigest [3]uint64
 
-func btPairOf(key []byte) btPair {
-	return btPair{btHead(key), btHead(key[min(len(key), 8):])}
+func btDigestOf(key []byte) btDigest {
+	if len(key) < 24 {
+		var buf [24]byte
+		copy(buf[:], key)
+		key = buf[:]
+	}
+	return btDigest{binary.BigEndian.Uint64(key), binary.BigEndian.Uint64(key[8:]), binary.BigEndian.Uint64(key[16:])}
 }
 
-func (p btPair) less(q btPair) bool {
-	return p.high < q.high || p.high == q.high && p.low < q.low
-}
-
-// btHead returns eight bytes of a key as a number that orders as they do.
-func btHead(key []byte) uint64 {
-	if len(key) >= 8 {
-		return binary.BigEndian.Uint64(key)
-	}
-	var head uint64
-	for i, b := range key {
-		head |= uint64(b) << (56 - 8*i)
-	}
-	return head
+// atMost returns all ones if d is at most e, else 0: there is no branch to guess wrong.
+func (d *btDigest) atMost(e *btDigest) int {
+	_, more := bits.Sub64(e[2], d[2], 0)
+	_, more = bits.Sub64(e[1], d[1], more)
+	_, more = bits.Sub64(e[0], d[0], more)
+	return int(more) - 1
 }
 
 // index writes heads, after a change of the separators.
@@ -85,9 +84,9 @@ func (in *btinner) index() {
 	// As they are in order, what the first and the last begin with all begin with.
 	in.same = leafCommon(in.seps[1], in.seps[len(in.seps)-1])
 	copy(in.prefix[:], in.seps[1][:in.same])
-	in.heads = append(in.heads[:0], btPair{})
+	in.heads = append(in.heads[:0], btDigest{})
 	for _, sep := range in.seps[1:] {
-		in.heads = append(in.heads, btPairOf(sep[in.same:]))
+		in.heads = append(in.heads, btDigestOf(sep[in.same:]))
 	}
 }
 
@@ -108,11 +107,29 @@ func (in *btinner) child(key []byte) int {
 		}
 		return len(in.seps) - 1
 	}
-	head := btPairOf(key[in.same:])
-	lo, hi := 0, len(in.heads) // the separator of lo is at most key, that of hi greater
+	head := btDigestOf(key[in.same:])
+	lo := 0 // the head of lo is at most that of key
+	for n := len(in.heads); n > 1; {
+		half := n >> 1
+		lo += half & in.heads[lo+half].atMost(&head)
+		n -= half
+	}
+	if lo > 0 && in.heads[lo] == head {
+		return in.tied(lo, key)
+	}
+	return lo
+}
+
+// tied is child for a key with the same head as the last separator that may be at most
+// key.
+func (in *btinner) tied(last int, key []byte) int {
+	if string(in.seps[last]) <= string(key) {
+		return last
+	}
+	lo, hi := 0, last // the separator of lo is at most key, that of hi greater
 	for hi-lo > 1 {
 		mid := int(uint(lo+hi) >> 1)
-		if h := in.heads[mid]; h.less(head) || h == head && string(in.seps[mid]) <= string(key) {
+		if string(in.seps[mid]) <= string(key) {
 			lo = mid
 		} else {
 			hi = mid

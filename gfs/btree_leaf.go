@@ -3,6 +3,7 @@ package gfs
 import (
 	"bytes"
 	"encoding/binary"
+	"math/bits"
 	"slices"
 )
 
@@ -10,7 +11,7 @@ import (
 //
 //	entry: shared, unshared, size (uvarints), the unshared bytes of the key, the value
 //	…
-//	head of a restart: eight bytes of its key
+//	head of a restart: sixteen bytes of its key, as two numbers
 //	…
 //	restart: the offset of an entry that shares nothing (two bytes)
 //	…
@@ -29,6 +30,8 @@ const (
 	leafInterval = 16
 	// leafLargest is the size of the largest entry, so that offsets fit.
 	leafLargest = 24 << 10
+	// leafHeadSize is the size of the head of a restart.
+	leafHeadSize = 16
 )
 
 // leafEntries returns the part of a leaf with entries, and the restarts.
@@ -38,7 +41,7 @@ func leafEntries(leaf []byte) (entries, restarts []byte) {
 	}
 	n := int(binary.LittleEndian.Uint16(leaf[len(leaf)-2:]))
 	cut := len(leaf) - 4 - 2*n
-	return leaf[:cut-8*n], leaf[cut : len(leaf)-4]
+	return leaf[:cut-leafHeadSize*n], leaf[cut : len(leaf)-4]
 }
 
 // leafGuess returns what leafSection does if the key is in the leaf; it need not if it
@@ -46,26 +49,39 @@ func leafEntries(leaf []byte) (entries, restarts []byte) {
 func leafGuess(leaf, key []byte) int {
 	n := int(binary.LittleEndian.Uint16(leaf[len(leaf)-2:]))
 	same := int(binary.LittleEndian.Uint16(leaf[len(leaf)-4:]))
-	restarts := leaf[len(leaf)-4-2*n : len(leaf)-4]
-	heads := leaf[len(leaf)-4-10*n : len(leaf)-4-2*n]
-	head := btHead(key[min(same, len(key)):])
-	lo, hi := 0, n
-	for hi-lo > 1 {
-		mid := int(uint(lo+hi) >> 1)
-		h := binary.LittleEndian.Uint64(heads[8*mid:])
-		less := h < head
-		if h == head {
-			off := int(binary.LittleEndian.Uint16(restarts[2*mid:]))
-			_, unshared, _, m := leafHead(leaf[off:])
-			less = string(leaf[off+m:off+m+unshared]) <= string(key)
+	cut := len(leaf) - 4 - 2*n
+	restarts, heads := leaf[cut:len(leaf)-4], leaf[cut-leafHeadSize*n:cut]
+	high, low := leafDigest(key[min(same, len(key)):])
+	lo := 0
+	for ; n > 1; n -= n >> 1 {
+		half := n >> 1
+		h := heads[leafHeadSize*(lo+half):]
+		_, more := bits.Sub64(low, binary.LittleEndian.Uint64(h[8:]), 0)
+		_, more = bits.Sub64(high, binary.LittleEndian.Uint64(h), more)
+		lo += half & (int(more) - 1)
+	}
+	for ; lo > 0; lo-- { // whole keys are compared only if the heads are the same
+		h := heads[leafHeadSize*lo:]
+		if binary.LittleEndian.Uint64(h) != high || binary.LittleEndian.Uint64(h[8:]) != low {
+			break
 		}
-		if less {
-			lo = mid
-		} else {
-			hi = mid
+		off := int(binary.LittleEndian.Uint16(restarts[2*lo:]))
+		_, unshared, _, m := leafHead(leaf[off:])
+		if string(leaf[off+m:off+m+unshared]) <= string(key) {
+			break
 		}
 	}
 	return int(binary.LittleEndian.Uint16(restarts[2*lo:]))
+}
+
+// leafDigest returns sixteen bytes of a key as two numbers that order as they do.
+func leafDigest(key []byte) (high, low uint64) {
+	if len(key) < leafHeadSize {
+		var buf [leafHeadSize]byte
+		copy(buf[:], key)
+		key = buf[:]
+	}
+	return binary.BigEndian.Uint64(key), binary.BigEndian.Uint64(key[8:])
 }
 
 // leafHead reads the three numbers before an entry.
@@ -207,7 +223,7 @@ func (b *leafBuilder) size() int {
 	if b.entries == 0 {
 		return 0
 	}
-	return len(b.buf) + 10*len(b.restarts) + 4
+	return len(b.buf) + (leafHeadSize+2)*len(b.restarts) + 4
 }
 
 func (b *leafBuilder) add(key, value []byte) {
@@ -234,7 +250,9 @@ func (b *leafBuilder) finish() []byte {
 		same = leafCommon(b.restartKey(0), b.last)
 	}
 	for i := range b.restarts {
-		b.buf = binary.LittleEndian.AppendUint64(b.buf, btHead(b.restartKey(i)[same:]))
+		high, low := leafDigest(b.restartKey(i)[same:])
+		b.buf = binary.LittleEndian.AppendUint64(b.buf, high)
+		b.buf = binary.LittleEndian.AppendUint64(b.buf, low)
 	}
 	for _, r := range b.restarts {
 		b.buf = binary.LittleEndian.AppendUint16(b.buf, r)

@@ -136,8 +136,10 @@ func (c *metadataCheck) entry(key []byte, e *nsEntry) error {
 	}
 	if e.dir {
 		c.dirs++
-		if facts, ok := m.ns.dirs[string(key)]; ok && facts != e.facts() {
-			return fmt.Errorf("indexed as %v", facts)
+		if d := m.ns.dirs[string(key)]; d != nil && d.dirFacts != e.facts() {
+			return fmt.Errorf("indexed as %v", d.dirFacts)
+		} else if d != nil && d.above != nil && d.above != m.ns.dirs[string(keyParent(key))] {
+			return fmt.Errorf("indexed as in %v", d.above.dirFacts)
 		}
 	}
 	if _, _, is := hiddenName(keyName(key)); is != e.hidden {

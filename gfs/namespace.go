@@ -12,7 +12,7 @@ type namespace struct {
 	// dirs has directories again, for the way down to a path, which is asked for
 	// permission at each step: as many as there is room for, the others are looked up
 	// in the tree.
-	dirs map[string]dirFacts
+	dirs map[string]*nsDir
 }
 
 // maxDirs bounds namespace.dirs.
@@ -28,12 +28,19 @@ type dirFacts struct {
 	dying  bool
 }
 
+// An nsDir is a directory in namespace.dirs. Its path takes one search, and those above
+// it none.
+type nsDir struct {
+	dirFacts
+	above *nsDir // the one it is in: itself for the root, nil if there was no room
+}
+
 func (e *nsEntry) facts() dirFacts {
 	return dirFacts{e.id, e.mode, e.owner, e.group, e.policy, e.dying}
 }
 
 func newNamespace() namespace {
-	return namespace{tree: newBtree(), dirs: make(map[string]dirFacts)}
+	return namespace{tree: newBtree(), dirs: make(map[string]*nsDir)}
 }
 
 // get reads the entry of a key into e, if there is one.
@@ -58,9 +65,18 @@ func (ns *namespace) put(key []byte, e *nsEntry) {
 }
 
 func (ns *namespace) index(key []byte, e *nsEntry) {
-	if _, ok := ns.dirs[string(key)]; ok || len(ns.dirs) < maxDirs {
-		ns.dirs[string(key)] = e.facts()
+	if d := ns.dirs[string(key)]; d != nil {
+		d.dirFacts = e.facts()
+		return
 	}
+	if len(ns.dirs) >= maxDirs {
+		return
+	}
+	d := &nsDir{dirFacts: e.facts()}
+	if d.above = d; len(key) > 0 {
+		d.above = ns.dirs[string(keyParent(key))]
+	}
+	ns.dirs[string(key)] = d
 }
 
 // delete takes an entry out.
@@ -74,8 +90,8 @@ func (ns *namespace) delete(key []byte, dir bool) {
 // dir returns the facts of a directory. found is false if there is nothing, or dir if
 // it is a file.
 func (ns *namespace) dir(key []byte) (facts dirFacts, found, dir bool) {
-	if facts, ok := ns.dirs[string(key)]; ok {
-		return facts, true, true
+	if d := ns.dirs[string(key)]; d != nil {
+		return d.dirFacts, true, true
 	}
 	var e nsEntry
 	if !ns.get(key, &e) {
@@ -148,6 +164,9 @@ func (ns *namespace) survey(key []byte) (s nsSurvey) {
 // reach finds out whether who may go down to a key: through all the directories that it
 // is in, which must be there and be directories. want is what is needed of the last.
 func (m *metadata) reach(who *identity, key []byte, want uint32) error {
+	if m.open(who, key, want) {
+		return nil
+	}
 	for i := 0; i < len(key); {
 		dir := key[:max(i-1, 0)]
 		next := bytes.IndexByte(key[i:], 0)
@@ -169,16 +188,34 @@ func (m *metadata) reach(who *identity, key []byte, want uint32) error {
 	return nil
 }
 
+// open reports whether reach finds nothing wrong, if namespace.dirs can tell.
+func (m *metadata) open(who *identity, key []byte, want uint32) bool {
+	if len(key) == 0 {
+		return true
+	}
+	need := mayEnter | want
+	for d := m.ns.dirs[string(keyParent(key))]; d != nil && !d.dying; d = d.above {
+		if !m.permits(who, d.mode, d.owner, d.group, need) {
+			return false
+		}
+		if d.above == d {
+			return true
+		}
+		need = mayEnter
+	}
+	return false
+}
+
 // find reads the entry of a path into e and appends its key to buf, if who may go
 // there.
 func (m *metadata) find(who *identity, path string, buf []byte, e *nsEntry) (key []byte, err error) {
-	if err := checkKey(path); err != nil {
+	key, long, err := parseKey(buf, path)
+	if err != nil {
 		return nil, err
 	}
-	key = appendKey(buf, path)
 	// A super user may go anywhere: what is in a directory is enough to know of it. What
 	// is being collected is found on the way.
-	if who.super && m.ns.get(key, e) && !keyHidden(key) {
+	if who.super && m.ns.get(key, e) && !(long && keyHidden(key)) {
 		return key, nil
 	}
 	if err := m.reach(who, key, 0); err != nil {

@@ -89,8 +89,12 @@ func (e *nsEntry) append(dst []byte) []byte {
 
 // decode reads an entry as append writes it, and refuses everything else.
 func (e *nsEntry) decode(src []byte) error {
-	d := wire.NewDecoder(src)
 	*e = nsEntry{}
+	if e.decodePlain(src) {
+		return nil
+	}
+	*e = nsEntry{}
+	d := wire.NewDecoder(src)
 	flags := d.Byte()
 	e.dir, e.hidden, e.dying = flags&entryDir != 0, flags&entryHidden != 0, flags&entryDying != 0
 	e.policy = e.dir && flags&entryPolicy != 0
@@ -109,6 +113,31 @@ func (e *nsEntry) decode(src []byte) error {
 		e.decodeFile(&d, flags)
 	}
 	return d.Finish()
+}
+
+// decodePlain is decode for what most entries are: a file of one chunk, with nothing
+// unusual. It reports false for all others, and for all that is wrong.
+func (e *nsEntry) decodePlain(src []byte) bool {
+	if len(src) < 9 || src[0] != 0 {
+		return false
+	}
+	var fields [5]uint64
+	rest := src[9:]
+	for i := range fields {
+		v, n := binary.Uvarint(rest)
+		if n <= 0 {
+			return false
+		}
+		fields[i], rest = v, rest[n:]
+	}
+	mode, owner, group, id, h := fields[0], fields[1], fields[2], fields[3], handle(fields[4])
+	if len(rest) > 0 || mode > modeBits || owner > maxNames || group > maxNames || h == 0 || h > maxHandle {
+		return false
+	}
+	e.modified = int64(binary.LittleEndian.Uint64(src[1:]))
+	e.mode, e.owner, e.group, e.id = uint32(mode), nameID(owner), nameID(group), fileID(id)
+	e.goal, e.length, e.held, e.handles[0] = DefaultReplication, 1, 1, h
+	return true
 }
 
 func (e *nsEntry) decodeFile(d *wire.Decoder, flags byte) {

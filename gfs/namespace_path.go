@@ -156,6 +156,38 @@ func checkKey(path string) error {
 	return nil
 }
 
+// parseKey appends the key of a path, or refuses it as checkKey does: in one go, as every
+// read begins with it. long says whether a name is long enough to be a hidden one.
+func parseKey(dst []byte, path string) (key []byte, long bool, err error) {
+	if path == "." {
+		return dst, false, nil
+	}
+	n := len(dst)
+	dst = append(dst, path...)
+	key, start := dst[n:], 0
+	for i := 0; i <= len(key); i++ {
+		if i < len(key) && key[i] != '/' {
+			if key[i] == 0 {
+				return nil, false, checkKey(path)
+			}
+			continue
+		}
+		size := i - start
+		if size <= 2 && strings.Trim(path[start:i], ".") == "" || size > MaxName+hiddenTail {
+			return nil, false, checkKey(path)
+		}
+		long = long || size > hiddenTail
+		if i < len(key) {
+			key[i] = 0
+		}
+		start = i + 1
+	}
+	if len(path) > maxKey {
+		return nil, false, checkKey(path)
+	}
+	return dst, long, nil
+}
+
 // checkNew refuses a path that users may not make.
 func checkNew(path string) error {
 	if err := checkPath(path); err != nil {
