@@ -22,6 +22,7 @@ func (d *digested) same(o *digested) bool {
 type comparison struct {
 	mend   int   // the replica whose suspicion ends although no other vouches for it, which first takes from the others what it has not whole; -1: none
 	accept []int // those whose suspicion ends
+	open   bool  // there is none to hold the others against
 }
 
 // compareReplicas says what to do with replicas of one chunk, some of which are suspect:
@@ -31,8 +32,8 @@ type comparison struct {
 // contains the same has too. If all are suspect, all were interrupted: each has whatever
 // was acknowledged before a mere kill, and after a power failure whatever was synced.
 // Then the one with the fewest torn blocks is as good as any, and among these the
-// longest, so that no record that anybody has read disappears.
-func compareReplicas(replicas []digested) comparison {
+// longest, so that no record that anybody has read disappears. Without mend none is.
+func compareReplicas(replicas []digested, mend bool) comparison {
 	todo := comparison{mend: -1}
 	base := -1
 	for i := range replicas {
@@ -40,6 +41,10 @@ func compareReplicas(replicas []digested) comparison {
 			base = i
 			break
 		}
+	}
+	if base < 0 && !mend {
+		todo.open = true
+		return todo
 	}
 	if base < 0 {
 		for i := range replicas {
@@ -85,6 +90,8 @@ func (c *comparison) verdicts(replicas []digested, accepted func(i int) bool) []
 			continue // it stays what it was, and is compared again
 		case done[i], d.intact() && d.digest.health == sound:
 			v.health = sound
+		case c.open && d.intact():
+			continue // nobody can say yet
 		}
 		list = append(list, v)
 	}

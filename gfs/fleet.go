@@ -95,6 +95,7 @@ type fleet struct {
 	held      map[handle]time.Duration // chunks whose lease was revoked to copy them, and until when
 	clones    map[handle]*cloning
 	compares  map[handle]*comparing
+	orphaned  map[handle]time.Duration // chunks whose replicas were all interrupted, since when that is known
 	failures  map[handle]repairFailure
 	timers    timerQueue
 	lanes     [laneCount]repairLane
@@ -137,6 +138,7 @@ type fleetConfig struct {
 	clonesEach  int           // under way from a chunkserver, and to one; 4
 	cloneRate   int64         // bytes a second that clones may take of a chunkserver; 0: no limit
 	compares    int           // under way in the cluster; 32
+	mendAfter   time.Duration // how long replicas that were all interrupted wait for servers that may have better ones; 10 min
 	retryFirst  time.Duration // after a clone or comparison has failed; 1 s
 	retryMost   time.Duration // twice as long each time, and at most this; 5 min
 	cloneTime   time.Duration // a clone that takes longer than this, and than its rate explains, has failed; 10 min
@@ -165,6 +167,7 @@ func (c fleetConfig) withDefaults() fleetConfig {
 	c.clones = cmp.Or(c.clones, 64)
 	c.clonesEach = cmp.Or(c.clonesEach, 4)
 	c.compares = cmp.Or(c.compares, 32)
+	c.mendAfter = cmp.Or(c.mendAfter, 10*time.Minute)
 	c.retryFirst = cmp.Or(c.retryFirst, time.Second)
 	c.retryMost = cmp.Or(c.retryMost, 5*time.Minute)
 	c.cloneTime = cmp.Or(c.cloneTime, 10*time.Minute)
@@ -213,6 +216,9 @@ type compareAction struct {
 	handle  handle
 	version version
 	holders []holder
+	// mend allows a replica to be accepted that none vouches for, if all were interrupted:
+	// nobody is likely to have a better one. See mayMend.
+	mend bool
 }
 
 // A holder is a replica as the fleet knows it.
@@ -241,7 +247,7 @@ func newFleet(cfg fleetConfig, view chunkView) *fleet {
 		table: newReplicaTable(),
 		busy:  make(map[handle]time.Duration), attempted: make(map[handle]version), adopting: make(map[handle]version),
 		leases: make(map[handle]*leaseEntry), held: make(map[handle]time.Duration), clones: make(map[handle]*cloning),
-		compares: make(map[handle]*comparing), failures: make(map[handle]repairFailure),
+		compares: make(map[handle]*comparing), orphaned: make(map[handle]time.Duration), failures: make(map[handle]repairFailure),
 	}
 }
 
@@ -283,6 +289,7 @@ func (f *fleet) follow() {
 	clear(f.held)
 	clear(f.clones)
 	clear(f.compares)
+	clear(f.orphaned)
 	clear(f.failures)
 	f.timers = timerQueue{}
 	for _, no := range f.table.order {

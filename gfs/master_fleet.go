@@ -257,7 +257,7 @@ func (m *Master) compare(ctx context.Context, epoch uint64, a compareAction) {
 		})
 	}
 	wg.Wait()
-	todo := compareReplicas(replicas)
+	todo := compareReplicas(replicas, a.mend)
 	accepted := make([]bool, len(replicas))
 	if todo.mend >= 0 {
 		var others []location

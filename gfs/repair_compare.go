@@ -1,6 +1,7 @@
 package gfs
 
 import (
+	"slices"
 	"time"
 )
 
@@ -24,10 +25,33 @@ func (f *fleet) startCompare(h handle, e *chunkEntry) {
 			}
 		}
 	}
+	act.mend = f.mayMend(h, len(act.holders), int(row.goal))
 	f.dequeue(e)
 	f.compares[h] = &comparing{f.now + compareTime}
 	f.after(compareTime, timerCompare, h)
 	f.acts.compare = append(f.acts.compare, act)
+}
+
+// mayMend reports whether one of so many replicas, if all were interrupted, may be taken
+// for the truth. A server that is away may have one that was not, with everything that was
+// acknowledged: so it is waited for, unless there are as many replicas as there should be.
+// Servers that were forgotten are not waited for.
+func (f *fleet) mayMend(h handle, replicas, goal int) bool {
+	if replicas >= goal {
+		return true
+	}
+	away := slices.ContainsFunc(f.roster, func(s *fleetServer) bool {
+		return !s.row.forgotten && (s.here == nil || s.here.state != incarnationComplete)
+	})
+	if !away {
+		return true
+	}
+	since, known := f.orphaned[h]
+	if !known {
+		f.orphaned[h] = f.now
+		return false
+	}
+	return f.now-since >= f.cfg.mendAfter
 }
 
 // holder describes a replica of a server that is alive.
@@ -86,6 +110,8 @@ func (f *fleet) compareOver(h handle, ok bool) {
 	delete(f.compares, h)
 	if !ok {
 		f.failed(h, 0)
+	} else {
+		delete(f.orphaned, h)
 	}
 	f.assess(h)
 }

@@ -15,7 +15,7 @@ const simChunkSize = 1024
 
 var simFleetConfig = fleetConfig{
 	chunkSize: simChunkSize, lease: 1500 * time.Millisecond, heartbeat: 100 * time.Millisecond, dead: time.Second,
-	retryFirst: 100 * time.Millisecond, retryMost: time.Second, cloneTime: 2 * time.Second, patience: 500 * time.Millisecond,
+	retryFirst: 100 * time.Millisecond, retryMost: time.Second, cloneTime: 2 * time.Second, patience: 500 * time.Millisecond, mendAfter: 20 * time.Second,
 	parkedRetry: time.Second, balanceEach: 500 * time.Millisecond,
 }
 
@@ -121,6 +121,9 @@ func (m *simMaster) compare(a compareAction) {
 	m.n.Count("compares", 1)
 	replicas := make([]digested, len(a.holders))
 	left := len(replicas)
+	if left == 0 {
+		m.accept(a, nil)
+	}
 	for i, h := range a.holders {
 		m.call(simNode(h.location), &digestReq{order: order{m.epoch, h.id, h.boot}, handle: a.handle}, time.Second, func(body any, err error) {
 			replicas[i] = digested{holder: h, err: err}
@@ -135,7 +138,7 @@ func (m *simMaster) compare(a compareAction) {
 }
 
 func (m *simMaster) accept(a compareAction, replicas []digested) {
-	todo := compareReplicas(replicas)
+	todo := compareReplicas(replicas, a.mend)
 	accepted := make([]bool, len(replicas))
 	list := slices.Clone(todo.accept)
 	if todo.mend >= 0 {
