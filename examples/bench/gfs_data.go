@@ -68,6 +68,7 @@ func openDiskLimit(_ context.Context, w *workspace) (cell, error) {
 func openWriter(w *workspace, write func(dir string, size int64) error) (cell, error) {
 	return &turn{run: func(_ context.Context, d time.Duration) ([]metric, error) {
 		var dirs []string
+		flush()
 		m, err := repeated(d, func() (int64, error) {
 			dir, err := os.MkdirTemp(w.dir, "limit-")
 			if err != nil {
@@ -206,6 +207,7 @@ func openWrites(clients int, write func(ctx context.Context, client *gfs.Client,
 		return &turn{close: c.Close, run: func(ctx context.Context, d time.Duration) ([]metric, error) {
 			var n atomic.Int64
 			var group errgroup.Group
+			flush()
 			begin := time.Now()
 			for i, client := range c.clients[:clients] {
 				group.Go(func() error {
