@@ -14,7 +14,7 @@ func (m *Master) stat(ctx context.Context, req *statReq) (*statResp, error) {
 	}
 	a, err := m.state.stat(m.who(ctx), req.path)
 	if err != nil {
-		return nil, err
+		return nil, m.confirmed(ctx, err)
 	}
 	a.path = "" // which the client knows
 	m.measure(&a)
@@ -57,7 +57,7 @@ func (m *Master) lookup(ctx context.Context, req *lookupReq) (*lookupResp, error
 	var err error
 	resp.file, resp.chunks, resp.found, err = m.state.lookup(m.who(ctx), req.path, req.file, req.first, req.count+lookupAhead)
 	if err != nil {
-		return nil, err
+		return nil, m.confirmed(ctx, err)
 	}
 	m.fleetMu.Lock()
 	for i := range resp.found {
@@ -80,7 +80,7 @@ func (m *Master) readDir(ctx context.Context, req *readDirReq) (*readDirResp, er
 	}
 	entries, more, err := m.state.readDir(m.who(ctx), req.path, req.after, req.limit, req.deleted)
 	if err != nil {
-		return nil, err
+		return nil, m.confirmed(ctx, err)
 	}
 	for i := range entries {
 		m.measure(&entries[i])
@@ -98,12 +98,12 @@ func (m *Master) usage(ctx context.Context, req *usageReq) (*usageResp, error) {
 	who := m.who(ctx)
 	resp, err := m.state.usage(who, req.path)
 	if err != nil {
-		return nil, err
+		return nil, m.confirmed(ctx, err)
 	}
 	for after := ""; ; {
 		walk, err := m.state.walkChunks(who, req.path, after, 0)
 		if err != nil {
-			return nil, err
+			return nil, m.confirmed(ctx, err)
 		}
 		m.fleetMu.Lock()
 		for _, c := range walk.chunks {
@@ -131,7 +131,7 @@ func (m *Master) fsck(ctx context.Context, req *fsckReq) (*fsckResp, error) {
 	}
 	walk, err := m.state.walkChunks(m.who(ctx), req.path, req.after, 0)
 	if err != nil {
-		return nil, err
+		return nil, m.confirmed(ctx, err)
 	}
 	resp := &fsckResp{files: walk.files, chunks: uint64(len(walk.chunks)), next: walk.next}
 	m.fleetMu.Lock()

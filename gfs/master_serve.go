@@ -100,6 +100,15 @@ func (m *Master) confirm(ctx context.Context) error {
 	return nil
 }
 
+// confirmed returns err, which is what a read has come to, if that may be told: whoever
+// does not lead any more, or not yet, must not say that there is no such file.
+func (m *Master) confirmed(ctx context.Context, err error) error {
+	if own := m.confirm(ctx); own != nil {
+		return own
+	}
+	return err
+}
+
 // poke makes the master look whether there is something to do.
 func (m *Master) poke() {
 	select {
@@ -108,5 +117,5 @@ func (m *Master) poke() {
 	}
 }
 
-// now is the time of day that a command bears, in nanoseconds since 1970.
+// wallClock is the time of day that a command bears, in nanoseconds since 1970.
 func wallClock() int64 { return time.Now().UnixNano() }

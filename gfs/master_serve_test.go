@@ -1,6 +1,7 @@
 package gfs
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -48,5 +49,41 @@ func TestMasterWhoseLogFails(t *testing.T) {
 	_, err := StartMaster(t.Context(), MasterConfig{Transport: host, Addr: ":1", Dir: "/gfs", FS: disk})
 	if wrapped := new(Error); !errors.As(err, &wrapped) || !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// A standbyLog never lets anybody lead, and confirms nothing.
+type standbyLog struct{}
+
+func (standbyLog) Lead(ctx context.Context) (context.Context, uint64, error) {
+	<-ctx.Done()
+	return nil, 0, ctx.Err()
+}
+func (standbyLog) Propose(context.Context, []byte) (uint64, []byte, error) {
+	return 0, nil, rpc.ErrUnavailable
+}
+func (standbyLog) Confirm(context.Context) (uint64, error) { return 0, rpc.ErrUnavailable }
+
+// Whoever does not lead, or may not any more, does not say that there is no such file.
+func TestMasterConfirmsThatThereIsNothing(t *testing.T) {
+	host := transporttest.NewNetwork(t, transport.NetworkConfig{}).Host("m")
+	m, err := StartMaster(t.Context(), MasterConfig{Transport: host, Addr: ":1", OpenLog: func(Machine) (Log, error) { return standbyLog{}, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for _, epoch := range []uint64{0, 1} {
+		m.epoch.Store(epoch)
+		ctx, errs := t.Context(), make(map[string]error)
+		_, errs["stat"] = m.stat(ctx, &statReq{path: "x"})
+		_, errs["lookup"] = m.lookup(ctx, &lookupReq{path: "x"})
+		_, errs["readDir"] = m.readDir(ctx, &readDirReq{path: "x"})
+		_, errs["usage"] = m.usage(ctx, &usageReq{path: "x"})
+		_, errs["fsck"] = m.fsck(ctx, &fsckReq{path: "x"})
+		for op, err := range errs {
+			if errors.Is(err, fs.ErrNotExist) || !errors.Is(err, rpc.ErrUnavailable) {
+				t.Errorf("epoch %d: %s says %v", epoch, op, err)
+			}
+		}
 	}
 }
