@@ -78,6 +78,43 @@ func TestChunkserverReforms(t *testing.T) {
 	}
 }
 
+// TestChunkserverTakesBackNothing: a write is under way when another server becomes the
+// primary. The client writes there again, and then something newer to the same place;
+// when the first server gets the lease back, the old write must not follow.
+func TestChunkserverTakesBackNothing(t *testing.T) {
+	inChunkRig(t, 3, func(r *chunkRig) {
+		t := r.t
+		r.master.make(1, r.at...)
+		c := r.open(r.at...)
+		storeMust(t, r.write(c, 1, 1, 0, []byte("before")))
+		c.close()
+		r.master.mu.Lock()
+		r.master.deaf = true
+		r.master.mu.Unlock()
+		r.net.Host("s3").Crash(transport.CrashReset)
+		first := make(chan error, 1)
+		go func() {
+			c := r.open(r.at[0])
+			defer c.close()
+			first <- r.write(c, 1, 1, 0, []byte("old"))
+		}()
+		r.settle()
+		r.settle()
+		for v, members := range [][]location{{r.at[1], r.at[0]}, {r.at[0], r.at[1]}} {
+			storeMust(t, r.master.grant(1, version(v+1), members))
+			c := r.open(members...)
+			if v == 0 {
+				storeMust(t, r.write(c, 1, 2, 0, []byte("old")))
+				storeMust(t, r.write(c, 1, 2, 0, []byte("new")))
+			}
+			c.close()
+		}
+		r.settle()
+		r.wantAll(1, []byte("newore"))
+		storeWant(t, <-first, ErrStale)
+	})
+}
+
 // TestChunkserverResendsLostData: a secondary that has lost the pushed data gets it from
 // the primary.
 func TestChunkserverResendsLostData(t *testing.T) {

@@ -184,6 +184,7 @@ func (r *role) wait() <-chan struct{} {
 }
 
 // past reports whether a secondary has applied a mutation already, and how far it is.
+// What was in progress here under an earlier lease ends.
 func (r *role) past(v version, serial uint64) (applied uint64, past bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -192,6 +193,10 @@ func (r *role) past(v version, serial uint64) (applied uint64, past bool, err er
 	}
 	if r.primary != nil && r.primary.version == v {
 		return 0, false, fmt.Errorf("%w: this is the primary of %x at version %d", ErrStale, uint64(r.handle), v)
+	}
+	if p := r.primary; p != nil {
+		p.follows(v)
+		r.follow(p)
 	}
 	return r.secondary.applied, serial <= r.secondary.applied, nil
 }

@@ -231,7 +231,14 @@ func (s *fakeServer) apply(h handle, v version, id dataID, off, n int64) (int64,
 	return off, nil
 }
 
-func (s *fakeServer) sync(_ context.Context, r *replicaReq) (*rpc.Empty, error) {
+func (s *fakeServer) sync(ctx context.Context, r *replicaReq) (*rpc.Empty, error) {
+	if wait := s.writeWait.Load(); wait != nil {
+		select {
+		case <-*wait:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	k := s.c.chunks[r.handle]

@@ -46,6 +46,8 @@ type File struct {
 	pending atomic.Bool   // behind may hold something
 	changed atomic.Bool   // what ahead holds may be from before a write by WriteAt or Append
 
+	syncing chan struct{} // of capacity 1: held by who syncs
+
 	mu     sync.Mutex // guards what follows
 	closed bool
 	dirty  map[uint64]struct{} // chunks that were written since they were last synced
@@ -65,7 +67,7 @@ var (
 
 // newFile returns an open file.
 func (c *Client) newFile(ref fileRef, read, write, appends bool) *File {
-	f := &File{c: c, ref: ref, read: read, write: write, append: appends, turn: make(chan struct{}, 1)}
+	f := &File{c: c, ref: ref, read: read, write: write, append: appends, turn: make(chan struct{}, 1), syncing: make(chan struct{}, 1)}
 	f.ctx, f.cancel = context.WithCancelCause(c.ctx)
 	f.ahead = newReadAhead(f.ctx, f.reader())
 	f.behind = newWriteBehind(f)
@@ -479,8 +481,15 @@ func (f *File) SyncContext(ctx context.Context) error {
 	return f.fail("sync", err)
 }
 
-// syncChunks syncs the chunks that were written.
+// syncChunks syncs the chunks that were written. One at a time does so: what another has
+// begun to sync is not durable yet, and may fail to be.
 func (f *File) syncChunks(ctx context.Context) error {
+	select {
+	case f.syncing <- struct{}{}:
+		defer func() { <-f.syncing }()
+	case <-ctx.Done():
+		return endedBy(ctx, nil)
+	}
 	f.mu.Lock()
 	indices := make([]uint64, 0, len(f.dirty))
 	for index := range f.dirty {

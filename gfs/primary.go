@@ -452,6 +452,16 @@ func (p *primary) raised(v version) {
 	}
 }
 
+// follows is told that the replica here is about to take a mutation at a version. If that
+// is above the primary's, there is another one, even if a new grant was asked for: whoever
+// has had no answer here may have tried again there, and have written something newer
+// since, over which what is in progress here must not go.
+func (p *primary) follows(v version) {
+	if v > p.version {
+		p.fail(fmt.Errorf("%w: the chunk %x has another primary, at version %d", ErrStale, uint64(p.handle), v))
+	}
+}
+
 // extend prolongs the lease, if it is still the same and has not been revoked.
 func (p *primary) extend(term leaseTerm) {
 	if term.version == p.version && !p.revoked && p.over == nil {

@@ -232,6 +232,28 @@ func TestPrimaryReforms(t *testing.T) {
 	storeWant(t, p.append(3, 2, dataID{}, 1), ErrStale)
 }
 
+// TestPrimaryGivesWayToAnother: a primary that waits for a new grant hears of mutations of
+// another one. What it has in progress may have been tried again there, and overwritten
+// since: it must not come back with a later grant.
+func TestPrimaryGivesWayToAnother(t *testing.T) {
+	p := testPrimary(2, 3)
+	storeMust(t, p.write(1, 1, mutationWrite, dataID{}, 0, 10))
+	p.answered(2, 3, 3, 1, 0, ErrNoSpace)
+	p.raised(4) // another grant was made at the same time
+	p.take()
+	p.raised(5)
+	p.follows(3)
+	wantActions(t, p, "")
+	p.follows(4)
+	got := p.take()
+	if len(got) != 1 || got[0].kind != actAnswer || !errors.Is(got[0].err, ErrStale) {
+		t.Errorf("what was in progress: %q", kinds(got))
+	}
+	if p.lease(4, leaseTerm{version: 6, until: time.Hour}, nil) {
+		t.Error("it goes on with a later grant")
+	}
+}
+
 func TestPrimaryFailsWithItsDisk(t *testing.T) {
 	p := testPrimary(2)
 	storeMust(t, p.append(1, 1, dataID{}, 10))

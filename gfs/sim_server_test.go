@@ -649,6 +649,10 @@ func (s *simServer) apply(req *applyReq, reply func(any, error)) {
 	if s.bugs.pastGap && req.serial > r.secondary.applied {
 		r.secondary.applied = req.serial - 1
 	}
+	if r.primary != nil && req.version == r.secondary.version {
+		r.primary.follows(req.version)
+		s.follow(req.handle, r)
+	}
 	data := req.resent
 	if req.kind == mutationWrite {
 		if data = s.buffer[req.data]; data == nil {
