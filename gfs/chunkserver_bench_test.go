@@ -180,7 +180,7 @@ func BenchmarkChainLimit(b *testing.B) {
 				if i%64 == 0 {
 					if f != nil {
 						f.Close()
-						os.Remove(f.Name())
+						os.Remove(filepath.Join(dir, fmt.Sprint(hop, "-", i-4*64))) // as the chunkservers do
 					}
 					f, err = os.Create(filepath.Join(dir, fmt.Sprint(hop, "-", i)))
 					storeMust(b, err)
