@@ -9,6 +9,8 @@ import (
 )
 
 // A shadow knows that it is level while the master is never idle (§5.1.3).
+//
+//lint:bubble
 func TestShadowIsLevelUnderLoad(t *testing.T) {
 	paper(t, gfstest.Config{Shadows: 1}, func(r *rig) {
 		for i := range 200 {
