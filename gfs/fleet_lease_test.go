@@ -252,3 +252,26 @@ func TestFleetLeaseOfTheDead(t *testing.T) {
 		t.Error("the lease of one that is silent")
 	}
 }
+
+// A primary goes on without a member only while it has the lease that it says: one that
+// was ended meanwhile, for a snapshot, is not granted to it anew.
+func TestFleetGrantOfALeaseThatIsOver(t *testing.T) {
+	r := newFleetRig(t, fleetConfig{moves: -1}, "a", "b", "c")
+	r.has(1, 3, 1, 2, 3)
+	term := r.grantTo(1, grantWish{prefer: 2})
+	for _, w := range []grantWish{{prefer: 2, of: term.version - 1}, {prefer: 1, of: term.version}} {
+		if _, err := r.planGrant(r.now, 1, w); !errors.Is(err, ErrStale) {
+			t.Errorf("%+v: %v", w, err)
+		}
+	}
+	wish := grantWish{prefer: 2, of: term.version}
+	if _, err := r.planGrant(r.now, 1, wish); err != nil {
+		t.Error(err)
+	}
+	r.abandon(r.now, 1)
+	r.revoked(r.now, 1, term.version, true)
+	if _, err := r.planGrant(r.now, 1, wish); !errors.Is(err, ErrStale) {
+		t.Errorf("the lease is over: %v", err)
+	}
+	r.verify()
+}

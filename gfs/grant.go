@@ -155,6 +155,7 @@ func (g *grant) plan(now time.Time) grantStep {
 	if err != nil {
 		return g.refused(now, err)
 	}
+	g.wish.of = 0 // whoever starts over has the chunk to itself all the time
 	g.held, g.from, g.version = g.chunk, plan.from, plan.to
 	for _, m := range plan.members {
 		g.asked = append(g.asked, grantAsk{to: m.location, boot: m.boot, from: plan.from})
@@ -229,9 +230,6 @@ func (g *grant) logged(now time.Time, err error) grantStep {
 	}
 	return grantStep{what: stepLease, term: term}
 }
-
-// superseded ends a grant whose chunk was made by somebody else meanwhile.
-func (g *grant) superseded(now time.Time) grantStep { return g.done(now, errSuperseded) }
 
 // errSuperseded says that there is a chunk where one was to be made.
 var errSuperseded = errors.New("gfs: the chunk was made meanwhile")

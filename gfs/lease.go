@@ -3,6 +3,7 @@ package gfs
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -71,15 +72,22 @@ type grantPlan struct {
 type grantWish struct {
 	prefer  serverID   // the primary, if it is a member; 0: whoever has least to do
 	without []serverID // not to be members
+	of      version    // unless 0, only if prefer has the lease at this version now
 }
 
 // planGrant begins a grant: until it is ended nothing else is done with the chunk. The
-// error is errChunkBusy if it can't be begun now, ErrUnavailable if no replica can be
+// error is errChunkBusy if it can't be begun now, ErrStale if the lease is another's, ErrUnavailable if no replica can be
 // a member, errNoChunk if there is no such chunk, ErrReadOnly if the fleet does not lead.
 func (f *fleet) planGrant(now time.Time, h handle, wish grantWish) (grantPlan, error) {
 	f.clock(now)
 	if !f.leads() {
 		return grantPlan{}, ErrReadOnly
+	}
+	if wish.of != 0 { // looked at here, as a lease may be ended at any time before the grant is begun
+		l, ok := f.lease(now, h)
+		if !ok || l.version != wish.of || len(l.members) == 0 || l.members[0].id != wish.prefer {
+			return grantPlan{}, fmt.Errorf("%w: %d is not the primary of chunk %x at version %d", ErrStale, wish.prefer, uint64(h), wish.of)
+		}
 	}
 	row, exists := f.chunk(h)
 	if !exists {

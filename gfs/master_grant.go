@@ -25,54 +25,67 @@ func (m *Master) grant(ctx context.Context, req *grantReq) (*grantResp, error) {
 	}
 	own, cancel := m.term.join(ctx)
 	defer cancel()
+	for {
+		resp, err := m.tryGrant(ctx, own, req)
+		if !errors.Is(err, errChunkBusy) && !errors.Is(err, errSuperseded) {
+			return resp, refuseBusy(err)
+		}
+		if err := pauseBusy(own); err != nil {
+			return nil, rpc.Refuse(err)
+		}
+	}
+}
+
+// tryGrant is one attempt at a grant, under locks: they are not held while a chunk that
+// is busy is waited for, as whoever wants to write them keeps away all others. ctx is
+// that of the call, and own ends with the term too.
+func (m *Master) tryGrant(ctx, own context.Context, req *grantReq) (*grantResp, error) {
 	held, err := m.locks.acquire(own, lockWish{path: req.path})
 	if err != nil {
 		return nil, rpc.Refuse(err)
 	}
 	defer held.release()
-	who := m.who(ctx)
-	place, err := m.state.chunkAt(who, req.path, req.file, req.index, req.last)
+	place, err := m.state.chunkAt(m.who(ctx), req.path, req.file, req.index, req.last)
 	if err != nil {
-		return nil, err
+		return nil, m.confirmed(ctx, err)
 	}
 	release, err := m.chunks.acquire(own, chunkKey{file: place.file, index: place.index})
 	if err != nil {
 		return nil, rpc.Refuse(err)
 	}
 	defer release()
-	for {
-		resp, err := m.grantAt(own, who, req)
-		if !errors.Is(err, errChunkBusy) && !errors.Is(err, errSuperseded) {
-			return resp, refuse1(err)
-		}
-		pause := time.NewTimer(busyPause)
-		select {
-		case <-pause.C:
-		case <-own.Done():
-			pause.Stop()
-			return nil, rpc.Refuse(context.Cause(own))
-		}
+	return m.grantAt(ctx, req)
+}
+
+// pauseBusy waits for busyPause, unless ctx ends before.
+func pauseBusy(ctx context.Context) error {
+	pause := time.NewTimer(busyPause)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
-// refuse1 marks what is worth trying again.
-func refuse1(err error) error {
+// refuseBusy marks what is worth trying again.
+func refuseBusy(err error) error {
 	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrNoSpace) {
 		return rpc.Refuse(err)
 	}
 	return err
 }
 
-// grantAt is one attempt at a grant. The lock on the place in the file is held.
-func (m *Master) grantAt(ctx context.Context, who identity, req *grantReq) (*grantResp, error) {
-	epoch := m.epoch.Load()
-	place, err := m.state.chunkAt(who, req.path, req.file, req.index, req.last)
+// grantAt grants a lease. The lock on the place in the file is held.
+func (m *Master) grantAt(ctx context.Context, req *grantReq) (*grantResp, error) {
+	header := m.header(ctx)
+	place, err := m.state.chunkAt(header.who, req.path, req.file, req.index, req.last)
 	if err != nil {
 		return nil, err
 	}
 	resp := &grantResp{chunks: max(place.chunks, place.index+1), chunkSize: m.cfg.ChunkSize}
 	resp.chunk.index = place.index
-	header := cmdHeader{epoch: epoch, who: who, when: wallClock()}
 	var g *grant
 	var log func(ctx context.Context, g *grant) error
 	switch {
@@ -95,7 +108,7 @@ func (m *Master) grantAt(ctx context.Context, who identity, req *grantReq) (*gra
 		}
 		g = newGrant(m.fleet, place.handle, grantWish{}, true)
 	}
-	if err := m.carryOut(ctx, epoch, g, log); err != nil {
+	if err := m.carryOut(header.epoch, g, log); err != nil {
 		return nil, err
 	}
 	resp.chunk.handle, resp.chunk.version, resp.chunk.where, resp.lease = g.chunk, g.version, g.locations(), m.cfg.Lease
@@ -132,8 +145,11 @@ func (m *Master) logChunk(ctx context.Context, cmd []byte, result func([]byte) (
 }
 
 // carryOut does what a grant wants done, step by step. log logs it; nil logs that the
-// version of the chunk has risen.
-func (m *Master) carryOut(ctx context.Context, epoch uint64, g *grant, log func(context.Context, *grant) error) error {
+// version of the chunk has risen. It goes on though the client has left, until the term
+// ends: were the outcome of a command unknown in the same term, then replicas of a chunk
+// that comes to be would pass for garbage.
+func (m *Master) carryOut(epoch uint64, g *grant, log func(context.Context, *grant) error) error {
+	ctx := m.term.context()
 	first := g.kind
 	step := m.withFleet(func(now time.Time) grantStep { return g.begin(now) })
 	for {
@@ -225,17 +241,10 @@ func (m *Master) reserve(ctx context.Context, epoch uint64) (handle, error) {
 }
 
 // reform grants a primary its lease anew, without secondaries that do not answer it.
-func (m *Master) reform(ctx context.Context, req *reformReq) (*rpc.Empty, error) {
-	own, cancel := m.term.join(ctx)
-	defer cancel()
-	lease, ok := m.leaseOf(req.handle)
-	if !ok || lease.version != req.version || len(lease.members) == 0 || lease.members[0].id != req.server {
-		return nil, fmt.Errorf("%w: %d is not the primary of chunk %x at version %d", ErrStale, req.server, uint64(req.handle), req.version)
-	}
-	g := newGrant(m.fleet, req.handle, grantWish{prefer: req.server, without: req.failed}, true)
-	err := m.carryOut(own, m.epoch.Load(), g, nil)
-	if err != nil {
-		return nil, refuse1(err)
+func (m *Master) reform(_ context.Context, req *reformReq) (*rpc.Empty, error) {
+	g := newGrant(m.fleet, req.handle, grantWish{prefer: req.server, without: req.failed, of: req.version}, true)
+	if err := m.carryOut(m.epoch.Load(), g, nil); err != nil {
+		return nil, refuseBusy(err)
 	}
 	m.events.addf("chunk %x goes on at version %d with %d members, without %v", uint64(req.handle), g.version, len(g.asked), req.failed)
 	return &rpc.Empty{}, nil

@@ -133,10 +133,13 @@ func (m *Master) snapshot(ctx context.Context, req *pairReq) (*rpc.Empty, error)
 	defer held.release()
 	own, cancel := m.term.join(ctx)
 	defer cancel()
-	if err := m.revokeBelow(own, m.who(ctx), req.from); err != nil {
+	// The command bears the epoch in which the leases were ended: in a later one there
+	// may be others. Where there is nothing to copy, the command says so, as it may be
+	// the repetition of one that was carried out.
+	cmd := cmdSnapshot{cmdHeader: m.header(ctx), pairReq: *req}
+	if err := m.revokeBelow(own, cmd.epoch, cmd.who, req.from); err != nil && !errors.As(err, new(*refusal)) {
 		return nil, rpc.Refuse(err)
 	}
-	cmd := cmdSnapshot{cmdHeader: m.header(ctx), pairReq: *req}
 	out, err := m.propose(ctx, cmd.append(nil))
 	if err != nil {
 		return nil, err
@@ -148,8 +151,7 @@ func (m *Master) snapshot(ctx context.Context, req *pairReq) (*rpc.Empty, error)
 const revokesAtOnce = 64
 
 // revokeBelow ends the leases on all chunks at a path and below it.
-func (m *Master) revokeBelow(ctx context.Context, who identity, path string) error {
-	epoch := m.epoch.Load()
+func (m *Master) revokeBelow(ctx context.Context, epoch uint64, who identity, path string) error {
 	for after := ""; ; {
 		walk, err := m.state.walkChunks(who, path, after, 0)
 		if err != nil {
@@ -177,50 +179,27 @@ func (m *Master) leased(h handle) bool {
 	return m.fleet.leased(time.Now(), h)
 }
 
-func (m *Master) occupied(h handle) bool {
-	m.fleetMu.Lock()
-	defer m.fleetMu.Unlock()
-	return m.fleet.occupied(h)
-}
-
 // endLease returns when nobody can act as the primary of a chunk any more: it has said
 // so; or the version has been raised on the members that are left, which the primary
 // cannot do without; or the time of the lease is over.
 func (m *Master) endLease(ctx context.Context, epoch uint64, h handle) error {
-	for m.occupied(h) { // a lease that is just being granted anew
-		pause := time.NewTimer(busyPause)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-			return context.Cause(ctx)
-		}
+	v, primary, err := m.claimLease(ctx, h)
+	if v == 0 || err != nil {
+		return err
 	}
+	_, err = orderTo[rpc.Empty](ctx, m, primary, orderTimeout, methodRevoke,
+		&revokeReq{order: m.order(epoch, primary.id), handle: h, version: v})
 	m.fleetMu.Lock()
-	lease, inForce := m.fleet.leases[h]
-	var primary location
-	var v version
-	alive := false
-	if inForce {
-		v = lease.version
-		primary, _, alive = m.fleet.locationOf(lease.primary)
-	}
+	now := time.Now()
+	m.fleet.revoked(now, h, v, err == nil) // if it is still in force it is not extended any more
+	m.fleet.abandon(now, h)
+	inForce := m.fleet.leased(now, h)
 	m.fleetMu.Unlock()
 	if !inForce {
 		return nil
 	}
-	if alive {
-		_, err := orderTo[rpc.Empty](ctx, m, primary, orderTimeout, methodRevoke,
-			&revokeReq{order: m.order(epoch, primary.id), handle: h, version: v})
-		m.fleetMu.Lock()
-		m.fleet.revoked(time.Now(), h, v, err == nil)
-		m.fleetMu.Unlock()
-		if err == nil {
-			return nil
-		}
-	}
 	g := newGrant(m.fleet, h, grantWish{without: []serverID{primary.id}}, false)
-	if err := m.carryOut(ctx, epoch, g, nil); err == nil {
+	if err := m.carryOut(epoch, g, nil); err == nil {
 		return nil
 	}
 	pause := time.NewTicker(m.cfg.Lease / 20)
@@ -235,6 +214,31 @@ func (m *Master) endLease(ctx context.Context, epoch uint64, h handle) error {
 	return nil
 }
 
+// claimLease waits until nobody grants a chunk's lease anew, and keeps others from doing
+// so. It returns the version and the primary of the lease, or no version if there is no
+// lease; if there is, fleet.abandon ends the claim.
+func (m *Master) claimLease(ctx context.Context, h handle) (v version, primary location, err error) {
+	for {
+		m.fleetMu.Lock()
+		if l := m.fleet.leases[h]; m.fleet.occupied(h) {
+		} else if l == nil {
+			m.fleetMu.Unlock()
+			return 0, location{}, nil
+		} else if m.fleet.hold(time.Now(), h) {
+			v, primary = l.version, location{id: l.primary}
+			if at, _, alive := m.fleet.locationOf(l.primary); alive {
+				primary = at
+			}
+			m.fleetMu.Unlock()
+			return v, primary, nil
+		}
+		m.fleetMu.Unlock()
+		if err := pauseBusy(ctx); err != nil {
+			return 0, location{}, err
+		}
+	}
+}
+
 // term is what the present time as leader hangs on.
 type term struct {
 	mu  sync.Mutex
@@ -247,16 +251,20 @@ func (t *term) set(ctx context.Context) {
 	t.mu.Unlock()
 }
 
+// context returns that of the term.
+func (t *term) context() context.Context {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ctx == nil {
+		return context.Background()
+	}
+	return t.ctx
+}
+
 // join returns a context that carries nothing of a call but its end, and ends with the
 // term: what is proposed under it is proposed by the master itself.
 func (t *term) join(ctx context.Context) (context.Context, context.CancelFunc) {
-	t.mu.Lock()
-	parent := t.ctx
-	t.mu.Unlock()
-	if parent == nil {
-		parent = context.Background()
-	}
-	own, cancel := context.WithCancelCause(parent)
+	own, cancel := context.WithCancelCause(t.context())
 	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	return own, func() { stop(); cancel(nil) }
 }

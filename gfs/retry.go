@@ -157,10 +157,11 @@ func callMaster[Resp, Req any](ctx context.Context, c *Client, to rpc.Caller, me
 }
 
 // masterAway reports whether a master's answer means that it does not serve yet, or not
-// any more, or not in time.
+// any more, or not in time. A command of an older epoch was refused by the log; what is
+// called again is another command.
 func masterAway(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
-		errors.Is(err, ErrSafeMode) || errors.Is(err, rpc.ErrUnavailable) || errors.Is(err, rpc.ErrOverloaded)
+		errors.Is(err, ErrSafeMode) || errors.Is(err, errOldEpoch) || errors.Is(err, rpc.ErrUnavailable) || errors.Is(err, rpc.ErrOverloaded)
 }
 
 // An answer is an error that a server has returned, without the words of the call that

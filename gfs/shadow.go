@@ -105,6 +105,7 @@ func (m *Master) tail(ctx context.Context, req *tailReq, st *rpc.Stream) error {
 	defer beat.Stop()
 	var frame, payload []byte
 	for {
+		level := true
 		commands, more, err := m.tap.after(index)
 		if err != nil {
 			return err
@@ -130,6 +131,7 @@ func (m *Master) tail(ctx context.Context, req *tailReq, st *rpc.Stream) error {
 				return err
 			}
 			frame = frame[:0]
+			last := commands[len(commands)-1].index
 			for _, c := range commands {
 				payload = binary.AppendUvarint(payload[:0], c.index)
 				payload = binary.AppendVarint(payload, c.at.UnixNano())
@@ -139,6 +141,9 @@ func (m *Master) tail(ctx context.Context, req *tailReq, st *rpc.Stream) error {
 					break
 				}
 			}
+			if level = index == last; level { // where commands never cease there is no other beat
+				frame = appendTail(frame, tailBeat, nil)
+			}
 		}
 		if _, err := w.Write(frame); err != nil {
 			return err
@@ -146,7 +151,7 @@ func (m *Master) tail(ctx context.Context, req *tailReq, st *rpc.Stream) error {
 		if err := w.Flush(); err != nil {
 			return err
 		}
-		follower.sent(len(commands) == 0, index)
+		follower.sent(level, index)
 	}
 }
 
@@ -246,6 +251,7 @@ func (m *Master) watchServers(ctx context.Context) {
 
 // followOnce follows one stream to its end.
 func (m *Master) followOnce(ctx context.Context, client *rpc.Client) error {
+	asked := time.Now()
 	st, err := rpc.OpenStream(ctx, client, methodTail, &tailReq{fingerprint: m.tap.Fingerprint()})
 	if err != nil {
 		return err
@@ -257,7 +263,7 @@ func (m *Master) followOnce(ctx context.Context, client *rpc.Client) error {
 	if err != nil {
 		return err
 	}
-	m.level()
+	m.level(asked) // the image is of a later time
 	m.cfg.Logger.Info("the shadow follows its master", "from", st.RemoteAddr(), "index", index)
 	var buf []byte
 	for {
@@ -267,7 +273,7 @@ func (m *Master) followOnce(ctx context.Context, client *rpc.Client) error {
 		}
 		switch kind {
 		case tailBeat:
-			m.level()
+			m.level(time.Now())
 			m.sample()
 		case tailCommand:
 			next, n := binary.Uvarint(buf)
@@ -348,8 +354,8 @@ func (m *Master) restore(image io.Reader) error {
 	return err
 }
 
-// level notes that all that the master had decided is known here.
-func (m *Master) level() { m.applied.Store(time.Now().UnixNano()) }
+// level notes that all that the master had decided at a time is known here.
+func (m *Master) level(at time.Time) { m.applied.Store(at.UnixNano()) }
 
 // Lag returns how old what a shadow answers may be, and 0 for a master: what it does not
 // know yet happened later than that.

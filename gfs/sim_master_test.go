@@ -2,7 +2,6 @@ package gfs
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"time"
@@ -394,14 +393,13 @@ func (m *simMaster) issue(done func(h handle)) {
 }
 
 func (m *simMaster) reform(req *reformReq, reply func(any, error)) {
-	lease, ok := m.fleet.lease(m.now(), req.handle)
-	if !ok || lease.version != req.version || len(lease.members) == 0 || lease.members[0].id != req.server {
-		reply(nil, fmt.Errorf("%w: not the primary", ErrStale))
-		return
-	}
-	m.n.Count("reforms", 1)
-	g := newGrant(m.fleet, req.handle, grantWish{prefer: req.server, without: req.failed}, true)
-	m.carry(g, nil, func(err error) { reply(nil, err) })
+	g := newGrant(m.fleet, req.handle, grantWish{prefer: req.server, without: req.failed, of: req.version}, true)
+	m.carry(g, nil, func(err error) {
+		if err == nil {
+			m.n.Count("reforms", 1)
+		}
+		reply(nil, err)
+	})
 }
 
 // snapshot ends the leases of a file, and copies it. It keeps grants away, and waits for
