@@ -187,6 +187,33 @@ func TestFleetRevokesToCopy(t *testing.T) {
 	}
 }
 
+// A primary asks for its lease anew, without a secondary, while the lease is being ended
+// for a snapshot: one of the two comes first, and the other knows.
+func TestFleetRevokesBesideAReform(t *testing.T) {
+	r := newFleetRig(t, fleetConfig{moves: -1}, "a", "b", "c")
+	r.has(1, 3, 1, 2, 3)
+	first := r.grantTo(1, grantWish{prefer: 1})
+	plan, err := r.planGrant(r.now, 1, grantWish{prefer: 1, without: []serverID{3}, lease: first.version})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.revoked(r.now, 1, first.version, true) {
+		t.Error("over, while a grant is under way")
+	}
+	r.abandon(r.now, plan.handle)
+	if _, err := r.planGrant(r.now, 1, grantWish{prefer: 1, lease: first.version}); !errors.Is(err, ErrStale) {
+		t.Errorf("a lease that has been revoked goes on: %v", err)
+	}
+	second := r.grantTo(1, grantWish{prefer: 1})
+	third := r.grantTo(1, grantWish{prefer: 1, lease: second.version})
+	if r.revoked(r.now, 1, second.version, true) {
+		t.Error("over, while the lease that was granted anew is in force")
+	}
+	if !r.revoked(r.now, 1, third.version, true) {
+		t.Error("not over")
+	}
+}
+
 // With one copy left there is no waiting, unless the primary may not have its lease yet: a
 // revocation could arrive before it.
 func TestFleetRevokesAtOnceForTheLastCopy(t *testing.T) {

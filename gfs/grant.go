@@ -151,6 +151,7 @@ func (g *grant) hold(now time.Time) {
 func (g *grant) plan(now time.Time) grantStep {
 	wish := g.wish
 	wish.without = slices.Concat(wish.without, g.silent)
+	g.wish.lease = 0 // it was there when the first round began: what ends leases waits since
 	plan, err := g.fleet.planGrant(now, g.chunk, wish)
 	if err != nil {
 		return g.refused(now, err)

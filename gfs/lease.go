@@ -71,11 +71,13 @@ type grantPlan struct {
 type grantWish struct {
 	prefer  serverID   // the primary, if it is a member; 0: whoever has least to do
 	without []serverID // not to be members
+	lease   version    // only if this is the version of a lease in force that may go on; 0: in any case
 }
 
 // planGrant begins a grant: until it is ended nothing else is done with the chunk. The
 // error is errChunkBusy if it can't be begun now, ErrUnavailable if no replica can be
-// a member, errNoChunk if there is no such chunk, ErrReadOnly if the fleet does not lead.
+// a member, errNoChunk if there is no such chunk, ErrStale if the lease that is to go on has
+// ended, ErrReadOnly if the fleet does not lead.
 func (f *fleet) planGrant(now time.Time, h handle, wish grantWish) (grantPlan, error) {
 	f.clock(now)
 	if !f.leads() {
@@ -87,6 +89,9 @@ func (f *fleet) planGrant(now time.Time, h handle, wish grantWish) (grantPlan, e
 	}
 	if _, held := f.held[h]; held || f.occupied(h) {
 		return grantPlan{}, errChunkBusy
+	}
+	if l := f.leases[h]; wish.lease != 0 && (l == nil || l.version != wish.lease || l.revoking) {
+		return grantPlan{}, ErrStale
 	}
 	e := f.table.find(h)
 	if e == nil {
@@ -334,18 +339,19 @@ func (f *fleet) leaseOver(h handle, l *leaseEntry) {
 
 // revoked tells how it ended that a lease was to be revoked, by the fleet or by the
 // shell: whether the primary has confirmed that it acts no more. If not it counts as
-// over when it expires.
-func (f *fleet) revoked(now time.Time, h handle, v version, ok bool) {
+// over when it expires. It reports whether nobody has a lease now, or is about to.
+func (f *fleet) revoked(now time.Time, h handle, v version, ok bool) (over bool) {
 	f.clock(now)
 	l := f.leases[h]
 	if l == nil || l.version != v {
-		return
+		return l == nil && !f.occupied(h)
 	}
 	if !ok || !l.taken {
 		l.revoking = true
-		return
+		return false
 	}
 	f.leaseOver(h, l)
+	return !f.occupied(h)
 }
 
 // revokeDue revokes a lease for the sake of copying the chunk, if it still lacks replicas.

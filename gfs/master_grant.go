@@ -232,7 +232,7 @@ func (m *Master) reform(ctx context.Context, req *reformReq) (*rpc.Empty, error)
 	if !ok || lease.version != req.version || len(lease.members) == 0 || lease.members[0].id != req.server {
 		return nil, fmt.Errorf("%w: %d is not the primary of chunk %x at version %d", ErrStale, req.server, uint64(req.handle), req.version)
 	}
-	g := newGrant(m.fleet, req.handle, grantWish{prefer: req.server, without: req.failed}, true)
+	g := newGrant(m.fleet, req.handle, grantWish{prefer: req.server, without: req.failed, lease: req.version}, true)
 	err := m.carryOut(own, m.epoch.Load(), g, nil)
 	if err != nil {
 		return nil, refuse1(err)

@@ -177,18 +177,21 @@ func (m *Master) leased(h handle) bool {
 	return m.fleet.leased(time.Now(), h)
 }
 
-func (m *Master) occupied(h handle) bool {
-	m.fleetMu.Lock()
-	defer m.fleetMu.Unlock()
-	return m.fleet.occupied(h)
-}
-
 // endLease returns when nobody can act as the primary of a chunk any more: it has said
 // so; or the version has been raised on the members that are left, which the primary
-// cannot do without; or the time of the lease is over.
+// cannot do without; or the time of the lease is over. A lease that its primary has
+// granted anew meanwhile, for a secondary has failed, is another one to end.
 func (m *Master) endLease(ctx context.Context, epoch uint64, h handle) error {
-	for m.occupied(h) { // a lease that is just being granted anew
-		pause := time.NewTimer(busyPause)
+	for {
+		lease, inForce, err := m.leaseAtRest(ctx, h)
+		if err != nil || !inForce || m.revoke(ctx, epoch, h, lease) {
+			return err
+		}
+		g := newGrant(m.fleet, h, grantWish{without: []serverID{lease.primary}}, false)
+		if err := m.carryOut(ctx, epoch, g, nil); err == nil {
+			return nil
+		}
+		pause := time.NewTimer(m.cfg.Lease / 20)
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
@@ -196,43 +199,44 @@ func (m *Master) endLease(ctx context.Context, epoch uint64, h handle) error {
 			return context.Cause(ctx)
 		}
 	}
-	m.fleetMu.Lock()
-	lease, inForce := m.fleet.leases[h]
-	var primary location
-	var v version
-	alive := false
-	if inForce {
-		v = lease.version
-		primary, _, alive = m.fleet.locationOf(lease.primary)
-	}
-	m.fleetMu.Unlock()
-	if !inForce {
-		return nil
-	}
-	if alive {
-		_, err := orderTo[rpc.Empty](ctx, m, primary, orderTimeout, methodRevoke,
-			&revokeReq{order: m.order(epoch, primary.id), handle: h, version: v})
+}
+
+// leaseAtRest returns the lease on a chunk of which none is just being granted.
+func (m *Master) leaseAtRest(ctx context.Context, h handle) (lease leaseEntry, inForce bool, err error) {
+	for {
 		m.fleetMu.Lock()
-		m.fleet.revoked(time.Now(), h, v, err == nil)
-		m.fleetMu.Unlock()
-		if err == nil {
-			return nil
+		busy := m.fleet.occupied(h)
+		if inForce = m.fleet.leased(time.Now(), h); inForce {
+			lease = *m.fleet.leases[h]
 		}
-	}
-	g := newGrant(m.fleet, h, grantWish{without: []serverID{primary.id}}, false)
-	if err := m.carryOut(ctx, epoch, g, nil); err == nil {
-		return nil
-	}
-	pause := time.NewTicker(m.cfg.Lease / 20)
-	defer pause.Stop()
-	for m.leased(h) {
+		m.fleetMu.Unlock()
+		if !busy {
+			return lease, inForce, nil
+		}
+		pause := time.NewTimer(busyPause)
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			pause.Stop()
+			return lease, false, context.Cause(ctx)
 		}
 	}
-	return nil
+}
+
+// revoke tells the primary of a chunk that its lease has ended, and reports whether
+// nobody has one now.
+func (m *Master) revoke(ctx context.Context, epoch uint64, h handle, lease leaseEntry) bool {
+	m.fleetMu.Lock()
+	primary, _, alive := m.fleet.locationOf(lease.primary)
+	m.fleetMu.Unlock()
+	if !alive {
+		return false
+	}
+	_, err := orderTo[rpc.Empty](ctx, m, primary, orderTimeout, methodRevoke,
+		&revokeReq{order: m.order(epoch, primary.id), handle: h, version: lease.version})
+	m.fleetMu.Lock()
+	defer m.fleetMu.Unlock()
+	return m.fleet.revoked(time.Now(), h, lease.version, err == nil)
 }
 
 // term is what the present time as leader hangs on.
