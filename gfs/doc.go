@@ -93,8 +93,10 @@
 // Files and directories have an owner, a group and permission bits, as in POSIX, which the
 // master enforces on all that goes by a path. Who a client is comes from its TLS
 // certificate; without TLS it is what the client says, and so protects from mistakes
-// alone. The cluster's secret keeps strangers out in both cases. Chunkservers serve
-// whoever knows a handle: they trust members of the cluster.
+// alone. The cluster's secret keeps strangers out in both cases. Beyond that
+// members of the cluster are trusted: chunkservers serve whoever knows a handle, and a
+// master takes anybody's word who registers as a chunkserver, or follows it as a shadow,
+// which gets the whole namespace.
 //
 // # Reading the source
 //
