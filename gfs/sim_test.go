@@ -179,7 +179,7 @@ func TestClusterSimulation(t *testing.T) {
 	t.Logf("%+v", stats)
 	for _, what := range []string{"written", "appended", "synced", "read", "grants", "reforms", "forks", "snapshots", "padded",
 		"clones", "cloned", "compares", "suspects", "mended", "deleted", "dead", "revoked"} {
-		if stats.Tally[what] < uint64(seeds)/100 {
+		if stats.Tally[what] < stats.Seeds/200 {
 			t.Errorf("%s: only %d in %d seeds", what, stats.Tally[what], stats.Seeds)
 		}
 	}
