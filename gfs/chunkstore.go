@@ -64,6 +64,7 @@ type chunkStore struct {
 type storedChunk struct {
 	handle handle
 
+	flushing sync.Mutex   // held by who makes it durable; taken before mu
 	mu       sync.RWMutex // guards what follows and what is in the files
 	version  version
 	length   int64

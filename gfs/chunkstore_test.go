@@ -7,9 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 )
 
@@ -394,6 +399,62 @@ func TestStoreReadsBesideWrites(t *testing.T) {
 		storeMust(t, err)
 		r.free()
 	}
+}
+
+// A syncTellsOnce is a disk whose first sync of data fails, late, and whose second finds
+// nothing left to do: as an operating system tells of what it could not write once.
+type syncTellsOnce struct {
+	vfs.FS
+	armed  atomic.Bool
+	syncs  atomic.Int32
+	second chan struct{} // closed when the first may fail
+}
+
+type syncTellsOnceFile struct {
+	vfs.File
+	d *syncTellsOnce
+}
+
+func (d *syncTellsOnce) OpenFile(name string, flag int) (vfs.File, error) {
+	f, err := d.FS.OpenFile(name, flag)
+	if err != nil || !strings.HasSuffix(name, dataSuffix) {
+		return f, err
+	}
+	return &syncTellsOnceFile{f, d}, nil
+}
+
+func (f *syncTellsOnceFile) Sync() error {
+	if f.d.armed.Load() && f.d.syncs.Add(1) == 1 {
+		<-f.d.second
+		return errors.New("not written")
+	}
+	return f.File.Sync()
+}
+
+func TestStoreSyncsFailTogether(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		disk := vfs.NewMemory(1)
+		d := &syncTellsOnce{FS: disk, second: make(chan struct{})}
+		s := openTestStore(t, d, 1)
+		_, err := s.make(1, 1)
+		storeMust(t, err)
+		storeMust(t, s.write(1, 1, 0, newBlob([]byte("data"), 0), storeTestChunk))
+		d.armed.Store(true)
+		ended, cleaned := make(chan error, 1), make(chan error, 1)
+		go func() { ended <- s.sync(1, 1) }()
+		synctest.Wait()
+		go func() { cleaned <- s.clean(1, 0) }()
+		runtime.Gosched()
+		close(d.second)
+		if err := <-ended; err == nil {
+			t.Error("the sync that failed has not")
+		}
+		<-cleaned
+		if st := openTestStore(t, disk.CrashImage(1), 2).state(1); st.health != suspect {
+			t.Errorf("made clean by a sync that came after one that failed: %+v", st)
+		}
+		s.close()
+	})
 }
 
 func TestStoreCleansWhatRests(t *testing.T) {

@@ -284,12 +284,19 @@ func (s *chunkStore) sync(h handle, v version) error {
 	if err != nil || mutation == synced {
 		return err
 	}
-	return s.flush(c, mutation)
+	if err := s.flush(c, mutation); err != nil {
+		return err
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.takes(v) // another sync may have met the disk's error, which is told once
 }
 
 // flush makes what was written up to a mutation durable. After a failure nobody knows
 // what a later sync would be worth: the replica is corrupt. c.mu is not held.
 func (s *chunkStore) flush(c *storedChunk, mutation uint64) error {
+	c.flushing.Lock() // until it is noted that it failed: the disk tells that once
+	defer c.flushing.Unlock()
 	var group errgroup.Group
 	group.Go(c.data.Sync)
 	group.Go(c.meta.Sync)
@@ -359,7 +366,7 @@ func (s *chunkStore) clean(h handle, idle time.Duration) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.mutation != mutation || c.gone || time.Since(c.touched) < idle {
+	if c.mutation != mutation || c.gone || c.health != sound || time.Since(c.touched) < idle {
 		return errBusyChunk
 	}
 	if err := s.writeHead(c, chunkHead{handle: h, version: c.version, length: c.length}); err != nil {

@@ -56,7 +56,7 @@
 //
 //   - It survives the death (kill -9) of all processes of the cluster, at any time.
 //   - It survives the loss of any members but one for good, with their disks.
-//   - After File.Sync, or a Close that reports no error, it also survives a power failure
+//   - After File.Sync (Close alone does not do it) it also survives a power failure
 //     of all machines at once.
 //   - Until then, a power failure of all members can take it, or tear it at the
 //     boundaries of sectors: it may take nothing that had been synced before. Blocks that

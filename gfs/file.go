@@ -482,14 +482,3 @@ func (f *File) StatContext(ctx context.Context) (*Info, error) {
 	}
 	return info, nil
 }
-
-func (f *File) size(ctx context.Context) (int64, error) {
-	info, err := f.c.stat(ctx, f.ref.path)
-	if err == nil && info.attr.id != f.ref.id {
-		err = fmt.Errorf("%w: %w", ErrStale, errMoved)
-	}
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
-}

@@ -344,3 +344,14 @@ func (c *Client) lengthOf(ctx context.Context, info *chunkInfo) (int64, error) {
 	}
 	return 0, why
 }
+
+func (f *File) size(ctx context.Context) (int64, error) {
+	info, err := f.c.stat(ctx, f.ref.path)
+	if err == nil && info.attr.id != f.ref.id {
+		err = fmt.Errorf("%w: %w", ErrStale, errMoved)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
