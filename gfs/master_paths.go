@@ -158,7 +158,7 @@ func (m *Master) revokeBelow(ctx context.Context, who identity, path string) err
 		var group errgroup.Group
 		group.SetLimit(revokesAtOnce)
 		for _, c := range walk.chunks {
-			if m.leased(c.handle) {
+			if m.mutable(c.handle) {
 				group.Go(func() error { return m.endLease(ctx, epoch, c.handle) })
 			}
 		}
@@ -171,10 +171,10 @@ func (m *Master) revokeBelow(ctx context.Context, who identity, path string) err
 	}
 }
 
-func (m *Master) leased(h handle) bool {
+func (m *Master) mutable(h handle) bool {
 	m.fleetMu.Lock()
 	defer m.fleetMu.Unlock()
-	return m.fleet.leased(time.Now(), h)
+	return m.fleet.mutable(time.Now(), h)
 }
 
 func (m *Master) occupied(h handle) bool {
@@ -185,7 +185,8 @@ func (m *Master) occupied(h handle) bool {
 
 // endLease returns when nobody can act as the primary of a chunk any more: it has said
 // so; or the version has been raised on the members that are left, which the primary
-// cannot do without; or the time of the lease is over.
+// cannot do without; or the time of the lease is over. The lease may be that of an earlier
+// master: this one does not know who has it.
 func (m *Master) endLease(ctx context.Context, epoch uint64, h handle) error {
 	for m.occupied(h) { // a lease that is just being granted anew
 		pause := time.NewTimer(busyPause)
@@ -206,7 +207,7 @@ func (m *Master) endLease(ctx context.Context, epoch uint64, h handle) error {
 		primary, _, alive = m.fleet.locationOf(lease.primary)
 	}
 	m.fleetMu.Unlock()
-	if !inForce {
+	if !inForce && !m.mutable(h) {
 		return nil
 	}
 	if alive {
@@ -225,7 +226,7 @@ func (m *Master) endLease(ctx context.Context, epoch uint64, h handle) error {
 	}
 	pause := time.NewTicker(m.cfg.Lease / 20)
 	defer pause.Stop()
-	for m.leased(h) {
+	for m.mutable(h) {
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
