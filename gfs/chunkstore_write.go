@@ -74,13 +74,13 @@ func (s *chunkStore) begin(c *storedChunk) error {
 }
 
 // writeHead writes and syncs the header. What the disk has after a failure is one or
-// the other; but what it would take to sync later is not known. c.mu is held.
+// the other, and the next header replaces it; but after a sync that failed it is not known
+// what it would take to sync later. c.mu is held.
 func (s *chunkStore) writeHead(c *storedChunk, head chunkHead) error {
-	_, err := c.meta.WriteAt(head.encode(), 0)
-	if err == nil {
-		err = c.meta.Sync()
+	if _, err := c.meta.WriteAt(head.encode(), 0); err != nil {
+		return storeError("write the header of", c.handle, err)
 	}
-	if err != nil {
+	if err := c.meta.Sync(); err != nil {
 		s.spoil(c, err)
 		return storeError("write the header of", c.handle, err)
 	}
@@ -122,11 +122,14 @@ func (s *chunkStore) put(c *storedChunk, off int64, b *blob) error {
 	}
 	at := off
 	err = b.each(0, b.n, func(p []byte) error {
-		_, err := c.data.WriteAt(p, at)
-		at += int64(len(p))
+		n, err := c.data.WriteAt(p, at)
+		at += int64(n)
 		return err
 	})
-	s.written.Add(int64(b.n))
+	if err != nil && at == off { // a full disk takes nothing, and nothing has changed
+		return storeError("write", c.handle, err)
+	}
+	s.written.Add(at - off)
 	return s.settle(c, first, sums, off, end, err)
 }
 

@@ -356,7 +356,8 @@ func (f *File) touched(ctx context.Context, index uint64) error {
 
 // Sync makes everything that was written to f durable: it returns when all members of
 // each chunk's lease have it on stable storage, and so survives the loss of power of all
-// of them. It returns the first error of the writes before it.
+// of them. It returns the first error of the writes before it. What a loss of power has
+// taken before Sync was called is not brought back by it, and Sync does not tell.
 func (f *File) Sync() error { return f.SyncContext(f.ctx) }
 
 // SyncContext is Sync that ends with ctx.

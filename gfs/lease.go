@@ -120,6 +120,11 @@ func (f *fleet) planGrant(now time.Time, h handle, wish grantWish) (grantPlan, e
 		f.wanted(h)
 		return grantPlan{}, ErrUnavailable
 	}
+	if !f.quiet && len(plan.members) < int(row.goal) {
+		// The others may be alive, and have not been heard yet: a grant without them would
+		// make them stale, and what is written would depend on few.
+		return grantPlan{}, errChunkBusy
+	}
 	f.orderMembers(plan.members, wish.prefer)
 	switch plan.to = versionAfter(max(top, f.attempted[h]), f.epoch); {
 	case f.planted.sameAgain:
@@ -288,6 +293,12 @@ func (f *fleet) leased(now time.Time, h handle) bool {
 	f.clock(now)
 	l := f.leases[h]
 	return l != nil && l.expires > f.now
+}
+
+// mutable reports whether anybody may act as primary of the chunk, also under a lease that
+// an earlier master granted, of which this one knows nothing.
+func (f *fleet) mutable(now time.Time, h handle) bool {
+	return f.leased(now, h) || f.now < f.fenced()
 }
 
 // extend prolongs a lease if its primary asks for it, and may go on.

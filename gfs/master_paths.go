@@ -160,7 +160,7 @@ func (m *Master) revokeBelow(ctx context.Context, epoch uint64, who identity, pa
 		var group errgroup.Group
 		group.SetLimit(revokesAtOnce)
 		for _, c := range walk.chunks {
-			if m.leased(c.handle) {
+			if m.mutable(c.handle) {
 				group.Go(func() error { return m.endLease(ctx, epoch, c.handle) })
 			}
 		}
@@ -173,15 +173,16 @@ func (m *Master) revokeBelow(ctx context.Context, epoch uint64, who identity, pa
 	}
 }
 
-func (m *Master) leased(h handle) bool {
+func (m *Master) mutable(h handle) bool {
 	m.fleetMu.Lock()
 	defer m.fleetMu.Unlock()
-	return m.fleet.leased(time.Now(), h)
+	return m.fleet.mutable(time.Now(), h)
 }
 
 // endLease returns when nobody can act as the primary of a chunk any more: it has said
 // so; or the version has been raised on the members that are left, which the primary
-// cannot do without; or the time of the lease is over.
+// cannot do without; or the time of the lease is over. The lease may be that of an earlier
+// master: this one does not know who has it.
 func (m *Master) endLease(ctx context.Context, epoch uint64, h handle) error {
 	v, primary, err := m.claimLease(ctx, h)
 	if v == 0 || err != nil {
@@ -195,7 +196,7 @@ func (m *Master) endLease(ctx context.Context, epoch uint64, h handle) error {
 	m.fleet.abandon(now, h)
 	inForce := m.fleet.leased(now, h)
 	m.fleetMu.Unlock()
-	if !inForce {
+	if !inForce && !m.mutable(h) {
 		return nil
 	}
 	g := newGrant(m.fleet, h, grantWish{without: []serverID{primary.id}}, false)
@@ -204,7 +205,7 @@ func (m *Master) endLease(ctx context.Context, epoch uint64, h handle) error {
 	}
 	pause := time.NewTicker(m.cfg.Lease / 20)
 	defer pause.Stop()
-	for m.leased(h) {
+	for m.mutable(h) {
 		select {
 		case <-pause.C:
 		case <-ctx.Done():

@@ -1,0 +1,288 @@
+// Whole clusters of the real shells in bubbles, with seeded loads and faults.
+//
+//lint:bubble
+package gfs_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/trilith-go/trilith/gfs"
+	"github.com/trilith-go/trilith/gfs/gfstest"
+	"github.com/trilith-go/trilith/internal/testutil"
+	"github.com/trilith-go/trilith/transport"
+)
+
+var (
+	chaosSeed  = flag.Uint64("chaos.seed", 0, "the one seed that TestChaos runs, with a trace")
+	chaosSeeds = flag.Int("chaos.seeds", 200, "how many seeds TestChaos runs")
+)
+
+const (
+	chaosServers = 5
+	chaosClients = 4
+	chaosChunk   = 128 << 10
+	chaosSteps   = 24 // of each client
+	chaosLease   = 15 * time.Second
+	chaosKept    = time.Minute // how long what was removed is kept
+)
+
+// A chaosKind is what a seed's faults are. What may be lost differs.
+type chaosKind int
+
+const (
+	chaosKills chaosKind = iota // processes are killed: everything acknowledged is kept
+	chaosPower                  // machines lose their power: everything synced is kept
+	chaosRot                    // one disk rots, and one machine fails: likewise, and no more may fail
+	chaosKinds
+)
+
+func (k chaosKind) String() string { return [...]string{"kills", "power failures", "rot"}[k] }
+
+// A chaos is one run.
+type chaos struct {
+	*rig
+	rng   *rand.Rand
+	kind  chaosKind
+	model *chaosModel
+	paths *pathHistory
+	count *chaosCounts
+
+	healed sync.WaitGroup // of the clients
+	done   chan struct{}  // closed when all clients have done their work
+}
+
+// chaosCounts is what has happened in all seeds.
+type chaosCounts struct {
+	sync.Mutex
+	n map[string]int
+}
+
+func (c *chaosCounts) add(what string, n int) {
+	c.Lock()
+	c.n[what] += n
+	c.Unlock()
+}
+
+// TestChaos checks what a cluster promises, whatever happens to it: see chaos.check. The
+// same seed gives the same load and the same faults, but not the same order of
+// goroutines.
+func TestChaos(t *testing.T) {
+	first, seeds := uint64(1), *chaosSeeds
+	if testing.Short() {
+		seeds = min(seeds, 24)
+	}
+	if *chaosSeed != 0 {
+		first, seeds = *chaosSeed, 1
+	}
+	counts := &chaosCounts{n: make(map[string]int)}
+	t.Run("seeds", func(t *testing.T) {
+		for seed := first; seed < first+uint64(seeds); seed++ {
+			t.Run(fmt.Sprint(seed), func(t *testing.T) {
+				t.Parallel()
+				testutil.Bubble(t, func(t *testing.T) { runChaos(t, seed, counts) })
+				if t.Failed() {
+					t.Logf("run again with -run TestChaos -chaos.seed %d -v", seed)
+				}
+			})
+		}
+	})
+	t.Log(counts.n)
+	if t.Failed() || *chaosSeed != 0 {
+		return
+	}
+	for _, what := range []string{
+		"writes", "appends", "syncs", "reads", "snapshots", "removals", "path operations", "write retries",
+		"servers killed", "servers crashed", "masters killed", "masters crashed", "partitions", "one-way partitions",
+		"full disks", "rotten files",
+	} {
+		if counts.n[what] < seeds/4 {
+			t.Errorf("%s: %d in %d seeds, too few to prove anything", what, counts.n[what], seeds)
+		}
+	}
+}
+
+func runChaos(t *testing.T, seed uint64, counts *chaosCounts) {
+	rng := rand.New(rand.NewPCG(seed, 17))
+	cfg := gfstest.Config{
+		Chunkservers: chaosServers, Racks: 3, ChunkSize: chaosChunk, Seed: seed,
+		Network:     transport.NetworkConfig{Latency: transport.Exponential(time.Millisecond), BreakAfter: 30 * time.Second},
+		Master:      gfs.MasterConfig{Lease: chaosLease, ServerTimeout: 5 * time.Second, Retention: chaosKept},
+		Chunkserver: gfs.ChunkserverConfig{ScrubInterval: time.Minute},
+	}
+	if *chaosSeed != 0 {
+		cfg.Logger = hclog.New(&hclog.LoggerOptions{Output: os.Stdout, Level: hclog.Warn})
+	}
+	c := gfstest.Start(t, cfg)
+	k := &chaos{
+		rig: &rig{T: t, ctx: t.Context(), c: c, client: c.Client(), servers: chaosServers, files: make(map[string][]byte)},
+		rng: rng, kind: chaosKind(seed % uint64(chaosKinds)), count: counts, done: make(chan struct{}),
+		model: newChaosModel(), paths: new(pathHistory),
+	}
+	k.model.power = k.kind == chaosPower || k.kind == chaosRot
+	k.prepare()
+	for i := range chaosClients {
+		client, load := c.Client(), rand.New(rand.NewPCG(seed, uint64(100+i)))
+		k.healed.Go(func() { k.load(i, client, load) })
+	}
+	go func() {
+		k.healed.Wait()
+		close(k.done)
+	}()
+	k.storm()
+	k.mend()
+	<-k.done
+	k.check()
+}
+
+// prepare makes what clients share.
+func (k *chaos) prepare() {
+	k.must(k.client.MkdirAll(k.ctx, "tmp", 0o755))
+	k.must(k.client.MkdirAll(k.ctx, "ns", 0o755))
+	for _, name := range []string{regionFile, recordFile} {
+		k.must(k.create(name).Close())
+	}
+}
+
+// trace says what happens, if only one seed is run.
+func (k *chaos) trace(format string, args ...any) {
+	if *chaosSeed != 0 {
+		k.Logf("%12v  %s", time.Since(k.model.began).Round(time.Millisecond), fmt.Sprintf(format, args...))
+	}
+}
+
+// pause sleeps for a random time up to d.
+func pauseUpTo(rng *rand.Rand, d time.Duration) { time.Sleep(time.Duration(rng.Int64N(int64(d)))) }
+
+// storm does what the seed says to the cluster for a while. It runs on the goroutine of
+// the test.
+func (k *chaos) storm() {
+	steps := 10 + k.rng.IntN(10)
+	for range steps {
+		pauseUpTo(k.rng, 4*time.Second)
+		k.strike()
+		if k.rng.IntN(3) == 0 {
+			k.c.Network().Heal()
+		}
+		k.revive(3)
+	}
+}
+
+// strike lets one thing go wrong.
+func (k *chaos) strike() {
+	victim := k.rng.IntN(chaosServers)
+	if k.kind == chaosRot && victim != 0 {
+		victim = 1 // the disk of 0 rots, and 1 fails
+	}
+	name := hostName(victim)
+	switch n := k.rng.IntN(14); {
+	case n < 4 && (k.kind != chaosRot || victim == 1):
+		k.endServer(victim)
+	case n < 6:
+		k.endMaster()
+	case n < 7 && k.kind != chaosRot:
+		var sides [2][]string
+		for _, h := range k.hosts() {
+			i := k.rng.IntN(2)
+			sides[i] = append(sides[i], h)
+		}
+		k.trace("partition %v", sides)
+		k.must(k.c.Network().Partition(sides[0], sides[1]))
+		k.count.add("partitions", 1)
+	case n < 9:
+		k.trace("%s is cut off", name)
+		k.cut(victim)
+		k.count.add("partitions", 1)
+	case n < 10 && k.kind != chaosRot:
+		k.trace("nothing comes from %s", name)
+		k.must(k.c.Network().PartitionOneWay([]string{name}, []string{"master", hostName((victim + 1) % chaosServers), "client2", "client3"}))
+		k.count.add("one-way partitions", 1)
+	case n < 11:
+		broken, err := k.c.Network().Reset(name, []string{"master", "client2", "client3", hostName((victim + 1) % chaosServers)}[k.rng.IntN(4)])
+		k.must(err)
+		k.count.add("connections reset", broken)
+	case n < 12 && (k.kind != chaosRot || victim == 1):
+		k.trace("the disk of %s is full", name)
+		k.c.FailDisk(victim, syscall.ENOSPC)
+		k.count.add("full disks", 1)
+	case k.kind == chaosRot:
+		n := k.c.RotChunkserver(0, 2)
+		k.trace("%d files of chunk0 have rotted", n)
+		k.count.add("rotten files", n)
+	}
+}
+
+// endServer kills a chunkserver, or cuts its power.
+func (k *chaos) endServer(i int) {
+	if k.c.Chunkserver(i) == nil {
+		return
+	}
+	if k.kind != chaosKills && k.rng.IntN(2) == 0 {
+		k.trace("%s loses its power", hostName(i))
+		k.model.lostPower()
+		k.c.CrashChunkserver(i)
+		k.count.add("servers crashed", 1)
+		return
+	}
+	k.trace("%s is killed", hostName(i))
+	k.c.KillChunkserver(i)
+	k.count.add("servers killed", 1)
+}
+
+// endMaster kills the master, or cuts its power.
+func (k *chaos) endMaster() {
+	if k.c.Master() == nil {
+		return
+	}
+	if k.rng.IntN(2) == 0 {
+		k.trace("the master loses its power")
+		k.c.CrashMaster()
+		k.count.add("masters crashed", 1)
+		return
+	}
+	k.trace("the master is killed")
+	k.c.KillMaster()
+	k.count.add("masters killed", 1)
+}
+
+// revive starts, of n things that are down or do not work, about one.
+func (k *chaos) revive(n int) {
+	if k.c.Master() == nil && k.rng.IntN(n) < 2 {
+		k.trace("the master starts")
+		k.c.StartMaster()
+	}
+	for i := range chaosServers {
+		if k.rng.IntN(n) == 0 {
+			k.c.FailDisk(i, nil)
+			if k.c.Chunkserver(i) == nil {
+				k.trace("%s starts", hostName(i))
+				k.c.StartChunkserver(i)
+			}
+		}
+	}
+}
+
+// mend ends all faults.
+func (k *chaos) mend() {
+	k.trace("everything is mended")
+	k.c.Network().Heal()
+	k.revive(1)
+	if k.c.Master() == nil {
+		k.c.StartMaster()
+	}
+	k.c.Await(chaosServers)
+}
+
+// fails reports whether an error is one that faults explain.
+func fails(err error) bool {
+	return errors.Is(err, gfs.ErrUnavailable) || errors.Is(err, gfs.ErrNoSpace) || errors.Is(err, gfs.ErrStale)
+}
