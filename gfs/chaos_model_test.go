@@ -1,3 +1,6 @@
+// What clients of a chaos know, and what must be there at its end.
+//
+//lint:bubble
 package gfs_test
 
 import (
