@@ -1,3 +1,6 @@
+// What a chaos knows must be there, and how it is held against the cluster.
+//
+//lint:bubble
 package gfs_test
 
 import (
