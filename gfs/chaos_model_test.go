@@ -1,4 +1,4 @@
-// What clients of a chaos know, and what must be there at its end.
+// What a chaos knows must be there, and how it is held against the cluster.
 //
 //lint:bubble
 package gfs_test

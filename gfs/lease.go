@@ -75,6 +75,9 @@ type grantWish struct {
 	of      version    // unless 0, only if prefer has the lease at this version now
 }
 
+// comparesAwaited is how many failed attempts to compare suspects a grant waits for.
+const comparesAwaited = 2
+
 // planGrant begins a grant: until it is ended nothing else is done with the chunk. The
 // error is errChunkBusy if it can't be begun now, ErrStale if the lease is another's, ErrUnavailable if no replica can be
 // a member, errNoChunk if there is no such chunk, ErrReadOnly if the fleet does not lead.
@@ -103,6 +106,7 @@ func (f *fleet) planGrant(now time.Time, h handle, wish grantWish) (grantPlan, e
 	f.table.rebase(h, e, row.version)
 	plan := grantPlan{handle: h, from: row.version}
 	top := row.version
+	suspects := false
 	for _, w := range f.table.words(h, e) {
 		v := f.table.versionOf(h, e, w)
 		top = max(top, v)
@@ -114,6 +118,8 @@ func (f *fleet) planGrant(now time.Time, h handle, wish grantWish) (grantPlan, e
 			if s := f.slots[w.slot()].server; !slices.Contains(wish.without, s.row.id) {
 				plan.members = append(plan.members, f.holder(h, e, w))
 			}
+		case worthSuspect:
+			suspects = suspects || f.slots[w.slot()].alive()
 		}
 	}
 	if len(plan.members) == 0 {
@@ -123,6 +129,10 @@ func (f *fleet) planGrant(now time.Time, h handle, wish grantWish) (grantPlan, e
 	if !f.quiet && len(plan.members) < int(row.goal) {
 		// The others may be alive, and have not been heard yet: a grant without them would
 		// make them stale, and what is written would depend on few.
+		return grantPlan{}, errChunkBusy
+	}
+	if suspects && len(plan.members) < int(row.goal) && f.leases[h] == nil && f.failures[h].times < comparesAwaited {
+		f.assess(h) // likewise: it is compared first, which takes no longer than a clone would
 		return grantPlan{}, errChunkBusy
 	}
 	f.orderMembers(plan.members, wish.prefer)

@@ -185,21 +185,24 @@ func (m *Master) mutable(h handle) bool {
 // master: this one does not know who has it.
 func (m *Master) endLease(ctx context.Context, epoch uint64, h handle) error {
 	v, primary, err := m.claimLease(ctx, h)
-	if v == 0 || err != nil {
+	if err != nil {
 		return err
 	}
-	_, err = orderTo[rpc.Empty](ctx, m, primary, orderTimeout, methodRevoke,
-		&revokeReq{order: m.order(epoch, primary.id), handle: h, version: v})
-	m.fleetMu.Lock()
-	now := time.Now()
-	m.fleet.revoked(now, h, v, err == nil) // if it is still in force it is not extended any more
-	m.fleet.abandon(now, h)
-	inForce := m.fleet.leased(now, h)
-	m.fleetMu.Unlock()
-	if !inForce && !m.mutable(h) {
+	wish := grantWish{}
+	if v != 0 {
+		wish.without = []serverID{primary.id}
+		_, err = orderTo[rpc.Empty](ctx, m, primary, orderTimeout, methodRevoke,
+			&revokeReq{order: m.order(epoch, primary.id), handle: h, version: v})
+		m.fleetMu.Lock()
+		now := time.Now()
+		m.fleet.revoked(now, h, v, err == nil) // if it is still in force it is not extended any more
+		m.fleet.abandon(now, h)
+		m.fleetMu.Unlock()
+	}
+	if !m.mutable(h) {
 		return nil
 	}
-	g := newGrant(m.fleet, h, grantWish{without: []serverID{primary.id}}, false)
+	g := newGrant(m.fleet, h, wish, false)
 	if err := m.carryOut(epoch, g, nil); err == nil {
 		return nil
 	}
