@@ -90,8 +90,8 @@ func (c *comparison) verdicts(replicas []digested, accepted func(i int) bool) []
 			continue // it stays what it was, and is compared again
 		case done[i], d.intact() && d.digest.health == sound:
 			v.health = sound
-		case c.open && d.intact():
-			continue // nobody can say yet
+		case c.open && d.digest.health == suspect:
+			continue // nobody can say yet: it may be torn, and the best there is
 		}
 		list = append(list, v)
 	}
