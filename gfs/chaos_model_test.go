@@ -236,7 +236,7 @@ func (k *chaos) check() {
 func (k *chaos) rest() {
 	k.Helper()
 	time.Sleep(chaosKept + 2*chaosLease)
-	for end := time.Now().Add(15 * time.Minute); ; time.Sleep(time.Second) {
+	for end := time.Now().Add(40 * time.Minute); ; time.Sleep(time.Second) {
 		err := k.unrest()
 		if err == nil {
 			return
