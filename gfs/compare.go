@@ -90,7 +90,7 @@ func (c *comparison) verdicts(replicas []digested, accepted func(i int) bool) []
 			continue // it stays what it was, and is compared again
 		case done[i], d.intact() && d.digest.health == sound:
 			v.health = sound
-		case c.open && d.intact():
+		case c.open && d.digest.health == suspect:
 			continue // nobody can say yet
 		}
 		list = append(list, v)

@@ -306,9 +306,14 @@ func (f *fleet) leased(now time.Time, h handle) bool {
 }
 
 // mutable reports whether anybody may act as primary of the chunk, also under a lease that
-// an earlier master granted, of which this one knows nothing.
+// an earlier master granted, of which this one knows nothing. Once this one has raised the
+// version such a lease is worth nothing.
 func (f *fleet) mutable(now time.Time, h handle) bool {
-	return f.leased(now, h) || f.now < f.fenced()
+	if f.leased(now, h) {
+		return true
+	}
+	row, exists := f.chunk(h)
+	return exists && f.now < f.fenced() && epochOfVersion(row.version) < f.epoch
 }
 
 // extend prolongs a lease if its primary asks for it, and may go on.
