@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -240,8 +241,33 @@ func (m *Master) reserve(ctx context.Context, epoch uint64) (handle, error) {
 	return cmd.result(out)
 }
 
+// cutOff reports whether most of the members of a grant, as far as the master can tell,
+// are alive and do not answer the primary.
+func (m *Master) cutOff(req *reformReq) bool {
+	lease, ok := m.leaseOf(req.handle)
+	if !ok || lease.version != req.version || len(lease.members) == 0 || lease.members[0].id != req.server {
+		return false
+	}
+	alive := 0 // of those that failed; lease.members has none that is dead
+	for _, l := range lease.members {
+		if slices.Contains(req.failed, l.id) {
+			alive++
+		}
+	}
+	return 2*alive > len(lease.members)
+}
+
 // reform grants a primary its lease anew, without secondaries that do not answer it.
 func (m *Master) reform(_ context.Context, req *reformReq) (*rpc.Empty, error) {
+	if m.cutOff(req) {
+		// More of the members are alive that do not answer the primary than do: so it is the
+		// primary that is left out. Were it the others, the chunk would depend on few.
+		g := newGrant(m.fleet, req.handle, grantWish{without: []serverID{req.server}, of: req.version}, true)
+		if err := m.carryOut(m.epoch.Load(), g, nil); err == nil {
+			m.events.addf("chunk %x goes on at version %d without its primary %d, which %v do not answer", uint64(req.handle), g.version, req.server, req.failed)
+			return nil, fmt.Errorf("%w: chunk %x has another primary", ErrStale, uint64(req.handle))
+		}
+	}
 	g := newGrant(m.fleet, req.handle, grantWish{prefer: req.server, without: req.failed, of: req.version}, true)
 	if err := m.carryOut(m.epoch.Load(), g, nil); err != nil {
 		return nil, refuseBusy(err)
