@@ -108,7 +108,6 @@ type simBugs struct {
 	skipVersion  bool // a replica of any version serves and is applied to
 	pastGap      bool // a secondary applies what comes, in any order
 	halfClone    bool // a clone counts when it has begun
-	eagerGarbage bool // garbage is collected before all servers have reported
 	lostMember   bool // the primary answers without waiting for one of its secondaries
 	forgetSync   bool // a sync is answered before it is done
 }

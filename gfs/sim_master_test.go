@@ -57,10 +57,6 @@ func bootSimMaster(n *sim.Node[*simMessage], bugs *simBugs) *simMaster {
 		}
 		m.epoch = epoch
 		m.fleet.begin(m.now(), epoch, m.state.known())
-		if bugs.eagerGarbage {
-			m.fleet.quiet = true
-			m.fleet.sweepAll()
-		}
 		m.tick()
 	})
 	return m
