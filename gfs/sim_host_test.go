@@ -103,11 +103,11 @@ func simNode(l location) (id int) {
 
 // simBugs are bugs that can be planted.
 type simBugs struct {
-	unsafeReply  bool // answer before the log is safe
-	grantEarly   bool // grant before all members have persisted the version
-	skipVersion  bool // a replica of any version serves and is applied to
-	pastGap      bool // a secondary applies what comes, in any order
-	halfClone    bool // a clone counts when it has begun
-	lostMember   bool // the primary answers without waiting for one of its secondaries
-	forgetSync   bool // a sync is answered before it is done
+	unsafeReply bool // answer before the log is safe
+	grantEarly  bool // grant before all members have persisted the version
+	skipVersion bool // a replica of any version serves and is applied to
+	pastGap     bool // a secondary applies what comes, in any order
+	halfClone   bool // a clone counts when it has begun
+	lostMember  bool // the primary answers without waiting for one of its secondaries
+	forgetSync  bool // a sync is answered before it is done
 }
