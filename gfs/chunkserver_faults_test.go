@@ -210,7 +210,10 @@ func TestChunkserverLeaseEnds(t *testing.T) {
 			storeMust(t, r.write(c, 1, 1, 0, []byte("x")))
 			time.Sleep(30 * time.Second)
 		}
-		if r.master.extends == 0 {
+		r.master.mu.Lock()
+		extends := r.master.extends
+		r.master.mu.Unlock()
+		if extends == 0 {
 			t.Error("no extension")
 		}
 		time.Sleep(2 * time.Minute)
