@@ -126,8 +126,11 @@ func TestChunkserverResendsLostData(t *testing.T) {
 		p := randomBytes(rand.New(rand.NewPCG(4, 0)), 100000)
 		storeMust(t, r.write(c, 1, 1, 77, p))
 		r.wantAll(1, append(make([]byte, 77), p...))
-		if r.master.reforms != 0 {
-			t.Errorf("%d new grants", r.master.reforms)
+		r.master.mu.Lock()
+		reforms := r.master.reforms
+		r.master.mu.Unlock()
+		if reforms != 0 {
+			t.Errorf("%d new grants", reforms)
 		}
 		// Data that nobody has: the client is told, and nothing is ordered.
 		_, err := rigCall[rpc.Empty](r, r.at[0], methodWrite, &writeReq{handle: 1, version: 1, data: r.id(), n: 5})
