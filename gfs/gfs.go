@@ -1,7 +1,6 @@
 package gfs
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -128,11 +127,4 @@ func (e *Error) Unwrap() error { return e.Err }
 // configError reports a wrong field.
 func configError(op, field, format string, args ...any) error {
 	return &Error{Op: op, Err: fmt.Errorf("%w: %s %s", ErrConfig, field, fmt.Sprintf(format, args...))}
-}
-
-// notLogged reports whether an error of a Log says that the command never was and
-// never will be applied.
-func notLogged(err error) bool {
-	var not interface{ NotLogged() bool }
-	return errors.As(err, &not) && not.NotLogged()
 }

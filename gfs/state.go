@@ -130,12 +130,6 @@ func (s *state) chunk(h handle) (chunkRow, bool) {
 	return s.data.chunks.get(h)
 }
 
-// chunkGoal returns how many replicas a chunk is to have: 0 if no file has it.
-func (s *state) chunkGoal(h handle) uint8 {
-	row, _ := s.chunk(h)
-	return row.goal
-}
-
 // chunksAfter appends the chunks after a handle to dst, in the order of handles, at most
 // limit of them. There are no more once fewer come.
 func (s *state) chunksAfter(dst []handleRow, h handle, limit int) []handleRow {
