@@ -13,11 +13,17 @@ const maxCached = 1 << 16
 // A locationCache remembers where the chunks of files are (§2.3): each for a while after
 // a master has said so. It may be used concurrently.
 //
+// A client reads what it has written. So an answer of the master is not believed that is
+// older than what the client knows from having been acknowledged (wrote): a question that
+// was asked before may be answered with a version at which a replica has not the write. For
+// that the cache counts what happens: ask tells where the count is when a question is asked.
+//
 // Invariants: entries is the number of chunks of all files; every file is in recent once.
 type locationCache struct {
 	keep time.Duration
 
 	mu      sync.Mutex // guards what follows
+	count   uint64     // of acknowledgements, and of files forgotten
 	files   map[fileID]*cachedFile
 	recent  linked.List // of *cachedFile, the last used first
 	entries int
@@ -29,11 +35,24 @@ type cachedFile struct {
 	place  *linked.Element
 	count  uint64 // chunks of the whole file
 	chunks map[uint64]cachedChunk
+	forgot uint64 // when it was forgotten: answers to questions of before are not believed
+	grew   uint64 // when count was last known from an acknowledgement
 }
 
 type cachedChunk struct {
-	info  *chunkInfo // never changed
+	info  *chunkInfo // never changed; nil: it is forgotten
 	until time.Time
+
+	// What the client has written last: no replica that is older has it.
+	handle  handle // 0: nothing
+	version version
+	wrote   uint64 // when that was
+}
+
+// older reports whether what a master has said is of before the client's last write. A
+// place in a file gets ever higher handles.
+func (k *cachedChunk) older(info *chunkInfo) bool {
+	return info.handle < k.handle || info.handle == k.handle && info.version < k.version
 }
 
 func newLocationCache(keep time.Duration) *locationCache {
@@ -51,48 +70,80 @@ func (l *locationCache) get(id fileID, index uint64, now time.Time) (*chunkInfo,
 	}
 	l.recent.MoveToFront(f.place)
 	k, ok := f.chunks[index]
-	if !ok {
-		return nil, f.count
-	}
-	if !now.Before(k.until) {
-		delete(f.chunks, index)
-		l.entries--
+	if ok && k.info != nil && !now.Before(k.until) {
+		l.lose(f, index, k)
 		return nil, f.count
 	}
 	return k.info, f.count
 }
 
-// put notes what a master has answered to a lookup of the chunks from first on. What is
-// missing between those that were found is a hole; so is first, if there are chunks
-// after it and it was not found.
-func (l *locationCache) put(id fileID, first uint64, resp *lookupResp, now time.Time) {
+// ask returns when a question is asked, for put and granted.
+func (l *locationCache) ask() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.count
+}
+
+// put notes what a master has answered to a lookup, asked then, of the chunks from first
+// on. What is missing between those that were found is a hole; so is first, if there are
+// chunks after it and it was not found.
+func (l *locationCache) put(id fileID, first uint64, resp *lookupResp, asked uint64, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f := l.file(id)
-	f.count = resp.chunks
+	if asked < f.forgot {
+		return
+	}
+	if asked >= f.grew || resp.chunks > f.count {
+		f.count = resp.chunks
+	}
 	next := first
 	for i := range resp.found {
 		info := &resp.found[i]
 		for ; next < info.index && l.entries < maxCached; next++ {
-			l.set(f, &chunkInfo{index: next}, now)
+			l.set(f, &chunkInfo{index: next}, asked, now)
 		}
-		l.set(f, info, now)
+		l.set(f, info, asked, now)
 		next = info.index + 1
 	}
 	if next == first && first < resp.chunks {
-		l.set(f, &chunkInfo{index: first}, now)
+		l.set(f, &chunkInfo{index: first}, asked, now)
 	}
 	l.trim(f)
 }
 
-// granted notes what a master has answered to a grant.
-func (l *locationCache) granted(id fileID, resp *grantResp, now time.Time) {
+// granted notes what a master has answered to a grant, asked then.
+func (l *locationCache) granted(id fileID, resp *grantResp, asked uint64, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f := l.file(id)
+	if asked < f.forgot {
+		return
+	}
 	f.count = max(f.count, resp.chunks)
 	info := resp.chunk
-	l.set(f, &info, now)
+	l.set(f, &info, asked, now)
+	l.trim(f)
+}
+
+// wrote notes that a mutation of a chunk was acknowledged by all members of the grant of a
+// version. That may be a later one than the client knew: the primary went on without a
+// member, which has not the mutation, and serves who asks for the version of before.
+func (l *locationCache) wrote(id fileID, index uint64, h handle, v version) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.count++
+	f := l.file(id)
+	f.count, f.grew = max(f.count, index+1), l.count
+	k, ok := f.chunks[index]
+	if !ok {
+		l.entries++
+	}
+	k.handle, k.version, k.wrote = h, v, l.count
+	if k.info != nil && k.older(k.info) {
+		k.info = nil
+	}
+	f.chunks[index] = k
 	l.trim(f)
 }
 
@@ -102,18 +153,30 @@ func (l *locationCache) drop(id fileID, info *chunkInfo) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if f := l.files[id]; f != nil && f.chunks[info.index].info == info {
-		delete(f.chunks, info.index)
-		l.entries--
+		l.lose(f, info.index, f.chunks[info.index])
 	}
 }
 
-// forget forgets a file.
+// lose forgets where a chunk is.
+func (l *locationCache) lose(f *cachedFile, index uint64, k cachedChunk) {
+	if k.info = nil; k.handle != 0 {
+		f.chunks[index] = k
+		return
+	}
+	delete(f.chunks, index)
+	l.entries--
+}
+
+// forget forgets a file: what is found out of it from now on was asked from now on.
 func (l *locationCache) forget(id fileID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if f := l.files[id]; f != nil {
-		l.remove(f)
-	}
+	l.count++
+	f := l.file(id)
+	l.entries -= len(f.chunks)
+	clear(f.chunks)
+	f.count, f.forgot = 0, l.count
+	l.trim(f)
 }
 
 func (l *locationCache) file(id fileID) *cachedFile {
@@ -127,11 +190,16 @@ func (l *locationCache) file(id fileID) *cachedFile {
 	return f
 }
 
-func (l *locationCache) set(f *cachedFile, info *chunkInfo, now time.Time) {
-	if _, ok := f.chunks[info.index]; !ok {
+func (l *locationCache) set(f *cachedFile, info *chunkInfo, asked uint64, now time.Time) {
+	k, ok := f.chunks[info.index]
+	if asked < k.wrote && k.older(info) {
+		return
+	}
+	if !ok {
 		l.entries++
 	}
-	f.chunks[info.index] = cachedChunk{info, now.Add(l.keep)}
+	k.info, k.until = info, now.Add(l.keep)
+	f.chunks[info.index] = k
 }
 
 func (l *locationCache) remove(f *cachedFile) {

@@ -4,6 +4,7 @@
 package gfs_test
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -25,6 +26,7 @@ import (
 var (
 	chaosSeed  = flag.Uint64("chaos.seed", 0, "the one seed that TestChaos runs, with a trace")
 	chaosSeeds = flag.Int("chaos.seeds", 200, "how many seeds TestChaos runs")
+	chaosFirst = flag.Uint64("chaos.first", 1, "the first of them")
 )
 
 const (
@@ -56,9 +58,33 @@ type chaos struct {
 	model *chaosModel
 	paths *pathHistory
 	count *chaosCounts
+	told  *chaosJournal
 
 	healed sync.WaitGroup // of the clients
 	done   chan struct{}  // closed when all clients have done their work
+}
+
+// A chaosJournal has what happened in a run, and what its processes have logged, in the
+// order of the virtual time: a failure may not come again.
+type chaosJournal struct {
+	mu   sync.Mutex // guards what follows
+	text bytes.Buffer
+}
+
+// Write takes a line of a log.
+func (j *chaosJournal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if *chaosSeed != 0 {
+		os.Stdout.Write(p)
+	}
+	return j.text.Write(p)
+}
+
+func (j *chaosJournal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
 }
 
 // chaosCounts is what has happened in all seeds.
@@ -77,7 +103,7 @@ func (c *chaosCounts) add(what string, n int) {
 // same seed gives the same load and the same faults, but not the same order of
 // goroutines.
 func TestChaos(t *testing.T) {
-	first, seeds := uint64(1), *chaosSeeds
+	first, seeds := *chaosFirst, *chaosSeeds
 	if testing.Short() {
 		seeds = min(seeds, 24)
 	}
@@ -119,14 +145,18 @@ func runChaos(t *testing.T, seed uint64, counts *chaosCounts) {
 		Master:      gfs.MasterConfig{Lease: chaosLease, ServerTimeout: 5 * time.Second, Retention: chaosKept},
 		Chunkserver: gfs.ChunkserverConfig{ScrubInterval: time.Minute},
 	}
-	if *chaosSeed != 0 {
-		cfg.Logger = hclog.New(&hclog.LoggerOptions{Output: os.Stdout, Level: hclog.Warn})
-	}
+	told := new(chaosJournal)
+	cfg.Logger = hclog.New(&hclog.LoggerOptions{Output: told, Level: hclog.Debug, TimeFormat: chaosTime})
 	c := gfstest.Start(t, cfg)
+	defer func() {
+		if t.Failed() && *chaosSeed == 0 {
+			t.Logf("what happened:\n%s", told)
+		}
+	}()
 	k := &chaos{
 		rig: &rig{T: t, ctx: t.Context(), c: c, client: c.Client(), servers: chaosServers, files: make(map[string][]byte)},
 		rng: rng, kind: chaosKind(seed % uint64(chaosKinds)), count: counts, done: make(chan struct{}),
-		model: newChaosModel(), paths: new(pathHistory),
+		model: newChaosModel(), paths: new(pathHistory), told: told,
 	}
 	k.model.power = k.kind == chaosPower || k.kind == chaosRot
 	k.prepare()
@@ -153,11 +183,12 @@ func (k *chaos) prepare() {
 	}
 }
 
-// trace says what happens, if only one seed is run.
+// chaosTime is how the journal tells the time.
+const chaosTime = "15:04:05.000"
+
+// trace notes what happens.
 func (k *chaos) trace(format string, args ...any) {
-	if *chaosSeed != 0 {
-		k.Logf("%12v  %s", time.Since(k.model.began).Round(time.Millisecond), fmt.Sprintf(format, args...))
-	}
+	fmt.Fprintf(k.told, "%s %s\n", time.Now().UTC().Format(chaosTime), fmt.Sprintf(format, args...))
 }
 
 // pause sleeps for a random time up to d.

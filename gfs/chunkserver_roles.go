@@ -35,8 +35,10 @@ type mutationCall struct {
 	blob *blob
 	free func(used bool) // lets go of the data in the buffer; nil: there is none
 	off  int64           // where it went
-	err  error
-	done chan struct{}
+
+	version version // of the members that have it
+	err     error
+	done    chan struct{}
 
 	holders atomic.Int32 // the call itself, until it is over, and who works on it
 }
@@ -314,7 +316,7 @@ func (r *role) follow(p *primary) {
 		case actAnswer:
 			c := r.calls[a.op.ref]
 			delete(r.calls, a.op.ref)
-			c.off, c.err = a.op.off, a.err
+			c.off, c.version, c.err = a.op.off, a.version, a.err
 			c.release()
 			close(c.done)
 		}

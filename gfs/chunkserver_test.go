@@ -6,8 +6,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-
-	"github.com/trilith-go/trilith/rpc"
 )
 
 func TestChunkserverWrites(t *testing.T) {
@@ -33,7 +31,7 @@ func TestChunkserverWrites(t *testing.T) {
 			}
 			model = append(model, p...)
 		}
-		_, err := rigCall[rpc.Empty](r, r.at[0], methodSync, &replicaReq{handle: 1, version: 1})
+		_, err := rigCall[writeResp](r, r.at[0], methodSync, &replicaReq{handle: 1, version: 1})
 		storeMust(t, err)
 		r.wantAll(1, model)
 		for i, s := range r.servers {

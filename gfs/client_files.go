@@ -171,11 +171,12 @@ func (c *Client) Locate(ctx context.Context, name string, off, n int64) ([]strin
 	}
 	first := uint64(off / c.chunkSize)
 	count := uint64((off+max(n, 1)-1)/c.chunkSize) - first + 1
+	asked := c.cache.ask()
 	resp, err := askMaster[lookupResp](ctx, c, methodLookup, &lookupReq{path: name, first: first, count: count})
 	if err != nil {
 		return nil, opError(op, name, err)
 	}
-	c.cache.put(resp.file, first, resp, time.Now())
+	c.cache.put(resp.file, first, resp, asked, time.Now())
 	return c.hostsOf(resp.found, off, n), nil
 }
 

@@ -24,7 +24,8 @@ const lookupChunks = 64
 // A lookupFlight is a lookup of a file's chunks that any number of readers wait for. It
 // ends when the last of them has gone.
 type lookupFlight struct {
-	done    chan struct{} // closed when err is set
+	done    chan struct{} // closed when what follows is set
+	chunks  uint64        // of the file
 	err     error
 	waiting int
 	cancel  context.CancelFunc
@@ -43,22 +44,27 @@ func (c *Client) locate(ctx context.Context, f fileRef, index uint64) (*chunkInf
 		return info, count, nil
 	}
 	for range 8 {
-		mine, err := c.lookUp(ctx, f, index)
+		mine, chunks, err := c.lookUp(ctx, f, index)
 		if err != nil {
 			return nil, 0, err
 		}
 		info, count := c.cache.get(f.id, index, time.Now())
-		if info != nil || mine && index >= count {
+		if info != nil {
 			return info, count, nil
 		}
-		// The flight was another reader's, who asked for other chunks.
+		if mine && index >= chunks {
+			return nil, chunks, nil
+		}
+		// The flight was another reader's, who asked for other chunks, or before the file
+		// was opened or written to.
 	}
 	return nil, 0, fmt.Errorf("%w: chunk %d is forgotten as fast as it is looked up", ErrUnavailable, index)
 }
 
 // lookUp asks the master where chunks are, from index on, or waits for who is asking
-// about this file already. It reports whether the question was its own.
-func (c *Client) lookUp(ctx context.Context, f fileRef, index uint64) (mine bool, err error) {
+// about this file already. It reports whether the question was its own, and how many
+// chunks the file has.
+func (c *Client) lookUp(ctx context.Context, f fileRef, index uint64) (mine bool, chunks uint64, err error) {
 	s := &c.flights
 	s.mu.Lock()
 	fl := s.flights[f.id]
@@ -70,7 +76,7 @@ func (c *Client) lookUp(ctx context.Context, f fileRef, index uint64) (mine bool
 		if !c.background(func(context.Context) { c.fly(flight, fl, f, index) }) {
 			s.mu.Unlock()
 			fl.cancel()
-			return false, ErrClosed
+			return false, 0, ErrClosed
 		}
 		if s.flights == nil {
 			s.flights = make(map[fileID]*lookupFlight)
@@ -81,7 +87,7 @@ func (c *Client) lookUp(ctx context.Context, f fileRef, index uint64) (mine bool
 	s.mu.Unlock()
 	select {
 	case <-fl.done:
-		err = fl.err
+		chunks, err = fl.chunks, fl.err
 	case <-ctx.Done():
 		err = endedBy(ctx, nil)
 	}
@@ -93,12 +99,12 @@ func (c *Client) lookUp(ctx context.Context, f fileRef, index uint64) (mine bool
 		}
 	}
 	s.mu.Unlock()
-	return mine, err
+	return mine, chunks, err
 }
 
 // fly makes the lookup of a flight.
 func (c *Client) fly(ctx context.Context, fl *lookupFlight, f fileRef, index uint64) {
-	_, fl.err = c.lookUpNow(ctx, f, index, lookupChunks)
+	fl.chunks, fl.err = c.lookUpNow(ctx, f, index, lookupChunks)
 	c.flights.mu.Lock()
 	if c.flights.flights[f.id] == fl {
 		delete(c.flights.flights, f.id)
@@ -110,6 +116,7 @@ func (c *Client) fly(ctx context.Context, fl *lookupFlight, f fileRef, index uin
 // lookUpNow asks the master, and returns how many chunks the file has.
 func (c *Client) lookUpNow(ctx context.Context, f fileRef, index, count uint64) (uint64, error) {
 	c.count.lookups.Add(1)
+	asked := c.cache.ask()
 	resp, err := askMaster[lookupResp](ctx, c, methodLookup, &lookupReq{path: f.path, file: f.id, first: index, count: count})
 	if errors.Is(err, ErrStale) {
 		err = fmt.Errorf("%w: %w", errMoved, err)
@@ -117,7 +124,7 @@ func (c *Client) lookUpNow(ctx context.Context, f fileRef, index, count uint64) 
 	if err != nil {
 		return 0, err
 	}
-	c.cache.put(f.id, index, resp, time.Now())
+	c.cache.put(f.id, index, resp, asked, time.Now())
 	return resp.chunks, nil
 }
 

@@ -570,7 +570,19 @@ func (m *appendReq) code(c *coder) {
 	signed(c, &m.n)
 }
 
-// appendResp says where in the chunk the record is, on all replicas.
-type appendResp struct{ off int64 }
+// writeResp says at which version all members had a write, or a sync, when it was
+// acknowledged: not that of the request, if the primary went on without one of them.
+type writeResp struct{ version version }
 
-func (m *appendResp) code(c *coder) { signed(c, &m.off) }
+func (m *writeResp) code(c *coder) { number(c, &m.version) }
+
+// appendResp says where in the chunk the record is, on all replicas that have its version.
+type appendResp struct {
+	off     int64
+	version version
+}
+
+func (m *appendResp) code(c *coder) {
+	signed(c, &m.off)
+	number(c, &m.version)
+}

@@ -92,6 +92,9 @@ func (m *lengthResp) UnmarshalBinary(src []byte) error        { return decode(sr
 func (m *writeReq) AppendBinary(dst []byte) ([]byte, error) { return encode(dst, m) }
 func (m *writeReq) UnmarshalBinary(src []byte) error        { return decode(src, m) }
 
+func (m *writeResp) AppendBinary(dst []byte) ([]byte, error) { return encode(dst, m) }
+func (m *writeResp) UnmarshalBinary(src []byte) error        { return decode(src, m) }
+
 func (m *appendReq) AppendBinary(dst []byte) ([]byte, error) { return encode(dst, m) }
 func (m *appendReq) UnmarshalBinary(src []byte) error        { return decode(src, m) }
 

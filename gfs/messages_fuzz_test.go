@@ -41,7 +41,7 @@ func wireMessages() []wireMessage {
 		&fsckReq{path: "a", after: "b"}, &fsckResp{files: 1, chunks: 2, faults: []fsckFault{{path: "a", index: 1, handle: 2, version: 3, have: 4, goal: 5}}, next: "n", leaving: 6},
 		&clusterResp{chunkSize: 1, epoch: 2, shadow: true, safeMode: true, lag: 3, queued: 4, repairs: 5, moves: 6},
 		&readReq{handle: 1, version: 2, off: -3, n: 4}, &readResp{length: 1}, &replicaReq{handle: 1, version: 2}, &lengthResp{length: 1},
-		&writeReq{handle: 1, version: 2, data: data, off: 3, n: 4}, &appendReq{handle: 1, version: 2, data: data, n: 4}, &appendResp{off: 1},
+		&writeReq{handle: 1, version: 2, data: data, off: 3, n: 4}, &appendReq{handle: 1, version: 2, data: data, n: 4}, &appendResp{off: 1, version: 2}, &writeResp{version: 2},
 		&registerReq{uuid: [16]byte{9}, boot: 1, attempt: 2, addr: "a", rack: "r", zone: "z", capacity: 3, used: 4, epoch: 5},
 		&registerResp{server: 1, epoch: 2, chunkSize: 3, heartbeat: 4}, &reportReq{server: 1, boot: 2, attempt: 3, replicas: states, last: true},
 		&heartbeatReq{server: 1, boot: 2, clock: 3, capacity: 4, used: 5, read: 6, written: 7, changes: states, extend: states[:1], cloning: 8},

@@ -25,6 +25,15 @@ type simPlace struct {
 	off   int64
 }
 
+// of reports whether a client writes there.
+func (p simPlace) of(who int) bool { return p.off/(simSlots*simSlot) == int64(who) }
+
+// A simChunk is a chunk of a file.
+type simChunk struct {
+	file  string
+	index uint64
+}
+
 // A simHistory is what a client has written to one place, the oldest first: its contents
 // may be any from the last that is certain on.
 type simHistory struct {
@@ -60,19 +69,22 @@ type simCopy struct {
 // A simClient writes, appends, reads and makes snapshots, one after the other.
 type simClient struct {
 	*simHost
+	bugs   *simBugs
 	model  *simModel
 	who    int
 	master int
 	steps  int
 	data   uint64
 	known  map[string]map[uint64]*chunkInfo // what it was granted
+	cache  *locationCache                   // by which it reads
+	again  []simChunk                       // what it reads next
 	dirty  map[simPlace]int                 // acknowledged since the last sync of the chunk: the place in its history
 	fresh  []*simRecord
 }
 
-func bootSimClient(n *sim.Node[*simMessage], who, steps, master int, model *simModel) *simClient {
-	c := &simClient{simHost: newSimHost(n), model: model, who: who, steps: steps, master: master,
-		known: make(map[string]map[uint64]*chunkInfo), dirty: make(map[simPlace]int)}
+func bootSimClient(n *sim.Node[*simMessage], who, steps, master int, model *simModel, bugs *simBugs) *simClient {
+	c := &simClient{simHost: newSimHost(n), bugs: bugs, model: model, who: who, steps: steps, master: master,
+		known: make(map[string]map[uint64]*chunkInfo), dirty: make(map[simPlace]int), cache: newLocationCache(5 * time.Second)}
 	c.serve = func(int, any, func(any, error)) {}
 	c.create(0)
 	return c
@@ -101,6 +113,12 @@ func (c *simClient) step() {
 		return
 	}
 	next := func() { c.after(time.Duration(1+c.n.Uint64N(30))*time.Millisecond, c.step) }
+	if len(c.again) > 0 {
+		k := c.again[0]
+		c.again = c.again[1:]
+		c.look(k.file, k.index, next)
+		return
+	}
 	file := simPath(int(c.n.Uint64N(simFiles)))
 	switch k := c.n.Uint64N(20); {
 	case k < 9:
@@ -110,7 +128,7 @@ func (c *simClient) step() {
 	case k < 17:
 		c.sync(file, next)
 	case k < 19:
-		c.look(file, next)
+		c.look(file, c.n.Uint64N(simSpan), next)
 	default:
 		c.snapshot(file, next)
 	}
@@ -125,11 +143,13 @@ func (c *simClient) grant(file string, index uint64, last bool, known version, d
 		done(k)
 		return
 	}
+	asked := c.cache.ask()
 	c.call(c.master, &grantReq{path: file, index: index, last: last, known: known}, 2*time.Second, func(body any, err error) {
 		if err != nil {
 			c.after(30*time.Millisecond, func() { done(nil) })
 			return
 		}
+		c.cache.granted(simFile(file), body.(*grantResp), asked, c.now())
 		k := &body.(*grantResp).chunk
 		if c.known[file] == nil {
 			c.known[file] = make(map[uint64]*chunkInfo)
@@ -176,7 +196,7 @@ func (c *simClient) write(file string, next func()) {
 			}
 			req := &writeReq{handle: k.handle, version: k.version, data: c.push(k, value), off: place.off, n: simSlot}
 			c.after(2*time.Millisecond, func() {
-				c.call(simNode(k.where[0]), req, 2*time.Second, func(_ any, err error) {
+				c.call(simNode(k.where[0]), req, 2*time.Second, func(body any, err error) {
 					if err != nil {
 						if !errors.Is(err, errNoData) && !errors.Is(err, errPrimaryBusy) {
 							known = k.version
@@ -185,6 +205,7 @@ func (c *simClient) write(file string, next func()) {
 						return
 					}
 					c.n.Count("written", 1)
+					c.wrote(file, k, body)
 					if c.model.power {
 						c.dirty[place] = at
 					} else {
@@ -233,6 +254,7 @@ func (c *simClient) append(file string, next func()) {
 						try(n+1, known, k.index, false)
 					default:
 						c.n.Count("appended", 1)
+						c.wrote(file, k, body)
 						r := &simRecord{file: file, index: k.index, off: body.(*appendResp).off, data: data, synced: !c.model.power}
 						c.model.records = append(c.model.records, r)
 						c.fresh = append(c.fresh, r)
@@ -261,13 +283,14 @@ func (c *simClient) sync(file string, next func()) {
 			}
 		}
 		fresh := c.fresh
-		c.call(simNode(k.where[0]), &replicaReq{k.handle, k.version}, 2*time.Second, func(_ any, err error) {
+		c.call(simNode(k.where[0]), &replicaReq{k.handle, k.version}, 2*time.Second, func(body any, err error) {
 			if err != nil {
 				delete(c.known[file], index)
 				next()
 				return
 			}
 			c.n.Count("synced", 1)
+			c.wrote(file, k, body)
 			for i, p := range places {
 				c.model.places[p].certain = max(c.model.places[p].certain, values[i])
 			}
@@ -281,26 +304,74 @@ func (c *simClient) sync(file string, next func()) {
 	})
 }
 
-// look reads a place from some replica, and finds something that was written there.
-func (c *simClient) look(file string, next func()) {
+// simFile is the name of a file in the cache.
+func simFile(path string) fileID { return fileID(path[1]) }
+
+// wrote notes what was acknowledged by a primary.
+func (c *simClient) wrote(file string, k *chunkInfo, body any) {
+	v := body.(*appendResp).version
+	if c.bugs.oldVersion {
+		v = k.version
+	}
+	if body.(*appendResp).version > k.version { // somebody may not have it
+		c.n.Count("without a member", 1)
+		for range 3 {
+			c.again = append(c.again, simChunk{file, k.index})
+		}
+	}
+	c.cache.wrote(simFile(file), k.index, k.handle, v)
+}
+
+// look reads a chunk from some replica, which may be one that it knows of from before.
+func (c *simClient) look(file string, index uint64, next func()) {
+	if k, _ := c.cache.get(simFile(file), index, c.now()); k != nil {
+		c.readFrom(file, k, next)
+		return
+	}
+	asked := c.cache.ask()
 	c.call(c.master, &lookupReq{path: file}, time.Second, func(body any, err error) {
+		if err == nil {
+			c.cache.put(simFile(file), 0, body.(*lookupResp), asked, c.now())
+			if k, _ := c.cache.get(simFile(file), index, c.now()); k != nil {
+				c.readFrom(file, k, next)
+				return
+			}
+		}
+		next()
+	})
+}
+
+// readFrom reads from a replica of a chunk. There must be what was written, and as new as
+// the client knows from its own writes.
+func (c *simClient) readFrom(file string, k *chunkInfo, next func()) {
+	if k.handle == 0 || len(k.where) == 0 {
+		c.cache.drop(simFile(file), k)
+		next()
+		return
+	}
+	least := make(map[simPlace]int)
+	for p, h := range c.model.places { // order-free
+		if p.file == file && p.index == k.index && p.of(c.who) {
+			least[p] = h.certain
+		}
+	}
+	l := k.where[c.n.Uint64N(uint64(len(k.where)))]
+	c.call(simNode(l), &readReq{handle: k.handle, version: k.version, n: simChunkSize}, time.Second, func(body any, err error) {
 		if err != nil {
+			c.cache.drop(simFile(file), k)
 			next()
 			return
 		}
-		for _, k := range body.(*lookupResp).found {
-			if len(k.where) == 0 || k.index >= simSpan {
-				continue
+		c.n.Count("read", 1)
+		data := body.(*readResp).Data
+		if err := c.model.garbage(file, k.index, data); err != nil {
+			c.n.Failf("read from %s: %v", l.addr, err)
+		}
+		for p, from := range least { // order-free
+			got := simAt(data, p.off, simSlot)
+			if values := c.model.places[p].values; from >= 0 && !simOneOf(got, values[from:]) {
+				c.n.Failf("read from %s: %+v has %q; it has been told that there is %q", l.addr, p, got, values[from])
 			}
-			l := k.where[c.n.Uint64N(uint64(len(k.where)))]
-			c.call(simNode(l), &readReq{handle: k.handle, version: k.version, n: simChunkSize}, time.Second, func(body any, err error) {
-				if err == nil {
-					c.n.Count("read", 1)
-					if err := c.model.garbage(file, k.index, body.(*readResp).Data); err != nil {
-						c.n.Failf("read from %s: %v", l.addr, err)
-					}
-				}
-			})
 		}
 		next()
 	})

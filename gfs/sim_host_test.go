@@ -110,4 +110,5 @@ type simBugs struct {
 	halfClone   bool // a clone counts when it has begun
 	lostMember  bool // the primary answers without waiting for one of its secondaries
 	forgetSync  bool // a sync is answered before it is done
+	oldVersion  bool // a client goes by the version that it was granted, not by that at which it was acknowledged
 }

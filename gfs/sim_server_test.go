@@ -70,7 +70,6 @@ type simRole struct {
 type simMutation struct {
 	data  []byte
 	reply func(any, error)
-	app   bool // an append
 }
 
 // A simWaiting is a mutation whose turn has not come.
@@ -263,15 +262,15 @@ func (s *simServer) handle(_ int, body any, reply func(any, error)) {
 	case *readReq:
 		s.read(req, reply)
 	case *writeReq:
-		s.mutate(req.handle, req.version, req.data, false, reply, func(p *primary, ref uint64) error {
+		s.mutate(req.handle, req.version, req.data, reply, func(p *primary, ref uint64) error {
 			return p.write(s.clock(), ref, mutationWrite, req.data, req.off, req.n)
 		})
 	case *appendReq:
-		s.mutate(req.handle, req.version, req.data, true, reply, func(p *primary, ref uint64) error {
+		s.mutate(req.handle, req.version, req.data, reply, func(p *primary, ref uint64) error {
 			return p.append(s.clock(), ref, req.data, req.n)
 		})
 	case *replicaReq:
-		s.mutate(req.handle, req.version, dataID{}, false, reply, func(p *primary, ref uint64) error {
+		s.mutate(req.handle, req.version, dataID{}, reply, func(p *primary, ref uint64) error {
 			return p.write(s.clock(), ref, mutationSync, dataID{}, 0, 0)
 		})
 	case *applyReq:
@@ -524,7 +523,7 @@ func (s *simServer) read(req *readReq, reply func(any, error)) {
 	}
 }
 
-func (s *simServer) mutate(h handle, v version, id dataID, app bool, reply func(any, error), begin func(p *primary, ref uint64) error) {
+func (s *simServer) mutate(h handle, v version, id dataID, reply func(any, error), begin func(p *primary, ref uint64) error) {
 	r := s.roles[h]
 	switch {
 	case r == nil || r.primary == nil || r.primary.version != v || r.primary.over != nil || epochOfVersion(v) < s.epoch:
@@ -539,7 +538,7 @@ func (s *simServer) mutate(h handle, v version, id dataID, app bool, reply func(
 		reply(nil, err)
 		return
 	}
-	r.calls[r.ref] = &simMutation{data: s.buffer[id], reply: reply, app: app}
+	r.calls[r.ref] = &simMutation{data: s.buffer[id], reply: reply}
 	s.follow(h, r)
 }
 
@@ -568,11 +567,7 @@ func (s *simServer) follow(h handle, r *simRole) {
 			if c == nil {
 				continue
 			}
-			if c.app {
-				c.reply(&appendResp{off: a.op.off}, a.err)
-			} else {
-				c.reply(nil, a.err)
-			}
+			c.reply(&appendResp{off: a.op.off, version: a.version}, a.err)
 		}
 	}
 	if p != r.primary || next == 0 || r.due != 0 && r.due <= next && r.due > s.clock() {

@@ -49,7 +49,7 @@ func buildSimCluster(w *sim.World[*simMessage], bugs *simBugs) *simCluster {
 	}
 	for i := range clients {
 		w.AddImmortal(fmt.Sprintf("client%d", i), func(n *sim.Node[*simMessage]) sim.Process[*simMessage] {
-			return bootSimClient(n, i, steps, 0, k.model)
+			return bootSimClient(n, i, steps, 0, k.model, bugs)
 		})
 	}
 	w.Done(func() bool {
@@ -178,7 +178,7 @@ func TestClusterSimulation(t *testing.T) {
 	stats := sim.Run(t, seeds, simConfig, func(w *sim.World[*simMessage]) { buildSimCluster(w, new(simBugs)) })
 	t.Logf("%+v", stats)
 	for _, what := range []string{"written", "appended", "synced", "read", "grants", "reforms", "forks", "snapshots", "padded",
-		"clones", "cloned", "compares", "suspects", "mended", "deleted", "dead", "revoked"} {
+		"clones", "cloned", "compares", "suspects", "mended", "deleted", "dead", "revoked", "without a member"} {
 		if stats.Tally[what] < stats.Seeds/200 {
 			t.Errorf("%s: only %d in %d seeds", what, stats.Tally[what], stats.Seeds)
 		}
@@ -198,6 +198,7 @@ func TestClusterSimulationFindsBugs(t *testing.T) {
 		"applies past a gap":                            {pastGap: true},
 		"counts a half-made clone":                      {halfClone: true},
 		"answers without one of its secondaries":        {lostMember: true},
+		"reads at the version that it was granted":      {oldVersion: true},
 		"answers a sync before the data is on the disk": {forgetSync: true},
 	} {
 		t.Run(name, func(t *testing.T) {

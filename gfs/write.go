@@ -102,6 +102,7 @@ func (n notGranted) Unwrap() error { return n.error }
 func (f *File) askGrant(ctx context.Context, req *grantReq) (*writerGrant, error) {
 	c := f.c
 	c.count.grants.Add(1)
+	asked := c.cache.ask()
 	req.path, req.file = f.ref.path, f.ref.id
 	resp, err := callMaster[grantResp](ctx, c, c.master.AtLeastOnce(), methodGrant, req)
 	if err == nil && (len(resp.chunk.where) == 0 || resp.chunk.handle == 0) {
@@ -110,7 +111,7 @@ func (f *File) askGrant(ctx context.Context, req *grantReq) (*writerGrant, error
 	if err != nil {
 		return nil, notGranted{err}
 	}
-	c.cache.granted(f.ref.id, resp, time.Now())
+	c.cache.granted(f.ref.id, resp, asked, time.Now())
 	g := &writerGrant{chunk: resp.chunk, chunks: resp.chunks, members: slices.Clone(resp.chunk.where)}
 	chainByDistance(&c.here, g.members)
 	return g, nil
@@ -119,9 +120,9 @@ func (f *File) askGrant(ctx context.Context, req *grantReq) (*writerGrant, error
 // A mutation is a write, an append or a sync of one chunk, over all its attempts.
 type mutation struct {
 	w    *chunkWriter
-	data []byte                                                              // nil: nothing is pushed
-	off  int64                                                               // in the chunk: where data belongs, or is guessed to
-	ask  func(ctx context.Context, g *writerGrant, id dataID) (int64, error) // the primary
+	data []byte                                                               // nil: nothing is pushed
+	off  int64                                                                // in the chunk: where data belongs, or is guessed to
+	ask  func(ctx context.Context, g *writerGrant, id dataID) (placed, error) // the primary
 
 	retry retry
 	id    dataID
@@ -129,6 +130,12 @@ type mutation struct {
 	lost  int          // attempts in a row that the primary did not answer
 	full  int          // that found a chunkserver full
 	moved int          // that found another file
+}
+
+// placed is where in the chunk a mutation went, and the version of the replicas that have it.
+type placed struct {
+	off     int64
+	version version
 }
 
 // run makes attempts (§3.1): while the primary's lease is good, data is pushed and the
@@ -140,14 +147,15 @@ func (m *mutation) run(ctx context.Context) (int64, error) {
 	var bad *writerGrant
 	for {
 		g, err := m.w.granted(ctx, bad)
-		var at int64
+		var at placed
 		if err == nil {
 			at, err = m.attempt(ctx, g)
 		}
 		if err == nil {
 			c.count.writes.Add(1)
 			c.count.writeBytes.Add(uint64(len(m.data)))
-			return at, nil
+			c.cache.wrote(m.w.f.ref.id, m.w.index, g.chunk.handle, max(at.version, g.chunk.version))
+			return at.off, nil
 		}
 		c.count.writeRetries.Add(1)
 		if ctx.Err() != nil {
@@ -168,13 +176,13 @@ func (m *mutation) run(ctx context.Context) (int64, error) {
 
 // attempt pushes the data, if the members of the grant have not got it from an attempt
 // before, and asks the primary.
-func (m *mutation) attempt(ctx context.Context, g *writerGrant) (int64, error) {
+func (m *mutation) attempt(ctx context.Context, g *writerGrant) (placed, error) {
 	c := m.w.f.c
 	if m.data != nil && m.to != g {
 		m.id, m.to = c.nextData(), g
 		if err := c.push(ctx, g, m.id, m.data, m.off); err != nil {
 			m.to = nil
-			return 0, err
+			return placed{}, err
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
@@ -259,27 +267,33 @@ func (c *Client) push(ctx context.Context, g *writerGrant, id dataID, data []byt
 }
 
 // askWrite asks the primary to write.
-func (m *mutation) askWrite(ctx context.Context, g *writerGrant, id dataID) (int64, error) {
+func (m *mutation) askWrite(ctx context.Context, g *writerGrant, id dataID) (placed, error) {
 	req := &writeReq{handle: g.chunk.handle, version: g.chunk.version, data: id, off: m.off, n: int64(len(m.data))}
-	_, err := askPrimary[rpc.Empty](ctx, m.w.f.c, g, methodWrite, req)
-	return m.off, err
+	resp, err := askPrimary[writeResp](ctx, m.w.f.c, g, methodWrite, req)
+	if err != nil {
+		return placed{}, err
+	}
+	return placed{m.off, resp.version}, nil
 }
 
-// askAppend asks the primary to append, and returns where in the chunk the record is.
-func (m *mutation) askAppend(ctx context.Context, g *writerGrant, id dataID) (int64, error) {
+// askAppend asks the primary to append.
+func (m *mutation) askAppend(ctx context.Context, g *writerGrant, id dataID) (placed, error) {
 	req := &appendReq{handle: g.chunk.handle, version: g.chunk.version, data: id, n: int64(len(m.data))}
 	resp, err := askPrimary[appendResp](ctx, m.w.f.c, g, methodAppend, req)
 	if err != nil {
-		return 0, err
+		return placed{}, err
 	}
-	return resp.off, nil
+	return placed{resp.off, resp.version}, nil
 }
 
 // askSync asks the primary to make everything durable.
-func (m *mutation) askSync(ctx context.Context, g *writerGrant, _ dataID) (int64, error) {
+func (m *mutation) askSync(ctx context.Context, g *writerGrant, _ dataID) (placed, error) {
 	req := &replicaReq{handle: g.chunk.handle, version: g.chunk.version}
-	_, err := askPrimary[rpc.Empty](ctx, m.w.f.c, g, methodSync, req)
-	return 0, err
+	resp, err := askPrimary[writeResp](ctx, m.w.f.c, g, methodSync, req)
+	if err != nil {
+		return placed{}, err
+	}
+	return placed{version: resp.version}, nil
 }
 
 func askPrimary[Resp, Req any](ctx context.Context, c *Client, g *writerGrant, method string, req *Req) (*Resp, error) {
