@@ -70,6 +70,7 @@ type storedChunk struct {
 	length   int64
 	health   health
 	dirty    bool      // the header has the store's boot
+	refused  bool      // the disk has failed to make something durable
 	gone     bool      // deleted
 	mutation uint64    // counts writes
 	synced   uint64    // the mutation that is durable

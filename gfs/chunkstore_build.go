@@ -310,7 +310,9 @@ func (s *chunkStore) removeFiles(name string) error {
 // accept ends the suspicion of a replica that is at version v. fetch returns the content
 // of a block that others have whole, or nil if none has. Without one, a block of a
 // suspect replica is taken as it is: a write that nobody had synced was cut short. A
-// corrupt replica is made whole, or stays corrupt: then accept fails with ErrChecksum.
+// corrupt replica is made whole, or stays corrupt: then accept fails with ErrChecksum. If
+// the disk has refused to make something durable, all is written again: of what it was
+// given before nobody knows what it has dropped.
 func (s *chunkStore) accept(h handle, v version, fetch func(block int) []byte) error {
 	if err := s.claim(h); err != nil {
 		return err
@@ -323,6 +325,7 @@ func (s *chunkStore) accept(h handle, v version, fetch func(block int) []byte) e
 	defer s.unpin(c)
 	c.mu.RLock()
 	at, was, length := c.version, c.health, c.length
+	rewrite := c.refused || was == corrupt
 	c.mu.RUnlock()
 	if at != v {
 		return fmt.Errorf("%w: replica of %x at version %d, not %d", ErrStale, uint64(h), at, v)
@@ -336,16 +339,40 @@ func (s *chunkStore) accept(h handle, v version, fetch func(block int) []byte) e
 			return err
 		}
 		for i := range r.sums {
-			if !bad[i] {
+			block := int(off/blockSize) + i
+			var content []byte
+			switch {
+			case bad[i]:
+				content = fetch(block)
+			case rewrite:
+				content, err = c.block(block)
+			default:
 				continue
 			}
-			block := int(off/blockSize) + i
-			if err := s.mend(c, block, fetch(block), was); err != nil {
+			if err == nil {
+				err = s.mend(c, block, content, was)
+			}
+			if err != nil {
 				return err
 			}
 		}
 	}
 	return s.trust(c, was)
+}
+
+// block returns a block of a replica, verified.
+func (c *storedChunk) block(n int) ([]byte, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	lo := int64(n) * blockSize
+	if c.gone || n >= len(c.sums) || c.length <= lo {
+		return nil, fmt.Errorf("%w: replica of %x has changed", ErrStale, uint64(c.handle))
+	}
+	p := make([]byte, min(c.length-lo, blockSize))
+	if err := c.fill(p, lo); err != nil {
+		return nil, err
+	}
+	return p, verify(p, c.sums[n:n+1], n)
 }
 
 // mend replaces a block, or takes it as it is if there is nothing to replace it with.
@@ -403,7 +430,7 @@ func (s *chunkStore) trust(c *storedChunk, was health) error {
 	if err := s.writeHead(c, chunkHead{handle: c.handle, version: c.version, length: c.length}); err != nil {
 		return err
 	}
-	c.health, c.dirty = sound, false
+	c.health, c.dirty, c.refused = sound, false, false
 	s.notify(c.handle)
 	return nil
 }

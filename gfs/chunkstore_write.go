@@ -81,6 +81,7 @@ func (s *chunkStore) writeHead(c *storedChunk, head chunkHead) error {
 		return storeError("write the header of", c.handle, err)
 	}
 	if err := c.meta.Sync(); err != nil {
+		c.refused = true
 		s.spoil(c, err)
 		return storeError("write the header of", c.handle, err)
 	}
@@ -307,6 +308,7 @@ func (s *chunkStore) flush(c *storedChunk, mutation uint64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
+		c.refused = true
 		s.spoil(c, err)
 		return storeError("sync", c.handle, err)
 	}

@@ -1,6 +1,9 @@
 package gfs
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // A digested replica is one that has told what it contains, or has not: then err is set.
 type digested struct {
@@ -29,11 +32,13 @@ type comparison struct {
 // an unclean stop has interrupted mutations of theirs.
 //
 // A replica that was not interrupted has all that was acknowledged, so a suspect that
-// contains the same has too. If all are suspect, all were interrupted: each has whatever
-// was acknowledged before a mere kill, and after a power failure whatever was synced.
-// Then the one with the fewest torn blocks is as good as any, and among these the
-// longest, so that no record that anybody has read disappears. Without mend none is.
-func compareReplicas(replicas []digested, mend bool) comparison {
+// contains the same has too. So has one that is corrupt, but for the blocks that do not
+// match, and for what the disk refused to make durable. If all are suspect, all were
+// interrupted: each has whatever was acknowledged before a mere kill, and after a power
+// failure whatever was synced. Then the one with the fewest torn blocks is as good as any,
+// and among these the longest, so that no record that anybody has read disappears. None is
+// if mend does not allow it.
+func compareReplicas(replicas []digested, mend mending) comparison {
 	todo := comparison{mend: -1}
 	base := -1
 	for i := range replicas {
@@ -42,17 +47,10 @@ func compareReplicas(replicas []digested, mend bool) comparison {
 			break
 		}
 	}
-	if base < 0 && !mend {
-		todo.open = true
-		return todo
-	}
 	if base < 0 {
-		for i := range replicas {
-			if d := &replicas[i]; d.err == nil && (base < 0 || d.better(&replicas[base])) {
-				base = i
-			}
-		}
+		base = best(replicas, mend)
 		if base < 0 {
+			todo.open = true
 			return todo
 		}
 		todo.mend = base
@@ -65,8 +63,45 @@ func compareReplicas(replicas []digested, mend bool) comparison {
 	return todo
 }
 
+// best returns the replica that is to be mended: one that was not interrupted, and that is
+// whole or can be made so from others, or one that was. It is -1 as long as there may be a
+// better one.
+func best(replicas []digested, mend mending) int {
+	answered, of := 0, -1
+	for i := range replicas {
+		d := &replicas[i]
+		if d.err != nil {
+			continue
+		}
+		answered++
+		if d.digest.health == corrupt && !d.curable(replicas) {
+			continue
+		}
+		if of < 0 || d.better(&replicas[of]) {
+			of = i
+		}
+	}
+	if of >= 0 && (mend.allows(answered, len(replicas)) || replicas[of].digest.health == corrupt && replicas[of].intact()) {
+		return of
+	}
+	return -1
+}
+
+// curable reports whether each of its blocks is whole somewhere.
+func (d *digested) curable(replicas []digested) bool {
+	for _, block := range d.digest.bad {
+		if !slices.ContainsFunc(replicas, func(o digested) bool {
+			return o.err == nil && o.digest.version == d.digest.version && o.digest.length > int64(block)*blockSize && !slices.Contains(o.digest.bad, block)
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
 func (d *digested) better(o *digested) bool {
-	return cmp.Or(cmp.Compare(len(o.digest.bad), len(d.digest.bad)), cmp.Compare(d.digest.length, o.digest.length), cmp.Compare(o.id, d.id)) > 0
+	return cmp.Or(cmp.Compare(btoi(d.digest.health == corrupt), btoi(o.digest.health == corrupt)),
+		cmp.Compare(len(o.digest.bad), len(d.digest.bad)), cmp.Compare(d.digest.length, o.digest.length), cmp.Compare(o.id, d.id)) > 0
 }
 
 // verdicts says what was found of each replica that answered. accepted tells which of the
@@ -82,7 +117,7 @@ func (c *comparison) verdicts(replicas []digested, accepted func(i int) bool) []
 	}
 	for i := range replicas {
 		d := &replicas[i]
-		v := verdict{server: d.id, boot: d.boot, version: d.version, health: corrupt}
+		v := verdict{server: d.id, boot: d.boot, version: d.version, health: corrupt, was: d.health}
 		switch {
 		case d.err != nil:
 			continue

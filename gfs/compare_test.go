@@ -9,13 +9,59 @@ func TestCompareLeavesATornReplicaOpen(t *testing.T) {
 		{holder: holder{location: location{id: 1}}, digest: digestResp{length: 10, bad: []uint64{0}, health: suspect}},
 		{holder: holder{location: location{id: 2}}, digest: digestResp{length: 10, bad: []uint64{0}, health: corrupt}},
 	}
-	todo := compareReplicas(replicas, false)
+	todo := compareReplicas(replicas, mending{enough: 3})
 	verdicts := todo.verdicts(replicas, func(int) bool { return true })
 	if len(verdicts) != 1 || verdicts[0].server != 2 || verdicts[0].health != corrupt {
 		t.Errorf("without mending: %+v", verdicts)
 	}
-	todo = compareReplicas(replicas[:1], true)
+	todo = compareReplicas(replicas[:1], mending{waited: true})
 	if v := todo.verdicts(replicas[:1], func(int) bool { return true }); len(v) != 1 || v[0].health != sound {
 		t.Errorf("with mending: %+v", v)
+	}
+}
+
+// Who has not answered may have a replica that was not interrupted, whatever the master
+// thinks of how many there are.
+func TestCompareWaitsForWhoDoesNotAnswer(t *testing.T) {
+	replicas := []digested{
+		{holder: holder{location: location{id: 1}}, err: ErrUnavailable},
+		{holder: holder{location: location{id: 2}}, digest: digestResp{length: 10, health: suspect}},
+		{holder: holder{location: location{id: 3}}, digest: digestResp{length: 20, health: suspect}},
+	}
+	for _, k := range []struct {
+		mend mending
+		want int
+	}{
+		{mending{enough: 3}, -1}, {mending{enough: 3, present: true}, -1},
+		{mending{enough: 2}, 2}, {mending{enough: 3, waited: true}, 2},
+	} {
+		if todo := compareReplicas(replicas, k.mend); todo.mend != k.want || todo.open != (k.want < 0) {
+			t.Errorf("%+v: %+v", k.mend, todo)
+		}
+	}
+	if todo := compareReplicas(replicas[1:], mending{enough: 3, present: true}); todo.mend != 1 {
+		t.Errorf("all are here, and %+v", todo)
+	}
+}
+
+// A replica that only could not be made durable, or that others make whole, has all that
+// was acknowledged; one that was interrupted may not have.
+func TestCompareMendsWhatWasNotInterrupted(t *testing.T) {
+	replicas := []digested{
+		{holder: holder{location: location{id: 1}}, digest: digestResp{length: 3 * blockSize, health: suspect}},
+		{holder: holder{location: location{id: 2}}, digest: digestResp{length: 2*blockSize + 1, bad: []uint64{1}, health: corrupt}},
+		{holder: holder{location: location{id: 3}}, digest: digestResp{length: 2*blockSize + 1, health: corrupt}},
+	}
+	if todo := compareReplicas(replicas, mending{enough: 4}); todo.mend != 2 {
+		t.Errorf("%+v", todo)
+	}
+	if todo := compareReplicas(replicas[:2], mending{enough: 4}); todo.mend >= 0 {
+		t.Errorf("at once: %+v", todo)
+	}
+	if todo := compareReplicas(replicas[:2], mending{waited: true}); todo.mend != 1 {
+		t.Errorf("later: %+v", todo)
+	}
+	if todo := compareReplicas(replicas[1:2], mending{waited: true}); todo.mend >= 0 || !todo.open {
+		t.Errorf("what nobody has whole is mended: %+v", todo)
 	}
 }

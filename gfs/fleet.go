@@ -95,7 +95,7 @@ type fleet struct {
 	held      map[handle]time.Duration // chunks whose lease was revoked to copy them, and until when
 	clones    map[handle]*cloning
 	compares  map[handle]*comparing
-	orphaned  map[handle]time.Duration // chunks whose replicas were all interrupted, since when that is known
+	orphaned  map[handle]time.Duration // chunks that are to be compared, since when
 	failures  map[handle]repairFailure
 	timers    timerQueue
 	lanes     [laneCount]repairLane
@@ -215,10 +215,8 @@ type revokeAction struct {
 type compareAction struct {
 	handle  handle
 	version version
-	holders []holder
-	// mend allows a replica to be accepted that none vouches for, if all were interrupted:
-	// nobody is likely to have a better one. See mayMend.
-	mend bool
+	holders []holder // the corrupt ones too, if there are no others that can be read
+	mend    mending
 }
 
 // A holder is a replica as the fleet knows it.

@@ -292,16 +292,16 @@ func (w *modelWorld) judge(m *modelMaster, a compareAction, got []*modelReplica)
 		k := a.holders[i]
 		switch {
 		case r.health >= corrupt:
-			verdicts = append(verdicts, verdict{k.id, k.boot, k.version, r.health})
+			verdicts = append(verdicts, verdict{k.id, k.boot, k.version, r.health, k.health})
 		case !slices.Equal(r.data, best.data):
-			verdicts = append(verdicts, verdict{k.id, k.boot, k.version, corrupt})
+			verdicts = append(verdicts, verdict{k.id, k.boot, k.version, corrupt, k.health})
 		case r.health == sound:
-			verdicts = append(verdicts, verdict{k.id, k.boot, k.version, sound})
+			verdicts = append(verdicts, verdict{k.id, k.boot, k.version, sound, k.health})
 		default:
 			left++
 			w.call(m, k.id, k.boot, func(s *modelServer) bool { return s.accept(a.handle, k.version) }, func(ok bool) {
 				if ok {
-					verdicts = append(verdicts, verdict{k.id, k.boot, k.version, sound})
+					verdicts = append(verdicts, verdict{k.id, k.boot, k.version, sound, k.health})
 				}
 				if left--; left == 0 {
 					m.compared(w.time(), a.handle, verdicts)

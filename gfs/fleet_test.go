@@ -327,7 +327,7 @@ func TestFleetComparesWhatClientsComplainOf(t *testing.T) {
 	if len(acts.compare) != 1 || len(acts.compare[0].holders) != 3 || len(acts.clone) > 0 {
 		t.Fatalf("%+v", acts)
 	}
-	r.compared(r.now, 1, []verdict{{2, 2, rigV, sound}})
+	r.compared(r.now, 1, []verdict{{2, 2, rigV, sound, sound}})
 	r.verify()
 	if acts := r.wait(time.Minute / 4); len(acts.compare) > 0 || len(r.at(1)) != 3 {
 		t.Errorf("%+v", acts)
@@ -352,7 +352,7 @@ func TestFleetSuspectReplica(t *testing.T) {
 	if acts = r.wait(2 * time.Second); len(acts.compare) != 1 {
 		t.Error("it is not tried again")
 	}
-	r.compared(r.now, 1, []verdict{{3, 3, rigV, corrupt}})
+	r.compared(r.now, 1, []verdict{{3, 3, rigV, corrupt, suspect}})
 	if acts = r.wait(0); len(acts.clone) != 1 || acts.clone[0].to.id != 4 {
 		t.Errorf("%+v", acts)
 	}

@@ -81,6 +81,7 @@ func (f *fleet) forget(h handle) {
 	delete(f.attempted, h)
 	delete(f.adopting, h)
 	delete(f.failures, h)
+	delete(f.orphaned, h)
 	f.release(h)
 	f.endLease(h)
 }

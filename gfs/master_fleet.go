@@ -267,7 +267,7 @@ func (m *Master) compare(ctx context.Context, epoch uint64, a compareAction) {
 			}
 		}
 		accepted[todo.mend] = m.accept(ctx, epoch, a, replicas[todo.mend].holder, others)
-		m.events.addf("chunk %x: all replicas were interrupted; that of chunkserver %d counts", uint64(a.handle), replicas[todo.mend].id)
+		m.events.addf("chunk %x: no replica was without fault; that of chunkserver %d counts", uint64(a.handle), replicas[todo.mend].id)
 	}
 	for _, i := range todo.accept {
 		wg.Go(func() { accepted[i] = m.accept(ctx, epoch, a, replicas[i].holder, nil) })

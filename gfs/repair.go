@@ -58,6 +58,10 @@ type chunkCensus struct {
 // copies is how many replicas there are that can be read and copied.
 func (c *chunkCensus) copies() int { return c.good + c.spare + c.doubted }
 
+// lost reports whether there are only corrupt replicas. What one lacks another may have,
+// or it lacks nothing, and only could not be made durable.
+func (c *chunkCensus) lost() bool { return c.copies() == 0 && c.suspect == 0 && c.corrupt > 0 }
+
 // missing is how many replicas are to be made, those not counted of which it may turn
 // out that they are good.
 func (c *chunkCensus) missing() int {

@@ -47,7 +47,7 @@ func (f *fleet) laneOf(h handle, e *chunkEntry, row *chunkRow, c *chunkCensus) u
 			return laneHidden + uint8(rank)
 		}
 		return laneLive + uint8(rank)
-	case c.suspect > 0 && c.copies() == 0:
+	case c.suspect > 0 && c.copies() == 0, c.lost():
 		return laneCompareFirst
 	case unsure:
 		return laneCompare

@@ -28,6 +28,24 @@ type simPlace struct {
 // of reports whether a client writes there.
 func (p simPlace) of(who int) bool { return p.off/(simSlots*simSlot) == int64(who) }
 
+// A simUnsynced is what was acknowledged, and what has become of who has it.
+type simUnsynced struct {
+	at     int // in the history of the place
+	record *simRecord
+	boots  map[int]int // of the members, when it was begun
+	fewer  bool        // not all of these have it
+}
+
+// lasts reports whether somebody must have it still: a sync does not tell what a loss of
+// power has taken before.
+func (u *simUnsynced) lasts(m *simModel) bool {
+	lost := 0
+	for id, n := range u.boots { // order-free
+		lost += min(m.boots[id]-n, 1)
+	}
+	return lost == 0 || lost < len(u.boots) && !u.fewer
+}
+
 // A simChunk is a chunk of a file.
 type simChunk struct {
 	file  string
@@ -53,6 +71,7 @@ type simRecord struct {
 // simModel is what the clients know must be there.
 type simModel struct {
 	power   bool
+	boots   map[int]int // of chunkservers: each may have lost what it had not synced
 	places  map[simPlace]*simHistory
 	order   []simPlace
 	records []*simRecord
@@ -78,13 +97,13 @@ type simClient struct {
 	known  map[string]map[uint64]*chunkInfo // what it was granted
 	cache  *locationCache                   // by which it reads
 	again  []simChunk                       // what it reads next
-	dirty  map[simPlace]int                 // acknowledged since the last sync of the chunk: the place in its history
-	fresh  []*simRecord
+	dirty  map[simPlace]simUnsynced         // acknowledged since the last sync of the chunk
+	fresh  []simUnsynced
 }
 
 func bootSimClient(n *sim.Node[*simMessage], who, steps, master int, model *simModel, bugs *simBugs) *simClient {
 	c := &simClient{simHost: newSimHost(n), bugs: bugs, model: model, who: who, steps: steps, master: master,
-		known: make(map[string]map[uint64]*chunkInfo), dirty: make(map[simPlace]int), cache: newLocationCache(5 * time.Second)}
+		known: make(map[string]map[uint64]*chunkInfo), dirty: make(map[simPlace]simUnsynced), cache: newLocationCache(5 * time.Second)}
 	c.serve = func(int, any, func(any, error)) {}
 	c.create(0)
 	return c
@@ -159,6 +178,15 @@ func (c *simClient) grant(file string, index uint64, last bool, known version, d
 	})
 }
 
+// unsynced notes who are the members of a grant.
+func (c *simClient) unsynced(k *chunkInfo) simUnsynced {
+	u := simUnsynced{boots: make(map[int]int)}
+	for _, l := range k.where {
+		u.boots[simNode(l)] = c.model.boots[simNode(l)]
+	}
+	return u
+}
+
 // push sends data to every member.
 func (c *simClient) push(k *chunkInfo, data []byte) dataID {
 	c.data++
@@ -194,6 +222,8 @@ func (c *simClient) write(file string, next func()) {
 				try(n+1, known)
 				return
 			}
+			u := c.unsynced(k)
+			u.at = at
 			req := &writeReq{handle: k.handle, version: k.version, data: c.push(k, value), off: place.off, n: simSlot}
 			c.after(2*time.Millisecond, func() {
 				c.call(simNode(k.where[0]), req, 2*time.Second, func(body any, err error) {
@@ -205,9 +235,9 @@ func (c *simClient) write(file string, next func()) {
 						return
 					}
 					c.n.Count("written", 1)
-					c.wrote(file, k, body)
+					u.fewer = c.wrote(file, k, body)
 					if c.model.power {
-						c.dirty[place] = at
+						c.dirty[place] = u
 					} else {
 						h.certain = at
 					}
@@ -240,6 +270,7 @@ func (c *simClient) append(file string, next func()) {
 				try(n, 0, simSpan, false)
 				return
 			}
+			u := c.unsynced(k)
 			req := &appendReq{handle: k.handle, version: k.version, data: c.push(k, data), n: int64(len(data))}
 			c.after(2*time.Millisecond, func() {
 				c.call(simNode(k.where[0]), req, 2*time.Second, func(body any, err error) {
@@ -254,10 +285,10 @@ func (c *simClient) append(file string, next func()) {
 						try(n+1, known, k.index, false)
 					default:
 						c.n.Count("appended", 1)
-						c.wrote(file, k, body)
-						r := &simRecord{file: file, index: k.index, off: body.(*appendResp).off, data: data, synced: !c.model.power}
-						c.model.records = append(c.model.records, r)
-						c.fresh = append(c.fresh, r)
+						u.fewer = c.wrote(file, k, body)
+						u.record = &simRecord{file: file, index: k.index, off: body.(*appendResp).off, data: data, synced: !c.model.power}
+						c.model.records = append(c.model.records, u.record)
+						c.fresh = append(c.fresh, u)
 						next()
 					}
 				})
@@ -276,10 +307,10 @@ func (c *simClient) sync(file string, next func()) {
 			return
 		}
 		var places []simPlace
-		var values []int
+		var values []simUnsynced
 		for _, p := range c.model.order {
-			if at, ok := c.dirty[p]; ok && p.file == file && p.index == index {
-				places, values = append(places, p), append(values, at)
+			if u, ok := c.dirty[p]; ok && p.file == file && p.index == index {
+				places, values = append(places, p), append(values, u)
 			}
 		}
 		fresh := c.fresh
@@ -292,10 +323,12 @@ func (c *simClient) sync(file string, next func()) {
 			c.n.Count("synced", 1)
 			c.wrote(file, k, body)
 			for i, p := range places {
-				c.model.places[p].certain = max(c.model.places[p].certain, values[i])
+				if values[i].lasts(c.model) {
+					c.model.places[p].certain = max(c.model.places[p].certain, values[i].at)
+				}
 			}
-			for _, r := range fresh {
-				if r.file == file && r.index == index {
+			for _, u := range fresh {
+				if r := u.record; r.file == file && r.index == index && u.lasts(c.model) {
 					r.synced = true
 				}
 			}
@@ -307,19 +340,21 @@ func (c *simClient) sync(file string, next func()) {
 // simFile is the name of a file in the cache.
 func simFile(path string) fileID { return fileID(path[1]) }
 
-// wrote notes what was acknowledged by a primary.
-func (c *simClient) wrote(file string, k *chunkInfo, body any) {
+// wrote notes what was acknowledged by a primary, and reports whether that went on without
+// a member.
+func (c *simClient) wrote(file string, k *chunkInfo, body any) (fewer bool) {
 	v := body.(*appendResp).version
 	if c.bugs.oldVersion {
 		v = k.version
 	}
-	if body.(*appendResp).version > k.version { // somebody may not have it
+	if fewer = body.(*appendResp).version > k.version; fewer { // somebody may not have it
 		c.n.Count("without a member", 1)
 		for range 3 {
 			c.again = append(c.again, simChunk{file, k.index})
 		}
 	}
 	c.cache.wrote(simFile(file), k.index, k.handle, v)
+	return fewer
 }
 
 // look reads a chunk from some replica, which may be one that it knows of from before.

@@ -31,7 +31,7 @@ var simConfig = sim.Config{
 
 // buildSimCluster fills a world with a master, chunkservers and clients.
 func buildSimCluster(w *sim.World[*simMessage], bugs *simBugs) *simCluster {
-	k := &simCluster{w: w, model: &simModel{places: make(map[simPlace]*simHistory), power: w.Rand().IntN(2) == 0}}
+	k := &simCluster{w: w, model: &simModel{places: make(map[simPlace]*simHistory), boots: make(map[int]int), power: w.Rand().IntN(2) == 0}}
 	servers, clients, steps := 4+w.Rand().IntN(2), 2, 15
 	w.Add("master", func(n *sim.Node[*simMessage]) sim.Process[*simMessage] {
 		k.master = bootSimMaster(n, bugs)
@@ -43,6 +43,7 @@ func buildSimCluster(w *sim.World[*simMessage], bugs *simBugs) *simCluster {
 		disk.uuid[0] = byte(i + 1)
 		k.disks = append(k.disks, disk)
 		w.Add(fmt.Sprintf("chunk%d", i), func(n *sim.Node[*simMessage]) sim.Process[*simMessage] {
+			k.model.boots[n.ID()]++
 			k.servers[i] = bootSimServer(n, disk, fmt.Sprintf("rack%d", i%3), 0, bugs)
 			return k.servers[i]
 		})
