@@ -211,12 +211,12 @@ func (k *chaos) storm() {
 // strike lets one thing go wrong.
 func (k *chaos) strike() {
 	victim := k.rng.IntN(chaosServers)
-	if k.kind == chaosRot && victim != 0 {
-		victim = 1 // the disk of 0 rots, and 1 fails
+	if k.kind == chaosRot {
+		victim = 1 // and the disk of 0 rots: were that cut off, it might be all that a chunk has
 	}
 	name := hostName(victim)
 	switch n := k.rng.IntN(14); {
-	case n < 4 && (k.kind != chaosRot || victim == 1):
+	case n < 4:
 		k.endServer(victim)
 	case n < 6:
 		k.endMaster()
@@ -241,7 +241,7 @@ func (k *chaos) strike() {
 		broken, err := k.c.Network().Reset(name, []string{"master", "client2", "client3", hostName((victim + 1) % chaosServers)}[k.rng.IntN(4)])
 		k.must(err)
 		k.count.add("connections reset", broken)
-	case n < 12 && (k.kind != chaosRot || victim == 1):
+	case n < 12:
 		k.trace("the disk of %s is full", name)
 		k.c.FailDisk(victim, syscall.ENOSPC)
 		k.count.add("full disks", 1)

@@ -307,6 +307,45 @@ func TestStoreErrorAtEveryCall(t *testing.T) {
 	}
 }
 
+// A disk that has refused a sync may have dropped what it was to make durable, and sync
+// gladly the next time. So whatever is accepted after that is written once more.
+func TestStoreAcceptsWhatWasRefusedByWritingIt(t *testing.T) {
+	want := randomBytes(rand.New(rand.NewPCG(8, 0)), 2*blockSize+77)
+	disk := vfs.NewMemory(8)
+	full, rewritten := false, 0
+	s, err := openChunkStore(chunkStoreConfig{fs: vfs.Inject(disk, func(c vfs.Call) vfs.Fault {
+		if c.Op == vfs.OpWrite && strings.HasSuffix(c.Name, dataSuffix) {
+			rewritten += c.Size
+		}
+		if full && c.Op == vfs.OpSync {
+			return vfs.Fault{Err: vfs.ErrNoSpace}
+		}
+		return vfs.Fault{}
+	}), dir: "disk", boot: 1})
+	storeMust(t, err)
+	_, err = s.make(1, 1)
+	storeMust(t, err)
+	storeMust(t, s.write(1, 1, 0, pushedBlob(want, 0), storeTestChunk))
+	full = true
+	storeWant(t, s.clean(1, 0), ErrNoSpace)
+	if st := s.state(1); st.health != corrupt {
+		t.Fatalf("%+v", st)
+	}
+	rewritten = 0
+	nobody := func(int) []byte { return nil }
+	storeWant(t, s.accept(1, 1, nobody), ErrNoSpace)
+	full = false
+	storeMust(t, s.accept(1, 1, nobody))
+	if st := s.state(1); st.health != sound || rewritten != 2*len(want) {
+		t.Errorf("%+v, and %d bytes of %d were written in two attempts", st, rewritten, len(want))
+	}
+	after := openTestStore(t, disk.Crash(), 2)
+	wantContent(t, after, 1, 1, want)
+	if st := after.state(1); st.health != sound {
+		t.Errorf("%+v", st)
+	}
+}
+
 // failAt fails call n and reports whether there were fewer calls.
 func failAt(t *testing.T, n int64, done bool) (over bool) {
 	disk := vfs.NewMemory(uint64(n))

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -291,6 +292,39 @@ func TestPaperWritesGoOnWhenADiskFails(t *testing.T) {
 		r.c.FailDisk(broken, nil)
 		time.Sleep(5 * time.Minute)
 		r.c.Heal()
+		r.check()
+	})
+}
+
+// A disk may be full, or refuse otherwise, when what was acknowledged is to be made durable.
+// All disks may: whoever had it has it when they are mended.
+func TestPaperDisksThatWereFullHaveLostNothing(t *testing.T) {
+	paper(t, gfstest.Config{}, func(r *rig) {
+		data := random(1, 300_000)
+		f := r.create("f")
+		r.write(f, data, 0)
+		h := r.chunk("f", 0).Handle
+		all := func(health string) func() bool {
+			return func() bool {
+				for i := range r.servers {
+					if v, ok := r.c.Chunkserver(i).Replica(h); !ok || v.Health != health {
+						return false
+					}
+				}
+				return true
+			}
+		}
+		for i := range r.servers {
+			r.c.FailDisk(i, syscall.ENOSPC) // also what should make durable what was written
+		}
+		r.until("no replica can be made durable", 10*time.Minute, all("corrupt"))
+		r.files["f"] = data
+		r.check()
+		for i := range r.servers {
+			r.c.FailDisk(i, nil)
+		}
+		r.until("all are sound again", 20*time.Minute, all("sound"))
+		r.write(f, data[:1000], 0)
 		r.check()
 	})
 }
