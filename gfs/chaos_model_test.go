@@ -205,6 +205,7 @@ func (m *chaosModel) endSnapshot(s *chaosCopy, made bool) {
 //     one that came later; if the power failed, the last that was synced, or later ones,
 //     which may be torn;
 //   - every record is at the offset that was returned, on all replicas;
+//   - what was acknowledged is the same on all replicas, even if the power has taken it;
 //   - snapshots have what was there when they were made;
 //   - the namespace is linearizable;
 //   - every chunk has its replicas, nothing else is on any disk, and disks have not taken
@@ -214,10 +215,16 @@ func (k *chaos) check() {
 	for slot := range slots {
 		s := &k.model.slots[slot]
 		k.eachSlot(regionFile, slot, s.certain > 0 && k.model.least(s) > 0, func(b []byte) error { return k.model.checkRead(slot, b) })
+		if len(s.unknown) == 0 {
+			k.checkSame(regionFile, int64(slot)*slotBytes, slotBytes)
+		}
 	}
 	for _, r := range k.model.records {
 		if r.acked && (r.synced || !k.model.power) {
 			k.checkRecord(r)
+		}
+		if r.acked {
+			k.checkSame(recordFile, r.off, len(r.data))
 		}
 	}
 	for _, s := range k.model.copies {
@@ -316,6 +323,25 @@ func (k *chaos) eachSlot(name string, slot int, must bool, f func(b []byte) erro
 		}
 		if err := f(at); err != nil {
 			return fmt.Errorf("slot %d: %w", slot, err)
+		}
+		return nil
+	})
+}
+
+// checkSame checks that n bytes are the same on all replicas: no mutation of them has failed.
+func (k *chaos) checkSame(name string, off int64, n int) {
+	k.Helper()
+	var first []byte
+	k.eachReplica(name, off, false, func(b []byte) error {
+		at := make([]byte, n)
+		if from := int(off % chaosChunk); from < len(b) {
+			copy(at, b[from:])
+		}
+		if first == nil {
+			first = at
+		}
+		if !bytes.Equal(at, first) {
+			return fmt.Errorf("%d bytes are not those that another replica has", n)
 		}
 		return nil
 	})

@@ -10,7 +10,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -27,6 +30,7 @@ var (
 	chaosSeed  = flag.Uint64("chaos.seed", 0, "the one seed that TestChaos runs, with a trace")
 	chaosSeeds = flag.Int("chaos.seeds", 200, "how many seeds TestChaos runs")
 	chaosFirst = flag.Uint64("chaos.first", 1, "the first of them")
+	chaosBug   = flag.String("chaos.bug", "", "the bug that is planted, of gfs.Bugs; after it is found no more seeds are run")
 )
 
 const (
@@ -111,10 +115,15 @@ func TestChaos(t *testing.T) {
 		first, seeds = *chaosSeed, 1
 	}
 	counts := &chaosCounts{n: make(map[string]int)}
+	var found atomic.Bool
 	t.Run("seeds", func(t *testing.T) {
 		for seed := first; seed < first+uint64(seeds); seed++ {
 			t.Run(fmt.Sprint(seed), func(t *testing.T) {
 				t.Parallel()
+				if *chaosBug != "" && found.Load() {
+					t.Skip("it is found")
+				}
+				defer func() { found.Store(found.Load() || t.Failed()) }()
 				testutil.Bubble(t, func(t *testing.T) { runChaos(t, seed, counts) })
 				if t.Failed() {
 					t.Logf("run again with -run TestChaos -chaos.seed %d -v", seed)
@@ -123,13 +132,13 @@ func TestChaos(t *testing.T) {
 		}
 	})
 	t.Log(counts.n)
-	if t.Failed() || *chaosSeed != 0 {
+	if t.Failed() || *chaosSeed != 0 || *chaosBug != "" {
 		return
 	}
 	for _, what := range []string{
 		"writes", "appends", "syncs", "reads", "snapshots", "removals", "path operations", "write retries",
 		"servers killed", "servers crashed", "masters killed", "masters crashed", "partitions", "one-way partitions",
-		"full disks", "rotten files",
+		"full disks", "rotten files", "grants without a member", "clones", "stale replicas",
 	} {
 		if counts.n[what] < seeds/4 {
 			t.Errorf("%s: %d in %d seeds, too few to prove anything", what, counts.n[what], seeds)
@@ -144,6 +153,11 @@ func runChaos(t *testing.T, seed uint64, counts *chaosCounts) {
 		Network:     transport.NetworkConfig{Latency: transport.Exponential(time.Millisecond), BreakAfter: 30 * time.Second},
 		Master:      gfs.MasterConfig{Lease: chaosLease, ServerTimeout: 5 * time.Second, Retention: chaosKept},
 		Chunkserver: gfs.ChunkserverConfig{ScrubInterval: time.Minute},
+	}
+	if plant, ok := gfs.Bugs()[*chaosBug]; ok {
+		plant(&cfg.Master, &cfg.Chunkserver)
+	} else if *chaosBug != "" {
+		t.Fatalf("there is no such bug: %q", *chaosBug)
 	}
 	told := new(chaosJournal)
 	cfg.Logger = hclog.New(&hclog.LoggerOptions{Output: told, Level: hclog.Debug, TimeFormat: chaosTime})
@@ -172,6 +186,40 @@ func runChaos(t *testing.T, seed uint64, counts *chaosCounts) {
 	k.mend()
 	<-k.done
 	k.check()
+	for i := range chaosServers {
+		k.count.add("clones", k.c.Chunkserver(i).Clones())
+	}
+	k.count.add("grants without a member", strings.Count(told.String(), "asking for another grant"))
+}
+
+// TestChaosFindsBugs plants bugs in the shells, each in a process of its own.
+func TestChaosFindsBugs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a while")
+	}
+	for name := range gfs.Bugs() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestChaos$", "-chaos.seeds=200", "-chaos.bug="+name)
+			out, err := cmd.CombinedOutput()
+			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && bytes.Contains(out, []byte("--- FAIL: TestChaos/seeds/")) {
+				t.Logf("%s", chaosVerdict(out))
+			} else {
+				t.Errorf("not found: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// chaosVerdict returns what a run that has failed says is wrong.
+func chaosVerdict(out []byte) (all []byte) {
+	for line := range bytes.Lines(out) {
+		if bytes.Contains(line, []byte("--- FAIL: TestChaos/seeds/")) || bytes.Contains(line, []byte("_test.go:")) && !bytes.Contains(line, []byte("what happened")) {
+			all = append(all, line[:min(len(line)-1, 300)]...)
+			all = append(all, '\n')
+		}
+	}
+	return all[:min(len(all), 2000)]
 }
 
 // prepare makes what clients share.
@@ -311,6 +359,14 @@ func (k *chaos) mend() {
 		k.c.StartMaster()
 	}
 	k.c.Await(chaosServers)
+	versions := k.c.Master().Versions()
+	for i := range chaosServers {
+		for _, h := range k.c.Chunkserver(i).Replicas() {
+			if r, _ := k.c.Chunkserver(i).Replica(h); r.Version < versions[h] {
+				k.count.add("stale replicas", 1)
+			}
+		}
+	}
 }
 
 // fails reports whether an error is one that faults explain.

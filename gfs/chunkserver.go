@@ -54,6 +54,8 @@ type ChunkserverConfig struct {
 	ScrubRate int64
 	// Logger is told what an operator wants to know. Default: silent.
 	Logger hclog.Logger
+
+	planted plantedBugs
 }
 
 // Defaults of a ChunkserverConfig.
@@ -166,6 +168,7 @@ func StartChunkserver(ctx context.Context, cfg ChunkserverConfig) (*Chunkserver,
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.store, err = openChunkStore(chunkStoreConfig{
 		fs: cfg.FS, dir: cfg.Dir, boot: s.boot, capacity: cfg.Capacity, log: cfg.Logger, notify: s.changed,
+		planted: cfg.planted,
 	})
 	if err != nil {
 		s.cancel()

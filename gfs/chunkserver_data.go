@@ -127,7 +127,7 @@ func (s *Chunkserver) mutate(ctx context.Context, h handle, v version, begin fun
 func (r *role) current() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if epoch := r.s.store.epoch(); r.epoch < epoch {
+	if epoch := r.s.store.epoch(); r.epoch < epoch && !r.s.cfg.planted.anyVersion {
 		return fmt.Errorf("%w: the lease on %x is of epoch %d, and epoch %d has begun", ErrStale, uint64(r.handle), r.epoch, epoch)
 	}
 	return nil

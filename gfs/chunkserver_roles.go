@@ -190,6 +190,7 @@ func (r *role) wait() <-chan struct{} {
 func (r *role) past(v version, serial uint64) (applied uint64, past bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.s.cfg.planted.apply(r, v, serial)
 	if v != r.secondary.version {
 		return 0, false, fmt.Errorf("%w: mutation at version %d of a replica at %d", ErrStale, v, r.secondary.version)
 	}
@@ -208,6 +209,7 @@ func (r *role) await(ctx context.Context, v version, serial uint64) (now bool, e
 	var limit <-chan time.Time
 	for {
 		r.mu.Lock()
+		r.s.cfg.planted.apply(r, v, serial)
 		turn, err := r.secondary.offer(v, serial)
 		if turn != turnLater {
 			r.touched = time.Now()

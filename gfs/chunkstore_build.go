@@ -106,7 +106,7 @@ func (b *chunkBuilder) commit(v version, mutated bool) error {
 		b.abort()
 		return storeError("make", b.handle, err)
 	}
-	c := &storedChunk{handle: b.handle, version: v, length: b.length, dirty: mutated, touched: time.Now()}
+	c := &storedChunk{handle: b.handle, version: v, length: b.length, dirty: mutated, touched: time.Now(), anyVersion: s.bugs.anyVersion}
 	s.mu.Lock()
 	s.chunks[b.handle] = c
 	delete(s.building, b.handle)

@@ -95,7 +95,7 @@ func (c *storedChunk) serves(v version, any bool) error {
 	switch {
 	case c.gone:
 		return fmt.Errorf("%w: %x", errNoChunk, uint64(c.handle))
-	case c.version < v:
+	case c.version < v && !c.anyVersion:
 		return fmt.Errorf("%w: replica of %x at version %d; %d is asked for", ErrStale, uint64(c.handle), c.version, v)
 	case c.health == suspect && !any:
 		return fmt.Errorf("%w: %x", errSuspect, uint64(c.handle))

@@ -50,7 +50,7 @@ func (c *storedChunk) takes(v version) error {
 	switch {
 	case c.gone:
 		return fmt.Errorf("%w: %x", errNoChunk, uint64(c.handle))
-	case c.version != v:
+	case c.version != v && !c.anyVersion:
 		return fmt.Errorf("%w: replica of %x at version %d, not %d", ErrStale, uint64(c.handle), c.version, v)
 	case c.health == suspect:
 		return fmt.Errorf("%w: %x", errSuspect, uint64(c.handle))

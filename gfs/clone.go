@@ -186,6 +186,9 @@ func (s *Chunkserver) copyFrom(b *chunkBuilder, addr string, req *cloneReq) erro
 		if b.length == resp.length {
 			return nil
 		}
+		if s.cfg.planted.halfClone && len(resp.sums) > 1 {
+			return b.append(resp.Data[:blockSize], resp.sums[:1])
+		}
 		if err := b.append(resp.Data, resp.sums); err != nil {
 			return err
 		}

@@ -121,3 +121,27 @@ func (c *Client) ReadReplica(ctx context.Context, addr string, h, v uint64, off,
 	}
 	return resp.Data, nil
 }
+
+// Bugs are those that can be planted, by name.
+func Bugs() map[string]func(*MasterConfig, *ChunkserverConfig) {
+	return map[string]func(*MasterConfig, *ChunkserverConfig){
+		"the master answers before the log is safe": func(m *MasterConfig, _ *ChunkserverConfig) { m.planted.unsafeLog = true },
+		"a clone counts before it is complete":      func(_ *MasterConfig, s *ChunkserverConfig) { s.planted.halfClone = true },
+		"stale replicas count as current":           func(m *MasterConfig, _ *ChunkserverConfig) { m.planted.fleet.anyVersion = true },
+		"replicas of any version serve":             func(_ *MasterConfig, s *ChunkserverConfig) { s.planted.anyVersion = true },
+		"mutations are applied past a gap":          func(_ *MasterConfig, s *ChunkserverConfig) { s.planted.pastGap = true },
+		"interrupted replicas are trusted":          func(_ *MasterConfig, s *ChunkserverConfig) { s.planted.trusting = true },
+	}
+}
+
+// Versions returns the versions of all chunks that there are.
+func (m *Master) Versions() map[uint64]uint64 {
+	all := make(map[uint64]uint64)
+	for _, row := range m.state.chunksAfter(nil, 0, 1<<20) {
+		all[uint64(row.handle)] = uint64(row.version)
+	}
+	return all
+}
+
+// Clones returns how many replicas have been copied to the chunkserver since it started.
+func (s *Chunkserver) Clones() int { return int(s.counts.clones.Load()) }

@@ -72,6 +72,8 @@ type MasterConfig struct {
 	// FS holds Dir. Only packages of this module can make one. Default: the operating
 	// system's.
 	FS vfs.FS
+
+	planted plantedBugs
 }
 
 // Defaults of a MasterConfig.
@@ -118,7 +120,7 @@ func (c MasterConfig) withDefaults() (MasterConfig, error) {
 	}
 	if c.OpenLog == nil {
 		c.OpenLog = func(m Machine) (Log, error) {
-			return statelog.Open(statelog.Config{Machine: m, Dir: c.Dir, FS: c.FS, Logger: c.Logger})
+			return statelog.Open(statelog.Config{Machine: m, Dir: c.Dir, FS: c.planted.log(c.FS), Logger: c.Logger})
 		}
 	}
 	return c, nil
@@ -226,6 +228,7 @@ func (m *Master) open() error {
 		chunkSize: m.cfg.ChunkSize, lease: m.cfg.Lease, heartbeat: m.cfg.Heartbeat, dead: m.cfg.ServerTimeout,
 		cloneRate: max(m.cfg.RepairRate, 0),
 	}, m.state)
+	m.fleet.planted = m.cfg.planted.fleet
 	if len(m.cfg.Follow) > 0 {
 		return nil
 	}
