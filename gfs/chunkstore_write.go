@@ -12,6 +12,12 @@ import (
 	"github.com/trilith-go/trilith/internal/vfs"
 )
 
+// storeWrite is the most bytes that are written to a disk at once: one block. For larger
+// writes the system looks for larger pieces of free memory, which is rarely memory that it
+// has used lately: a machine that gets its memory from a host on demand takes several
+// times as long for them, and any has to fetch it into its caches.
+const storeWrite = blockSize
+
 // zeroBlock is a block of a hole.
 var (
 	zeroBlock    [blockSize]byte
@@ -123,9 +129,14 @@ func (s *chunkStore) put(c *storedChunk, off int64, b *blob) error {
 	}
 	at := off
 	err = b.each(0, b.n, func(p []byte) error {
-		n, err := c.data.WriteAt(p, at)
-		at += int64(n)
-		return err
+		for len(p) > 0 {
+			n, err := c.data.WriteAt(p[:min(len(p), storeWrite)], at)
+			if at += int64(n); err != nil {
+				return err
+			}
+			p = p[n:]
+		}
+		return nil
 	})
 	if err != nil && at == off { // a full disk takes nothing, and nothing has changed
 		return storeError("write", c.handle, err)
