@@ -30,6 +30,7 @@ type ChunkserverStatus struct {
 	Pushed    int64  // bytes received
 	Read      int64  // bytes read from the disk
 	Written   int64  // bytes written to the disk
+	Faults    uint64 // writes of the disk that failed: it is full, or worse
 	Clones    uint64 // completed
 	Scrubbed  uint64 // replicas read to look for rot
 	Rotten    uint64 // blocks that did not match their checksum then
@@ -48,7 +49,7 @@ func (s *Chunkserver) Status() ChunkserverStatus {
 	uuid := s.store.uuid()
 	st := ChunkserverStatus{
 		Addr: s.addr, Disk: hex.EncodeToString(uuid[:]), Server: s.id.Load(), Epoch: s.store.epoch(),
-		ChunkSize: s.chunkSize.Load(), Damaged: s.store.damaged,
+		ChunkSize: s.chunkSize.Load(), Damaged: s.store.damaged, Faults: s.store.faults.Load(),
 		Read: s.store.read.Load(), Written: s.store.written.Load(), RPC: s.server.Stats(),
 	}
 	st.Capacity, st.Used = s.store.space()

@@ -45,9 +45,11 @@ type chunkStore struct {
 
 	capacity atomic.Int64 // bytes that replicas may take; 0: whatever the disk has
 	used     atomic.Int64
-	read     atomic.Int64 // bytes, ever
-	written  atomic.Int64 // bytes, ever
-	damaged  int          // replicas whose header could not be read at start
+	read     atomic.Int64  // bytes, ever
+	written  atomic.Int64  // bytes, ever
+	faults   atomic.Uint64 // calls of the disk that failed
+	warned   atomic.Int64  // when that was last logged, in Unix nanoseconds
+	damaged  int           // replicas whose header could not be read at start
 
 	identity sync.Mutex // guards disk, also while it is being written
 	disk     diskHead

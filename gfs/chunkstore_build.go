@@ -38,7 +38,7 @@ func (s *chunkStore) build(h handle) (*chunkBuilder, error) {
 	s.used.Add(replicaSize(0))
 	if err != nil {
 		b.abort()
-		return nil, storeError("make", h, err)
+		return nil, s.failed("make", h, err)
 	}
 	return b, nil
 }
@@ -74,7 +74,7 @@ func (b *chunkBuilder) append(p []byte, sums []uint32) error {
 		return err
 	}
 	if _, err := b.data.WriteAt(p, b.length); err != nil {
-		return storeError("make", b.handle, err)
+		return b.s.failed("make", b.handle, err)
 	}
 	b.s.used.Add(grow)
 	b.s.written.Add(int64(len(p)))
@@ -104,7 +104,7 @@ func (b *chunkBuilder) commit(v version, mutated bool) error {
 	}
 	if err != nil {
 		b.abort()
-		return storeError("make", b.handle, err)
+		return b.s.failed("make", b.handle, err)
 	}
 	c := &storedChunk{handle: b.handle, version: v, length: b.length, dirty: mutated, touched: time.Now(), anyVersion: s.bugs.anyVersion}
 	s.mu.Lock()
@@ -276,7 +276,7 @@ func (s *chunkStore) remove(c *storedChunk) error {
 		return nil
 	}
 	if err := s.removeFiles(chunkFile(s.dir, c.handle)); err != nil {
-		return storeError("delete", c.handle, err)
+		return s.failed("delete", c.handle, err)
 	}
 	c.gone = true
 	s.used.Add(-replicaSize(c.length))
@@ -391,14 +391,14 @@ func (s *chunkStore) mend(c *storedChunk, block int, content []byte, was health)
 			err = c.data.Truncate(lo + int64(len(content)))
 		}
 		if err != nil {
-			return storeError("mend", c.handle, err)
+			return s.failed("mend", c.handle, err)
 		}
 	case was == corrupt:
 		return fmt.Errorf("%w in block %d of the replica of %x, and nobody has it whole", ErrChecksum, block, uint64(c.handle))
 	default:
 		content = make([]byte, have)
 		if n, err := c.data.ReadAt(content, lo); err != nil && !errors.Is(err, io.EOF) {
-			return storeError("read", c.handle, err)
+			return s.failed("read", c.handle, err)
 		} else if int64(n) < have { // cannot be: the length is the file's
 			return fmt.Errorf("%w: replica of %x is too short", ErrChecksum, uint64(c.handle))
 		}
@@ -410,7 +410,7 @@ func (s *chunkStore) mend(c *storedChunk, block int, content []byte, was health)
 	}
 	sums := pushSums(nil, 0, content)
 	if _, err := c.meta.WriteAt(appendSums(nil, sums), chunkHeader+4*int64(block)); err != nil {
-		return storeError("mend", c.handle, err)
+		return s.failed("mend", c.handle, err)
 	}
 	c.sums[block] = sums[0]
 	c.mutation++

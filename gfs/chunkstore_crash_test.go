@@ -411,8 +411,8 @@ func TestStoreOnAFullDisk(t *testing.T) {
 	storeMust(t, s.write(2, 1, 0, pushedBlob(p[:100], 0), storeTestChunk))
 	disk.SetCapacity(disk.Used() + 3*4096)
 	storeWant(t, s.write(1, 1, blockSize, pushedBlob(p, 0), storeTestChunk), ErrNoSpace)
-	if st := s.state(1); st.health != sound || st.length != blockSize {
-		t.Fatalf("after a write that did not fit: %+v", st)
+	if st := s.state(1); st.health != sound || st.length != blockSize || s.faults.Load() != 1 {
+		t.Fatalf("after a write that did not fit: %+v, %d faults", st, s.faults.Load())
 	}
 	wantContent(t, s, 1, 1, p)
 	storeMust(t, s.write(1, 1, 500, pushedBlob(p[:900], 0), storeTestChunk)) // needs no room

@@ -84,18 +84,30 @@ func (s *chunkStore) begin(c *storedChunk) error {
 // what it would take to sync later. c.mu is held.
 func (s *chunkStore) writeHead(c *storedChunk, head chunkHead) error {
 	if _, err := c.meta.WriteAt(head.encode(), 0); err != nil {
-		return storeError("write the header of", c.handle, err)
+		return s.failed("write the header of", c.handle, err)
 	}
 	if err := c.meta.Sync(); err != nil {
 		c.refused = true
 		s.spoil(c, err)
-		return storeError("write the header of", c.handle, err)
+		return s.failed("write the header of", c.handle, err)
 	}
 	return nil
 }
 
-// storeError is an error of the disk as others see it.
-func storeError(op string, h handle, err error) error {
+// diskWarnings is how often a disk that fails is said to.
+const diskWarnings = 10 * time.Second
+
+// failed returns an error of the disk as others see it, and says now and then that the
+// disk fails.
+func (s *chunkStore) failed(op string, h handle, err error) error {
+	if errors.Is(err, ErrNoSpace) { // more than the replicas may take
+		return fmt.Errorf("%s the replica of %x: %w", op, uint64(h), err)
+	}
+	s.faults.Add(1)
+	now, last := time.Now().UnixNano(), s.warned.Load()
+	if now-last >= int64(diskWarnings) && s.warned.CompareAndSwap(last, now) {
+		s.log.Error("the disk fails", "dir", s.dir, "what", op, "chunk", uint64(h), "err", err, "failures", s.faults.Load())
+	}
 	if errors.Is(err, vfs.ErrNoSpace) {
 		return fmt.Errorf("%w: %s the replica of %x: %w", ErrNoSpace, op, uint64(h), err)
 	}
@@ -139,7 +151,7 @@ func (s *chunkStore) put(c *storedChunk, off int64, b *blob) error {
 		return nil
 	})
 	if err != nil && at == off { // a full disk takes nothing, and nothing has changed
-		return storeError("write", c.handle, err)
+		return s.failed("write", c.handle, err)
 	}
 	s.written.Add(at - off)
 	return s.settle(c, first, sums, off, end, err)
@@ -157,7 +169,7 @@ func (s *chunkStore) settle(c *storedChunk, first int, sums []uint32, off, end i
 		if undo := s.undo(c, first, off); undo != nil {
 			s.spoil(c, fmt.Errorf("%w; %w", err, undo))
 		}
-		return storeError("write", c.handle, err)
+		return s.failed("write", c.handle, err)
 	}
 	known := copy(c.sums[first:], sums)
 	c.sums = append(c.sums, sums[known:]...)
@@ -321,7 +333,7 @@ func (s *chunkStore) flush(c *storedChunk, mutation uint64) error {
 	if err != nil {
 		c.refused = true
 		s.spoil(c, err)
-		return storeError("sync", c.handle, err)
+		return s.failed("sync", c.handle, err)
 	}
 	c.synced = max(c.synced, mutation)
 	return nil

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/gfs"
@@ -28,6 +29,7 @@ chunkserver on an empty one: the master has what was on it copied from others.
 		f.StringVar(&c.rack, "rack", "", "the `name` of the rack that the machine is in")
 		f.StringVar(&c.zone, "zone", "", "the `name` of the zone that the rack is in")
 		f.Int64Var(&c.capacity, "capacity", 0, "use so many `MiB` of the disk (default: all that is free)")
+		f.DurationVar(&c.scrub, "scrub", gfs.DefaultScrubInterval, "read each replica that rests once in this `time`, and hold it against its checksums; negative: never")
 		f.Int64Var(&c.buffer, "buffer", gfs.DefaultBufferBytes>>20, "use so many `MiB` of memory for data that is not written yet")
 		return c.run
 	},
@@ -43,6 +45,7 @@ type chunkserverFlags struct {
 	zone      string
 	capacity  int64
 	buffer    int64
+	scrub     time.Duration
 }
 
 func (c *chunkserverFlags) run(ctx context.Context, args []string, out output) (err error) {
@@ -56,6 +59,8 @@ func (c *chunkserverFlags) run(ctx context.Context, args []string, out output) (
 		return local.BadUsage("-dir is missing: the directory of the replicas")
 	case c.capacity < 0:
 		return local.BadUsage("-capacity is %d, it cannot be negative", c.capacity)
+	case c.scrub == 0:
+		return local.BadUsage("-scrub is 0s; it must be positive, or negative for never")
 	case c.buffer < least:
 		return local.BadUsage("-buffer is %d, it must be %d or more", c.buffer, least)
 	}
@@ -65,7 +70,7 @@ func (c *chunkserverFlags) run(ctx context.Context, args []string, out output) (
 	}
 	server, err := gfs.StartChunkserver(ctx, gfs.ChunkserverConfig{
 		Transport: cl.transport, Addr: c.listen, Advertise: c.advertise, Dir: c.dir, Masters: strings.Split(c.masters, ","),
-		Rack: c.rack, Zone: c.zone, Capacity: c.capacity << 20, BufferBytes: c.buffer << 20,
+		Rack: c.rack, Zone: c.zone, Capacity: c.capacity << 20, BufferBytes: c.buffer << 20, ScrubInterval: c.scrub,
 		Cluster: cl.id, Secret: cl.secret, Logger: cl.logger,
 	})
 	if err != nil {

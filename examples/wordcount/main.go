@@ -61,13 +61,10 @@ func (o *options) do(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	files := mapreduce.FileSystem(local.Files)
 	var in *store // nil: no gfs
 	if o.fs == fsGFS {
-		if in, err = openStore(ctx); err != nil {
+		if in, err = openStore(ctx, o.patterns, stderr); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, in.Close()) }()
-		if err := in.load(ctx, o.patterns, stderr); err != nil {
-			return err
-		}
+		defer func() { err = errors.Join(err, in.close()) }()
 		files = in.client.Files()
 	}
 	spec := o.spec.Spec()

@@ -59,7 +59,7 @@ func TestCountsWords(t *testing.T) {
 		}
 	}
 	cluster, oracle, plain := filepath.Join(dir, "cluster"), filepath.Join(dir, "oracle"), filepath.Join(dir, "plain")
-	status, stdout, stderr := invoke(t, "-fs", "gfs", "-input", input, "-output", cluster, "-reduces", "3", "-workers", "2", "-top", "3")
+	status, stdout, stderr := invoke(t, "-input", input, "-output", cluster, "-reduces", "3", "-workers", "2", "-top", "3")
 	if status != 0 {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
@@ -71,7 +71,7 @@ func TestCountsWords(t *testing.T) {
 			t.Errorf("printed %q, want the counter %q in it", stdout, want)
 		}
 	}
-	if status, stdout, stderr := invoke(t, "-input", input, "-output", plain, "-reduces", "3"); status != 0 || strings.Contains(stdout, "map.bytes.local") {
+	if status, stdout, stderr := invoke(t, "-fs", "dir", "-input", input, "-output", plain, "-reduces", "3"); status != 0 || strings.Contains(stdout, "map.bytes.local") {
 		t.Errorf("without gfs: status %d, %s%s", status, stdout, stderr)
 	}
 	if status, _, stderr := invoke(t, "-input", input, "-output", oracle, "-reduces", "3", "-sequential"); status != 0 {
@@ -99,6 +99,7 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		says   string
 	}{
 		{"-fs tape", local.ExitUsage, "-fs is \"tape\""},
+		{"-fs gfs -worker localhost:1", local.ExitUsage, "-fs gfs does not go with"},
 		{"-fs gfs -sequential", local.ExitUsage, "-fs gfs does not go with"},
 		{"-fs dir -input /no/such/*.txt", local.ExitFailed, "matches no file"},
 		{"-input /no/such/dir", local.ExitFailed, "/no/such/dir"},

@@ -43,7 +43,7 @@ func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "with -worker: the `address` at which other workers fetch")
 	f.StringVar(&o.journal, "journal", "", "with -coordinator: keep the job's state in this `directory`, to go on after a crash")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "with -coordinator: how long a worker may be silent before it counts as dead")
-	f.StringVar(&o.fs, "fs", "", "where the job finds its input: in dir, where it is, or in `gfs`, a replicated file system in this process into which it is copied first (default: dir)")
+	f.StringVar(&o.fs, "fs", "", "where the job finds its input: in `gfs`, a replicated file system in this process into which it is copied first, or in dir, where it is (default: gfs; dir with -sequential, -coordinator and -worker)")
 	f.StringVar(&o.status, "status", "", "serve the status page at this `address`, as localhost:8080, until interrupted")
 }
 
@@ -90,7 +90,9 @@ func (o *options) check(rest []string, set map[string]bool) error {
 		return local.BadUsage("-timeout is %v, it must be positive", o.timeout)
 	}
 	if o.fs == "" {
-		o.fs = fsDir
+		if o.fs = fsGFS; modes > 0 {
+			o.fs = fsDir
+		}
 	}
 	switch {
 	case o.fs != fsGFS && o.fs != fsDir:

@@ -20,6 +20,7 @@ import (
 type store struct {
 	*gfs.Local
 	client *gfs.Client
+	dir    string // of its disks, to be removed; "": they are in memory
 	loaded string // what was copied into it, in a line
 }
 
@@ -27,34 +28,78 @@ type store struct {
 // of a job in this process have, so that workers find input on their own.
 const storeServers = 3
 
-func openStore(ctx context.Context) (*store, error) {
-	var cfg gfs.LocalConfig
-	for i := range storeServers {
-		cfg.Hosts = append(cfg.Hosts, fmt.Sprintf("worker-%d", i))
-	}
-	l, err := gfs.StartLocal(ctx, cfg)
+// storeMemory is the most that the input may have for its replicas to be in memory: they
+// take three times as much.
+const storeMemory = 256 << 20
+
+// openStore starts a store and copies the files that match patterns into it.
+func openStore(ctx context.Context, patterns []string, stderr io.Writer) (_ *store, err error) {
+	names, size, err := matches(ctx, patterns)
 	if err != nil {
 		return nil, err
 	}
-	return &store{Local: l, client: l.Client()}, nil
+	s := &store{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	var cfg gfs.LocalConfig
+	if size > storeMemory {
+		if s.dir, err = os.MkdirTemp("", "wordcount-gfs-"); err != nil {
+			return nil, err
+		}
+		cfg.Dir = s.dir
+	}
+	for i := range storeServers {
+		cfg.Hosts = append(cfg.Hosts, fmt.Sprintf("worker-%d", i))
+	}
+	if s.Local, err = gfs.StartLocal(ctx, cfg); err != nil {
+		return nil, err
+	}
+	s.client = s.Client()
+	return s, s.load(ctx, names, stderr)
+}
+
+// close ends the store, and removes what it has on the disk.
+func (s *store) close() error {
+	var err error
+	if s.Local != nil {
+		err = s.Local.Close()
+	}
+	if s.dir != "" {
+		err = errors.Join(err, os.RemoveAll(s.dir))
+	}
+	return err
+}
+
+// matches returns the files that match patterns, and how many bytes they have.
+func matches(ctx context.Context, patterns []string) (names []string, size int64, err error) {
+	for _, pattern := range patterns {
+		found, err := local.Files.Glob(ctx, pattern)
+		if err != nil {
+			return nil, 0, err
+		}
+		if len(found) == 0 {
+			return nil, 0, fmt.Errorf("%w: %q matches no file", mapreduce.ErrNoInput, pattern)
+		}
+		names = append(names, found...)
+	}
+	for _, name := range local.Names(names) {
+		info, err := os.Stat(name)
+		if err != nil {
+			return nil, 0, err
+		}
+		size += info.Size()
+	}
+	return names, size, nil
 }
 
 // storeCopies is how many files are copied at a time.
 const storeCopies = 32
 
-// load copies the files that match patterns into the store.
-func (s *store) load(ctx context.Context, patterns []string, stderr io.Writer) error {
-	var names []string
-	for _, pattern := range patterns {
-		found, err := local.Files.Glob(ctx, pattern)
-		if err != nil {
-			return err
-		}
-		if len(found) == 0 {
-			return fmt.Errorf("%w: %q matches no file", mapreduce.ErrNoInput, pattern)
-		}
-		names = append(names, found...)
-	}
+// load copies files into the store.
+func (s *store) load(ctx context.Context, names []string, stderr io.Writer) error {
 	shown := local.NewProgress(stderr).Copy("copying into gfs", len(names), 0)
 	defer func() { s.loaded = shown.End() }()
 	group, ctx := errgroup.WithContext(ctx)
