@@ -160,6 +160,33 @@ func TestRangeOf(t *testing.T) {
 		if got := rangeOf(bounds, []byte(key)); got != want {
 			t.Errorf("%q is in range %d, want %d", key, got, want)
 		}
+		if got := newRanges(bounds).of([]byte(key)); got != want {
+			t.Errorf("%q is in range %d by its prefix, want %d", key, got, want)
+		}
+	}
+}
+
+// The search by prefixes finds what the one by keys finds.
+func TestRanges(t *testing.T) {
+	for name, makeKey := range keyMakers {
+		for seed := range uint64(50) {
+			r := rand.New(rand.NewPCG(seed, 4))
+			bounds := make([][]byte, r.IntN(40))
+			for i := range bounds {
+				bounds[i] = makeKey(r)
+			}
+			slices.SortFunc(bounds, bytes.Compare)
+			ranges := newRanges(bounds)
+			for range 200 {
+				key := makeKey(r)
+				if len(bounds) > 0 && r.IntN(4) == 0 {
+					key = bounds[r.IntN(len(bounds))]
+				}
+				if got, want := ranges.of(key), rangeOf(bounds, key); got != want {
+					t.Fatalf("%s, seed %d: %x is in range %d of %x, want %d", name, seed, key, got, bounds, want)
+				}
+			}
+		}
 	}
 }
 

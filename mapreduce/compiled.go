@@ -15,6 +15,7 @@ type compiled[K, V, R any] struct{ Job[K, V, R] }
 // mapRecords implements definition.mapRecords.
 func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error], out *collector) error {
 	keys, values := newEncoder(c.Keys), newEncoder(c.Values)
+	ranges := newRanges(t.spec.Bounds)
 	emits := emissions{records: t.counters.local(CounterMapRecordsOut)}
 	if c.Combine == nil {
 		out.mem.dropTable() // of another job
@@ -24,7 +25,7 @@ func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error]
 			}
 			emits.records.n++
 			key := keys.encode(k)
-			p, err := c.partition(t, k, key, out.reduces)
+			p, err := c.partition(ranges, k, key, out.reduces)
 			if err == nil {
 				err = out.add(p, key, values.encode(v))
 			}
@@ -35,7 +36,7 @@ func (c *compiled[K, V, R]) mapRecords(t *Task, records iter.Seq2[Record, error]
 		return err
 	}
 	table := newCombiner(c.Combine, values, func(key, value []byte) error {
-		p, err := c.partitionEncoded(t, key, out.reduces)
+		p, err := c.partitionEncoded(ranges, key, out.reduces)
 		if err != nil {
 			return err
 		}
@@ -139,12 +140,12 @@ func (c *compiled[K, V, R]) eachRecord(t *Task, records iter.Seq2[Record, error]
 }
 
 // partition returns the partition of a key whose encoding is at hand.
-func (c *compiled[K, V, R]) partition(t *Task, k K, key []byte, n int) (int, error) {
+func (c *compiled[K, V, R]) partition(in *ranges, k K, key []byte, n int) (int, error) {
 	if c.Group != nil {
 		key = groupPrefix(key)
 	}
-	if bounds := t.spec.Bounds; len(bounds) > 0 {
-		return rangeOf(bounds, key), nil
+	if len(in.bounds) > 0 {
+		return in.of(key), nil
 	}
 	if c.Partition == nil {
 		return hashRange(hashKey(key), n), nil
@@ -153,10 +154,10 @@ func (c *compiled[K, V, R]) partition(t *Task, k K, key []byte, n int) (int, err
 }
 
 // partitionEncoded returns the partition of an encoded key.
-func (c *compiled[K, V, R]) partitionEncoded(t *Task, key []byte, n int) (int, error) {
+func (c *compiled[K, V, R]) partitionEncoded(in *ranges, key []byte, n int) (int, error) {
 	var k K
-	if c.Partition == nil || len(t.spec.Bounds) > 0 {
-		return c.partition(t, k, key, n) // which has no use for k
+	if c.Partition == nil || len(in.bounds) > 0 {
+		return c.partition(in, k, key, n) // which has no use for k
 	}
 	k, err := c.Keys.Decode(key)
 	if err != nil {

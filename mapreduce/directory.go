@@ -66,14 +66,32 @@ func (d *directory) Create(_ context.Context, name string) (io.WriteCloser, erro
 	if err != nil {
 		return nil, err
 	}
-	return &newFile{File: f, fs: d.fs, dir: filepath.Dir(full)}, nil
+	early, _ := f.(vfs.WriteBacker)
+	return &newFile{File: f, early: early, fs: d.fs, dir: filepath.Dir(full)}, nil
 }
 
 // newFile is a file being written, which Close makes durable.
 type newFile struct {
 	vfs.File
-	fs  vfs.FS
-	dir string
+	early      vfs.WriteBacker // nil if the file cannot
+	size, sent int64           // what has been written, and of it what is on its way to the disk
+	fs         vfs.FS
+	dir        string
+}
+
+// writeBackBytes is how much is written before the disk begins with it: Close, for which
+// a task waits, then finds little left to do.
+const writeBackBytes = 8 << 20
+
+// Write implements io.Writer.
+func (f *newFile) Write(b []byte) (int, error) {
+	n, err := f.File.Write(b)
+	f.size += int64(n)
+	if f.early != nil && f.size-f.sent >= writeBackBytes {
+		f.early.WriteBack(f.sent, f.size-f.sent)
+		f.sent = f.size
+	}
+	return n, err
 }
 
 // Close makes the file and its name durable.

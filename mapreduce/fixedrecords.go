@@ -14,6 +14,18 @@ type FixedRecords int
 
 var _ Input = FixedRecords(0)
 
+// Reuse returns the same input with what Text.Reuse promises: a record is not needed any
+// more when Map returns, and what is read next takes its memory.
+func (n FixedRecords) Reuse() Input { return reusedRecords{n} }
+
+// reusedRecords is FixedRecords that are read into the same memory again and again.
+type reusedRecords struct{ FixedRecords }
+
+// Read implements Input.
+func (r reusedRecords) Read(ctx context.Context, fsys FileSystem, split Split) iter.Seq2[Record, error] {
+	return r.read(ctx, fsys, split, true)
+}
+
 func (n FixedRecords) validate() error {
 	if n < 1 || n > MaxRecordBytes {
 		return fmt.Errorf("%w: FixedRecords is %d, not 1 to %d bytes", ErrConfig, int(n), MaxRecordBytes)
@@ -43,11 +55,19 @@ func (n FixedRecords) Splits(ctx context.Context, fsys FileSystem, spec *Spec) (
 
 // Read implements Input.
 func (n FixedRecords) Read(ctx context.Context, fsys FileSystem, split Split) iter.Seq2[Record, error] {
+	return n.read(ctx, fsys, split, false)
+}
+
+func (n FixedRecords) read(ctx context.Context, fsys FileSystem, split Split, reuse bool) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		err := n.validate()
+		blocks := recordBlocks{reuse: reuse}
+		if err == nil {
+			blocks.bytes = n.blockBytes(reuse)
+		}
 		for i := 0; i < len(split.Pieces) && err == nil; i++ {
 			var more bool
-			if more, err = n.readPiece(ctx, fsys, split.Pieces[i], yield); err != nil {
+			if more, err = n.readPiece(ctx, fsys, split.Pieces[i], &blocks, yield); err != nil {
 				err = fmt.Errorf("read %s: %w", split.Pieces[i].Name, err)
 			} else if !more {
 				return
@@ -59,8 +79,37 @@ func (n FixedRecords) Read(ctx context.Context, fsys FileSystem, split Split) it
 	}
 }
 
+// blockBytes returns how much is read at a time, in whole records.
+func (n FixedRecords) blockBytes(reuse bool) int64 {
+	block := int64(readBytes)
+	if reuse {
+		block = reuseBytes
+	}
+	return max(block/int64(n), 1) * int64(n)
+}
+
+// recordBlocks makes the memory that records are read into.
+type recordBlocks struct {
+	bytes int64 // of a block, at most
+	reuse bool
+	buf   []byte
+}
+
+// next returns a block of n bytes, or the most there may be. Unless they may be used
+// again, records refer to a block, which is never written to again.
+func (b *recordBlocks) next(n int64) []byte {
+	n = min(n, b.bytes)
+	if !b.reuse {
+		return make([]byte, n)
+	}
+	if int64(len(b.buf)) < n {
+		b.buf = make([]byte, n)
+	}
+	return b.buf[:n]
+}
+
 // readPiece yields the records of a piece. It reports whether yield wants more.
-func (n FixedRecords) readPiece(ctx context.Context, fsys FileSystem, p Piece, yield func(Record, error) bool) (bool, error) {
+func (n FixedRecords) readPiece(ctx context.Context, fsys FileSystem, p Piece, blocks *recordBlocks, yield func(Record, error) bool) (bool, error) {
 	f, size, err := fsys.Open(ctx, p.Name)
 	if err != nil {
 		return false, err
@@ -70,10 +119,8 @@ func (n FixedRecords) readPiece(ctx context.Context, fsys FileSystem, p Piece, y
 		return false, fmt.Errorf("%d bytes long now, %d when the job began: %w", size, end, io.ErrUnexpectedEOF)
 	}
 	record := int64(n)
-	blockBytes := max(readBytes/record, 1) * record
 	for at, end := p.Offset, p.Offset+p.Length; at < end; {
-		// Records refer to a block, which is never written to again.
-		block := make([]byte, min(blockBytes, end-at))
+		block := blocks.next(end - at)
 		if _, err := io.ReadFull(io.NewSectionReader(f, at, int64(len(block))), block); err != nil {
 			return false, err
 		}

@@ -28,20 +28,60 @@ func TestFixedRecords(t *testing.T) {
 		if splitBytes == 1 && len(splits) != 1010 {
 			t.Errorf("%d splits of one record, want 1010", len(splits))
 		}
-		var got []byte
-		for _, split := range splits {
-			for r, err := range input.Read(t.Context(), files, split) {
-				if err != nil {
-					t.Fatal(err)
+		for _, input := range []Input{input, input.Reuse()} {
+			var got []byte
+			for _, split := range splits {
+				for r, err := range input.Read(t.Context(), files, split) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					if at := map[string]int{"a": 0, "b": len(a)}[r.File] + int(r.Offset); at != len(got) {
+						t.Fatalf("splits of %d bytes: record %s:%d follows %d bytes", splitBytes, r.File, r.Offset, len(got))
+					}
+					got = append(got, r.Value...)
 				}
-				if at := map[string]int{"a": 0, "b": len(a)}[r.File] + int(r.Offset); at != len(got) {
-					t.Fatalf("splits of %d bytes: record %s:%d follows %d bytes", splitBytes, r.File, r.Offset, len(got))
-				}
-				got = append(got, r.Value...)
+			}
+			if !bytes.Equal(got, append(bytes.Clone(a), b...)) {
+				t.Errorf("%T, splits of %d bytes: read %d bytes, not what was written", input, splitBytes, len(got))
 			}
 		}
-		if !bytes.Equal(got, append(bytes.Clone(a), b...)) {
-			t.Errorf("splits of %d bytes: read %d bytes, not what was written", splitBytes, len(got))
+	}
+}
+
+// Records that may be kept have memory of their own; those that are read into the same
+// memory again take it for all blocks and files.
+func TestFixedRecordsReuse(t *testing.T) {
+	data := make([]byte, 4*readBytes)
+	for i := range data {
+		data[i] = byte(i >> 16)
+	}
+	files := ReadOnly(fstest.MapFS{"a": {Data: data}, "b": {Data: data}})
+	split := Split{Pieces: []Piece{{Name: "a", Length: int64(len(data))}, {Name: "b", Length: int64(len(data))}}}
+	for input, mostBlocks := range map[Input]int{FixedRecords(1 << 10): 8, FixedRecords(1 << 10).Reuse(): 1} {
+		var kept [][]byte
+		blocks := make(map[*byte]bool) // by the first byte of their memory
+		for r, err := range input.Read(t.Context(), files, split) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept = append(kept, r.Value)
+			if want := data[r.Offset]; r.Value[0] != want {
+				t.Fatalf("%T: record at %d begins with %d, want %d", input, r.Offset, r.Value[0], want)
+			}
+			if mostBlocks == 1 && r.Offset%reuseBytes == 0 || mostBlocks > 1 && r.Offset%readBytes == 0 {
+				blocks[&r.Value[0]] = true
+			}
+		}
+		if len(kept) != 2*len(data)/(1<<10) || len(blocks) != mostBlocks {
+			t.Errorf("%T: %d records in %d blocks, want %d blocks", input, len(kept), len(blocks), mostBlocks)
+		}
+		if mostBlocks > 1 && kept[0][0] != 0 {
+			t.Errorf("%T: a record has changed", input)
+		}
+	}
+	for _, err := range FixedRecords(0).Reuse().Read(t.Context(), files, split) {
+		if !errors.Is(err, ErrConfig) {
+			t.Errorf("records of no bytes: %v", err)
 		}
 	}
 }

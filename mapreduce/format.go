@@ -50,17 +50,23 @@ func (o TextOutput[K, R]) Begin(_ *Task, w io.Writer) (ResultWriter[K, R], error
 	if format == nil {
 		format = textFormat[K, R]()
 	}
-	return &textWriter[K, R]{format: format, w: w}, nil
+	part, _ := w.(*partWriter)
+	return &textWriter[K, R]{format: format, w: w, part: part}, nil
 }
 
 // textWriter implements ResultWriter for TextOutput.
 type textWriter[K, R any] struct {
 	format func(dst []byte, key K, result R) []byte
 	w      io.Writer
+	part   *partWriter // w, if it is one: results are formatted where they are gathered
 	line   []byte
 }
 
 func (w *textWriter[K, R]) Write(key K, result R) error {
+	if w.part != nil {
+		_, err := w.part.Write(w.format(w.part.room(), key, result))
+		return err
+	}
 	w.line = w.format(w.line[:0], key, result)
 	_, err := w.w.Write(w.line)
 	return err

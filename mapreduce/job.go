@@ -121,6 +121,7 @@ type Task struct {
 	records  recordWatch
 	log      taskLog
 	files    *taskFiles // nil where nothing is kept of what the task writes
+	passing  any        // *passing[V], of Values; used by the goroutine that runs Reduce
 }
 
 // Context ends when the attempt is not wanted any more.

@@ -65,7 +65,7 @@ func (o *mapOutput) close() {
 const (
 	// maxPiece and minPiece bound the pieces of memory that blocks are kept in, if
 	// a block does not need more.
-	maxPiece = 1 << 20
+	maxPiece = 15*(blockHeader+blockBytes+1<<10) + blockRoom // sixteen blocks of small pairs
 	minPiece = 16 << 10
 
 	// flushBytes is how much is gathered for one write to a file.
@@ -85,24 +85,72 @@ type pieceSink struct {
 
 var _ blockSink = (*pieceSink)(nil)
 
+// room implements blockSink.
+func (s *pieceSink) room() []byte {
+	if s.file != nil {
+		return s.file.room()
+	}
+	if room := roomIn(s.last()); room != nil {
+		return room
+	}
+	// While the pieces are small, blocks are copied into what is left of them.
+	if s.reserved < maxPiece || !s.grow(maxPiece) {
+		return nil
+	}
+	return roomIn(s.last())
+}
+
+// roomIn returns the rest of a piece, if it is large enough for a block.
+func roomIn(piece []byte) []byte {
+	if cap(piece)-len(piece) < blockRoom {
+		return nil
+	}
+	return piece[len(piece):len(piece):cap(piece)]
+}
+
+// last returns the piece that is being filled, or nil.
+func (s *pieceSink) last() []byte {
+	if len(s.pieces) == 0 {
+		return nil
+	}
+	return s.pieces[len(s.pieces)-1]
+}
+
+// grow adds a piece, if its memory is granted.
+func (s *pieceSink) grow(size int64) bool {
+	if !s.reserve(size) {
+		return false
+	}
+	s.reserved += size
+	s.pieces = append(s.pieces, make([]byte, 0, size))
+	return true
+}
+
 // put implements blockSink.
 func (s *pieceSink) put(block []byte) error {
 	if s.file != nil {
 		return s.file.put(block)
 	}
-	last := len(s.pieces) - 1
-	if last < 0 || len(s.pieces[last])+len(block) > cap(s.pieces[last]) {
+	piece := s.last()
+	if len(piece)+len(block) > cap(piece) {
 		// Each piece as large as all before it, so that what is left unused is little.
-		size := max(min(max(s.reserved, minPiece), maxPiece), int64(len(block)))
-		if !s.reserve(size) {
+		if !s.grow(max(min(max(s.reserved, minPiece), maxPiece), int64(len(block)))) {
 			return s.spill(block)
 		}
-		s.reserved += size
-		s.pieces = append(s.pieces, make([]byte, 0, size))
-		last++
+		piece = s.last()
 	}
-	s.pieces[last] = append(s.pieces[last], block...)
+	s.pieces[len(s.pieces)-1] = appendBlock(piece, block)
 	return nil
+}
+
+// appendBlock appends a block for which there is room, unless it has been laid out there.
+func appendBlock(dst, block []byte) []byte {
+	n := len(dst)
+	dst = dst[:n+len(block)]
+	if &dst[n] != &block[0] {
+		copy(dst[n:], block)
+	}
+	return dst
 }
 
 // spill moves to a file.
@@ -175,9 +223,12 @@ func (s *fileSink) put(block []byte) error {
 			return err
 		}
 	}
-	s.buf = append(s.buf, block...)
+	s.buf = appendBlock(s.buf, block)
 	return nil
 }
+
+// room implements blockSink.
+func (s *fileSink) room() []byte { return roomIn(s.buf) }
 
 // drain writes what has been gathered.
 func (s *fileSink) drain() error {

@@ -109,7 +109,17 @@ func (m *merger) play(node int) int32 {
 // match plays cursor i against the loser of an inner node and returns the winner.
 func (m *merger) match(node int, i int32) int32 {
 	j := m.losers[node]
-	order := m.cursors[i].compare(&m.cursors[j])
+	a, b := &m.cursors[i], &m.cursors[j]
+	if a.prefix != b.prefix {
+		m.tied[node] = false
+		winner := i
+		if a.prefix > b.prefix { // no processor could foretell it, so it is to be a move, not a jump
+			winner = j
+		}
+		m.losers[node] = i ^ j ^ winner // the other
+		return winner
+	}
+	order := a.compare(b)
 	m.tied[node] = order == 0
 	if order < 0 || order == 0 && i < j {
 		return i

@@ -94,6 +94,8 @@ func (b *blockBuffer) put(block []byte) error {
 	return nil
 }
 
+func (b *blockBuffer) room() []byte { return nil }
+
 // inMemory reads a region in one piece.
 func inMemory(region []byte) blockReader { return &memoryBlocks{rest: [][]byte{region}} }
 

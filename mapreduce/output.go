@@ -114,6 +114,10 @@ func (w *partWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// room returns memory, of no bytes yet, in which what is written next may be laid out:
+// what fits there need not be copied.
+func (w *partWriter) room() []byte { return w.buf[len(w.buf):len(w.buf):cap(w.buf)] }
+
 // drain writes what was gathered.
 func (w *partWriter) drain() {
 	w.put(w.buf)

@@ -31,20 +31,48 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// blockSink takes blocks, one after the other. It does not keep the slice.
-type blockSink interface{ put(block []byte) error }
+// blockSink takes blocks, one after the other.
+type blockSink interface {
+	// put takes a block, and does not keep the slice.
+	put(block []byte) error
+	// room returns memory, of no bytes yet, in which the next block may be laid out,
+	// which spares put a copy; nil if there is none.
+	room() []byte
+}
+
+// blockRoom is the memory that a block needs if its pairs are small.
+const blockRoom = blockHeader + blockBytes + blockBytes/16
 
 // regionWriter lays out regions, one after the other, block by block.
 type regionWriter struct {
 	sink  blockSink
 	pack  *packer // compresses the payloads; nil: they are stored as they are
-	block []byte  // the open block: room for its header and the payload so far
+	block []byte  // the open block: room for its header and the payload so far; empty if there is none
+	own   []byte  // memory for a block where the sink has none
 	done  int64   // bytes of the blocks that sink has
 	raw   int64   // bytes of their payloads
 }
 
 func newRegionWriter(sink blockSink, pack *packer) *regionWriter {
-	return &regionWriter{sink: sink, pack: pack, block: make([]byte, blockHeader, blockHeader+blockBytes+blockBytes/8)}
+	return &regionWriter{sink: sink, pack: pack}
+}
+
+// open begins a block, if there is none.
+func (w *regionWriter) open() {
+	if len(w.block) > 0 {
+		return
+	}
+	var room []byte
+	if w.pack == nil { // what is packed is small only when it has been
+		room = w.sink.room()
+	}
+	if room == nil {
+		if w.own == nil {
+			w.own = make([]byte, blockRoom)
+		}
+		room = w.own
+	}
+	w.block = room[:blockHeader]
 }
 
 // offset returns how many bytes have been written, between blocks.
@@ -52,12 +80,14 @@ func (w *regionWriter) offset() int64 { return w.done }
 
 // add appends a pair to the open region.
 func (w *regionWriter) add(key, value []byte) error {
+	w.open()
 	w.block = appendPair(w.block, key, value)
 	return w.endIfFull()
 }
 
 // addEncoded appends a pair that is encoded as it stands in a region.
 func (w *regionWriter) addEncoded(pair []byte) error {
+	w.open()
 	w.block = append(w.block, pair...)
 	return w.endIfFull()
 }
@@ -71,10 +101,10 @@ func (w *regionWriter) endIfFull() error {
 
 // end closes the region's last block. What follows belongs to another region.
 func (w *regionWriter) end() error {
-	payload := w.block[blockHeader:]
-	if len(payload) == 0 {
+	if len(w.block) == 0 {
 		return nil
 	}
+	payload := w.block[blockHeader:]
 	block, length := w.block, uint32(len(payload))
 	if w.pack != nil {
 		if packed := w.pack.deflate(payload); packed != nil {
@@ -88,9 +118,7 @@ func (w *regionWriter) end() error {
 	}
 	w.done += int64(len(block))
 	w.raw += int64(len(payload))
-	if w.block = w.block[:blockHeader]; cap(w.block) > 4*blockBytes {
-		w.block = make([]byte, blockHeader, blockHeader+blockBytes+blockBytes/8) // there was a large pair
-	}
+	w.block = nil
 	return nil
 }
 

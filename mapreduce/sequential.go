@@ -203,12 +203,13 @@ func (r *sequentialRun) sweep(ctx context.Context) error {
 
 // sequential implements definition.sequential.
 func (c *compiled[K, V, R]) sequential(ctx context.Context, r *sequentialRun) error {
+	ranges := newRanges(r.spec.Bounds)
 	return r.mapAndReduce(ctx, func(t *Task, split Split, add func(sequentialPair)) error {
 		emits := emissions{records: t.counters.local(CounterMapRecordsOut)}
 		return c.eachRecord(t, c.Input.Read(ctx, r.input, split), &emits, func(k K, v V) {
 			emits.records.n++
 			key := c.Keys.Append(nil, k)
-			p, err := c.partition(t, k, key, r.spec.Reduces)
+			p, err := c.partition(ranges, k, key, r.spec.Reduces)
 			if err != nil {
 				emits.failed = err
 				return

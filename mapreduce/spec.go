@@ -223,6 +223,36 @@ func rangeOf(bounds [][]byte, key []byte) int {
 	return low
 }
 
+// ranges finds the range of a key as rangeOf does, mostly by the first bytes of keys.
+type ranges struct {
+	bounds   [][]byte
+	prefixes []uint64 // of bounds
+}
+
+func newRanges(bounds [][]byte) *ranges {
+	r := &ranges{bounds: bounds, prefixes: make([]uint64, len(bounds))}
+	for i, bound := range bounds {
+		r.prefixes[i] = prefixOf(bound)
+	}
+	return r
+}
+
+func (r *ranges) of(key []byte) int {
+	prefix := prefixOf(key)
+	low, n := 0, len(r.prefixes)
+	for n > 0 { // all below low are less, none from low+n on is
+		half := (n + 1) / 2
+		if r.prefixes[low+half-1] < prefix {
+			low += half
+		}
+		n -= half
+	}
+	if low < len(r.prefixes) && r.prefixes[low] == prefix {
+		return rangeOf(r.bounds, key)
+	}
+	return low
+}
+
 // append appends the Spec, in which defaults are set, to dst.
 func (s *Spec) append(dst []byte) []byte {
 	dst = wire.AppendBool(wire.AppendString(dst, s.Output), s.Compress)

@@ -1,8 +1,6 @@
 package jobs
 
 import (
-	"iter"
-
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -16,16 +14,11 @@ const (
 // that sorts, and Spec.Bounds with several reduces.
 var TeraSort = mapreduce.Job[[]byte, []byte, []byte]{
 	Name:  "terasort",
-	Input: mapreduce.FixedRecords(RecordBytes),
+	Input: mapreduce.FixedRecords(RecordBytes).Reuse(),
 	Map: func(_ *mapreduce.Task, r mapreduce.Record, emit func(key, rest []byte)) error {
 		emit(r.Value[:KeyBytes], r.Value[KeyBytes:])
 		return nil
 	},
-	Reduce: func(_ *mapreduce.Task, _ []byte, rests iter.Seq[[]byte], emit func([]byte)) error {
-		for rest := range rests {
-			emit(rest)
-		}
-		return nil
-	},
+	Reduce: mapreduce.Values[[]byte, []byte],
 	Format: func(dst, key, rest []byte) []byte { return append(append(dst, key...), rest...) },
 }
