@@ -171,6 +171,9 @@ func TestInputsKeepTheContract(t *testing.T) {
 	if err := mapreducetest.CheckInput(t.Context(), mapreduce.Text{}, input, "*"); err != nil {
 		t.Error(err)
 	}
+	if err := mapreducetest.CheckInput(t.Context(), mapreduce.FixedRecords(8).Reuse(), input, "r/r"); err != nil {
+		t.Error(err)
+	}
 	if err := mapreducetest.CheckInput(t.Context(), mapreduce.FixedRecords(8), input, "r/r"); err != nil {
 		t.Error(err)
 	}

@@ -199,10 +199,12 @@
 //
 // An [Input] divides what there is to read into splits and reads the records of each:
 // [Text] by lines, [FixedRecords] by their size, and [PairFile] the pairs that another
-// job has written. It need not be files. An [Output] says what results look like in a
-// file: [TextOutput] as lines of text, [PairFile] as typed pairs in the order of their
-// keys, with checksums, for the next job of a chain. Both may be yours.
-// Whatever they are, an attempt's file gets its name as described above.
+// job has written. A Map that keeps nothing of a record says so, by Text.Reuse or
+// FixedRecords.Reuse, and is spared much of the cost of memory. Input need not be files.
+// An [Output] says what results look like in a file: [TextOutput] as lines of text,
+// [PairFile] as typed pairs in the order of their keys, with checksums, for the next job
+// of a chain. Both may be yours. Whatever they are, an attempt's file gets its name as
+// described above.
 //
 // # Testing
 //
@@ -229,8 +231,8 @@
 // history.go, what it shows beyond that, which history_store.go keeps on disk. What has
 // types is in job.go, maponly.go, compiled.go (Map), reduce.go, group.go, combine.go,
 // format.go (results as bytes) and codec.go, with layout.go and compound.go for what is
-// made of other types, and encoder.go; sum.go is a Reduce for sums; collector.go and
-// pairs.go are what Map emits into, with runs.go for what is spilled and mapoutput.go for
+// made of other types, and encoder.go; sum.go and values.go are what many jobs reduce with;
+// collector.go and pairs.go are what Map emits into, with runs.go for what is spilled and mapoutput.go for
 // what comes of it, within budget.go and in files of scratch.go; counters.go and tasklog.go
 // are what tasks count and log with, skip.go is what follows their records; bounds.go
 // samples keys. input.go, fixedrecords.go, pairfile.go with pairformat.go, filesystem.go,

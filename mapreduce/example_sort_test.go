@@ -3,7 +3,6 @@ package mapreduce_test
 import (
 	"context"
 	"fmt"
-	"iter"
 	"testing/fstest"
 
 	"github.com/trilith-go/trilith/mapreduce"
@@ -18,12 +17,7 @@ func ExampleSampleBounds() {
 			emit(line.Text(), struct{}{})
 			return nil
 		},
-		Reduce: func(_ *mapreduce.Task, _ string, times iter.Seq[struct{}], emit func(struct{})) error {
-			for one := range times {
-				emit(one)
-			}
-			return nil
-		},
+		Reduce: mapreduce.Values[string, struct{}],
 		Format: func(dst []byte, word string, _ struct{}) []byte { return append(append(dst, word...), '\n') },
 	}
 	input := mapreduce.ReadOnly(fstest.MapFS{"words": {Data: []byte("rose\nis\nred\na\nrose\nviolet\n")}})

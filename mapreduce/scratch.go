@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/trilith-go/trilith/internal/vfs"
 )
@@ -22,15 +23,25 @@ type scratch struct {
 	n  int
 }
 
-// scratchPrefix begins the names of the files in a scratch directory.
-const scratchPrefix = "spill-"
+const (
+	// scratchPrefix begins the names of the files in a scratch directory, besides which
+	// there is scratchLock: its worker holds it.
+	scratchPrefix = "spill-"
+	scratchLock   = "lock"
+
+	// scratchDirs begins the names of directories that are made for workers.
+	scratchDirs = "trilith-mapreduce-"
+	// scratchAge is how old a directory is at least whose worker must have locked it.
+	scratchAge = time.Minute
+)
 
 // openScratch takes a directory, or makes one if dir is empty, and removes what a
 // worker that crashed has left there.
 func openScratch(disk vfs.FS, dir string) (*scratch, error) {
 	s := &scratch{fs: disk, dir: dir}
 	if dir == "" {
-		tmp, err := os.MkdirTemp("", "trilith-mapreduce-")
+		sweepScratch(disk, os.TempDir(), time.Now())
+		tmp, err := os.MkdirTemp("", scratchDirs)
 		if err != nil {
 			return nil, err
 		}
@@ -39,7 +50,7 @@ func openScratch(disk vfs.FS, dir string) (*scratch, error) {
 	if err := disk.MkdirAll(s.dir); err != nil {
 		return nil, err
 	}
-	lock, err := disk.Lock(filepath.Join(s.dir, "lock"))
+	lock, err := disk.Lock(filepath.Join(s.dir, scratchLock))
 	if err != nil {
 		return nil, fmt.Errorf("%w: WorkerConfig.Dir %s: %w", ErrConfig, s.dir, err)
 	}
@@ -56,6 +67,36 @@ func openScratch(disk vfs.FS, dir string) (*scratch, error) {
 		}
 	}
 	return s, nil
+}
+
+// sweepScratch removes the directories below tmp that were made for workers which are
+// dead: nobody holds their locks. Everybody may write there, so nothing is removed but
+// what such a worker leaves, and what cannot be is left.
+func sweepScratch(disk vfs.FS, tmp string, now time.Time) {
+	entries, err := disk.ReadDir(tmp)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		dir := filepath.Join(tmp, e.Name())
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), scratchDirs) {
+			continue
+		}
+		if info, err := disk.Stat(dir); err != nil || now.Sub(info.ModTime()) < scratchAge {
+			continue
+		}
+		lock, err := disk.Lock(filepath.Join(dir, scratchLock))
+		if err != nil || lock.Close() != nil {
+			continue
+		}
+		files, _ := disk.ReadDir(dir)
+		for _, f := range files {
+			if f.Name() == scratchLock || strings.HasPrefix(f.Name(), scratchPrefix) {
+				_ = disk.Remove(filepath.Join(dir, f.Name()))
+			}
+		}
+		_ = disk.Remove(dir)
+	}
 }
 
 // file makes a file that has no name any more, where the system allows that: then

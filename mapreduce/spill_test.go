@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
@@ -251,4 +255,64 @@ func TestScratch(t *testing.T) {
 		t.Fatal(err)
 	}
 	again.close()
+}
+
+// The directory of a worker that was killed goes when another one makes its own; that of
+// one that lives stays, as does what is too young to tell, and what is not a worker's.
+func TestScratchDirectoriesOfTheDeadAreRemoved(t *testing.T) {
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	t.Setenv("TMP", tmp) // on Windows
+	long := time.Now().Add(-time.Hour)
+	dir := func(name string, files ...string) string {
+		dir := filepath.Join(tmp, name)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if err := os.WriteFile(filepath.Join(dir, f), []byte("left"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Chtimes(dir, long, long); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	dead := dir(scratchDirs+"1", scratchLock, scratchPrefix+"7")
+	unlocked := dir(scratchDirs + "2") // it died before it took the lock
+	others := dir("others", scratchLock)
+	full := dir(scratchDirs+"3", scratchLock, "precious")
+	young := dir(scratchDirs + "4")
+	if err := os.Chtimes(young, time.Time{}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	alive := dir(scratchDirs + "5")
+	lock, err := vfs.OS().Lock(filepath.Join(alive, scratchLock))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := os.Chtimes(alive, long, long); err != nil {
+		t.Fatal(err)
+	}
+
+	s, err := openScratch(vfs.OS(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, gone := range []string{dead, unlocked} {
+		if _, err := os.Stat(gone); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there: %v", gone, err)
+		}
+	}
+	for _, there := range []string{filepath.Join(others, scratchLock), filepath.Join(full, "precious"), young, filepath.Join(alive, scratchLock), s.dir} {
+		if _, err := os.Stat(there); err != nil {
+			t.Errorf("what was to stay: %v", err)
+		}
+	}
+	s.close()
+	if _, err := os.Stat(s.dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the directory is still there after the end: %v", err)
+	}
 }

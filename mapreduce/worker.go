@@ -50,7 +50,8 @@ type WorkerConfig struct {
 	Memory int64
 	// Dir is where files go that are too large for memory, for this worker alone.
 	// Files that a worker which crashed has left there are removed. Default: a
-	// directory in os.TempDir that Close removes.
+	// directory in os.TempDir that Close removes, or, after a crash, the next worker
+	// that makes one.
 	Dir string
 	// Host is the name of the machine, for a FileSystem that is a Locator.
 	// Default: the host of Advertise.

@@ -134,15 +134,10 @@ var matchLines = grepBy(grepLines.name, mapreduce.Text{Reuse: true},
 // grepBy returns a job that writes the lines that find emits, in their order.
 func grepBy(name string, input mapreduce.Text, find func(*mapreduce.Task, mapreduce.Record, func(int64, []byte)) error) mapreduce.Definition {
 	return mapreduce.Job[int64, []byte, []byte]{
-		Name:  name,
-		Input: input,
-		Map:   find,
-		Reduce: func(_ *mapreduce.Task, _ int64, lines iter.Seq[[]byte], emit func([]byte)) error {
-			for line := range lines {
-				emit(line)
-			}
-			return nil
-		},
+		Name:   name,
+		Input:  input,
+		Map:    find,
+		Reduce: mapreduce.Values[int64, []byte],
 		Format: func(dst []byte, _ int64, line []byte) []byte { return append(append(dst, line...), '\n') },
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"iter"
 	"regexp"
 	"strconv"
 	"sync/atomic"
@@ -30,12 +29,7 @@ var Grep = mapreduce.Job[Place, []byte, []byte]{
 		}
 		return nil
 	},
-	Reduce: func(_ *mapreduce.Task, _ Place, lines iter.Seq[[]byte], emit func([]byte)) error {
-		for line := range lines {
-			emit(line)
-		}
-		return nil
-	},
+	Reduce: mapreduce.Values[Place, []byte],
 }
 
 // latest is the pattern that was compiled last: all tasks of a job have the same.
