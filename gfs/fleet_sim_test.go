@@ -22,11 +22,7 @@ func (w *modelWorld) fault() {
 	}
 	w.after(time.Duration(w.r.ExpFloat64()*float64(8*time.Second)), w.fault)
 	s := w.servers[w.r.IntN(len(w.servers))]
-	kinds := 20
-	if w.bugs.unfenced {
-		kinds = 40 // it takes many elections
-	}
-	switch k := w.r.IntN(kinds); {
+	switch k := w.r.IntN(20); {
 	case s.lost:
 	case k < 5:
 		if s.up {
