@@ -106,8 +106,10 @@ func numberOf(slot int, b []byte) (uint64, error) {
 		}
 		return 0, nil
 	}
-	if string(valueOf(slot, n)[:len(b)]) != string(b) {
-		return 0, fmt.Errorf("not the whole of value %d", n)
+	for at := 0; at < len(b); at += valueUnit {
+		if binary.BigEndian.Uint64(b[at:]) != n || binary.BigEndian.Uint64(b[at+8:]) != uint64(slot) {
+			return 0, fmt.Errorf("not the whole of value %d", n)
+		}
 	}
 	return n, nil
 }

@@ -302,7 +302,7 @@ func (k *chaos) eachReplica(name string, off int64, must bool, f func(b []byte) 
 		k.Errorf("%s at %d is on %v", name, off, v.Where)
 	}
 	for _, addr := range v.Where {
-		b, err := k.c.Chunkserver(k.server(addr)).Content(v.Handle)
+		b, err := k.content(addr, v.Handle)
 		if err == nil {
 			err = f(b)
 		}
@@ -310,6 +310,19 @@ func (k *chaos) eachReplica(name string, off int64, must bool, f func(b []byte) 
 			k.Errorf("%s at %d, chunk %x on %s: %v", name, off, v.Handle, addr, err)
 		}
 	}
+}
+
+// content returns what a replica contains, as it was when that was first asked for.
+func (k *chaos) content(addr string, h uint64) ([]byte, error) {
+	name := fmt.Sprint(addr, h)
+	if b, ok := k.contents[name]; ok {
+		return b, nil
+	}
+	b, err := k.c.Chunkserver(k.server(addr)).Content(h)
+	if err == nil {
+		k.contents[name] = b
+	}
+	return b, err
 }
 
 // eachSlot calls f with a slot as each replica has it.

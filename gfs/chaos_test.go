@@ -64,6 +64,8 @@ type chaos struct {
 	count *chaosCounts
 	told  *chaosJournal
 
+	contents map[string][]byte // of replicas, at the end
+
 	healed sync.WaitGroup // of the clients
 	done   chan struct{}  // closed when all clients have done their work
 }
@@ -170,7 +172,7 @@ func runChaos(t *testing.T, seed uint64, counts *chaosCounts) {
 	k := &chaos{
 		rig: &rig{T: t, ctx: t.Context(), c: c, client: c.Client(), servers: chaosServers, files: make(map[string][]byte)},
 		rng: rng, kind: chaosKind(seed % uint64(chaosKinds)), count: counts, done: make(chan struct{}),
-		model: newChaosModel(), paths: new(pathHistory), told: told,
+		model: newChaosModel(), paths: new(pathHistory), told: told, contents: make(map[string][]byte),
 	}
 	k.model.power = k.kind == chaosPower || k.kind == chaosRot
 	k.prepare()

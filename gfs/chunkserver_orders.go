@@ -43,6 +43,9 @@ func (s *Chunkserver) bring(o *order, h handle, v version, f func() (int64, erro
 	}
 	r.epoch = o.epoch
 	r.raised(v)
+	if s.log.IsDebug() {
+		s.log.Debug("replica brought to a version", "chunk", uint64(h), "version", uint64(v), "length", length)
+	}
 	return s.raised(length), nil
 }
 
@@ -85,6 +88,9 @@ func (s *Chunkserver) handleLease(_ context.Context, req *leaseReq) (*rpc.Empty,
 	length, err := s.store.length(req.handle, req.version)
 	if err == nil {
 		err = r.lead(req.leaseTerm, req.others, length)
+	}
+	if s.log.IsDebug() {
+		s.log.Debug("lease", "chunk", uint64(req.handle), "version", uint64(req.version), "others", req.others, "err", err)
 	}
 	return &rpc.Empty{}, err
 }

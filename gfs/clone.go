@@ -122,6 +122,7 @@ func (s *Chunkserver) handleClone(_ context.Context, req *cloneReq) (*rpc.Empty,
 		s.mu.Unlock()
 		if err == nil {
 			s.counts.clones.Add(1)
+			s.log.Debug("replica copied", "chunk", uint64(req.handle), "version", uint64(req.version))
 		}
 		if err != nil {
 			s.log.Warn("clone failed", "chunk", uint64(req.handle), "version", uint64(req.version), "err", err)

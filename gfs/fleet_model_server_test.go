@@ -140,6 +140,7 @@ func (s *modelServer) report(n int, boot, attempt uint64, m *modelMaster, left [
 			return
 		}
 		if req.last {
+			m.heard[s.id] = m.term
 			s.beat(n, boot, m)
 			return
 		}
@@ -192,6 +193,10 @@ func (s *modelServer) beat(n int, boot uint64, m *modelMaster) {
 		if m.heartbeat(w.time(), req, &resp) != nil {
 			s.register(n, boot)
 			return
+		}
+		m.heard[s.id] = m.term
+		if len(resp.delete) > 0 {
+			m.early(w, "delete")
 		}
 		if w.chance(3) { // the answer is lost
 			w.after(3*time.Second, again)

@@ -44,8 +44,24 @@ type modelChunk struct {
 // modelMaster is a master's fleet, that of the leader or of a standby.
 type modelMaster struct {
 	*fleet
-	n    int // which
-	term uint64
+	n     int // which
+	term  uint64
+	since time.Duration       // when that began
+	known int                 // rows of servers, then
+	heard map[serverID]uint64 // the term in which each server was last heard
+}
+
+// early fails if a new master does something that it may not do before every server that
+// is known has been heard, or has had time to be.
+func (m *modelMaster) early(w *modelWorld, what string) {
+	if w.now-m.since >= m.cfg.grace {
+		return
+	}
+	for _, row := range w.rows[:m.known] {
+		if !row.forgotten && m.heard[row.id] != m.term {
+			w.failf("master %d is to %s %v after it began to lead, and has not heard server %d", m.n, what, w.now-m.since, row.id)
+		}
+	}
 }
 
 // modelWorld is everything.
@@ -55,6 +71,7 @@ type modelWorld struct {
 	now     time.Duration
 	events  fleetEvents
 	seq     int
+	known   map[handle]modelLeader // by clients
 	chunks  map[handle]*modelChunk
 	order   []handle
 	rows    []serverRow
@@ -74,6 +91,12 @@ type modelWorld struct {
 type modelBugs struct {
 	unanswered bool // a grant is logged though a member has not answered
 	fleetBugs
+}
+
+// A modelLeader is a primary, as a client remembers it.
+type modelLeader struct {
+	server  serverID
+	version version
 }
 
 func (w *modelWorld) chunk(h handle) (chunkRow, bool) {
@@ -117,7 +140,7 @@ func (w *modelWorld) chance(percent int) bool { return !w.calm && w.r.IntN(100) 
 
 // newModelWorld builds a world of some servers in some racks.
 func newModelWorld(seed uint64, bugs modelBugs) *modelWorld {
-	w := &modelWorld{r: rand.New(rand.NewPCG(seed, 1)), chunks: make(map[handle]*modelChunk), counts: make(map[string]int), bugs: bugs}
+	w := &modelWorld{r: rand.New(rand.NewPCG(seed, 1)), chunks: make(map[handle]*modelChunk), known: make(map[handle]modelLeader), counts: make(map[string]int), bugs: bugs}
 	w.cfg = fleetConfig{chunkSize: 100, cloneTime: time.Minute, cloneRate: int64(w.r.IntN(2) * 50), clones: 1 + w.r.IntN(8), clonesEach: 1 + w.r.IntN(3),
 		compares: 1 + w.r.IntN(4), balanceEach: 5 * time.Second, band: 0.02, doomBatch: 1 + w.r.IntN(5)}
 	n := 3 + w.r.IntN(6)
@@ -139,7 +162,7 @@ func newModelWorld(seed uint64, bugs modelBugs) *modelWorld {
 }
 
 func (w *modelWorld) newMaster(n int) *modelMaster {
-	m := &modelMaster{fleet: newFleet(w.cfg, w), n: n}
+	m := &modelMaster{fleet: newFleet(w.cfg, w), n: n, heard: make(map[serverID]uint64)}
 	m.planted = w.bugs.fleetBugs
 	return m
 }
@@ -157,7 +180,7 @@ func (w *modelWorld) elect(standby bool) {
 		w.masters[old].setServer(w.time(), row)
 	}
 	m := w.masters[0]
-	m.term = w.epoch
+	m.term, m.since, m.known = w.epoch, w.now, len(w.rows)
 	m.begin(w.time(), w.epoch, w.rows)
 	w.counts["elections"]++
 	w.logf("epoch %d, master %d leads", w.epoch, m.n)
@@ -205,6 +228,9 @@ func (w *modelWorld) act(m *modelMaster, acts fleetActions) {
 	}
 	for _, a := range acts.compare {
 		w.compare(m, a)
+	}
+	if len(acts.clone) > 0 {
+		m.early(w, "copy")
 	}
 	for _, a := range acts.clone {
 		w.counts["clones"]++
@@ -402,6 +428,11 @@ func (w *modelWorld) raise(m *modelMaster, h handle, places []holder, do func(s 
 
 // write is a client that mutates a chunk, by its lease or a new one.
 func (w *modelWorld) write(m *modelMaster, h handle) {
+	if k, ok := w.known[h]; ok && w.r.IntN(6) == 0 { // what it was told, perhaps by an earlier master
+		if s := w.server(k.server); s != nil && s.mutate(h, k.version) {
+			return
+		}
+	}
 	if l, ok := m.lease(w.time(), h); ok {
 		if s := w.server(l.members[0].id); s != nil && s.up && s.mutate(h, l.version) {
 			return
@@ -470,6 +501,7 @@ func (w *modelWorld) lease(m *modelMaster, h handle, v version, members []grantM
 		w.call(m, members[0].id, members[0].boot, func(s *modelServer) bool { return s.takeLease(epoch, term, others) }, func(ok bool) {
 			if ok {
 				m.taken(w.time(), h, v)
+				w.known[h] = modelLeader{members[0].id, v}
 			}
 			if s := w.server(members[0].id); s != nil {
 				for range 1 + w.r.IntN(3) {

@@ -262,6 +262,7 @@ func TestFleetSimulationFindsPlantedBugs(t *testing.T) {
 		"masters try the same versions":                      {fleetBugs: fleetBugs{flatVersions: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			for seed := uint64(1); seed <= 2000; seed++ {
 				if err := simulateFleet(seed, bugs, nil, make(map[string]int)); err != nil {
 					t.Logf("seed %d: %v", seed, err)

@@ -3,6 +3,8 @@ package gfs
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/trilith-go/trilith/internal/sim"
@@ -96,8 +98,11 @@ func (h *simHost) Timer(key uint64) {
 // simAddr is the address of a node, simNode the node of a location.
 func simAddr(id int) string { return fmt.Sprintf("n%03d:1", id) }
 
-func simNode(l location) (id int) {
-	_, _ = fmt.Sscanf(l.addr, "n%d:1", &id)
+func simNode(l location) int {
+	id, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(l.addr, "n"), ":1"))
+	if err != nil {
+		panic(err) // of a test
+	}
 	return id
 }
 
