@@ -27,7 +27,7 @@ const (
 	// entry may be larger.
 	leafMax = 4096
 	// leafInterval is how many entries lie between restarts.
-	leafInterval = 16
+	leafInterval = 8
 	// leafLargest is the size of the largest entry, so that offsets fit.
 	leafLargest = 24 << 10
 	// leafHeadSize is the size of the head of a restart.
@@ -122,8 +122,29 @@ func leafGet(leaf, key []byte) ([]byte, bool) {
 		return nil, false
 	}
 	entries, _ := leafEntries(leaf)
+	return leafWalk(entries, key, leafGuess(leaf, key))
+}
+
+// leafGetAfter is leafGet for a key that is likely to be after a restart, and before the
+// next.
+func leafGetAfter(leaf, key []byte, restart int) ([]byte, bool) {
+	entries, restarts := leafEntries(leaf)
+	if at := 2 * restart; at < len(restarts) {
+		part := entries
+		if at+2 < len(restarts) {
+			part = entries[:binary.LittleEndian.Uint16(restarts[at+2:])]
+		}
+		if value, ok := leafWalk(part, key, int(binary.LittleEndian.Uint16(restarts[at:]))); ok {
+			return value, true
+		}
+	}
+	return leafGet(leaf, key)
+}
+
+// leafWalk looks for a key among the entries from a restart on.
+func leafWalk(entries, key []byte, off int) ([]byte, bool) {
 	match := 0 // bytes that key has in common with the entry before, which is less
-	for off := leafGuess(leaf, key); off < len(entries); {
+	for off < len(entries) {
 		shared, unshared, size, n := leafHead(entries[off:])
 		off += n
 		if shared < match {
@@ -168,7 +189,12 @@ type leafCursor struct {
 	next    int    // the offset of the entry after the present one
 	key     []byte // of the present entry; good until the next step
 	value   []byte // in the leaf
+	shared  int    // bytes of key that the entry before has too, as it is laid out
 }
+
+// restarts reports whether the present entry has all of its key, as those at a restart do
+// and hardly any other.
+func (c *leafCursor) restarts() bool { return c.shared == 0 }
 
 // begin sets the cursor before the first entry.
 func (c *leafCursor) begin(leaf []byte) {
@@ -197,6 +223,7 @@ func (c *leafCursor) step() bool {
 	}
 	shared, unshared, size, n := leafHead(c.entries[c.next:])
 	off := c.next + n
+	c.shared = shared
 	c.key = append(c.key[:shared], c.entries[off:off+unshared]...)
 	off += unshared
 	c.value = c.entries[off : off+size : off+size]
@@ -212,6 +239,7 @@ type leafBuilder struct {
 	since    int    // entries since the last restart
 	entries  int
 	same     int // how many bytes all keys begin with; -1: what the first and the last do
+	section  int // of put: after which restart the key is
 }
 
 func (b *leafBuilder) reset() {
@@ -328,6 +356,7 @@ func (b *leafBuilder) put(c *leafCursor, leaf, key, value []byte) (added, last b
 		shared = 0
 		b.restarts = append(b.restarts, uint16(at))
 	}
+	b.section = len(b.restarts) - 1
 	b.appendEntry(shared, key[shared:], value)
 	rest := at
 	switch {
@@ -378,6 +407,7 @@ func (b *leafBuilder) rebuild(c *leafCursor, leaf, key, value []byte) (added boo
 		if !placed && string(c.key) >= string(key) {
 			placed, same = true, string(c.key) == string(key)
 			b.add(key, value)
+			b.section = len(b.restarts) - 1
 			if same {
 				continue
 			}

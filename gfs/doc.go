@@ -103,9 +103,10 @@
 // The deterministic cores decide, without goroutines, clocks, randomness or I/O:
 //
 //   - What is durable: state_apply.go takes the commands of state_commands.go to
-//     metadata.go, which is the namespace (namespace*.go on btree.go, snapshot.go,
+//     metadata.go, which is the namespace (namespace*.go on btree*.go, snapshot.go,
 //     collect.go, permissions.go, policy.go), the chunks (chunks.go, state_chunks.go), and
-//     an image of it all (state_image.go, state_restore.go). state.go puts a lock around.
+//     an image of it all (state_image.go, state_restore.go). state.go puts a lock around
+//     (crowdlock.go).
 //   - What is known from reports: fleet.go, with servers (fleet_servers.go), replicas
 //     (replicas.go), leases (lease.go), where new replicas go (placement.go, distance.go),
 //     what is copied (repair*.go), moved (balance.go) and deleted (garbage.go).

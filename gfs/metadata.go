@@ -46,11 +46,11 @@ const (
 )
 
 // newMetadata returns that of a new cluster: a root in which everybody may do as they
-// like.
-func newMetadata() *metadata {
+// like. Nothing that can be seen depends on the seed, which is of a [btindex].
+func newMetadata(seed [2]uint64) *metadata {
 	m := &metadata{
 		nextFile: rootID + 1, nextHandle: 1,
-		ns: newNamespace(), lists: chunkList{newBtree()}, expiry: newBtree(),
+		ns: newNamespace(seed), lists: chunkList{newBtree()}, expiry: newBtree(),
 		policies: make(map[fileID]*policyRow),
 	}
 	m.root = &policyRow{}

@@ -39,8 +39,11 @@ func (e *nsEntry) facts() dirFacts {
 	return dirFacts{e.id, e.mode, e.owner, e.group, e.policy, e.dying}
 }
 
-func newNamespace() namespace {
-	return namespace{tree: newBtree(), dirs: make(map[string]*nsDir)}
+// newNamespace returns an empty one. seed is that of the tree's index.
+func newNamespace(seed [2]uint64) namespace {
+	ns := namespace{tree: newBtree(), dirs: make(map[string]*nsDir)}
+	ns.tree.reindex(seed)
+	return ns
 }
 
 // get reads the entry of a key into e, if there is one.
