@@ -240,10 +240,16 @@ type leafBuilder struct {
 	entries  int
 	same     int // how many bytes all keys begin with; -1: what the first and the last do
 	section  int // of put: after which restart the key is
+
+	// Of put: the heads that the leaf had. Those of all restarts but the section's are as
+	// they were, unless the keys have less in common now.
+	heads    []byte
+	headSame int
 }
 
 func (b *leafBuilder) reset() {
 	b.buf, b.restarts, b.last, b.since, b.entries, b.same = b.buf[:0], b.restarts[:0], b.last[:0], 0, 0, -1
+	b.heads = nil
 }
 
 // size returns how large the leaf is.
@@ -277,10 +283,14 @@ func (b *leafBuilder) finish() []byte {
 	if same < 0 {
 		same = leafCommon(b.restartKey(0), b.last)
 	}
-	for i := range b.restarts {
-		high, low := leafDigest(b.restartKey(i)[same:])
-		b.buf = binary.LittleEndian.AppendUint64(b.buf, high)
-		b.buf = binary.LittleEndian.AppendUint64(b.buf, low)
+	if heads := b.heads; heads != nil && same == b.headSame {
+		cut := leafHeadSize * b.section
+		b.buf = b.appendHead(append(b.buf, heads[:cut]...), b.section, same)
+		b.buf = append(b.buf, heads[min(cut+leafHeadSize, len(heads)):]...)
+	} else {
+		for i := range b.restarts {
+			b.buf = b.appendHead(b.buf, i, same)
+		}
 	}
 	for _, r := range b.restarts {
 		b.buf = binary.LittleEndian.AppendUint16(b.buf, r)
@@ -288,6 +298,13 @@ func (b *leafBuilder) finish() []byte {
 	b.buf = binary.LittleEndian.AppendUint16(b.buf, uint16(same))
 	b.buf = binary.LittleEndian.AppendUint16(b.buf, uint16(len(b.restarts)))
 	return b.buf
+}
+
+// appendHead appends the head of a restart.
+func (b *leafBuilder) appendHead(dst []byte, restart, same int) []byte {
+	high, low := leafDigest(b.restartKey(restart)[same:])
+	dst = binary.LittleEndian.AppendUint64(dst, high)
+	return binary.LittleEndian.AppendUint64(dst, low)
 }
 
 // restartKey returns the key of a restart, which is in the leaf.
@@ -301,7 +318,7 @@ func (b *leafBuilder) restartKey(i int) []byte {
 // fits well. Room is left in steps, so that a leaf that grows is not moved each time,
 // and one that is full wastes little.
 func leafStore(old, built []byte) []byte {
-	const step = 256
+	const step = 512
 	want := (len(built) + step - 1) / step * step
 	if cap(old) >= len(built) && cap(old) <= want+step {
 		return append(old[:0], built...)
@@ -342,6 +359,7 @@ func (b *leafBuilder) put(c *leafCursor, leaf, key, value []byte) (added, last b
 	}
 	if len(entries) > 0 { // a new first or last key may have less in common with the others
 		b.same = int(binary.LittleEndian.Uint16(leaf[len(leaf)-4:]))
+		b.heads, b.headSame = leaf[len(entries):len(leaf)-4-len(restarts)], b.same
 		if at == 0 || end {
 			_, unshared, _, n := leafHead(entries)
 			b.same = min(b.same, leafCommon(key, entries[n:n+unshared]))

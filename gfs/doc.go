@@ -88,6 +88,15 @@
 //     chunk has come to no other version meanwhile; chunks under a lease are not copied.
 //   - A bad replica is deleted only when there are enough good ones (§5.2).
 //
+// # What changes of a whole tree cost
+//
+// The namespace is a table of full paths, as in the paper (§4.1), so that a rename, a
+// removal, a snapshot or a change of attributes of a directory has to do with each entry
+// below it: one command of the log, and a few microseconds an entry, in which the master
+// does nothing else. So no command takes on more than a million files and directories;
+// beyond, it is refused with ErrTooLarge, and has to be done in parts. Directories that
+// were removed are dropped in small steps.
+//
 // # Who may do what
 //
 // Files and directories have an owner, a group and permission bits, as in POSIX, which the

@@ -28,7 +28,8 @@ type metadata struct {
 	root     *policyRow // that of the root
 	servers  []serverRow
 
-	scratch coder // of apply
+	maxTree uint64 // is maxTree, but in tests
+	scratch coder  // of apply
 }
 
 // A serverRow is a chunkserver that has registered once.
@@ -51,7 +52,7 @@ func newMetadata(seed [2]uint64) *metadata {
 	m := &metadata{
 		nextFile: rootID + 1, nextHandle: 1,
 		ns: newNamespace(seed), lists: chunkList{newBtree()}, expiry: newBtree(),
-		policies: make(map[fileID]*policyRow),
+		policies: make(map[fileID]*policyRow), maxTree: maxTree,
 	}
 	m.root = &policyRow{}
 	m.policies[rootID] = m.root

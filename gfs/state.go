@@ -109,10 +109,20 @@ func (s *state) readDir(who identity, path, after string, limit uint64, deleted 
 // usage returns what is below a directory, not counting itself, or what a file has, and
 // the policy of the directory itself. What was removed counts until it is collected.
 // Bytes are left for the caller to fill in. It takes time in proportion to what is there,
-// except for directories with a policy, of which the root is one.
+// except for directories with a policy, of which the root is one; commands are applied
+// meanwhile, and what they change is counted as it is when its turn comes.
 func (s *state) usage(who identity, path string) (usageResp, error) {
+	var u usageCount
+	for {
+		if more, err := s.usageStep(&who, path, &u); err != nil || !more {
+			return u.usageResp, err
+		}
+	}
+}
+
+func (s *state) usageStep(who *identity, path string, u *usageCount) (more bool, err error) {
 	defer s.mu.read().RUnlock()
-	return s.data.usage(&who, path)
+	return s.data.usage(who, path, u)
 }
 
 // walkChunks goes through the chunks of all files at a path and below it, removed ones

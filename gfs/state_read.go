@@ -114,24 +114,48 @@ func (m *metadata) readDir(who *identity, path, after string, limit uint64, dele
 	return list, false, nil
 }
 
-// usage returns what is below a directory, not counting itself, or what a file has, and
-// the policy that a directory has itself. What was removed counts until it is collected.
-func (m *metadata) usage(who *identity, path string) (usageResp, error) {
+// A usageCount is how far usage has come.
+type usageCount struct {
+	usageResp
+	next []byte // the key to go on from; nil at first
+}
+
+// usage counts a part of what is below a directory, not counting itself, or what a file
+// has, and reports whether there is more. What was removed counts until it is collected.
+func (m *metadata) usage(who *identity, path string, u *usageCount) (more bool, err error) {
 	var buf [256]byte
 	var e nsEntry
 	key, err := m.find(who, path, buf[:0], &e)
 	if err != nil {
-		return usageResp{}, err
+		return false, err
 	}
 	if e.policy {
 		row := m.policies[e.id]
-		return usageResp{files: row.files, dirs: row.dirs, chunks: row.chunks, policy: row.policy}, nil
+		u.usageResp = usageResp{files: row.files, dirs: row.dirs, chunks: row.chunks, policy: row.policy}
+		return false, nil
 	}
-	s := m.ns.survey(key)
-	if e.dir {
-		s.dirs--
+	from, steps := key, 0
+	if u.next != nil {
+		from = u.next
 	}
-	return usageResp{files: s.files, dirs: s.dirs, chunks: s.chunks}, nil
+	var c btcursor
+	for ok := c.seek(&m.ns.tree, from); ok && keyWithin(c.key, key); ok = c.forward() {
+		if steps++; steps > walkSteps {
+			u.next = bytes.Clone(c.key)
+			return true, nil
+		}
+		if err := e.decode(c.value); err != nil {
+			return false, err
+		}
+		u.chunks += e.held
+		switch {
+		case !e.dir:
+			u.files++
+		case len(c.key) > len(key):
+			u.dirs++
+		}
+	}
+	return false, nil
 }
 
 // A fileChunk is a chunk of a file, as walkChunks meets it.
