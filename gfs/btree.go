@@ -22,8 +22,9 @@ import (
 // may run concurrently with reads of frozen trees.
 type btree struct {
 	root  *btnode
-	gen   uint64 // nodes of an older generation are shared with a frozen tree
-	count int    // entries
+	gen   uint64   // nodes of an older generation are shared with a frozen tree
+	count int      // entries
+	index *btindex // a shorter way to the leaves, or nil
 
 	build  leafBuilder // scratch, of the writer
 	halves leafBuilder
@@ -32,9 +33,10 @@ type btree struct {
 
 // A btnode is a leaf, or an inner node if inner is not nil.
 type btnode struct {
-	gen   uint64
-	leaf  []byte
-	inner *btinner
+	gen    uint64
+	leaf   []byte
+	inner  *btinner
+	number uint32 // of a leaf, in the index
 }
 
 // innerMax is how many children an inner node may have.
@@ -140,6 +142,48 @@ func (in *btinner) tied(last int, key []byte) int {
 
 func newBtree() btree { return btree{root: &btnode{}} }
 
+// reindex gives the tree an index, in place of one that it has.
+func (t *btree) reindex(seed [2]uint64) {
+	t.index = newBtindex(seed)
+	t.number(t.root)
+}
+
+// number numbers the leaves below a node, and notes their entries in the index.
+func (t *btree) number(n *btnode) {
+	if n.inner != nil {
+		for i := range n.inner.kids {
+			t.number(n.inner.kids[i])
+		}
+		return
+	}
+	if !t.numberLeaf(n) {
+		return
+	}
+	c, restart := &t.cursor, -1
+	for c.begin(n.leaf); c.step(); {
+		if c.restarts() {
+			restart++
+		}
+		t.index.add(c.key, n.number, restart)
+	}
+}
+
+// numberLeaf gives a leaf that is new a number. With more leaves than there are numbers
+// the tree goes on without an index.
+func (t *btree) numberLeaf(n *btnode) bool {
+	if t.index != nil && !t.index.number(n) {
+		t.index = nil
+	}
+	return t.index != nil
+}
+
+// place makes a leaf's content another.
+func (t *btree) place(n *btnode, leaf []byte) {
+	if n.leaf = leaf; t.index != nil {
+		t.index.leaves[n.number-1] = leaf
+	}
+}
+
 // freeze returns the tree as it is now. It must not be written.
 func (t *btree) freeze() btree {
 	frozen := btree{root: t.root, gen: t.gen, count: t.count}
@@ -149,6 +193,9 @@ func (t *btree) freeze() btree {
 
 // get returns the value of a key, which is in the tree's memory: good until a write.
 func (t *btree) get(key []byte) ([]byte, bool) {
+	if t.index != nil {
+		return t.index.get(key)
+	}
 	n := t.root
 	for n.inner != nil {
 		n = n.inner.kids[n.inner.child(key)]
@@ -180,11 +227,12 @@ func (t *btree) own(n *btnode) *btnode {
 	if n.gen == t.gen {
 		return n
 	}
-	c := &btnode{gen: t.gen, leaf: slices.Clone(n.leaf)}
-	if n.inner != nil {
-		in := n.inner
+	c := &btnode{gen: t.gen, number: n.number}
+	if in := n.inner; in != nil {
 		c.inner = &btinner{slices.Clone(in.kids), slices.Clone(in.seps), slices.Clone(in.heads), in.same, in.prefix}
+		return c
 	}
+	t.place(c, slices.Clone(n.leaf))
 	return c
 }
 
@@ -241,27 +289,33 @@ func (t *btree) updateLeaf(n *btnode, key, value []byte, remove bool) []btpart {
 	b.reset()
 	last := false
 	if remove {
-		t.removeFrom(n.leaf, key)
+		t.removeFrom(n, key)
 	} else {
 		var added bool
 		if added, last = b.put(&t.cursor, n.leaf, key, value); added {
 			t.count++
+			if t.index != nil {
+				t.index.add(key, n.number, b.section)
+			}
 		}
 	}
 	leaf := b.finish()
 	if len(leaf) <= leafMax || b.entries == 1 {
-		n.leaf = leafStore(n.leaf, leaf)
+		t.place(n, leafStore(n.leaf, leaf))
 		return nil
 	}
 	return t.divide(n, leaf, last)
 }
 
 // removeFrom builds a leaf without a key.
-func (t *btree) removeFrom(leaf, key []byte) {
+func (t *btree) removeFrom(n *btnode, key []byte) {
 	c := &t.cursor
-	for c.begin(leaf); c.step(); {
+	for c.begin(n.leaf); c.step(); {
 		if string(c.key) == string(key) {
 			t.count--
+			if t.index != nil {
+				t.index.remove(key, n.number)
+			}
 			continue
 		}
 		t.build.add(c.key, c.value)
@@ -282,25 +336,29 @@ func (t *btree) divide(n *btnode, leaf []byte, last bool) []btpart {
 	first := slices.Clone(h.finish())
 	one := h.entries == 1
 	h.reset()
+	node := &btnode{gen: t.gen}
+	t.numberLeaf(node)
 	var sep []byte
 	for c.step() {
 		if sep == nil {
 			sep = shortestBetween(end, c.key)
 		}
 		h.add(c.key, c.value)
+		if t.index != nil {
+			t.index.move(c.key, n.number, node.number, len(h.restarts)-1)
+		}
 	}
 	second := slices.Clone(h.finish())
 	two := h.entries == 1
-	node := &btnode{gen: t.gen}
 	var parts []btpart
 	if len(first) <= leafMax || one {
-		n.leaf = leafStore(nil, first)
+		t.place(n, leafStore(nil, first))
 	} else {
 		parts = t.divide(n, first, false)
 	}
 	parts = append(parts, btpart{sep, node})
 	if len(second) <= leafMax || two {
-		node.leaf = leafStore(nil, second)
+		t.place(node, leafStore(nil, second))
 	} else {
 		parts = append(parts, t.divide(node, second, false)...)
 	}
@@ -340,8 +398,11 @@ func (t *btree) fits(in *btinner, i, w, half int) bool {
 	return w+other <= half
 }
 
-// drop takes child i out.
+// drop takes child i out, which is an empty leaf.
 func (t *btree) drop(in *btinner, i int) {
+	if t.index != nil {
+		t.index.forget(in.kids[i])
+	}
 	in.kids = slices.Delete(in.kids, i, i+1)
 	in.seps = slices.Delete(in.seps, i, i+1)
 	in.seps[0] = nil
@@ -361,12 +422,26 @@ func (t *btree) join(in *btinner, i int) {
 	} else {
 		t.build.reset()
 		t.build.leafJoin(&t.cursor, l.leaf)
-		t.build.leafJoin(&t.cursor, r.leaf)
-		l.leaf = leafStore(l.leaf, t.build.finish())
+		t.joinLeaf(l, r)
+		t.place(l, leafStore(l.leaf, t.build.finish()))
 	}
 	in.kids = slices.Delete(in.kids, i+1, i+2)
 	in.seps = slices.Delete(in.seps, i+1, i+2)
 	in.index()
+}
+
+// joinLeaf appends the entries of r to the leaf that is being built for l.
+func (t *btree) joinLeaf(l, r *btnode) {
+	if t.index == nil {
+		t.build.leafJoin(&t.cursor, r.leaf)
+		return
+	}
+	c := &t.cursor
+	for c.begin(r.leaf); c.step(); {
+		t.build.add(c.key, c.value)
+		t.index.move(c.key, r.number, l.number, len(t.build.restarts)-1)
+	}
+	t.index.forget(r)
 }
 
 // before appends the greatest key that is less than a key to dst, with its value, if

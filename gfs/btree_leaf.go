@@ -27,7 +27,7 @@ const (
 	// entry may be larger.
 	leafMax = 4096
 	// leafInterval is how many entries lie between restarts.
-	leafInterval = 16
+	leafInterval = 8
 	// leafLargest is the size of the largest entry, so that offsets fit.
 	leafLargest = 24 << 10
 	// leafHeadSize is the size of the head of a restart.
@@ -122,8 +122,29 @@ func leafGet(leaf, key []byte) ([]byte, bool) {
 		return nil, false
 	}
 	entries, _ := leafEntries(leaf)
+	return leafWalk(entries, key, leafGuess(leaf, key))
+}
+
+// leafGetAfter is leafGet for a key that is likely to be after a restart, and before the
+// next.
+func leafGetAfter(leaf, key []byte, restart int) ([]byte, bool) {
+	entries, restarts := leafEntries(leaf)
+	if at := 2 * restart; at < len(restarts) {
+		part := entries
+		if at+2 < len(restarts) {
+			part = entries[:binary.LittleEndian.Uint16(restarts[at+2:])]
+		}
+		if value, ok := leafWalk(part, key, int(binary.LittleEndian.Uint16(restarts[at:]))); ok {
+			return value, true
+		}
+	}
+	return leafGet(leaf, key)
+}
+
+// leafWalk looks for a key among the entries from a restart on.
+func leafWalk(entries, key []byte, off int) ([]byte, bool) {
 	match := 0 // bytes that key has in common with the entry before, which is less
-	for off := leafGuess(leaf, key); off < len(entries); {
+	for off < len(entries) {
 		shared, unshared, size, n := leafHead(entries[off:])
 		off += n
 		if shared < match {
@@ -168,7 +189,12 @@ type leafCursor struct {
 	next    int    // the offset of the entry after the present one
 	key     []byte // of the present entry; good until the next step
 	value   []byte // in the leaf
+	shared  int    // bytes of key that the entry before has too, as it is laid out
 }
+
+// restarts reports whether the present entry has all of its key, as those at a restart do
+// and hardly any other.
+func (c *leafCursor) restarts() bool { return c.shared == 0 }
 
 // begin sets the cursor before the first entry.
 func (c *leafCursor) begin(leaf []byte) {
@@ -197,6 +223,7 @@ func (c *leafCursor) step() bool {
 	}
 	shared, unshared, size, n := leafHead(c.entries[c.next:])
 	off := c.next + n
+	c.shared = shared
 	c.key = append(c.key[:shared], c.entries[off:off+unshared]...)
 	off += unshared
 	c.value = c.entries[off : off+size : off+size]
@@ -212,10 +239,17 @@ type leafBuilder struct {
 	since    int    // entries since the last restart
 	entries  int
 	same     int // how many bytes all keys begin with; -1: what the first and the last do
+	section  int // of put: after which restart the key is
+
+	// Of put: the heads that the leaf had. Those of all restarts but the section's are as
+	// they were, unless the keys have less in common now.
+	heads    []byte
+	headSame int
 }
 
 func (b *leafBuilder) reset() {
 	b.buf, b.restarts, b.last, b.since, b.entries, b.same = b.buf[:0], b.restarts[:0], b.last[:0], 0, 0, -1
+	b.heads = nil
 }
 
 // size returns how large the leaf is.
@@ -249,10 +283,14 @@ func (b *leafBuilder) finish() []byte {
 	if same < 0 {
 		same = leafCommon(b.restartKey(0), b.last)
 	}
-	for i := range b.restarts {
-		high, low := leafDigest(b.restartKey(i)[same:])
-		b.buf = binary.LittleEndian.AppendUint64(b.buf, high)
-		b.buf = binary.LittleEndian.AppendUint64(b.buf, low)
+	if heads := b.heads; heads != nil && same == b.headSame {
+		cut := leafHeadSize * b.section
+		b.buf = b.appendHead(append(b.buf, heads[:cut]...), b.section, same)
+		b.buf = append(b.buf, heads[min(cut+leafHeadSize, len(heads)):]...)
+	} else {
+		for i := range b.restarts {
+			b.buf = b.appendHead(b.buf, i, same)
+		}
 	}
 	for _, r := range b.restarts {
 		b.buf = binary.LittleEndian.AppendUint16(b.buf, r)
@@ -260,6 +298,13 @@ func (b *leafBuilder) finish() []byte {
 	b.buf = binary.LittleEndian.AppendUint16(b.buf, uint16(same))
 	b.buf = binary.LittleEndian.AppendUint16(b.buf, uint16(len(b.restarts)))
 	return b.buf
+}
+
+// appendHead appends the head of a restart.
+func (b *leafBuilder) appendHead(dst []byte, restart, same int) []byte {
+	high, low := leafDigest(b.restartKey(restart)[same:])
+	dst = binary.LittleEndian.AppendUint64(dst, high)
+	return binary.LittleEndian.AppendUint64(dst, low)
 }
 
 // restartKey returns the key of a restart, which is in the leaf.
@@ -273,7 +318,7 @@ func (b *leafBuilder) restartKey(i int) []byte {
 // fits well. Room is left in steps, so that a leaf that grows is not moved each time,
 // and one that is full wastes little.
 func leafStore(old, built []byte) []byte {
-	const step = 256
+	const step = 512
 	want := (len(built) + step - 1) / step * step
 	if cap(old) >= len(built) && cap(old) <= want+step {
 		return append(old[:0], built...)
@@ -314,6 +359,7 @@ func (b *leafBuilder) put(c *leafCursor, leaf, key, value []byte) (added, last b
 	}
 	if len(entries) > 0 { // a new first or last key may have less in common with the others
 		b.same = int(binary.LittleEndian.Uint16(leaf[len(leaf)-4:]))
+		b.heads, b.headSame = leaf[len(entries):len(leaf)-4-len(restarts)], b.same
 		if at == 0 || end {
 			_, unshared, _, n := leafHead(entries)
 			b.same = min(b.same, leafCommon(key, entries[n:n+unshared]))
@@ -328,6 +374,7 @@ func (b *leafBuilder) put(c *leafCursor, leaf, key, value []byte) (added, last b
 		shared = 0
 		b.restarts = append(b.restarts, uint16(at))
 	}
+	b.section = len(b.restarts) - 1
 	b.appendEntry(shared, key[shared:], value)
 	rest := at
 	switch {
@@ -378,6 +425,7 @@ func (b *leafBuilder) rebuild(c *leafCursor, leaf, key, value []byte) (added boo
 		if !placed && string(c.key) >= string(key) {
 			placed, same = true, string(c.key) == string(key)
 			b.add(key, value)
+			b.section = len(b.restarts) - 1
 			if same {
 				continue
 			}

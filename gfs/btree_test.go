@@ -83,6 +83,9 @@ func TestBtreeModel(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 0))
 			space := 10 << rng.IntN(10)
 			tree, model := newBtree(), btreeModel{}
+			if seed%2 == 1 {
+				tree.reindex([2]uint64{seed, seed})
+			}
 			type frozen struct {
 				tree  btree
 				model btreeModel
@@ -138,6 +141,7 @@ func TestBtreeBuilder(t *testing.T) {
 			}
 		}
 		tree := b.finish()
+		tree.reindex([2]uint64{1, 3})
 		model.compare(t, &tree)
 		for range 100 { // it can be changed like any other
 			key := btreeKey(rng, 4*n+1)

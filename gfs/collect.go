@@ -57,7 +57,11 @@ func (m *metadata) remove(at time.Time, c *cmdRemove) (hidden string, err error)
 func (m *metadata) hide(when int64, key []byte, e *nsEntry, change func(e *nsEntry)) (to []byte, err error) {
 	longest := 0
 	if e.dir {
-		longest = m.ns.survey(key).longest
+		s, err := m.tree(key)
+		if err != nil {
+			return nil, err
+		}
+		longest = s.longest
 	}
 	if len(key)+hiddenTail+longest > maxKey {
 		return nil, refuse(outcomeTooLarge, keyPath(key), "what is below it has too long a path to be kept; remove it first")

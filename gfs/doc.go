@@ -88,6 +88,15 @@
 //     chunk has come to no other version meanwhile; chunks under a lease are not copied.
 //   - A bad replica is deleted only when there are enough good ones (§5.2).
 //
+// # What changes of a whole tree cost
+//
+// The namespace is a table of full paths, as in the paper (§4.1), so that a rename, a
+// removal, a snapshot or a change of attributes of a directory has to do with each entry
+// below it: one command of the log, and a few microseconds an entry, in which the master
+// does nothing else. So no command takes on more than a million files and directories;
+// beyond, it is refused with ErrTooLarge, and has to be done in parts. Directories that
+// were removed are dropped in small steps.
+//
 // # Who may do what
 //
 // Files and directories have an owner, a group and permission bits, as in POSIX, which the
@@ -103,9 +112,10 @@
 // The deterministic cores decide, without goroutines, clocks, randomness or I/O:
 //
 //   - What is durable: state_apply.go takes the commands of state_commands.go to
-//     metadata.go, which is the namespace (namespace*.go on btree.go, snapshot.go,
+//     metadata.go, which is the namespace (namespace*.go on btree*.go, snapshot.go,
 //     collect.go, permissions.go, policy.go), the chunks (chunks.go, state_chunks.go), and
-//     an image of it all (state_image.go, state_restore.go). state.go puts a lock around.
+//     an image of it all (state_image.go, state_restore.go). state.go puts a lock around
+//     (crowdlock.go).
 //   - What is known from reports: fleet.go, with servers (fleet_servers.go), replicas
 //     (replicas.go), leases (lease.go), where new replicas go (placement.go, distance.go),
 //     what is copied (repair*.go), moved (balance.go) and deleted (garbage.go).

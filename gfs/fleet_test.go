@@ -382,6 +382,13 @@ func TestFleetHigherVersions(t *testing.T) {
 	if len(acts.adopt) != 1 || acts.adopt[0] != (adoptAction{2, rigV + 2}) {
 		t.Fatalf("%+v", acts.adopt)
 	}
+	if acts = r.wait(0); len(acts.adopt) != 0 {
+		t.Fatalf("wanted twice: %+v", acts.adopt)
+	}
+	r.adoptFailed(2, rigV+2)
+	if acts = r.wait(0); len(acts.adopt) != 1 {
+		t.Fatalf("after a failure: %+v", acts.adopt)
+	}
 	r.rows[2] = chunkRow{rigV + 2, 1, 1, 3}
 	r.touched(2)
 	r.wait(0)

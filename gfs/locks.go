@@ -20,7 +20,11 @@ import (
 type pathLocks struct {
 	mu    sync.Mutex
 	paths map[string]*pathLock
+	spare []*pathLock // that nobody has any more
 }
+
+// spareLocks bounds pathLocks.spare.
+const spareLocks = 256
 
 // A pathLock is the lock of one path. Guarded by pathLocks.mu.
 type pathLock struct {
@@ -47,18 +51,28 @@ func newPathLocks() *pathLocks { return &pathLocks{paths: make(map[string]*pathL
 type heldLocks struct {
 	locks *pathLocks
 	held  []lockWish
+	room  [6]lockWish // for held, as a rule
 }
 
 // acquire takes all locks that an operation needs, or none if ctx ends before.
 func (l *pathLocks) acquire(ctx context.Context, wishes ...lockWish) (*heldLocks, error) {
-	h := &heldLocks{locks: l, held: lockOrder(wishes)}
-	for i, w := range h.held {
-		if err := l.lock(ctx, w); err != nil {
+	h := &heldLocks{locks: l}
+	h.held = lockOrder(h.room[:0], wishes)
+	l.mu.Lock()
+	for i := range h.held {
+		waiter := l.take(h.held[i])
+		if waiter == nil {
+			continue
+		}
+		l.mu.Unlock()
+		if err := l.await(ctx, h.held[i], waiter); err != nil {
 			h.held = h.held[:i]
 			h.release()
 			return nil, err
 		}
+		l.mu.Lock()
 	}
+	l.mu.Unlock()
 	return h, nil
 }
 
@@ -72,10 +86,21 @@ func (h *heldLocks) release() {
 	h.held = nil
 }
 
-// lockOrder returns every lock that wishes amount to, once, in the order in which they
-// are to be taken.
-func lockOrder(wishes []lockWish) []lockWish {
-	var all []lockWish
+// lockOrder appends every lock that wishes amount to, once, in the order in which they
+// are to be taken, to all, which is empty.
+func lockOrder(all, wishes []lockWish) []lockWish {
+	if len(wishes) == 1 { // the way down to one path is in that order
+		path := wishes[0].path
+		if path != "." {
+			all = append(all, lockWish{path: "."})
+		}
+		for i := range len(path) {
+			if path[i] == '/' {
+				all = append(all, lockWish{path: path[:i]})
+			}
+		}
+		return append(all, wishes[0])
+	}
 	for _, w := range wishes {
 		all = append(all, w)
 		for dir := w.path; dir != "."; {
@@ -115,21 +140,28 @@ func parentOf(p string) string {
 	return "."
 }
 
-func (l *pathLocks) lock(ctx context.Context, w lockWish) error {
-	l.mu.Lock()
+// take takes a lock, or else returns who waits for it. The mutex is held.
+func (l *pathLocks) take(w lockWish) *pathWaiter {
 	p := l.paths[w.path]
 	if p == nil {
-		p = new(pathLock)
+		if last := len(l.spare) - 1; last >= 0 {
+			p, l.spare = l.spare[last], l.spare[:last]
+		} else {
+			p = new(pathLock)
+		}
 		l.paths[w.path] = p
 	}
 	if len(p.queue) == 0 && p.admits(w.write) {
 		p.give(w.write)
-		l.mu.Unlock()
 		return nil
 	}
 	waiter := &pathWaiter{write: w.write, given: make(chan struct{})}
 	p.queue = append(p.queue, waiter)
-	l.mu.Unlock()
+	return waiter
+}
+
+// await waits until the lock has been given, or ctx ends.
+func (l *pathLocks) await(ctx context.Context, w lockWish, waiter *pathWaiter) error {
 	select {
 	case <-waiter.given:
 		return nil
@@ -137,6 +169,7 @@ func (l *pathLocks) lock(ctx context.Context, w lockWish) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	p := l.paths[w.path] // is there: somebody has it, or waits
 	if i := slices.Index(p.queue, waiter); i >= 0 {
 		p.queue = slices.Delete(p.queue, i, i+1)
 		l.settle(w.path, p) // whoever was behind may be let in now
@@ -166,6 +199,9 @@ func (l *pathLocks) settle(path string, p *pathLock) {
 	}
 	if len(p.queue) == 0 && p.readers == 0 && !p.writer {
 		delete(l.paths, path)
+		if p.queue = nil; len(l.spare) < spareLocks {
+			l.spare = append(l.spare, p)
+		}
 	}
 }
 

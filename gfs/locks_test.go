@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,14 +22,16 @@ func (l *pathLocks) count() int {
 }
 
 func TestLockOrder(t *testing.T) {
-	got := lockOrder([]lockWish{{"b/c", true}, {"a/x/y", false}, {"a/x", true}})
-	want := []lockWish{{".", false}, {"a", false}, {"b", false}, {"a/x", true}, {"b/c", true}, {"a/x/y", false}}
-	if len(got) != len(want) {
-		t.Fatalf("got %v", got)
-	}
-	for i := range want {
-		if got[i] != want[i] {
-			t.Errorf("lock %d is %v, want %v", i, got[i], want[i])
+	for _, c := range []struct{ wishes, want []lockWish }{
+		{
+			[]lockWish{{"b/c", true}, {"a/x/y", false}, {"a/x", true}},
+			[]lockWish{{".", false}, {"a", false}, {"b", false}, {"a/x", true}, {"b/c", true}, {"a/x/y", false}},
+		},
+		{[]lockWish{{"a/x/y", true}}, []lockWish{{".", false}, {"a", false}, {"a/x", false}, {"a/x/y", true}}},
+		{[]lockWish{{".", true}}, []lockWish{{".", true}}},
+	} {
+		if got := lockOrder(nil, c.wishes); !slices.Equal(got, c.want) {
+			t.Errorf("%v: got %v, want %v", c.wishes, got, c.want)
 		}
 	}
 }

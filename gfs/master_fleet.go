@@ -27,19 +27,26 @@ func (m *Master) register(ctx context.Context, req *registerReq) (*registerResp,
 		if _, err := cmd.result(out); err != nil {
 			return nil, err
 		}
-		row, known = m.state.serverOf(req.uuid)
 	}
-	if !known {
+	if row, known = m.enlist(req); !known {
 		return nil, rpc.Refuse(fmt.Errorf("%w: the master that leads has not registered this chunkserver yet", rpc.ErrUnavailable))
 	}
-	m.fleetMu.Lock()
-	now := time.Now()
-	m.fleet.setServer(now, row)
-	m.fleet.register(now, row.id, req)
-	m.fleetMu.Unlock()
 	m.events.addf("chunkserver %d at %s has registered", row.id, req.addr)
 	m.cfg.Logger.Info("chunkserver registered", "id", row.id, "addr", req.addr, "rack", req.rack)
 	return &registerResp{server: row.id, epoch: epoch, chunkSize: m.cfg.ChunkSize, heartbeat: m.cfg.Heartbeat}, nil
+}
+
+// enlist has the fleet know a chunkserver that is in the state. What the state has is read
+// under the fleet's lock, or it could be older than what the fleet was told meanwhile.
+func (m *Master) enlist(req *registerReq) (row serverRow, known bool) {
+	m.fleetMu.Lock()
+	defer m.fleetMu.Unlock()
+	if row, known = m.state.serverOf(req.uuid); known {
+		now := time.Now()
+		m.fleet.setServer(now, row)
+		m.fleet.register(now, row.id, req)
+	}
+	return row, known
 }
 
 func (m *Master) report(_ context.Context, req *reportReq) (*rpc.Empty, error) {
@@ -103,14 +110,21 @@ func (m *Master) drain(ctx context.Context, req *drainReq) (*rpc.Empty, error) {
 	if err != nil {
 		return nil, err
 	}
-	if row, ok := m.state.server(req.server); ok {
-		m.fleetMu.Lock()
-		m.fleet.setServer(time.Now(), row)
-		m.fleetMu.Unlock()
+	if row, ok := m.refreshServer(req.server); ok {
 		m.events.addf("chunkserver %d: draining %v, forgotten %v", row.id, row.draining, row.forgotten)
 	}
 	m.poke()
 	return &rpc.Empty{}, nil
+}
+
+// refreshServer has the fleet know what the state has of a chunkserver now: see enlist.
+func (m *Master) refreshServer(id serverID) (row serverRow, known bool) {
+	m.fleetMu.Lock()
+	defer m.fleetMu.Unlock()
+	if row, known = m.state.server(id); known {
+		m.fleet.setServer(time.Now(), row)
+	}
+	return row, known
 }
 
 // lead serves one term. The error is one after which there can be no other.
@@ -202,7 +216,16 @@ func (m *Master) act(ctx context.Context, epoch uint64, background *sync.WaitGro
 		background.Go(func() {
 			m.events.addf("chunk %x: version %d was met, which is higher than the log knows", uint64(a.handle), a.version)
 			cmd := cmdAdopt{epoch: epoch, handle: a.handle, version: a.version}
-			_, _ = m.propose(ctx, cmd.append(nil)) // if that fails the term is over
+			out, err := m.propose(ctx, cmd.append(nil))
+			if err == nil {
+				_, err = cmd.result(out)
+			}
+			if err != nil {
+				m.cfg.Logger.Warn("a version could not be adopted", "chunk", uint64(a.handle), "version", a.version, "error", err)
+				m.fleetMu.Lock()
+				m.fleet.adoptFailed(a.handle, a.version)
+				m.fleetMu.Unlock()
+			}
 		})
 	}
 	for _, a := range acts.revoke {

@@ -39,14 +39,19 @@ func (m *Master) measure(a *attributes) {
 	}
 	_, length := m.fleet.stock(h)
 	a.size += length
-	if a.open = m.fleet.leased(time.Now(), h) || m.log == nil; !a.open {
+	now := time.Now()
+	if lease, ok := m.fleet.lease(now, h); ok {
+		a.open, a.last.version, a.last.where = true, lease.version, lease.members
 		return
 	}
-	if lease, ok := m.fleet.lease(time.Now(), h); ok {
-		a.last.version, a.last.where = lease.version, lease.members
+	leased := m.fleet.leased(now, h) || m.log == nil
+	if !leased && !m.fleet.mutable(now, h) {
 		return
 	}
+	// A lease that an earlier master granted may be in force, of which nobody has told this
+	// one. What has no replica left then, as far as that is known, does not grow.
 	a.last.where = m.fleet.locate(h, nil)
+	a.open = leased || len(a.last.where) > 0 || !m.fleet.settled()
 }
 
 func (m *Master) lookup(ctx context.Context, req *lookupReq) (*lookupResp, error) {

@@ -28,7 +28,8 @@ type metadata struct {
 	root     *policyRow // that of the root
 	servers  []serverRow
 
-	scratch coder // of apply
+	maxTree uint64 // is maxTree, but in tests
+	scratch coder  // of apply
 }
 
 // A serverRow is a chunkserver that has registered once.
@@ -46,12 +47,12 @@ const (
 )
 
 // newMetadata returns that of a new cluster: a root in which everybody may do as they
-// like.
-func newMetadata() *metadata {
+// like. Nothing that can be seen depends on the seed, which is of a [btindex].
+func newMetadata(seed [2]uint64) *metadata {
 	m := &metadata{
 		nextFile: rootID + 1, nextHandle: 1,
-		ns: newNamespace(), lists: chunkList{newBtree()}, expiry: newBtree(),
-		policies: make(map[fileID]*policyRow),
+		ns: newNamespace(seed), lists: chunkList{newBtree()}, expiry: newBtree(),
+		policies: make(map[fileID]*policyRow), maxTree: maxTree,
 	}
 	m.root = &policyRow{}
 	m.policies[rootID] = m.root

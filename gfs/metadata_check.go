@@ -16,6 +16,63 @@ func (t *btree) check() error {
 	if entries != t.count {
 		return fmt.Errorf("%d entries, %d counted", entries, t.count)
 	}
+	if t.index != nil {
+		return t.checkIndex()
+	}
+	return nil
+}
+
+// checkIndex checks that the index has the entries of the tree, each in its leaf.
+func (t *btree) checkIndex() error {
+	x := t.index
+	words, used, leaves := 0, 0, 0
+	var last *btSegment
+	for i, s := range x.segments {
+		if s == last {
+			continue
+		}
+		if last = s; s.depth > x.depth || i&(1<<(x.depth-s.depth)-1) != 0 {
+			return fmt.Errorf("a segment of depth %d at %d of depth %d", s.depth, i, x.depth)
+		}
+		used += s.used
+		for _, w := range s.words {
+			if w != 0 {
+				words++
+			}
+		}
+	}
+	if words != t.count || used != t.count {
+		return fmt.Errorf("%d words for %d entries, %d counted", words, t.count, used)
+	}
+	var walk func(n *btnode) error
+	walk = func(n *btnode) error {
+		if n.inner != nil {
+			for _, kid := range n.inner.kids {
+				if err := walk(kid); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		leaves++
+		if n.number == 0 || int(n.number) > len(x.leaves) || len(n.leaf) != len(x.leaves[n.number-1]) ||
+			len(n.leaf) > 0 && &n.leaf[0] != &x.leaves[n.number-1][0] {
+			return fmt.Errorf("leaf %d is another in the index", n.number)
+		}
+		var c leafCursor
+		for c.begin(n.leaf); c.step(); {
+			if value, ok := x.get(c.key); !ok || !bytes.Equal(value, c.value) {
+				return fmt.Errorf("key %q is not in the index", c.key)
+			}
+		}
+		return nil
+	}
+	if err := walk(t.root); err != nil {
+		return err
+	}
+	if leaves+len(x.free) != len(x.leaves) {
+		return fmt.Errorf("%d leaves of %d numbers, %d of them free", leaves, len(x.leaves), len(x.free))
+	}
 	return nil
 }
 

@@ -39,8 +39,11 @@ func (e *nsEntry) facts() dirFacts {
 	return dirFacts{e.id, e.mode, e.owner, e.group, e.policy, e.dying}
 }
 
-func newNamespace() namespace {
-	return namespace{tree: newBtree(), dirs: make(map[string]*nsDir)}
+// newNamespace returns an empty one. seed is that of the tree's index.
+func newNamespace(seed [2]uint64) namespace {
+	ns := namespace{tree: newBtree(), dirs: make(map[string]*nsDir)}
+	ns.tree.reindex(seed)
+	return ns
 }
 
 // get reads the entry of a key into e, if there is one.
@@ -146,8 +149,28 @@ func (ns *namespace) walk(key []byte, f func(key []byte, e *nsEntry) bool) {
 	}
 }
 
-// survey counts what there is at a key and below it.
-func (ns *namespace) survey(key []byte) (s nsSurvey) {
+// maxTree bounds how many files and directories one command moves, copies or changes. As
+// the namespace is a table of full paths, it takes time for each of them, a few
+// microseconds, during which nothing else is changed or read.
+const maxTree = 1 << 20
+
+// tree is survey that refuses more than one command may take on.
+func (m *metadata) tree(key []byte) (s nsSurvey, err error) {
+	s = m.ns.survey(key, m.maxTree)
+	return s, m.bounded(key, s.entries())
+}
+
+// bounded refuses what is more than one command may take on.
+func (m *metadata) bounded(key []byte, entries uint64) error {
+	if entries <= m.maxTree {
+		return nil
+	}
+	return refuse(outcomeTooLarge, keyPath(key),
+		"there are more than %d files and directories in it, the most that change at once; take its parts one by one", m.maxTree)
+}
+
+// survey counts what there is at a key and below it, to no more than one beyond a limit.
+func (ns *namespace) survey(key []byte, limit uint64) (s nsSurvey) {
 	ns.walk(key, func(k []byte, e *nsEntry) bool {
 		if e.dir {
 			s.dirs++
@@ -156,7 +179,7 @@ func (ns *namespace) survey(key []byte) (s nsSurvey) {
 		}
 		s.chunks += e.held
 		s.longest = max(s.longest, len(k)-len(key))
-		return true
+		return s.entries() <= limit
 	})
 	return s
 }

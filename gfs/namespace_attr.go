@@ -21,8 +21,12 @@ func (m *metadata) setAttr(c *cmdSetAttr) error {
 	if !c.all || !e.dir {
 		return m.setOne(c, key, &e)
 	}
+	entries := uint64(0)
 	m.ns.walk(key, func(k []byte, e *nsEntry) bool {
-		err = m.maySet(c, k, e)
+		entries++
+		if err = m.bounded(key, entries); err == nil {
+			err = m.maySet(c, k, e)
+		}
 		return err == nil
 	})
 	if err != nil {

@@ -94,7 +94,10 @@ func (m *metadata) relocate(who *identity, from, to []byte, e *nsEntry, change f
 	}
 	s := nsSurvey{files: 1, chunks: e.held}
 	if e.dir {
-		s = m.ns.survey(from)
+		var err error
+		if s, err = m.tree(from); err != nil {
+			return err
+		}
 	}
 	if len(to)+s.longest > maxKey {
 		return refuse(outcomeTooLarge, keyPath(to), "what is below it would have too long a path")

@@ -1,5 +1,7 @@
 package gfs
 
+import "math"
+
 // maxPolicies bounds how many directories may have a policy.
 const maxPolicies = 1 << 16
 
@@ -98,7 +100,7 @@ func (m *metadata) applyPolicy(key []byte, e *nsEntry, p policy) error {
 	if len(m.policies) >= maxPolicies {
 		return refuse(outcomeTooLarge, keyPath(key), "%d directories have a policy, the most that may", maxPolicies)
 	}
-	s := m.ns.survey(key)
+	s := m.ns.survey(key, math.MaxUint64)
 	m.policies[e.id] = &policyRow{p, s.files, s.dirs - 1, s.chunks}
 	e.policy = true
 	m.ns.put(key, e)

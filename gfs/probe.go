@@ -99,7 +99,8 @@ func (p *coreProbe) Report(replicas int) error {
 }
 
 func (p *coreProbe) Lookup(path string) error {
-	_, _, found, err := p.state.lookup(probeHeader.who, path, 0, 0, 1)
+	var room [1]chunkInfo
+	_, _, found, err := p.state.lookupTo(room[:0], probeHeader.who, path, 0, 0, 1)
 	if err == nil && len(found) != 1 {
 		err = fmt.Errorf("%w: %s has %d chunks", errNoChunk, path, len(found))
 	}

@@ -171,6 +171,15 @@ func (f *fleet) adopt(h handle, v version) {
 	f.acts.adopt = append(f.acts.adopt, adoptAction{h, v})
 }
 
+// adoptFailed notes that a version was not adopted, as adopt wanted. The next tick looks at
+// the chunk again.
+func (f *fleet) adoptFailed(h handle, v version) {
+	if f.adopting[h] == v {
+		delete(f.adopting, h)
+		f.touched(h)
+	}
+}
+
 // locate appends where clients can read a chunk: the current replicas, those last that a
 // client could not read; or, if there is none, those that are corrupt, of which some
 // blocks may be whole.

@@ -89,7 +89,7 @@ func (m *Master) tail(ctx context.Context, req *tailReq, st *rpc.Stream) error {
 	if have := m.tap.Fingerprint(); have != req.fingerprint {
 		return rpc.Refuse(fmt.Errorf("the shadow is of another version: %q, not %q", req.fingerprint, have))
 	}
-	image, index, err := m.tap.follow()
+	image, at, err := m.tap.follow()
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (m *Master) tail(ctx context.Context, req *tailReq, st *rpc.Stream) error {
 	defer m.tails.remove(follower)
 	m.cfg.Logger.Info("a shadow follows", "addr", st.RemoteAddr())
 	w := bufio.NewWriterSize(st, tailPart+tailHead)
-	if err := m.sendImage(ctx, w, image, index); err != nil {
+	if err := m.sendImage(ctx, w, image, at.index); err != nil {
 		return err
 	}
 	beat := time.NewTicker(tailBeats)
@@ -106,7 +106,7 @@ func (m *Master) tail(ctx context.Context, req *tailReq, st *rpc.Stream) error {
 	var frame, payload []byte
 	for {
 		level := true
-		commands, more, err := m.tap.after(index)
+		commands, more, err := m.tap.after(at)
 		if err != nil {
 			return err
 		}
@@ -122,7 +122,7 @@ func (m *Master) tail(ctx context.Context, req *tailReq, st *rpc.Stream) error {
 			if _, err := m.log.Confirm(ctx); err != nil {
 				return err
 			}
-			if later, _, err := m.tap.after(index); err != nil || len(later) > 0 {
+			if later, _, err := m.tap.after(at); err != nil || len(later) > 0 {
 				continue
 			}
 			frame = appendTail(frame[:0], tailBeat, nil)
@@ -136,12 +136,12 @@ func (m *Master) tail(ctx context.Context, req *tailReq, st *rpc.Stream) error {
 				payload = binary.AppendUvarint(payload[:0], c.index)
 				payload = binary.AppendVarint(payload, c.at.UnixNano())
 				frame = appendTail(frame, tailCommand, append(payload, c.cmd...))
-				index = c.index
+				at.index = c.index
 				if len(frame) > tailPart {
 					break
 				}
 			}
-			if level = index == last; level { // where commands never cease there is no other beat
+			if level = at.index == last; level { // where commands never cease there is no other beat
 				frame = appendTail(frame, tailBeat, nil)
 			}
 		}
@@ -151,7 +151,7 @@ func (m *Master) tail(ctx context.Context, req *tailReq, st *rpc.Stream) error {
 		if err := w.Flush(); err != nil {
 			return err
 		}
-		follower.sent(level, index)
+		follower.sent(level, at.index)
 	}
 }
 
@@ -344,7 +344,7 @@ func copyImage(w io.Writer, r io.Reader) error {
 func (m *Master) restore(image io.Reader) error {
 	m.tap.mu.Lock()
 	defer m.tap.mu.Unlock()
-	if err := m.tap.Restore(image); err != nil {
+	if err := m.tap.restore(image); err != nil {
 		return err
 	}
 	m.fleetMu.Lock()

@@ -77,7 +77,8 @@ func (m *metadata) readable(who *identity, key []byte) (s nsSurvey, err error) {
 		}
 		s.chunks += e.held
 		s.longest = max(s.longest, len(k)-len(key))
-		return true
+		err = m.bounded(key, s.entries())
+		return err == nil
 	})
 	return s, err
 }

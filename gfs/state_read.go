@@ -3,6 +3,7 @@ package gfs
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"time"
 )
 
@@ -21,9 +22,9 @@ func (m *metadata) stat(who *identity, path string) (attributes, error) {
 // maxLookup bounds how many chunks one lookup returns.
 const maxLookup = 4096
 
-// lookup returns the file at a path, how many chunks it has, and those of count from
-// first on that are there, without where they are.
-func (m *metadata) lookup(who *identity, path string, file fileID, first, count uint64) (fileID, uint64, []chunkInfo, error) {
+// lookup returns the file at a path, how many chunks it has, and appends to dst those of
+// count from first on that are there, without where they are.
+func (m *metadata) lookup(dst []chunkInfo, who *identity, path string, file fileID, first, count uint64) (fileID, uint64, []chunkInfo, error) {
 	var buf [256]byte
 	var e nsEntry
 	key, err := m.find(who, path, buf[:0], &e)
@@ -37,24 +38,23 @@ func (m *metadata) lookup(who *identity, path string, file fileID, first, count 
 	case !m.permits(who, e.mode, e.owner, e.group, mayRead):
 		return 0, 0, nil, refuseAt(outcomePermission, key)
 	}
-	var found []chunkInfo
 	count = min(count, maxLookup)
 	if first == 0 && e.length == 1 && count > 0 { // as most files are
 		h := e.handles[0]
-		return e.id, 1, []chunkInfo{{handle: h, version: m.chunks.version(h)}}, nil
+		return e.id, 1, append(dst, chunkInfo{handle: h, version: m.chunks.version(h)}), nil
 	}
 	if first < e.length && count > 0 {
-		found = make([]chunkInfo, 0, min(count, e.length-first))
+		dst = slices.Grow(dst, int(min(count, e.length-first)))
 		end := first + min(count, e.length-first)
 		m.eachHandle(&e, first, func(index uint64, h handle) bool {
 			if index >= end {
 				return false
 			}
-			found = append(found, chunkInfo{index: index, handle: h, version: m.chunks.version(h)})
+			dst = append(dst, chunkInfo{index: index, handle: h, version: m.chunks.version(h)})
 			return true
 		})
 	}
-	return e.id, e.length, found, nil
+	return e.id, e.length, dst, nil
 }
 
 // writable returns nil if who may write the file at a path.
@@ -114,24 +114,48 @@ func (m *metadata) readDir(who *identity, path, after string, limit uint64, dele
 	return list, false, nil
 }
 
-// usage returns what is below a directory, not counting itself, or what a file has, and
-// the policy that a directory has itself. What was removed counts until it is collected.
-func (m *metadata) usage(who *identity, path string) (usageResp, error) {
+// A usageCount is how far usage has come.
+type usageCount struct {
+	usageResp
+	next []byte // the key to go on from; nil at first
+}
+
+// usage counts a part of what is below a directory, not counting itself, or what a file
+// has, and reports whether there is more. What was removed counts until it is collected.
+func (m *metadata) usage(who *identity, path string, u *usageCount) (more bool, err error) {
 	var buf [256]byte
 	var e nsEntry
 	key, err := m.find(who, path, buf[:0], &e)
 	if err != nil {
-		return usageResp{}, err
+		return false, err
 	}
 	if e.policy {
 		row := m.policies[e.id]
-		return usageResp{files: row.files, dirs: row.dirs, chunks: row.chunks, policy: row.policy}, nil
+		u.usageResp = usageResp{files: row.files, dirs: row.dirs, chunks: row.chunks, policy: row.policy}
+		return false, nil
 	}
-	s := m.ns.survey(key)
-	if e.dir {
-		s.dirs--
+	from, steps := key, 0
+	if u.next != nil {
+		from = u.next
 	}
-	return usageResp{files: s.files, dirs: s.dirs, chunks: s.chunks}, nil
+	var c btcursor
+	for ok := c.seek(&m.ns.tree, from); ok && keyWithin(c.key, key); ok = c.forward() {
+		if steps++; steps > walkSteps {
+			u.next = bytes.Clone(c.key)
+			return true, nil
+		}
+		if err := e.decode(c.value); err != nil {
+			return false, err
+		}
+		u.chunks += e.held
+		switch {
+		case !e.dir:
+			u.files++
+		case len(c.key) > len(key):
+			u.dirs++
+		}
+	}
+	return false, nil
 }
 
 // A fileChunk is a chunk of a file, as walkChunks meets it.

@@ -18,6 +18,7 @@ import (
 type imageReader struct {
 	r     io.Reader
 	m     *metadata
+	seed  [2]uint64
 	body  []byte
 	wants [imageEnd + 1]int // records that are still to come
 
@@ -42,10 +43,10 @@ type restoreStep struct {
 }
 
 // restoreMetadata reads an image, and nothing may follow it.
-func restoreMetadata(r io.Reader) (*metadata, error) {
-	m := newMetadata()
-	m.ns, m.names, m.policies, m.root = newNamespace(), nameTable{}, make(map[fileID]*policyRow), nil
-	in := &imageReader{r: r, m: m, claimed: make(map[fileID]bool)}
+func restoreMetadata(r io.Reader, seed [2]uint64) (*metadata, error) {
+	m := newMetadata(seed)
+	m.ns, m.names, m.policies, m.root = newNamespace(seed), nameTable{}, make(map[fileID]*policyRow), nil
+	in := &imageReader{r: r, m: m, seed: seed, claimed: make(map[fileID]bool)}
 	if err := in.all(); err != nil {
 		return nil, fmt.Errorf("image of the metadata: %w", err)
 	}
@@ -393,6 +394,7 @@ func (in *imageReader) account(key []byte, e *nsEntry) string {
 func (in *imageReader) finish() error {
 	m := in.m
 	m.ns.tree = in.entries.finish()
+	m.ns.tree.reindex(in.seed)
 	if m.root == nil {
 		return fmt.Errorf("%w: there is no root", wire.ErrCorrupt)
 	}

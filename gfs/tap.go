@@ -3,6 +3,7 @@ package gfs
 import (
 	"errors"
 	"io"
+	"sort"
 	"sync"
 	"time"
 )
@@ -24,6 +25,7 @@ type tap struct {
 	followers int
 	kept      []tapped
 	bytes     int
+	restored  uint64        // how often it was made the machine of an image
 	last      uint64        // the index of the newest command applied
 	base      uint64        // all commands after this index are kept
 	more      chan struct{} // closed, and replaced, when there is more
@@ -69,17 +71,42 @@ func (t *tap) Freeze() (io.WriterTo, error) {
 	return t.Machine.Freeze()
 }
 
-// follow begins to keep commands and returns an image of now and its index.
-func (t *tap) follow() (image io.WriterTo, index uint64, err error) {
+// Restore implements Machine. Whoever follows needs a new image then.
+func (t *tap) Restore(r io.Reader) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.restore(r)
+}
+
+// restore is Restore for whoever holds the lock.
+func (t *tap) restore(r io.Reader) error {
+	if err := t.Machine.Restore(r); err != nil {
+		return err
+	}
+	t.restored++
+	t.kept, t.bytes, t.base = nil, 0, t.last
+	close(t.more)
+	t.more = make(chan struct{})
+	return nil
+}
+
+// A tapPlace is how far a follower has come.
+type tapPlace struct {
+	index    uint64
+	restored uint64 // tap.restored when it began
+}
+
+// follow begins to keep commands and returns an image of now and its place.
+func (t *tap) follow() (image io.WriterTo, at tapPlace, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if image, err = t.Machine.Freeze(); err != nil {
-		return nil, 0, err
+		return nil, at, err
 	}
 	if t.followers++; t.followers == 1 {
 		t.base = t.last
 	}
-	return image, t.last, nil
+	return image, tapPlace{t.last, t.restored}, nil
 }
 
 // unfollow undoes one follow.
@@ -91,18 +118,15 @@ func (t *tap) unfollow() {
 	}
 }
 
-// after returns the commands after an index, or a channel that is closed when there are
+// after returns the commands after a place, or a channel that is closed when there are
 // some. What it returns must not be changed.
-func (t *tap) after(index uint64) ([]tapped, <-chan struct{}, error) {
+func (t *tap) after(place tapPlace) ([]tapped, <-chan struct{}, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if index < t.base {
+	if place.index < t.base || place.restored != t.restored {
 		return nil, nil, errBehind
 	}
-	at := len(t.kept)
-	for at > 0 && t.kept[at-1].index > index {
-		at--
-	}
+	at := sort.Search(len(t.kept), func(i int) bool { return t.kept[i].index > place.index })
 	if at == len(t.kept) {
 		return nil, t.more, nil
 	}

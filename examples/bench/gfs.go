@@ -11,7 +11,9 @@ var gfsSuite = suite{
 	name: "gfs",
 	about: "a master and 4 chunkservers, each a process, over loopback TCP, 3 replicas; the digit is the number of clients. " +
 		"slow: random reads of 64 KiB, while one chunkserver takes 100 times as long to answer; list: directories of 16 files; " +
-		"stat2000: each of 2,000 clients calls on a connection of its own; core: without a process around it; bytes: of a master's memory",
+		"create, stat, list: 64 callers that share a client; stat2000: 2,000 clients, each of which calls all the time on a connection of " +
+		"its own, so that nothing can be sent together; the limit: bare exchanges on as many connections; stat-idle2000: stat, beside " +
+		"2,000 clients that are connected; core: without a process around it; bytes: of a master's memory",
 	cases:    names(gfsCases),
 	subjects: []string{"limit", "trilith", "unhedged"},
 	baseline: func(kase string) string {
@@ -60,7 +62,8 @@ var gfsCases = []named[gfsCase]{
 	{"create", gfsCase{"trilith": openCreates}},
 	{"stat", gfsCase{"trilith": openStats}},
 	{"list", gfsCase{"trilith": openLists}},
-	{"stat2000", gfsCase{"trilith": openManyStats}},
+	{"stat2000", gfsCase{"limit": openEcho, "trilith": openManyStats}},
+	{"stat-idle2000", gfsCase{"trilith": openStatsBesideOthers}},
 	{"core-create", gfsCase{"trilith": openCoreCreate}},
 	{"core-lookup", gfsCase{"trilith": openCoreLookup}},
 	{"bytes-per-file", gfsCase{"trilith": openBytes(func(u coreUse) []metric {

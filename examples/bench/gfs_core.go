@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -54,22 +55,33 @@ func openCoreLookup(_ context.Context, w *workspace) (cell, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, w.files)
-	for i := range names {
-		names[i] = coreName(i)
-		if err := errors.Join(core.Create(names[i]), core.AddChunk(names[i])); err != nil {
+	for i := range w.files {
+		name := coreName(i)
+		if err := errors.Join(core.Create(name), core.AddChunk(name)); err != nil {
 			return nil, err
 		}
 	}
+	// The path of a request has just come in, and is in the cache when it is looked up. So
+	// the names lie in memory in the order in which they are asked for; to the core, that
+	// order is random.
+	order := rand.New(rand.NewPCG(1, 1)).Perm(w.files)
+	var text []byte
+	var ends []uint32
+	for _, i := range order {
+		text = append(text, coreName(i)...)
+		ends = append(ends, uint32(len(text)))
+	}
+	all := string(text)
 	l := load{close: noClose}
 	for i := range runtime.GOMAXPROCS(0) {
-		// Steps of a large prime through the names look random enough to the caches.
-		const step = 982_451_653
-		at := i
+		at := len(ends) / runtime.GOMAXPROCS(0) * i
 		l.callers = append(l.callers, func() error {
 			for range coreBatch {
-				at = (at + step) % len(names)
-				if err := core.Lookup(names[at]); err != nil {
+				begin := uint32(0)
+				if at = (at + 1) % len(ends); at > 0 {
+					begin = ends[at-1]
+				}
+				if err := core.Lookup(all[begin:ends[at]]); err != nil {
 					return err
 				}
 			}

@@ -108,7 +108,10 @@ func openStats(ctx context.Context, w *workspace) (cell, error) {
 	return &opsCell{load: l}, nil
 }
 
-// openManyStats has as many clients as callers, all of which call.
+// openManyStats has as many clients as callers, all of which call at once: the clients are
+// programs that have nothing to do with one another, each with one thing to ask at a time.
+// So no two requests leave together, nor two answers, and most of the time is the
+// system's, for one write and one read of each.
 func openManyStats(ctx context.Context, w *workspace) (cell, error) {
 	c, err := startFilled(ctx, w)
 	if err != nil {
@@ -121,6 +124,25 @@ func openManyStats(ctx context.Context, w *workspace) (cell, error) {
 			return nil, errors.Join(err, c.Close())
 		}
 		l.callers = append(l.callers, statCaller(ctx, client, i))
+	}
+	return &opsCell{load: l}, nil
+}
+
+// openStatsBesideOthers is openStats, while as many clients are connected as openManyStats
+// has.
+func openStatsBesideOthers(ctx context.Context, w *workspace) (cell, error) {
+	c, err := startFilled(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	l := load{close: c.Close}
+	for range w.clients {
+		if _, err := c.dial(ctx, gfs.ClientConfig{}); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
+	for i := range gfsCallers {
+		l.callers = append(l.callers, statCaller(ctx, c.clients[0], i))
 	}
 	return &opsCell{load: l}, nil
 }

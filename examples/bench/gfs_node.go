@@ -24,6 +24,7 @@ type gfsNode struct {
 	Master  string // "" in the master itself
 	Slow    int    // how many times as long each answer takes
 	Profile string // a file for a CPU profile, or ""
+	Echo    bool   // it is no part of a cluster, but an echoServer
 
 	// Of the master. 0 is what is so by default.
 	Lease         time.Duration
@@ -67,6 +68,13 @@ type gfsServer interface {
 
 func (n *gfsNode) start(ctx context.Context) (addr string, s gfsServer, err error) {
 	const local = "127.0.0.1:0"
+	if n.Echo {
+		e, err := startEcho(ctx, local)
+		if err != nil {
+			return "", nil, err
+		}
+		return e.ln.Addr().String(), e, nil
+	}
 	if n.Master == "" {
 		m, err := gfs.StartMaster(ctx, gfs.MasterConfig{
 			Transport: &transport.TCP{}, Addr: local, Dir: n.Dir, Retention: -1, RepairRate: -1,

@@ -13,7 +13,7 @@ func TestEveryFileSystemCase(t *testing.T) {
 	w.files, w.clients = 2000, 20
 	rate, ops := []string{"MB/s"}, []string{"ops/s", "p50_us", "p99_us", "p999_us"}
 	others := map[string][]string{
-		"read1-slow": {"p50_us", "p999_us"}, "create": ops, "stat": ops, "list": ops, "stat2000": ops,
+		"read1-slow": {"p50_us", "p999_us"}, "create": ops, "stat": ops, "list": ops, "stat2000": ops, "stat-idle2000": ops,
 		"core-create": {"ops/s"}, "core-lookup": {"ops/s"}, "recover-1m": {"s"},
 		"bytes-per-file": {"bytes", "name_bytes"}, "bytes-per-chunk": {"bytes", "replica_list_bytes"},
 	}
