@@ -174,6 +174,8 @@ func printServers(w io.Writer, servers []gfs.ServerInfo) error {
 	for _, s := range servers {
 		state := "alive"
 		switch {
+		case s.Awaited:
+			state = "awaited"
 		case !s.Alive:
 			state = "dead"
 		case s.Draining:
