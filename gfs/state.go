@@ -232,3 +232,10 @@ func (s *state) epoch() uint64 {
 	defer s.mu.RUnlock()
 	return s.data.epoch
 }
+
+// sizeOfChunks returns the chunk size of the cluster in bytes; 0: nobody has led it yet.
+func (s *state) sizeOfChunks() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.data.chunkSize
+}
