@@ -41,6 +41,9 @@ func (s *Chunkserver) handlePush(ctx context.Context, req *pushReq, st *rpc.Stre
 			return err
 		}
 		r.next = openNext(ctx, st, client, req.rest, func(err error) {
+			if errors.Is(err, rpc.ErrClosed) || errors.Is(err, context.Canceled) {
+				return // whoever pushes has ended it
+			}
 			s.log.Warn("chain is cut off", "at", req.rest[0].addr, "err", err)
 		})
 		defer r.next.close()

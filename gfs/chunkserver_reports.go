@@ -83,18 +83,43 @@ func (s *Chunkserver) changed(h handle) {
 
 // run keeps the master informed until the server is closed.
 func (l *masterLink) run() {
+	said := grumble{}
 	for {
 		if err := l.register(); err != nil {
-			l.s.log.Debug("not registered", "master", l.addr, "err", err)
+			if l.s.ctx.Err() == nil && said.again(time.Now(), err) {
+				l.s.log.Warn("not registered; it goes on trying", "master", l.addr, "err", err)
+			}
 			if !l.s.pause(min(l.heartbeat, time.Second)) {
 				return
 			}
 			continue
 		}
+		said = grumble{}
 		if !l.beats() {
 			return
 		}
 	}
+}
+
+// A grumble keeps what fails again and again from filling the log.
+type grumble struct {
+	last string
+	at   time.Time
+}
+
+// grumbleEvery is how often the same is said again.
+const grumbleEvery = time.Minute
+
+// again reports whether an error is worth being said: it is another than the last, or that
+// was long ago.
+func (g *grumble) again(now time.Time, err error) bool {
+	if text := err.Error(); text != g.last {
+		g.last = text
+	} else if now.Sub(g.at) < grumbleEvery {
+		return false
+	}
+	g.at = now
+	return true
 }
 
 // call calls the master.

@@ -180,9 +180,12 @@ func (s *chunkStore) makeShards() error {
 
 // identify reads the identity of the disk, or gives it one.
 func (s *chunkStore) identify() error {
-	name := filepath.Join(s.dir, "disk")
+	name := filepath.Join(s.dir, diskFile)
 	b, err := vfs.ReadFile(s.fs, name)
 	if errors.Is(err, fs.ErrNotExist) {
+		if err := notOf(s.fs, s.dir, "log-", "a master"); err != nil {
+			return err
+		}
 		rand.Read(s.disk.uuid[:])
 		return vfs.WriteFile(s.fs, name, s.disk.encode())
 	}
@@ -218,7 +221,7 @@ func (s *chunkStore) obey(epoch uint64) error {
 	}
 	next := s.disk
 	next.epoch = epoch
-	if err := vfs.WriteFile(s.fs, filepath.Join(s.dir, "disk"), next.encode()); err != nil {
+	if err := vfs.WriteFile(s.fs, filepath.Join(s.dir, diskFile), next.encode()); err != nil {
 		return err
 	}
 	s.disk = next

@@ -118,6 +118,9 @@ type diskHead struct {
 	epoch uint64 // the highest whose orders were obeyed
 }
 
+// diskFile is the name of that file.
+const diskFile = "disk"
+
 const diskMagic = "trigfsD\x01"
 
 func (d *diskHead) encode() []byte {

@@ -15,6 +15,7 @@ type ServerInfo struct {
 	Rack     string
 	Zone     string
 	Alive    bool
+	Awaited  bool          // not heard of by a master that has just started, nor given up yet
 	Draining bool          // everything is being moved away from it
 	Silent   time.Duration // since it was last heard
 	Capacity int64         // bytes
@@ -34,7 +35,7 @@ func (c *Client) Servers(ctx context.Context) ([]ServerInfo, error) {
 	for i, s := range resp.servers {
 		all[i] = ServerInfo{
 			ID: uint32(s.id), UUID: s.uuid, Addr: s.addr, Rack: s.rack, Zone: s.zone,
-			Alive: s.alive, Draining: s.draining, Silent: s.silent, Capacity: s.capacity, Used: s.used,
+			Alive: s.alive, Awaited: s.awaited, Draining: s.draining, Silent: s.silent, Capacity: s.capacity, Used: s.used,
 			Chunks: int64(s.chunks), Read: s.read, Written: s.written,
 		}
 	}

@@ -62,7 +62,8 @@ type chunkView interface {
 //
 //   - Each replica belongs to an incarnation that is not free, and each incarnation
 //     knows how many it has, and how many bytes of doomed ones.
-//   - covered counts the chunks that exist and have a current replica.
+//   - covered counts the chunks that exist and have a current replica, and short those
+//     of them that have fewer than they should have.
 //   - A chunk is in the lane that its entry names, once, and the lanes know how many
 //     they have.
 //   - A chunk is the subject of one thing at most: an operation of the shell, a clone, a
@@ -86,6 +87,7 @@ type fleet struct {
 
 	table   replicaTable
 	covered int
+	short   int      // of these, those that have fewer than they should have
 	fresh   []handle // touched, to be assessed
 
 	busy      map[handle]time.Duration // operations of the shell, since when
@@ -545,6 +547,7 @@ type fleetStats struct {
 	alive, known     int // chunkservers
 	chunks, replicas int // with a replica that is known; replicas of all sorts
 	covered          int // chunks that exist and have a current replica
+	short            int // of these, with fewer than they should have
 	queued, parked   int // chunks to be repaired; those for which there is no place now
 	clones, moves    int // under way; moves are among the clones
 	compares         int
@@ -557,7 +560,7 @@ type fleetStats struct {
 // stats counts.
 func (f *fleet) stats() fleetStats {
 	st := fleetStats{
-		known: len(f.roster), chunks: f.table.chunks, replicas: f.table.count, covered: f.covered,
+		known: len(f.roster), chunks: f.table.chunks, replicas: f.table.count, covered: f.covered, short: f.short,
 		queued: f.queued, parked: f.lanes[laneParked].live, clones: len(f.clones), moves: f.balance.moving,
 		compares: len(f.compares), leases: len(f.leases), unheard: f.unheard, sweeping: f.sweep.left > 0,
 	}

@@ -57,7 +57,7 @@ type slotCount struct {
 func (f *fleet) checkTable() (map[uint32]slotCount, error) {
 	t := &f.table
 	counts := make(map[uint32]slotCount)
-	chunks, replicas, covered, odd, more := 0, 0, 0, 0, 0
+	chunks, replicas, covered, short, odd, more := 0, 0, 0, 0, 0, 0
 	if !slices.IsSorted(t.order) || len(t.order) != len(t.pages) {
 		return nil, fmt.Errorf("%d pages, %d in order", len(t.pages), len(t.order))
 	}
@@ -80,6 +80,9 @@ func (f *fleet) checkTable() (map[uint32]slotCount, error) {
 			if e.flags&entryCovered != 0 {
 				covered++
 			}
+			if e.flags&entryShort != 0 {
+				short++
+			}
 			words := t.words(h, e)
 			if len(words) != int(e.n) {
 				return nil, fmt.Errorf("chunk %d has %d replicas, %d were counted", h, len(words), e.n)
@@ -97,9 +100,9 @@ func (f *fleet) checkTable() (map[uint32]slotCount, error) {
 		}
 		chunks += used
 	}
-	if chunks != t.chunks || replicas != t.count || odd != len(t.odd) || more != len(t.more) || covered != f.covered {
-		return nil, fmt.Errorf("%d chunks, %d replicas, %d odd, %d long, %d covered; %d, %d, %d, %d, %d were counted", chunks, replicas, odd, more, covered,
-			t.chunks, t.count, len(t.odd), len(t.more), f.covered)
+	if chunks != t.chunks || replicas != t.count || odd != len(t.odd) || more != len(t.more) || covered != f.covered || short != f.short {
+		return nil, fmt.Errorf("%d chunks, %d replicas, %d odd, %d long, %d covered, %d short; %d, %d, %d, %d, %d, %d were counted", chunks, replicas, odd, more, covered, short,
+			t.chunks, t.count, len(t.odd), len(t.more), f.covered, f.short)
 	}
 	return counts, nil
 }

@@ -376,7 +376,7 @@ func (f *fleet) removeReplica(h handle, e *chunkEntry, i int) {
 	owner := f.slots[w.slot()]
 	if e.n == 1 {
 		f.dequeue(e)
-		f.cover(e, false)
+		f.cover(e, 0, 0)
 	}
 	f.table.removeAt(h, e, i)
 	owner.replicas--
@@ -392,7 +392,7 @@ func (f *fleet) serverList(now time.Time) []serverStatus {
 			continue
 		}
 		st := serverStatus{
-			location: s.location(), uuid: s.row.uuid, alive: s.here != nil, draining: s.row.draining,
+			location: s.location(), uuid: s.row.uuid, alive: s.here != nil, awaited: s.here == nil && s.waited, draining: s.row.draining,
 			silent: f.now - s.seen, capacity: s.capacity, used: s.used, read: s.read, written: s.written,
 		}
 		if s.here != nil {

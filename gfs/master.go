@@ -3,8 +3,11 @@ package gfs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -120,10 +123,31 @@ func (c MasterConfig) withDefaults() (MasterConfig, error) {
 	}
 	if c.OpenLog == nil {
 		c.OpenLog = func(m Machine) (Log, error) {
+			if err := notOf(c.FS, c.Dir, diskFile, "a chunkserver"); err != nil {
+				return nil, err
+			}
 			return statelog.Open(statelog.Config{Machine: m, Dir: c.Dir, FS: c.planted.log(c.FS), Logger: c.Logger})
 		}
 	}
 	return c, nil
+}
+
+// notOf refuses a directory that is already that of another role, whose files begin with a
+// prefix.
+func notOf(fsys vfs.FS, dir, prefix, whose string) error {
+	if dir == "" {
+		return nil
+	}
+	entries, err := fsys.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) {
+			return fmt.Errorf("%w: %s is the directory of %s (%s); give each role one of its own", ErrConfig, dir, whose, e.Name())
+		}
+	}
+	return err
 }
 
 // orDefault returns v, or what it is by default if it is zero.

@@ -16,6 +16,10 @@ import (
 func (m *Master) register(ctx context.Context, req *registerReq) (*registerResp, error) {
 	row, known := m.state.serverOf(req.uuid)
 	epoch := m.epoch.Load()
+	if epoch != 0 && !known && req.epoch != 0 {
+		// It would all be garbage.
+		return nil, rpc.Refuse(fmt.Errorf("%w: the disk has served the master of another cluster, in epoch %d, and this one does not know it; give the chunkserver the addresses of its own master, or an empty directory", fs.ErrInvalid, req.epoch))
+	}
 	if epoch != 0 && (!known || row.forgotten || row.addr != req.addr || row.rack != req.rack || row.zone != req.zone) {
 		own, cancel := m.term.join(ctx)
 		defer cancel()
@@ -97,6 +101,12 @@ func (m *Master) drain(ctx context.Context, req *drainReq) (*rpc.Empty, error) {
 	var err error
 	var out []byte
 	if req.forget {
+		m.fleetMu.Lock()
+		at, _, alive := m.fleet.locationOf(req.server)
+		m.fleetMu.Unlock()
+		if alive {
+			return nil, fmt.Errorf("%w: chunkserver %d at %s is alive; only one that is dead can be forgotten", fs.ErrInvalid, req.server, at.addr)
+		}
 		cmd := cmdForget{epoch: epoch, server: req.server}
 		if out, err = m.propose(ctx, cmd.append(nil)); err == nil {
 			err = cmd.result(out)

@@ -362,6 +362,7 @@ type serverStatus struct {
 	location
 	uuid     [16]byte
 	alive    bool
+	awaited  bool // by a master that has just started
 	draining bool
 	silent   time.Duration // since the last heartbeat
 	capacity int64         // bytes
@@ -375,6 +376,7 @@ func (s *serverStatus) code(c *coder) {
 	s.location.code(c)
 	fixed(c, s.uuid[:])
 	flag(c, &s.alive)
+	flag(c, &s.awaited)
 	flag(c, &s.draining)
 	signed(c, &s.silent)
 	signed(c, &s.capacity)

@@ -360,7 +360,10 @@ func TestPaperDrainedServerCanGo(t *testing.T) {
 		r.must(r.client.Drain(r.ctx, list[i].ID))
 		r.until("it is empty", 20*time.Minute, func() bool { return len(r.c.Chunkserver(2).Replicas()) == 0 })
 		r.c.KillChunkserver(2)
-		r.must(r.client.Forget(r.ctx, list[i].ID))
+		if err := r.client.Forget(r.ctx, list[i].ID); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("a chunkserver that is not given up for dead can be forgotten: %v", err)
+		}
+		r.until("it is dead", time.Minute, func() bool { return r.client.Forget(r.ctx, list[i].ID) == nil })
 		if check, err := r.client.Fsck(context.Background(), "."); err != nil || check.Short != 0 {
 			t.Errorf("fsck: %+v, %v", check, err)
 		}

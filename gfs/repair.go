@@ -104,16 +104,24 @@ func (f *fleet) chunk(h handle) (chunkRow, bool) {
 	return row, ok && row.refs > 0
 }
 
-// cover keeps count of the chunks that have a current replica.
-func (f *fleet) cover(e *chunkEntry, covered bool) {
-	switch is := e.flags&entryCovered != 0; {
-	case covered && !is:
-		e.flags |= entryCovered
-		f.covered++
-	case !covered && is:
-		e.flags &^= entryCovered
-		f.covered--
+// cover keeps count of the chunks that have a current replica, and of those that have
+// some, and fewer than they should have.
+func (f *fleet) cover(e *chunkEntry, copies, goal int) {
+	f.covered += mark(e, entryCovered, copies > 0)
+	f.short += mark(e, entryShort, copies > 0 && copies < goal)
+}
+
+// mark sets or clears a flag, and returns by how many more entries have it.
+func mark(e *chunkEntry, flag uint8, want bool) int {
+	switch is := e.flags&flag != 0; {
+	case want && !is:
+		e.flags |= flag
+		return 1
+	case !want && is:
+		e.flags &^= flag
+		return -1
 	}
+	return 0
 }
 
 // assess judges a chunk anew: what is of no use is doomed, and what is to be done is
@@ -128,7 +136,7 @@ func (f *fleet) assess(h handle) {
 		return
 	}
 	if !exists {
-		f.cover(e, false)
+		f.cover(e, 0, 0)
 		if f.settled() && !f.occupied(h) {
 			f.orphan(h, e)
 		}
@@ -136,7 +144,7 @@ func (f *fleet) assess(h handle) {
 	}
 	f.table.rebase(h, e, row.version)
 	c := f.census(h, e, &row)
-	f.cover(e, c.copies() > 0)
+	f.cover(e, c.copies(), c.goal)
 	if !f.settled() || f.occupied(h) {
 		return
 	}

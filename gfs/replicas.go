@@ -37,6 +37,7 @@ type chunkEntry struct {
 const (
 	entryCovered uint8 = 1 << iota // the chunk exists and has a current replica
 	entryWaits                     // a client waits for it
+	entryShort                     // it is covered, and has fewer current replicas than it should have
 )
 
 const (

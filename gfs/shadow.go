@@ -209,12 +209,19 @@ func (m *Master) followMaster(ctx context.Context) {
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	watching.Go(func() { m.watchServers(ctx) })
+	said := grumble{}
 	for ctx.Err() == nil {
 		err := m.followOnce(ctx, client)
 		if ctx.Err() != nil {
 			return
 		}
-		m.cfg.Logger.Warn("the shadow has lost its master, and looks for it", "error", err)
+		if errors.Is(err, ErrConfig) {
+			m.err = err
+			return
+		}
+		if said.again(time.Now(), err) {
+			m.cfg.Logger.Warn("the shadow does not follow its master; it goes on trying", "masters", m.cfg.Follow, "error", err)
+		}
 		pause := time.NewTimer(shadowRetry)
 		select {
 		case <-pause.C:
@@ -262,6 +269,9 @@ func (m *Master) followOnce(ctx context.Context, client *rpc.Client) error {
 	index, err := m.restoreImage(r)
 	if err != nil {
 		return err
+	}
+	if have := m.state.sizeOfChunks(); have != m.cfg.ChunkSize {
+		return &Error{Op: "follow", Path: st.RemoteAddr().String(), Err: fmt.Errorf("%w: MasterConfig.ChunkSize is %d; chunks of this cluster have %d bytes", ErrConfig, m.cfg.ChunkSize, have)}
 	}
 	m.level(asked) // the image is of a later time
 	m.cfg.Logger.Info("the shadow follows its master", "from", st.RemoteAddr(), "index", index)

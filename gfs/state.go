@@ -234,3 +234,9 @@ func (s *state) epoch() uint64 {
 	defer s.mu.read().RUnlock()
 	return s.data.epoch
 }
+
+// sizeOfChunks returns the chunk size of the cluster in bytes; 0: nobody has led it yet.
+func (s *state) sizeOfChunks() int64 {
+	defer s.mu.read().RUnlock()
+	return s.data.chunkSize
+}

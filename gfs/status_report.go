@@ -28,6 +28,7 @@ type MasterReport struct {
 	Chunks      uint64 `json:"chunks"`  // each once
 
 	Covered   int  `json:"covered"`   // chunks with a replica that is current and whole
+	Short     int  `json:"short"`     // of these, chunks with fewer than they should have; under a lease they wait for its end
 	Replicas  int  `json:"replicas"`  // that are known, of all sorts
 	Queued    int  `json:"queued"`    // chunks to be repaired
 	Parked    int  `json:"parked"`    // of which no repair is possible now: no source, or no place
@@ -60,6 +61,7 @@ type ServerReport struct {
 	Rack     string  `json:"rack,omitempty"`
 	Zone     string  `json:"zone,omitempty"`
 	Alive    bool    `json:"alive"`
+	Awaited  bool    `json:"awaited"` // by a master that has just started, and has not heard of it
 	Draining bool    `json:"draining"`
 	Silent   float64 `json:"silent"` // seconds since the last sign of life
 	Capacity int64   `json:"capacity"`
@@ -127,7 +129,7 @@ func (m *Master) statusReport(now time.Time) *MasterReport {
 	r.Settled = m.fleet.settled()
 	m.fleetMu.Unlock()
 	r.Awaited = st.unheard
-	r.Covered, r.Replicas, r.Queued, r.Parked = st.covered, st.replicas, st.queued, st.parked
+	r.Covered, r.Short, r.Replicas, r.Queued, r.Parked = st.covered, st.short, st.replicas, st.queued, st.parked
 	r.Repairs, r.Moves, r.Compares = st.clones-st.moves, st.moves, st.compares
 	r.Doomed, r.Leases, r.Surveying = st.doomed, st.leases, st.sweeping
 	if r.Shadow { // which gives up nobody
@@ -155,7 +157,7 @@ func (r *MasterReport) addServers(servers []serverStatus) {
 		if len(r.Servers) < maxServersShown {
 			r.Servers = append(r.Servers, ServerReport{
 				ID: uint32(s.id), Disk: hex.EncodeToString(s.uuid[:]), Addr: s.addr, Rack: s.rack, Zone: s.zone,
-				Alive: s.alive, Draining: s.draining, Silent: s.silent.Seconds(),
+				Alive: s.alive, Awaited: s.awaited, Draining: s.draining, Silent: s.silent.Seconds(),
 				Capacity: s.capacity, Used: s.used, Chunks: s.chunks, Read: s.read, Written: s.written,
 			})
 		}

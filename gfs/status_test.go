@@ -75,7 +75,7 @@ func TestStatusPageShowsARepair(t *testing.T) {
 		if !r.Leading || r.Shadow || r.SafeMode || !r.Settled || r.Epoch == 0 || r.ServersAlive != 4 || r.ServersKnown != 4 || len(r.Servers) != 4 {
 			t.Errorf("the report is %+v", brief(r))
 		}
-		if r.Files != 4 || r.Directories != 1 || r.Removed != 1 || r.Chunks != 12 || r.Covered != 12 || r.Replicas != 36 || r.Queued != 0 || r.Leases != 0 {
+		if r.Files != 4 || r.Directories != 1 || r.Removed != 1 || r.Chunks != 12 || r.Covered != 12 || r.Short != 0 || r.Replicas != 36 || r.Queued != 0 || r.Leases != 0 {
 			t.Errorf("the report is %+v", brief(r))
 		}
 		if s := r.Servers[0]; s.Addr == "" || s.Rack == "" || !s.Alive || s.Capacity != 1<<30 || s.Used == 0 || s.Chunks == 0 || r.Used < 36<<20 {
@@ -92,7 +92,7 @@ func TestStatusPageShowsARepair(t *testing.T) {
 		c.KillChunkserver(1)
 		testutil.Eventually(t, time.Minute, func() bool { return reportOf(t, h).Repairs > 0 }, "a repair is under way")
 		wantStatus(t, statusOf(t, h, "/", http.StatusOK), `class="tag bad">dead`, `class="tag warn"`, "is given up for dead")
-		if r := reportOf(t, h); r.ServersAlive != 3 || r.Queued+r.Repairs != 9 || r.Servers[1].Alive || r.Servers[1].Silent < 10 {
+		if r := reportOf(t, h); r.ServersAlive != 3 || r.Short != 9 || r.Queued+r.Repairs != 9 || r.Servers[1].Alive || r.Servers[1].Silent < 10 {
 			t.Errorf("of a dead chunkserver: %+v", brief(r))
 		}
 		c.Heal()
@@ -100,9 +100,9 @@ func TestStatusPageShowsARepair(t *testing.T) {
 		r = reportOf(t, h)
 		repaired := 0
 		for _, s := range r.Samples {
-			repaired = max(repaired, s.Queued+s.Clones)
+			repaired = max(repaired, min(s.Short, s.Queued+s.Clones))
 		}
-		if r.Queued != 0 || r.Repairs != 0 || r.Covered != 12 || repaired == 0 {
+		if r.Short != 0 || r.Queued != 0 || r.Repairs != 0 || r.Covered != 12 || repaired == 0 {
 			t.Errorf("after the repair, whose samples have %d at most: %+v", repaired, brief(r))
 		}
 
@@ -130,10 +130,10 @@ func TestStatusPageInSafeMode(t *testing.T) {
 		m := c.Master()
 		h := m.StatusHandler()
 		testutil.Eventually(t, time.Second, func() bool { return reportOf(t, h).Leading }, "it leads")
-		if r := reportOf(t, h); !r.SafeMode || r.Settled || r.Awaited != 3 || r.Chunks != 1 || r.Covered != 0 {
+		if r := reportOf(t, h); !r.SafeMode || r.Settled || r.Awaited != 3 || r.Chunks != 1 || r.Covered != 0 || len(r.Servers) != 3 || !r.Servers[2].Awaited {
 			t.Errorf("the report is %+v", brief(r))
 		}
-		wantStatus(t, statusOf(t, h, "/", http.StatusOK), "Safe mode", "3 chunkservers are waited for", `<span class="tag bad">1</span>`)
+		wantStatus(t, statusOf(t, h, "/", http.StatusOK), "Safe mode", "3 chunkservers are waited for", `<span class="tag warn">awaited`, `<span class="tag bad">1</span>`)
 		c.KillMaster()
 		wantStatus(t, statusOf(t, h, "/", http.StatusOK), "does not lead at present", "<dt>files</dt><dd>1</dd>")
 	})

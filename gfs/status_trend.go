@@ -22,6 +22,7 @@ type MasterSample struct {
 	Written int64     `json:"written"` // bytes a second, likewise
 	Used    int64     `json:"used"`    // bytes, likewise
 	Calls   float64   `json:"calls"`   // of the master, a second
+	Short   int       `json:"short"`   // chunks with fewer replicas than they should have
 	Queued  int       `json:"queued"`  // chunks to be repaired
 	Clones  int       `json:"clones"`  // replicas on their way
 	Alive   int       `json:"alive"`   // chunkservers
@@ -53,7 +54,7 @@ func (m *Master) sample() {
 	m.fleetMu.Lock()
 	stats, servers := m.fleet.stats(), m.fleet.serverList(now)
 	m.fleetMu.Unlock()
-	s.Queued, s.Clones, s.Alive = stats.queued, stats.clones, stats.alive
+	s.Short, s.Queued, s.Clones, s.Alive = stats.short, stats.queued, stats.clones, stats.alive
 	for i := range servers {
 		if servers[i].alive {
 			s.Read += servers[i].read

@@ -1,53 +1,17 @@
 package mapreduce
 
 import (
-	"context"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 )
-
-// browsers are the names under which Chromium is installed.
-var browsers = []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"}
-
-// dump returns what a page has become in a real browser after some seconds of its
-// own time.
-func dump(t *testing.T, url string, budget time.Duration) string {
-	t.Helper()
-	var program string
-	for _, name := range browsers {
-		if found, err := exec.LookPath(name); err == nil {
-			program = found
-			break
-		}
-	}
-	if program == "" {
-		t.Skipf("no Chromium is installed (%s); install one to have the page read in a real browser", strings.Join(browsers, ", "))
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program,
-		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-		"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--user-data-dir="+filepath.Join(t.TempDir(), "profile"),
-		fmt.Sprintf("--virtual-time-budget=%d", budget.Milliseconds()), "--dump-dom", url)
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
-	cmd.WaitDelay = 5 * time.Second // its children hold its output
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s: %v", program, err)
-	}
-	return string(out)
-}
 
 // The page is read in a browser: its style and script load under its own policy,
 // and it brings itself up to date.
@@ -114,7 +78,7 @@ func TestStatusPageInABrowser(t *testing.T) {
 	defer server.Close()
 	first := get(t, h, "/", http.StatusOK)
 	wantAll(t, first, `class="tag running"`, "There are no workers")
-	dom := dump(t, server.URL+"/", 4*time.Second)
+	dom := testutil.Browse(t, server.URL+"/", 4*time.Second)
 	if n := pages.Load(); n < 2 {
 		t.Errorf("the page was fetched %d times: it does not bring itself up to date", n)
 	}

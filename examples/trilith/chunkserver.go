@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/trilith-go/trilith/examples/internal/local"
@@ -64,12 +63,16 @@ func (c *chunkserverFlags) run(ctx context.Context, args []string, out output) (
 	case c.buffer < least:
 		return local.BadUsage("-buffer is %d, it must be %d or more", c.buffer, least)
 	}
+	masters, err := addresses("master", c.masters)
+	if err != nil {
+		return err
+	}
 	cl, err := c.open("chunkserver", true, out)
 	if err != nil {
 		return err
 	}
 	server, err := gfs.StartChunkserver(ctx, gfs.ChunkserverConfig{
-		Transport: cl.transport, Addr: c.listen, Advertise: c.advertise, Dir: c.dir, Masters: strings.Split(c.masters, ","),
+		Transport: cl.transport, Addr: c.listen, Advertise: c.advertise, Dir: c.dir, Masters: masters,
 		Rack: c.rack, Zone: c.zone, Capacity: c.capacity << 20, BufferBytes: c.buffer << 20, ScrubInterval: c.scrub,
 		Cluster: cl.id, Secret: cl.secret, Logger: cl.logger,
 	})

@@ -183,6 +183,17 @@ func (c *cluster) dial(ctx context.Context, cfg gfs.ClientConfig, within time.Du
 	return gfs.Dial(ctx, cfg)
 }
 
+// addresses takes the value of a flag apart that names addresses, separated by commas.
+func addresses(name, list string) ([]string, error) {
+	all := strings.Split(list, ",")
+	for _, addr := range all {
+		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
+			return nil, local.BadUsage("-%s is %q: %q is not host:port", name, list, addr)
+		}
+	}
+	return all, nil
+}
+
 // hostOf returns the host of an address, or "" if that is none or any.
 func hostOf(addr string) string {
 	host, _, err := net.SplitHostPort(addr)

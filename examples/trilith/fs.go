@@ -120,13 +120,19 @@ func (o *fsFlags) with(ctx context.Context, out output, f func(client *gfs.Clien
 	case o.timeout <= 0:
 		return local.BadUsage("-timeout is %v, it must be positive", o.timeout)
 	}
+	cfg := gfs.ClientConfig{User: o.user}
+	var err error
+	if cfg.Masters, err = addresses("master", o.masters); err != nil {
+		return err
+	}
+	if o.shadows != "" {
+		if cfg.Shadows, err = addresses("shadow", o.shadows); err != nil {
+			return err
+		}
+	}
 	cl, err := o.open("fs", false, out)
 	if err != nil {
 		return err
-	}
-	cfg := gfs.ClientConfig{Masters: strings.Split(o.masters, ","), User: o.user}
-	if o.shadows != "" {
-		cfg.Shadows = strings.Split(o.shadows, ",")
 	}
 	client, err := cl.dial(ctx, cfg, o.timeout)
 	if err != nil {

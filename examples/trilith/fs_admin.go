@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -86,7 +87,9 @@ var fsckVerb = role{
 	name: "fsck", usage: "[PATH]", summary: "finds chunks that lack replicas",
 	details: `
 It asks the master what it knows, and reads no data. It fails if a chunk has fewer
-replicas than it should have; with -wait it waits until that is over.
+replicas than it should have; with -wait it waits until that is over. A chunkserver that
+has just died counts until it is given up for dead: with -wait, fsck also waits until each
+has been heard of again or is dead.
 `,
 	define: verb(0, "", func(f *flag.FlagSet) verbFunc {
 		wait := f.Duration("wait", 0, "wait so long for repairs to be done")
@@ -100,9 +103,16 @@ replicas than it should have; with -wait it waits until that is over.
 				p = clean(args[0])
 			}
 			var check gfs.Check
+			begin := time.Now()
 			err := c.poll(*wait, func() (done bool, err error) {
+				silent := false
+				if *wait > 0 {
+					if silent, err = c.silentSince(begin); err != nil {
+						return true, err
+					}
+				}
 				check, err = c.client.Fsck(c.ctx, p)
-				return err != nil || check.Short == 0, err
+				return err != nil || check.Short == 0 && !silent, err
 			})
 			if err != nil {
 				return err
@@ -114,6 +124,14 @@ replicas than it should have; with -wait it waits until that is over.
 			return nil
 		}
 	}),
+}
+
+// silentSince reports whether a chunkserver that counts as alive has not been heard of
+// since a time: it may be dead.
+func (c *verbCall) silentSince(at time.Time) (bool, error) {
+	servers, err := c.client.Servers(c.ctx)
+	since := time.Since(at)
+	return slices.ContainsFunc(servers, func(s gfs.ServerInfo) bool { return s.Alive && s.Silent > since }), err
 }
 
 func printCheck(w io.Writer, check gfs.Check, show int) {
@@ -174,6 +192,8 @@ func printServers(w io.Writer, servers []gfs.ServerInfo) error {
 	for _, s := range servers {
 		state := "alive"
 		switch {
+		case s.Awaited:
+			state = "awaited"
 		case !s.Alive:
 			state = "dead"
 		case s.Draining:

@@ -94,7 +94,11 @@ func (m *masterFlags) shadow(ctx context.Context, args []string, out output) err
 	if m.follow == "" {
 		return local.BadUsage("-master is missing: the address of the master, host:port")
 	}
-	return m.serve(ctx, "shadow", gfs.MasterConfig{Follow: strings.Split(m.follow, ",")}, args, out)
+	follow, err := addresses("master", m.follow)
+	if err != nil {
+		return err
+	}
+	return m.serve(ctx, "shadow", gfs.MasterConfig{Follow: follow}, args, out)
 }
 
 // serve runs a master or a shadow until ctx ends.

@@ -15,7 +15,7 @@ const SectorSize = 512
 
 var (
 	// ErrLocked is returned by [FS.Lock] when another holds the lock.
-	ErrLocked = errors.New("vfs: locked by another")
+	ErrLocked = errors.New("vfs: another process has it open")
 	// ErrCrashed is returned by every call on a [Memory] that has crashed, and on
 	// the files that were open in it.
 	ErrCrashed = errors.New("vfs: the machine has crashed")
