@@ -165,6 +165,13 @@ var Trilith = Rules{
 		{Files: "transport/distribution.go"},
 		{Files: "transport/links.go"},
 		{Files: "transport/matrix.go"},
+		{Files: "vmft/backup.go"},
+		{Files: "vmft/clock.go"},
+		{Files: "vmft/epoch.go"},
+		{Files: "vmft/gate.go"},
+		{Files: "vmft/pace.go"},
+		{Files: "vmft/primary.go"},
+		{Files: "vmft/pulse.go"},
 	},
 
 	Verbs: map[string][]string{
