@@ -169,6 +169,7 @@ var Trilith = Rules{
 		{Files: "vmft/clock.go"},
 		{Files: "vmft/epoch.go"},
 		{Files: "vmft/gate.go"},
+		{Files: "vmft/machine.go"},
 		{Files: "vmft/pace.go"},
 		{Files: "vmft/primary.go"},
 		{Files: "vmft/pulse.go"},
