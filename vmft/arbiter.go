@@ -2,11 +2,9 @@ package vmft
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"sync"
 
-	"github.com/trilith-go/trilith/internal/wire"
 	"github.com/trilith-go/trilith/rpc"
 )
 
@@ -109,43 +107,4 @@ func (a *rpcArbiter) Claim(ctx context.Context, r Record) (Record, error) {
 		return Record{}, &Error{Op: "claim", Err: err}
 	}
 	return *stands, nil
-}
-
-// maxAddr bounds the addresses of members, in bytes.
-const maxAddr = 255
-
-// AppendBinary implements encoding.BinaryAppender.
-func (r *Record) AppendBinary(dst []byte) ([]byte, error) {
-	dst = binary.AppendUvarint(dst, r.Epoch)
-	for _, m := range []*Member{&r.Primary, &r.Backup} {
-		dst = m.append(dst)
-	}
-	return dst, nil
-}
-
-// UnmarshalBinary implements encoding.BinaryUnmarshaler.
-func (r *Record) UnmarshalBinary(b []byte) error {
-	d := wire.NewDecoder(b)
-	*r = takeRecord(&d)
-	return d.Finish()
-}
-
-func (m *Member) append(dst []byte) []byte {
-	dst = wire.AppendString(dst, m.Addr)
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(m.Incarnation))
-	return binary.LittleEndian.AppendUint64(dst, uint64(m.Log))
-}
-
-func takeRecord(d *wire.Decoder) Record {
-	r := Record{Epoch: d.Uvarint()}
-	r.Primary, r.Backup = takeMember(d), takeMember(d)
-	return r
-}
-
-func takeMember(d *wire.Decoder) Member {
-	m := Member{Addr: d.String(), Incarnation: ID(d.Uint64()), Log: ID(d.Uint64())}
-	if len(m.Addr) > maxAddr {
-		d.Fail("an address of %d bytes", len(m.Addr))
-	}
-	return m
 }

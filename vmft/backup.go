@@ -184,7 +184,8 @@ func (b *backup) told(r Record) bool {
 		b.live, b.sealed = true, true
 	case r.Backup.Incarnation:
 	default:
-		b.out = !b.primary.IsZero() // who follows nobody goes on as a spare
+		b.out = !b.primary.IsZero()
+		b.sealed = b.out // who follows nobody goes on as a spare
 	}
 	return !b.live && !b.out
 }

@@ -2,6 +2,7 @@ package vmft
 
 import (
 	"io"
+	"slices"
 	"time"
 )
 
@@ -53,10 +54,11 @@ type entry struct {
 // host is the machine with what the log itself keeps.
 type host struct {
 	machine  Machine
-	sessions Machine // the duplicate table with the machine behind it; its images hold both
-	position uint64  // of the last entry that was applied
-	at       int64   // its time
-	off      bool    // the log has ended
+	upgrades []string // fingerprints of versions whose images the machine restores
+	sessions Machine  // the duplicate table with the machine behind it; its images hold both
+	position uint64   // of the last entry that was applied
+	at       int64    // its time
+	off      bool     // the log has ended
 }
 
 // apply executes the entry at the next position.
@@ -72,4 +74,11 @@ func (h *host) apply(e entry, dst []byte) []byte {
 		h.off = true
 	}
 	return dst
+}
+
+func (h *host) fingerprint() string { return h.machine.Fingerprint() }
+
+// accepts reports whether the machine can restore an image of a version.
+func (h *host) accepts(fingerprint string) bool {
+	return fingerprint == h.fingerprint() || slices.Contains(h.upgrades, fingerprint)
 }

@@ -29,7 +29,7 @@ type primary struct {
 	synced   uint64 // the last one in the own journal
 	released uint64 // the last one whose output may leave
 
-	peer follower // who follows the log now
+	peer peerState // who follows the log now
 
 	asked     uint64 // rounds of confirmation that were asked for
 	sent      uint64 // the last one that went out
@@ -38,9 +38,9 @@ type primary struct {
 	bugs bugs
 }
 
-// A follower is who receives the log: the backup, or a candidate. It stays known while
+// A peerState is who receives the log: the backup, or a candidate. It stays known while
 // its stream is down.
-type follower struct {
+type peerState struct {
 	member   Member
 	session  ID
 	acked    uint64 // the last position that it has acknowledged
@@ -94,7 +94,7 @@ func (p *primary) attach(m Member, session ID, position uint64) bool {
 	case p.waits() || p.claim.Epoch != 0 || !p.peer.member.IsZero():
 		return false
 	}
-	p.peer = follower{member: m, session: session, acked: position, answered: p.confirmed}
+	p.peer = peerState{member: m, session: session, acked: position, answered: p.confirmed}
 	return true
 }
 
@@ -128,7 +128,7 @@ func (p *primary) lose() {
 	switch {
 	case p.fenced || p.peer.member.IsZero() && p.record.Backup.IsZero():
 	case p.record.Backup.IsZero() && p.claim.Epoch == 0:
-		p.peer, p.gated = follower{}, false // a candidate goes without a trace
+		p.peer, p.gated = peerState{}, false // a candidate goes without a trace
 	default:
 		p.suspect = true // also one whose admission is not known yet
 	}
@@ -190,7 +190,7 @@ func (p *primary) claimed(r Record) {
 	p.record, p.claim = r, Record{}
 	p.sealed, p.gated = false, false
 	if r.Backup.IsZero() {
-		p.peer, p.suspect = follower{}, false
+		p.peer, p.suspect = peerState{}, false
 	}
 	p.settle()
 }

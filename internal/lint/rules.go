@@ -168,6 +168,7 @@ var Trilith = Rules{
 		{Files: "vmft/backup.go"},
 		{Files: "vmft/clock.go"},
 		{Files: "vmft/epoch.go"},
+		{Files: "vmft/frame.go"},
 		{Files: "vmft/gate.go"},
 		{Files: "vmft/machine.go"},
 		{Files: "vmft/pace.go"},
@@ -182,6 +183,8 @@ var Trilith = Rules{
 		"mapreduce/mapreducetest": {"Test", "Run", "CheckCombiner", "CheckInput", "CheckCodec", "CheckPartition", "FileSystemCases"},
 		"rpc":                     {"Call", "Client_ExactlyOnce", "OpenStream", "SessionMachine"},
 		"transport":               {"Network", "TCP", "TLS", "Transport"},
+		"vmft":                    {"Record", "Start"},
+		"vmft/vmfttest":           {"CheckMachine"},
 	},
 
 	Sleeper: "internal/testutil/poll.go",
