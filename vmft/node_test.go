@@ -31,8 +31,11 @@ type counter struct {
 func newCounter() *counter { return &counter{values: make(map[string]uint64), version: "counter/1"} }
 
 func (c *counter) Apply(_ uint64, _ time.Time, cmd, dst []byte) []byte {
-	if c.stuck != nil {
-		<-c.stuck
+	c.mu.RLock()
+	stuck := c.stuck
+	c.mu.RUnlock()
+	if stuck != nil {
+		<-stuck
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -40,10 +43,14 @@ func (c *counter) Apply(_ uint64, _ time.Time, cmd, dst []byte) []byte {
 	return binary.LittleEndian.AppendUint64(dst, c.values[string(cmd)])
 }
 
-func (c *counter) Query(query, dst []byte) ([]byte, error) {
+func (c *counter) get(name string) uint64 {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return binary.LittleEndian.AppendUint64(dst, c.values[string(query)]), nil
+	return c.values[name]
+}
+
+func (c *counter) Query(query, dst []byte) ([]byte, error) {
+	return binary.LittleEndian.AppendUint64(dst, c.get(string(query))), nil
 }
 
 func (c *counter) Freeze() (io.WriterTo, error) {
@@ -329,7 +336,7 @@ func TestStoppedPrimary(t *testing.T) {
 			t.Errorf("node %d is the primary", now)
 		}
 		count(t, c, "a", 12, 20)
-		if got := g.books[primary].values["a"]; got < 19 {
+		if got := g.books[primary].get("a"); got < 19 {
 			t.Errorf("the clone has counted to %d", got)
 		}
 	})
@@ -477,8 +484,8 @@ func TestUpgrade(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		count(t, c, "a", 11, 20)
-		if g.books[0].values["a"] != 10 {
-			t.Errorf("the old version has counted to %d", g.books[0].values["a"])
+		if got := g.books[0].get("a"); got != 10 {
+			t.Errorf("the old version has counted to %d", got)
 		}
 	})
 }
