@@ -96,6 +96,28 @@ func TestConfirmation(t *testing.T) {
 	}
 }
 
+// A follower whose stream was down goes on with another, whatever was under way.
+func TestResume(t *testing.T) {
+	p, b := pair(t)
+	p.ask()
+	b.receive(77, 10, p.send())
+	position, round, _ := b.ack() // lost with the stream
+	p.append(13)
+	if !p.attach(beta, 78, position) || p.attach(beta, 79, 9) {
+		t.Fatal("taken up again from another position than the acknowledged one")
+	}
+	b.detach()
+	b.attach(78)
+	if !p.ack(78, position, round) || p.confirmed < round {
+		t.Error("an answer that was under way does not count")
+	}
+	b.receive(78, 13, p.send())
+	position, round, _ = b.ack()
+	if !p.ack(78, position, round) || p.release() != 13 {
+		t.Error("it does not go on")
+	}
+}
+
 // A suspicion gives nothing up while the arbiter is out of reach.
 func TestNothingIsSealedWithoutArbiter(t *testing.T) {
 	p, b := pair(t)

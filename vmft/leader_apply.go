@@ -148,7 +148,7 @@ func (l *leader) log(b *batch, outputs []*proposal) {
 	l.running = outputs // a command that hangs does not keep its caller beyond the term
 	over := l.over()
 	l.core.append(b.last)
-	if l.session != nil || l.cloning || l.core.waits() {
+	if l.cloning || l.core.waits() || !l.core.peer.member.IsZero() { // a stream that is down comes back
 		l.kept = append(l.kept, *b)
 		l.keptSize += int64(len(b.data))
 		l.session.wake()

@@ -73,7 +73,7 @@ func (l *leader) serve(ctx context.Context, req *followReq, st *rpc.Stream) erro
 func (l *leader) resume(s *session, req *followReq) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.core.attach(req.Member, s.id, req.Position) {
+	if l.core.peer.member != req.Member || !l.core.attach(req.Member, s.id, req.Position) { // what one that was dropped lacks is not kept
 		return errBusy
 	}
 	l.session.close()
@@ -445,10 +445,13 @@ func (l *leader) acknowledged(s *session, a acknowledgement) error {
 
 // admit1 makes the backup of a candidate that has everything. l.mu is held.
 func (l *leader) admit1() {
-	if l.session != nil && l.core.record.Backup.IsZero() && l.core.admit(l.session.id) {
+	if l.session != nil && l.keptSize < admitBelow && l.core.record.Backup.IsZero() && l.core.admit(l.session.id) {
 		poke(l.chain)
 	}
 }
+
+// admitBelow is how many bytes a candidate may lack when outputs begin to wait for it.
+const admitBelow = 1 << 20
 
 // frames reads frames from a stream.
 type frames struct {

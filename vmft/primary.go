@@ -100,27 +100,37 @@ func (p *primary) attach(m Member, session ID, position uint64) bool {
 
 // ack takes note of an acknowledgement. It reports whether it is one of this session.
 func (p *primary) ack(session ID, position, round uint64) bool {
-	if session == 0 || session != p.peer.session || position > p.appended || round > p.sent {
+	if session == 0 || session != p.peer.session || position > p.appended || round > p.asked {
 		return false
 	}
 	p.peer.acked = max(p.peer.acked, position)
 	p.peer.answered = max(p.peer.answered, round)
+	p.name()
 	p.settle()
 	return true
 }
 
-// admit says that a candidate has caught up and can be the backup: from now on outputs
-// wait for it, and its membership is claimed. It reports false if that cannot be yet.
+// admit says that a candidate has nearly caught up. From now on outputs wait for it; when it
+// has everything that was released before, its membership is claimed. It reports false if
+// that cannot be yet.
 func (p *primary) admit(session ID) bool {
 	if p.fenced || p.sealed || p.waits() || p.claim.Epoch != 0 || session == 0 || session != p.peer.session || !p.heir.IsZero() {
 		return false
 	}
-	if p.peer.acked < p.released && !p.bugs.claimBeforeGate {
-		return false
-	}
-	p.gated = !p.bugs.claimBeforeGate
-	p.claim = Record{Epoch: p.record.Epoch + 1, Primary: p.self, Backup: p.peer.member}
+	p.gated = true
+	p.name()
 	return true
+}
+
+// name claims the record that names the candidate, when that has all that it must have.
+func (p *primary) name() {
+	if !p.gated || p.sealed || p.claim.Epoch != 0 || !p.record.Backup.IsZero() {
+		return
+	}
+	if p.peer.acked >= p.released || p.bugs.claimBeforeGate {
+		p.gated = !p.bugs.claimBeforeGate
+		p.claim = Record{Epoch: p.record.Epoch + 1, Primary: p.self, Backup: p.peer.member}
+	}
 }
 
 // lose says that the follower seems to be dead, or is not to be followed any further.
@@ -257,7 +267,7 @@ func (p *primary) check() error {
 		return fmt.Errorf("released %d, the log ends at %d", p.released, p.appended)
 	case p.durable() && p.released > p.synced:
 		return fmt.Errorf("released %d, the journal has %d", p.released, p.synced)
-	case p.waits() && !p.sealed && p.released > p.peer.acked && p.bugs == bugs{}:
+	case (p.claim.Epoch != 0 || !p.gated) && p.waits() && !p.sealed && p.released > p.peer.acked && p.bugs == bugs{}:
 		return fmt.Errorf("released %d, %v has %d", p.released, p.peer.member, p.peer.acked)
 	case p.confirmed > p.asked:
 		return fmt.Errorf("confirmed round %d of %d", p.confirmed, p.asked)
