@@ -165,6 +165,15 @@ var Trilith = Rules{
 		{Files: "transport/distribution.go"},
 		{Files: "transport/links.go"},
 		{Files: "transport/matrix.go"},
+		{Files: "vmft/backup.go"},
+		{Files: "vmft/clock.go"},
+		{Files: "vmft/epoch.go"},
+		{Files: "vmft/frame.go"},
+		{Files: "vmft/gate.go"},
+		{Files: "vmft/machine.go"},
+		{Files: "vmft/pace.go"},
+		{Files: "vmft/primary.go"},
+		{Files: "vmft/pulse.go"},
 	},
 
 	Verbs: map[string][]string{
@@ -174,6 +183,8 @@ var Trilith = Rules{
 		"mapreduce/mapreducetest": {"Test", "Run", "CheckCombiner", "CheckInput", "CheckCodec", "CheckPartition", "FileSystemCases"},
 		"rpc":                     {"Call", "Client_ExactlyOnce", "OpenStream", "SessionMachine"},
 		"transport":               {"Network", "TCP", "TLS", "Transport"},
+		"vmft":                    {"Record", "Start"},
+		"vmft/vmfttest":           {"CheckMachine"},
 	},
 
 	Sleeper: "internal/testutil/poll.go",

@@ -1,0 +1,186 @@
+package vmft
+
+import (
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/trilith-go/trilith/internal/vfs"
+	"github.com/trilith-go/trilith/rpc"
+	"github.com/trilith-go/trilith/transport"
+)
+
+// Defaults and bounds of [Config].
+const (
+	DefaultHeartbeat       = 20 * time.Millisecond
+	DefaultTimeout         = 300 * time.Millisecond
+	DefaultStall           = 2 * time.Second
+	DefaultMaxLag          = time.Second
+	DefaultMaxStep         = time.Minute
+	DefaultMaxPending      = 16 << 10
+	DefaultMaxPendingBytes = 64 << 20
+	DefaultBufferBytes     = 64 << 20
+	DefaultCloneBytes      = 1 << 30
+	DefaultCloneRate       = 256 << 20
+	DefaultCheckEvery      = time.Minute
+	DefaultCheckpointBytes = 256 << 20
+	DefaultMaxCommand      = 16 << 20
+	// MaxCommand is the most that Config.MaxCommand can be, in bytes.
+	MaxCommand = 32 << 20
+)
+
+// Config says how to run a node. Transport, Addr, Arbiter and Machine are required; the
+// zero value of every other field is usable.
+type Config struct {
+	// Transport listens and dials. If it is a transport.PacketTransport, signs of life go
+	// as packets too, to the same port.
+	Transport transport.Transport
+	// Addr is where the node listens, for its peers and for clients.
+	Addr string
+	// Advertise is where others reach the node. Default: the address that it listens on.
+	Advertise string
+	// Peers are the addresses of the other nodes of the group: whoever of them is not the
+	// primary becomes the backup, or waits as a spare. Default: none.
+	Peers []string
+	// Arbiter decides who goes live.
+	Arbiter Arbiter
+	// Machine is what runs. It must be new: its state comes from the log.
+	Machine Machine
+	// Upgrades are fingerprints of earlier versions whose images Machine can restore. When
+	// this node joins a primary of such a version, the machine is handed over to it: the
+	// primary drains, the image moves, and this node goes live. Default: none.
+	Upgrades []string
+	// Dir is the directory of the node's journal, made if need be, and for it alone. Empty:
+	// the log is kept in memory, and the node forgets it when it stops.
+	Dir string
+	// FS holds Dir. Only packages of this module can make one. Default: the operating
+	// system's.
+	FS vfs.FS
+	// Cluster is the id of the cluster; nodes and clients of another are refused.
+	// Default "".
+	Cluster string
+	// Secret is known to the whole cluster. It keeps strangers out, and authenticates the
+	// signs of life. Default none.
+	Secret []byte
+	// Logger is told what an operator wants to know. Default: silent.
+	Logger hclog.Logger
+
+	// Heartbeat is how often a node gives its peer a sign of life. Default: 20 ms.
+	Heartbeat time.Duration
+	// Timeout is the silence after which a peer is suspected, at least four heartbeats.
+	// Default: 300 ms.
+	Timeout time.Duration
+	// Stall is how long one command, or one sync of the journal, may take before the node
+	// counts as hung and gives no sign of life. Default: 2 s.
+	Stall time.Duration
+	// MaxLag is how far the backup's execution may be behind before the primary is slowed.
+	// Default: 1 s.
+	MaxLag time.Duration
+	// MaxStep is the most that the time of the machine advances from one entry to the next.
+	// Default: 1 minute.
+	MaxStep time.Duration
+	// CheckEvery is how often both nodes hash their states, and compare. A hash is that of
+	// an image. Default: 1 minute; negative: never.
+	CheckEvery time.Duration
+
+	// MaxPending is how many proposals may be in progress at a time; further ones wait.
+	// Default: 16384.
+	MaxPending int
+	// MaxPendingBytes is how many bytes of commands may be in progress at a time; further
+	// ones wait. A greater command is taken up when no other is. Default: 64 MiB.
+	MaxPendingBytes int64
+	// MaxCommand is the size of the greatest command in bytes. Default: 16 MiB.
+	MaxCommand int
+	// BufferBytes bounds what the primary keeps for a backup that has not acknowledged it,
+	// and what a backup keeps that it has not executed. A primary whose buffer is full
+	// stops until there is room. Default: 64 MiB.
+	BufferBytes int64
+	// CloneBytes bounds what the primary keeps of the log while a new backup is made; a
+	// clone that needs more is given up. Default: 1 GiB.
+	CloneBytes int64
+	// CloneRate bounds the bytes a second of an image on its way to a new backup; negative:
+	// no bound. Default: 256 MiB/s.
+	CloneRate int64
+	// CheckpointBytes is how many bytes are logged to the journal between two checkpoints.
+	// Default: 256 MiB.
+	CheckpointBytes int64
+	// Sessions bounds the duplicate table for clients. All nodes have the same. Default: as
+	// package rpc has it.
+	Sessions rpc.SessionsConfig
+	// Limits bound what peers and clients can make this node hold.
+	Limits rpc.Limits
+
+	planted planted // bugs, for the tests that prove they would be found
+}
+
+// planted are bugs that tests of this package switch on in whole nodes.
+type planted struct {
+	core     bugs
+	freshOld bool // a hung machine gives signs of life all the same
+}
+
+// withDefaults returns c with every zero field set, or an error that names the field that
+// is wrong.
+func (c Config) withDefaults() (Config, error) {
+	for _, f := range []struct {
+		name  string
+		field *time.Duration
+		value time.Duration
+	}{
+		{"Heartbeat", &c.Heartbeat, DefaultHeartbeat}, {"Timeout", &c.Timeout, DefaultTimeout}, {"Stall", &c.Stall, DefaultStall},
+		{"MaxLag", &c.MaxLag, DefaultMaxLag}, {"MaxStep", &c.MaxStep, DefaultMaxStep},
+	} {
+		if *f.field < 0 {
+			return c, invalid(f.name, "is negative")
+		}
+		setDefault(f.field, f.value)
+	}
+	for _, f := range []struct {
+		name  string
+		field *int64
+		value int64
+	}{
+		{"MaxPendingBytes", &c.MaxPendingBytes, DefaultMaxPendingBytes}, {"BufferBytes", &c.BufferBytes, DefaultBufferBytes},
+		{"CloneBytes", &c.CloneBytes, DefaultCloneBytes}, {"CheckpointBytes", &c.CheckpointBytes, DefaultCheckpointBytes},
+	} {
+		if *f.field < 0 {
+			return c, invalid(f.name, "is negative")
+		}
+		setDefault(f.field, f.value)
+	}
+	setDefault(&c.CloneRate, DefaultCloneRate)
+	setDefault(&c.CheckEvery, DefaultCheckEvery)
+	setDefault(&c.MaxPending, DefaultMaxPending)
+	setDefault(&c.MaxCommand, DefaultMaxCommand)
+	if c.FS == nil {
+		c.FS = vfs.OS()
+	}
+	if c.Logger == nil {
+		c.Logger = hclog.NewNullLogger()
+	}
+	switch {
+	case c.Transport == nil:
+		return c, invalid("Transport", "is missing")
+	case c.Addr == "":
+		return c, invalid("Addr", "is missing")
+	case c.Arbiter == nil:
+		return c, invalid("Arbiter", "is missing")
+	case c.Machine == nil:
+		return c, invalid("Machine", "is missing")
+	case c.MaxPending < 0:
+		return c, invalid("MaxPending", "is negative")
+	case c.MaxCommand < 0 || c.MaxCommand > MaxCommand:
+		return c, invalid("MaxCommand", "is not from 0 to 32 MiB")
+	case c.Timeout < 4*c.Heartbeat:
+		return c, invalid("Timeout", "is less than four heartbeats")
+	case len(c.Advertise) > maxAddr:
+		return c, invalid("Advertise", "is too long")
+	}
+	return c, nil
+}
+
+func setDefault[T int | int64 | time.Duration](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}

@@ -1,0 +1,181 @@
+package vmft
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/trilith-go/trilith/transport"
+)
+
+// A detector gives signs of life, and listens for the peer's. As packets they are
+//
+//	magic, 4 bytes   session, 8 bytes   number, 8 bytes   direction, 1 byte   MAC, 16 bytes
+//
+// with a key that comes from the cluster's secret: a forged one would hide a death. Numbers
+// rise within a session, so that none can be played again.
+type detector struct {
+	n    *Node
+	conn net.PacketConn // nil: the transport has no packets
+	key  []byte
+
+	mu      sync.Mutex // guards what follows
+	session ID         // that is watched; 0: none
+	addr    string     // of the peer
+	pulse   pulse
+	silent  func()
+	told    bool   // that it is silent
+	number  uint64 // of the last packet sent
+	last    uint64 // of the last packet heard in this session
+}
+
+const (
+	beatMagic = "vmf1"
+	beatSize  = 4 + 8 + 8 + 1 + 16
+)
+
+func newDetector(n *Node) *detector {
+	mac := hmac.New(sha256.New, n.cfg.Secret)
+	mac.Write([]byte("vmft signs of life\x00" + n.cfg.Cluster))
+	return &detector{n: n, key: mac.Sum(nil), number: uint64(time.Now().UnixNano())}
+}
+
+// listen opens the port for packets, if there can be one.
+func (d *detector) listen(ctx context.Context, addr string) {
+	t, ok := d.n.cfg.Transport.(transport.PacketTransport)
+	if !ok {
+		return
+	}
+	conn, err := t.ListenPacket(ctx, addr)
+	if err != nil {
+		d.n.cfg.Logger.Warn("no packets: signs of life go over the stream alone", "addr", addr, "error", err)
+		return
+	}
+	d.conn = conn
+}
+
+// watch begins to listen for the signs of a session. silent is called, on a goroutine of
+// the detector, when they have been missing for too long, and again while they are.
+func (d *detector) watch(session ID, addr string, silent func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.session, d.addr, d.silent, d.last = session, addr, silent, 0
+	d.pulse = pulse{timeout: d.n.cfg.Timeout, tick: d.n.cfg.Heartbeat}
+}
+
+func (d *detector) unwatch() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.session, d.silent = 0, nil
+}
+
+// heard takes note of a sign of life that came over the stream.
+func (d *detector) heard(session ID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if session == d.session {
+		d.pulse.heard()
+	}
+}
+
+// run gives signs and looks for them.
+func (d *detector) run(ctx context.Context) {
+	ticker := time.NewTicker(d.n.cfg.Heartbeat)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := time.Now()
+		if d.n.well(now) {
+			if session, primary := d.n.beat(); session != 0 {
+				d.send(session, primary)
+			}
+		}
+		d.mu.Lock()
+		silent := d.silent
+		if d.session == 0 || !d.pulse.look(now) {
+			silent = nil
+		}
+		d.mu.Unlock()
+		if silent != nil {
+			silent()
+		}
+		d.n.tick(now)
+	}
+}
+
+// send sends a packet to the peer.
+func (d *detector) send(session ID, primary bool) {
+	if d.conn == nil {
+		return
+	}
+	d.mu.Lock()
+	if d.session != session {
+		d.mu.Unlock()
+		return
+	}
+	d.number++
+	packet, addr := d.packet(session, d.number, primary), d.addr
+	d.mu.Unlock()
+	to, err := d.resolve(addr)
+	if err == nil {
+		_, _ = d.conn.WriteTo(packet, to) // or the next one arrives
+	}
+}
+
+// resolve returns the address of a peer's port for packets.
+func (d *detector) resolve(addr string) (net.Addr, error) { return transport.Addr(addr), nil }
+
+func (d *detector) packet(session ID, number uint64, primary bool) []byte {
+	b := append(make([]byte, 0, beatSize), beatMagic...)
+	b = le.AppendUint64(b, uint64(session))
+	b = le.AppendUint64(b, number)
+	direction := byte(0)
+	if primary {
+		direction = 1
+	}
+	b = append(b, direction)
+	mac := hmac.New(sha256.New, d.key)
+	mac.Write(b)
+	return append(b, mac.Sum(nil)[:16]...)
+}
+
+// listenTo is the goroutine that takes packets in, until the port is closed.
+func (d *detector) listenTo() {
+	b := make([]byte, 2048)
+	for {
+		n, _, err := d.conn.ReadFrom(b)
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) || d.n.ctx.Err() != nil {
+				return
+			}
+			d.n.sleep(d.n.ctx, d.n.cfg.Heartbeat) // what a dead peer's host sends back
+			continue
+		}
+		d.take(b[:n])
+	}
+}
+
+// take takes note of a packet, if it is a sign of life.
+func (d *detector) take(b []byte) {
+	if len(b) != beatSize || string(b[:4]) != beatMagic {
+		return
+	}
+	session, number := ID(le.Uint64(b[4:])), le.Uint64(b[12:])
+	_, primary := d.n.role()
+	want := d.packet(session, number, !primary)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if session == 0 || session != d.session || number <= d.last || !hmac.Equal(want, b) {
+		return
+	}
+	d.last = number
+	d.pulse.heard()
+}

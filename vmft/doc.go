@@ -1,0 +1,130 @@
+// Package vmft keeps a computation alive: a deterministic machine runs on two computers,
+// a primary and a backup, and goes on at the other when one of them dies. It is the
+// protocol of Scales, Nelson and Venkitachalam, The Design of a Practical System for
+// Fault-Tolerant Virtual Machines (2010), for machines that are driven by commands.
+//
+//	node, err := vmft.Start(ctx, vmft.Config{Transport: t, Addr: ":7101", Peers: peers,
+//		Arbiter: vmft.DirArbiter("/shared/lock"), Machine: kv})
+//	client, err := vmft.Dial(t, "host1:7101", "host2:7101")
+//	out, err := client.Call(ctx, command)
+//
+// # The life of a command
+//
+//		Propose ─► queue ─► position, time ─┬─► Apply ────────────────────────┬─► output
+//		                                    ├─► logging channel ─► backup ─ack─┤
+//		                                    └─► journal ─► fsync ──────────────┘
+//
+//	 1. The primary takes what is queued, and gives each command its position in the log
+//	    and its time. From here on nothing is decided any more: whoever applies the log
+//	    comes to the same state (deterministic replay, §2.1).
+//	 2. The batch goes out on the logging channel (§2.1) and, with a directory, to the
+//	    journal. The primary applies it at once; execution waits for nobody.
+//	 3. The backup acknowledges a batch when it is in its buffer, and in its journal if it
+//	    has one (§2.2). It applies it later, and drops its outputs.
+//	 4. The output leaves when the backup has acknowledged its position, and the primary's
+//	    own journal has it: the output rule (§2.2). One acknowledgement releases many.
+//	 5. If the primary dies, the backup applies what it has acknowledged, and goes on
+//	    (§2.3). What it has not seen, nobody has seen an output of: the output requirement.
+//	    A client that has no answer asks again; the duplicate table in the machine knows
+//	    whether its call was executed.
+//
+// A read's reply is an output too: it shows what was applied up to a position, so it waits
+// for that position, and, so that it is not the word of a primary that has been replaced
+// meanwhile, for a confirmation by the backup that was asked for after the read arrived.
+// One confirmation serves all reads that wait.
+//
+// # The chain of epochs
+//
+// Who may go live is decided by an [Arbiter] on storage that both reach (§2.3): a chain of
+// records, each written once. The record of an epoch names its primary and its backup, if
+// there is one; whoever writes the record after it has won (the paper's test-and-set).
+// Going live as the backup, going on alone as the primary, taking in a new backup and
+// handing over are all this one step. The rules:
+//
+//   - A member is an incarnation: a process that is started again, or that comes back as a
+//     clone, is another one. Only a member of the newest record may write the next.
+//   - A restarted process counts as the member whose journal it has: nothing left in that
+//     epoch that was not in this journal. One whose log was in memory does not.
+//   - Before it claims, a backup stops acknowledging and a primary stops releasing, for
+//     good in that epoch. First it sees that the arbiter can be reached: while that is
+//     unreachable nothing is given up, and everything that still works goes on.
+//   - While the result of a claim is unknown, nothing leaves that would be wrong under
+//     either result; the claim is repeated until it is known.
+//   - A primary that is alone takes in a new backup in this order: the backup has
+//     everything that was released; from then on outputs wait for it; the record that names
+//     it is written. Before that record the newcomer may contest nothing.
+//   - The loser ends its term at once, and comes back as a clone, under a new incarnation:
+//     staged beside its old state, and switched in one step.
+//   - Every message on the channel belongs to a session of two incarnations, and carries
+//     the epoch. Lead tells users the epoch, for what they fence by it.
+//
+// The chain does not expire. A dead member's record stays in force until another member
+// replaces it; if no member is left (both were in memory and have died), nobody may go on,
+// the Status says so, and the operator's decision is to begin anew with an empty chain.
+//
+// # What is guaranteed
+//
+//   - No two primaries have outputs leave in one epoch.
+//   - What was acknowledged survives the loss of either node at any time, and with
+//     directories on both the loss of power of both at once. So does whatever a confirmed
+//     read has seen.
+//   - Calls of a [Client] are executed exactly once across fail-overs, and what the log's
+//     users see is linearizable.
+//   - Propose without an error: applied and safe. ErrNotLogged: never to be applied.
+//     ErrUnknown: either.
+//   - The machine's time never goes back, also at a fail-over: it is the last entry's time
+//     plus what a monotonic clock measures, at most MaxStep between two entries. So sessions
+//     and leases expire late rather than early.
+//
+// What is not: that one of two nodes goes on when both members and the arbiter's storage are
+// lost; anything about a machine that is not deterministic (vmfttest finds many, and the
+// hashes that are compared while it runs find more); and service while the arbiter is
+// unreachable and a member is dead.
+//
+// # Detection
+//
+// Each node sends its peer a sign of life every Config.Heartbeat, as a UDP packet with a
+// MAC (§2.3) and on the channel too, for networks without packets. It sends none while its
+// machine has been in one command, or its disk in one sync, for Config.Stall: a node that
+// hangs does not look alive. A peer that is silent for Config.Timeout is suspected. Time
+// during which the observer itself did not run does not count. A process that was killed is
+// found at once: its connections break, and dialing it again is refused.
+// A suspicion that is wrong costs a fail-over and never correctness: a process that was
+// stopped and goes on later finds that nobody acknowledges, seals itself, loses its claim.
+//
+// # What the lecture notes ask
+//
+//   - What state is replicated? The inputs, not the memory: commands in order, each with its
+//     time. They are small where the state is large. Memory goes over once, as the image
+//     that a new backup begins with.
+//   - Does the primary wait for the backup? Its execution does not; its outputs do, until
+//     the backup has the log entry, not until it has executed it. Beyond MaxLag of
+//     execution the primary is slowed.
+//   - When to switch? When signs of life end, or the channel breaks and the process is
+//     gone. The chain of epochs makes sure that one switches, whoever is suspected.
+//   - What anomalies are seen? A reply may be lost, and the question asked again; the
+//     duplicate table answers it. An output may be sent twice, for the backup cannot know
+//     whether the last ones left; whoever receives outputs other than replies uses the epoch
+//     and position to tell. No state that was seen is unseen later.
+//   - How is a new replica made fast? A frozen image, copied while the machine runs and
+//     at a bounded rate, and the log from there on; the machine is interrupted for the
+//     freeze alone. Spares wait for it, so it begins by itself.
+//   - Shared or separate disks (§4.1)? Separate: each node has its journal, and the third
+//     party that breaks ties is the arbiter.
+//   - Why one processor? Apply is called from one goroutine. Reads run beside it.
+//
+// # Departures from the paper
+//
+// The primary that loses its backup goes on alone by a record of the chain, too; in the
+// paper it takes the same lock. Log entries are commands with their outputs computed on
+// both sides, not instructions and interrupts. The backup's disk reads (§4.2) have no
+// counterpart, since machines read no disks. A node may have a journal; then a restart of
+// both loses nothing.
+//
+// # Reading the source
+//
+// The deterministic cores: epoch.go (records and members), primary.go and backup.go (the
+// protocol), gate.go (what waits for a position), pulse.go (who is silent), pace.go (the
+// lag), clock.go (the machine's time), machine.go (the machine and its duplicate table),
+// frame.go (what is on the channel).
+package vmft

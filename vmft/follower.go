@@ -1,0 +1,554 @@
+package vmft
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc64"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/trilith-go/trilith/rpc"
+)
+
+// A follower is a node while it is not the primary: a spare, a candidate or the backup.
+type follower struct {
+	n       *Node
+	host    *host // the applier's, but while an image is being restored
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	work    sync.WaitGroup
+	chain   chan struct{} // wakes the claimer
+	busy    atomic.Int64  // since when the applier is at it, UnixNano; 0: it waits
+	beating atomic.Bool   // a sign of life is on its way to the stream
+
+	mu         sync.Mutex // guards what follows
+	core       *backup
+	st         *rpc.Stream // from the primary; nil: there is none
+	installing bool        // an image is: nothing is claimed
+	queue      []batch     // received, not executed
+	queued     int64       // bytes of it
+	moved      *sync.Cond  // the queue has changed, or all is over
+	lost       bool        // the state is not whole: an image was not completed
+	ended      bool
+	dirty      chan struct{} // wakes the syncer
+}
+
+var (
+	errLive = errors.New("live")
+	errOut  = errors.New("out")
+)
+
+// follow follows until the node is live, and returns the record by which it is; or until it
+// has to begin anew, or ctx ends.
+func (n *Node) follow(ctx context.Context) (Record, bool) {
+	f := &follower{n: n, host: n.host, chain: make(chan struct{}, 1), dirty: make(chan struct{}, 1)}
+	f.moved = sync.NewCond(&f.mu)
+	f.ctx, f.cancel = context.WithCancelCause(ctx)
+	f.core = newRestarted(n.self, n.fresh, n.host.position)
+	f.core.bugs = n.cfg.planted.core
+	n.setFollower(f)
+	f.work.Go(f.claims)
+	f.work.Go(f.apply)
+	f.work.Go(f.link)
+	f.work.Go(f.syncs)
+	<-f.ctx.Done()
+	f.stop()
+	f.work.Wait()
+	n.detector.unwatch()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n.setFollower(nil)
+	return f.core.record, f.core.ready() && ctx.Err() == nil
+}
+
+// stop wakes whoever waits.
+func (f *follower) stop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = true
+	f.moved.Broadcast()
+	if f.st != nil {
+		f.st.Close()
+	}
+}
+
+// look sees whether it is over. f.mu is held.
+func (f *follower) look() {
+	switch {
+	case f.core.ready():
+		f.cancel(errLive)
+	case f.core.live: // it still has to execute what it has
+		if f.st != nil {
+			f.st.Close()
+		}
+	case f.core.out:
+		f.cancel(errOut)
+	case !f.core.step().none():
+		poke(f.chain)
+	}
+}
+
+// claims is the goroutine that does with the arbiter what the core wants. A spare looks at
+// the chain now and then; what has a member's journal gives the other member time first.
+func (f *follower) claims() {
+	grace := time.NewTimer(f.n.grace())
+	defer grace.Stop()
+	for f.ctx.Err() == nil {
+		f.mu.Lock()
+		step := f.core.step()
+		idle := step.none() || f.installing || f.lost && step.claim.Epoch == 0 && f.core.primary.IsZero()
+		f.mu.Unlock()
+		if idle {
+			select {
+			case <-f.chain:
+			case <-grace.C:
+				f.mu.Lock()
+				if f.core.primary.IsZero() { // else it has found one meanwhile
+					f.core.lose()
+				}
+				f.mu.Unlock()
+			case <-f.ctx.Done():
+			}
+			continue
+		}
+		r, err := f.n.consult(f.ctx, step)
+		f.mu.Lock()
+		switch {
+		case err != nil || f.installing:
+		case step.read:
+			f.core.saw(r)
+		default:
+			f.core.claimed(r)
+		}
+		won := err == nil && f.core.live
+		wait := f.core.claim.Epoch == 0 && !f.core.live && !f.core.out
+		f.look()
+		f.mu.Unlock()
+		switch {
+		case won:
+			f.n.note(r, "")
+		case err != nil:
+			f.n.pause(f.ctx, err)
+		case wait:
+			f.n.sleep(f.ctx, f.n.cfg.Timeout)
+		}
+	}
+}
+
+// grace returns how long a process that begins waits before it contests anything.
+func (n *Node) grace() time.Duration {
+	ctx, cancel := context.WithTimeout(n.ctx, n.cfg.Timeout)
+	defer cancel()
+	r, err := n.cfg.Arbiter.Newest(ctx)
+	if err == nil && (r.Epoch == 0 || r.Backup.IsZero() && r.entitles(n.self)) {
+		return 0 // there is nobody else
+	}
+	return 2 * n.cfg.Timeout
+}
+
+// lose says that the primary gives no sign of life.
+func (f *follower) lose() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.core.lose()
+	poke(f.chain)
+}
+
+// link is the goroutine that finds a primary, and takes in what it sends.
+func (f *follower) link() {
+	for f.ctx.Err() == nil {
+		f.mu.Lock()
+		primary, done := f.core.primary, f.core.sealed || f.core.live || f.core.out
+		self, position := f.core.self, f.core.received
+		f.mu.Unlock()
+		switch {
+		case done: // until it is live, out, or a spare once more
+		case primary.IsZero():
+			f.search(self)
+		default:
+			f.resume(primary, self, position)
+		}
+		f.n.sleep(f.ctx, f.n.cfg.Heartbeat)
+	}
+}
+
+// search asks the peers, one after the other, who would be followed.
+func (f *follower) search(self Member) {
+	for _, peer := range f.n.cfg.Peers {
+		if peer == f.n.addr || f.ctx.Err() != nil {
+			continue
+		}
+		req := &followReq{Member: self, Fingerprint: f.host.fingerprint(), Upgrades: f.host.upgrades, Session: newID()}
+		st, in, accept, err := f.ask(peer, req)
+		if err != nil {
+			f.n.refused(peer, err)
+			continue
+		}
+		f.n.refused(peer, nil)
+		if err := f.install(st, in, accept); err != nil {
+			f.n.cfg.Logger.Info("a clone was not completed", "primary", peer, "error", err)
+			st.Close()
+			continue
+		}
+		f.receive(st, in, accept.session)
+		return
+	}
+}
+
+// ask opens a stream to a primary, and returns what it says.
+func (f *follower) ask(addr string, req *followReq) (*rpc.Stream, *frames, acceptance, error) {
+	c, err := f.n.client(addr)
+	if err != nil {
+		return nil, nil, acceptance{}, err
+	}
+	ctx, cancel := context.WithTimeout(f.ctx, max(f.n.cfg.Timeout, time.Second))
+	defer cancel()
+	st, err := rpc.OpenStream(ctx, c, methodFollow, req)
+	if err != nil {
+		return nil, nil, acceptance{}, err
+	}
+	stop := context.AfterFunc(f.ctx, func() { st.Close() })
+	in := &frames{r: st}
+	kind, payload, err := in.next()
+	if err == nil && kind != frameAccept {
+		err = errFormat
+	}
+	var accept acceptance
+	if err == nil {
+		accept, err = parseAcceptance(payload)
+	}
+	if err == nil && (accept.session != req.Session || accept.record.Epoch == 0) {
+		err = errFormat
+	}
+	if err != nil {
+		stop()
+		st.Close()
+		return nil, nil, accept, err
+	}
+	return st, in, accept, nil
+}
+
+// install makes a clone of the node: it takes in an image, and is a candidate then.
+func (f *follower) install(st *rpc.Stream, in *frames, accept acceptance) error {
+	f.mu.Lock()
+	c := f.core
+	if c.claim.Epoch != 0 || c.live || accept.record.Epoch < c.record.Epoch || accept.record.entitles(c.self) || !f.host.accepts(accept.fingerprint) {
+		f.mu.Unlock()
+		return fmt.Errorf("an image of %v is of no use here", accept.record)
+	}
+	f.installing, f.lost = true, f.n.store == nil
+	f.n.fresh = false
+	f.mu.Unlock()
+	head := imageHead{position: accept.position, at: accept.at, fingerprint: accept.fingerprint}
+	image := &imageReader{in: in}
+	self := Member{Addr: f.n.addr, Incarnation: newID()}
+	err := func() error {
+		if f.n.store != nil {
+			err := f.n.store.clone(f.host, head, image)
+			if err != nil && f.n.store.journal == nil {
+				f.n.failed(fmt.Errorf("%w: %w", ErrFailed, err))
+			}
+			self.Log = f.n.store.id
+			return err
+		}
+		if err := f.host.restore(head, image); err != nil {
+			return err
+		}
+		_, err := io.Copy(io.Discard, image)
+		return err
+	}()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.installing = false
+	if err != nil {
+		return err
+	}
+	f.lost = false
+	f.n.self = self
+	f.core = newCandidate(self, accept.record.Primary, accept.record, accept.session, accept.position)
+	f.core.bugs = f.n.cfg.planted.core
+	f.st = st
+	f.queue, f.queued = nil, 0
+	f.n.detector.watch(accept.session, accept.record.Primary.Addr, f.lose)
+	who, _ := (&Record{Primary: self}).AppendBinary(nil) // never fails
+	_, err = st.Write(appendFrame(nil, frameAttach, who))
+	f.n.changed()
+	return err
+}
+
+// imageReader reads the image that comes in frames, and checks it.
+type imageReader struct {
+	in     *frames
+	left   []byte
+	length uint64
+	sum    uint64
+	whole  bool
+}
+
+// Read implements io.Reader.
+func (r *imageReader) Read(p []byte) (int, error) {
+	for len(r.left) == 0 {
+		if r.whole {
+			return 0, io.EOF
+		}
+		kind, payload, err := r.in.next()
+		switch {
+		case err != nil:
+			return 0, fmt.Errorf("an image is cut off: %w", errors.Join(io.ErrUnexpectedEOF, err))
+		case kind == frameImage:
+			r.left = payload
+			r.sum = crc64.Update(r.sum, crcTable, payload)
+			r.length += uint64(len(payload))
+		case kind == frameWhole && bytes.Equal(payload, le.AppendUint64(le.AppendUint64(nil, r.length), r.sum)):
+			r.whole = true
+		case kind == frameBeat || kind == frameRecord:
+		default:
+			return 0, fmt.Errorf("%w: an image that was damaged", errFormat)
+		}
+	}
+	n := copy(p, r.left)
+	r.left = r.left[n:]
+	return n, nil
+}
+
+// resume opens another stream to the same primary, after the last has ended.
+func (f *follower) resume(primary, self Member, position uint64) {
+	f.mu.Lock()
+	f.core.detach()
+	f.mu.Unlock()
+	if f.n.gone(f.ctx, primary.Addr) {
+		f.lose()
+		f.n.sleep(f.ctx, f.n.cfg.Heartbeat)
+		return
+	}
+	req := &followReq{Member: self, Fingerprint: f.host.fingerprint(), Session: newID(), Resume: true, Position: position}
+	st, in, accept, err := f.ask(primary.Addr, req)
+	f.mu.Lock()
+	if err == nil && f.core.attach(accept.session) {
+		f.st = st
+		f.core.told(accept.record)
+		f.n.detector.watch(accept.session, primary.Addr, f.lose)
+		f.look()
+		f.mu.Unlock()
+		f.receive(st, in, accept.session)
+		return
+	}
+	if st != nil {
+		st.Close()
+	}
+	// A candidate that is refused by who has made it has no future there.
+	if err != nil && rpc.OutcomeOf(err) == rpc.NotExecuted && !f.core.joined() && !f.core.sealed && !f.core.live {
+		f.core.out = true
+		f.look()
+	}
+	f.mu.Unlock()
+}
+
+// receive takes in the log, until the stream ends.
+func (f *follower) receive(st *rpc.Stream, in *frames, session ID) {
+	err := f.take(in, session)
+	st.Close()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.st = nil
+	if f.ctx.Err() == nil && !f.core.live {
+		f.n.cfg.Logger.Info("the stream from the primary has ended", "primary", f.core.primary, "error", err)
+	}
+}
+
+func (f *follower) take(in *frames, session ID) error {
+	acks := true
+	for {
+		if acks && !in.ready() { // one acknowledgement for all that has come together
+			if err := f.acknowledge(false); err != nil {
+				return err
+			}
+			acks = false
+		}
+		kind, payload, err := in.next()
+		if err != nil {
+			return err
+		}
+		switch kind {
+		case frameBatch:
+			if len(payload) < 8 {
+				return errFormat
+			}
+			acks = true
+			err = f.accept(session, le.Uint64(payload), payload[8:])
+		case frameBeat:
+			if len(payload) != 8 {
+				return errFormat
+			}
+			f.n.detector.heard(session)
+			f.mu.Lock()
+			f.core.heard()
+			f.core.receive(session, f.core.received, le.Uint64(payload))
+			f.mu.Unlock()
+			acks = true
+		case frameRecord:
+			var r Record
+			if err = r.UnmarshalBinary(payload); err == nil {
+				f.mu.Lock()
+				f.core.told(r)
+				f.look()
+				f.mu.Unlock()
+				f.n.note(r, "")
+			}
+		default:
+			err = fmt.Errorf("%w: a frame of kind %d from the primary", errFormat, kind)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// accept puts a batch into the buffer, and waits while that is full.
+func (f *follower) accept(session ID, round uint64, data []byte) error {
+	b, err := parseBatch(bytes.Clone(data))
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.queued > f.n.cfg.BufferBytes && !f.ended {
+		f.moved.Wait()
+	}
+	if b.first != f.core.received+1 {
+		return fmt.Errorf("%w: entry %d follows %d", errFormat, b.first, f.core.received)
+	}
+	if f.n.store != nil {
+		if err := f.n.store.append(&b); err != nil {
+			f.n.failed(fmt.Errorf("%w: %w", ErrFailed, err))
+			return err
+		}
+	}
+	if !f.core.receive(session, b.last, round) {
+		return errSession
+	}
+	f.queue = append(f.queue, b)
+	f.queued += int64(len(b.data))
+	f.moved.Broadcast()
+	if f.n.store != nil {
+		poke(f.dirty)
+	}
+	return nil
+}
+
+// acknowledge tells the primary what is here, if that is news or always.
+func (f *follower) acknowledge(always bool) error {
+	f.mu.Lock()
+	position, round, news := f.core.ack()
+	a := acknowledgement{position, round, f.core.applied}
+	st := f.st
+	if st == nil || !news && (!always || f.core.sign() == 0) {
+		f.mu.Unlock()
+		return nil
+	}
+	f.mu.Unlock()
+	var b [frameHead + 24]byte
+	_, err := st.Write(appendFrame(b[:0], frameAck, a.append(make([]byte, 0, 24))))
+	return err
+}
+
+// apply is the goroutine that executes the log.
+func (f *follower) apply() {
+	var scratch []byte
+	for {
+		f.mu.Lock()
+		for len(f.queue) == 0 && !f.ended {
+			f.moved.Wait()
+		}
+		if f.ended && !f.core.live || len(f.queue) == 0 {
+			f.mu.Unlock()
+			return
+		}
+		b := f.queue[0]
+		f.queue[0] = batch{}
+		f.queue = f.queue[1:]
+		f.mu.Unlock()
+		f.busy.Store(time.Now().UnixNano())
+		b.each(func(e entry) {
+			scratch = f.host.apply(e, scratch[:0])
+			if e.kind == kindCheck {
+				f.check()
+			}
+		})
+		f.busy.Store(0)
+		f.mu.Lock()
+		f.core.apply(b.last)
+		f.queued -= int64(len(b.data))
+		if f.host.off {
+			f.core.powerOff()
+		}
+		f.moved.Broadcast()
+		if f.core.live {
+			f.look()
+		}
+		f.mu.Unlock()
+		if f.n.store != nil && f.n.store.logged.Load() >= f.n.cfg.CheckpointBytes {
+			f.n.store.logged.Store(0)
+			f.n.checkpoint(f.ctx, f.n.store, f.host, &f.work)
+		}
+	}
+}
+
+// check hashes the state and tells the primary. It runs on the applier.
+func (f *follower) check() {
+	position := f.host.position
+	sum, err := f.host.hash(f.ctx, &f.work)
+	if err != nil {
+		f.n.cfg.Logger.Warn("the state could not be hashed", "error", err)
+		return
+	}
+	f.work.Go(func() {
+		h, ok := <-sum
+		f.mu.Lock()
+		st := f.st
+		f.mu.Unlock()
+		if ok && st != nil {
+			_, _ = st.Write(appendFrame(nil, frameHash, le.AppendUint64(le.AppendUint64(nil, position), h))) // or the next one counts
+		}
+	})
+}
+
+// syncs is the goroutine that makes the journal safe, and acknowledges what is.
+func (f *follower) syncs() {
+	for {
+		select {
+		case <-f.dirty:
+		case <-f.ctx.Done():
+			return
+		}
+		store := f.n.store
+		if store == nil {
+			continue
+		}
+		for last := uint64(0); ; {
+			f.mu.Lock()
+			installing := f.installing
+			f.mu.Unlock()
+			if installing {
+				break
+			}
+			position, err := store.sync()
+			if err != nil {
+				f.n.failed(fmt.Errorf("%w: %w", ErrFailed, err))
+				return
+			}
+			if position == last {
+				break
+			}
+			last = position
+			f.mu.Lock()
+			f.core.sync(position)
+			f.mu.Unlock()
+			_ = f.acknowledge(false) // the receiver sees that the stream is broken
+		}
+	}
+}

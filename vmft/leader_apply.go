@@ -1,0 +1,366 @@
+package vmft
+
+import (
+	"context"
+	"hash/crc64"
+	"io"
+	"slices"
+	"time"
+)
+
+// keepScratch is the largest buffer for outputs that is kept.
+const keepScratch = 1 << 20
+
+// applier is what the goroutine that applies commands keeps for itself.
+type applier struct {
+	clock   clock
+	began   time.Time // when clock showed 0
+	scratch []byte    // an output, before it is its caller's
+	outs    [][]byte  // of the batch
+}
+
+// apply is the goroutine that gives commands their places in the log and executes them.
+func (l *leader) apply() {
+	if l.dirty != nil {
+		defer close(l.dirty)
+	}
+	l.note(kindEpoch, []byte(l.host.fingerprint()))
+	for {
+		l.busy.Store(0)
+		b, taken, jobs, ok := l.take()
+		if !ok {
+			return
+		}
+		began := time.Now()
+		l.busy.Store(began.UnixNano())
+		for _, job := range jobs {
+			job()
+		}
+		if len(taken) > 0 {
+			l.log(&b, taken)
+		}
+		l.rest(time.Since(began))
+	}
+}
+
+// take waits for commands, or for something else to do between two of them, and takes up
+// those that there is room for, in a batch. It returns false when there will be no more.
+func (l *leader) take() (b batch, taken []*proposal, jobs []func(), ok bool) {
+	l.qmu.Lock()
+	defer l.qmu.Unlock()
+	for {
+		if jobs, l.jobs = l.jobs, nil; len(jobs) > 0 {
+			return b, nil, jobs, true
+		}
+		if n, size := l.admit(); n > 0 {
+			b, taken = l.batch(n, size)
+			if len(taken) > 0 {
+				return b, taken, nil, true
+			}
+			continue // they were all withdrawn
+		}
+		if l.down != nil {
+			return b, nil, nil, false
+		}
+		l.idle = true
+		l.qmu.Unlock()
+		<-l.kick
+		l.qmu.Lock()
+	}
+}
+
+// admit returns how many proposals at the head of the queue there is room for, and the
+// bytes of their batch. l.qmu is held.
+func (l *leader) admit() (n, size int) {
+	if l.full || l.held {
+		return 0, 0
+	}
+	c := &l.n.cfg
+	pending, bytes := l.pending, l.bytes
+	for _, p := range l.queue {
+		if p.queued {
+			if pending > 0 && (pending >= c.MaxPending || bytes+p.size > c.MaxPendingBytes) || size > 0 && int64(size)+p.size > maxBatch {
+				break
+			}
+			pending++
+			bytes += p.size
+			size += len(p.cmd) + entryOverhead
+		}
+		n++
+	}
+	return n, size
+}
+
+// entryOverhead is the most that an entry is larger than its data.
+const entryOverhead = 6
+
+// batch makes a batch of the first n proposals of the queue, whose commands it copies: they
+// are their callers' again. l.qmu is held.
+func (l *leader) batch(n, size int) (b batch, taken []*proposal) {
+	taken = make([]*proposal, 0, n)
+	b = l.begin(size)
+	for _, p := range l.queue[:n] {
+		if !p.queued {
+			continue
+		}
+		p.queued = false
+		l.pending++
+		l.bytes += p.size
+		b.data = addEntry(b.data, p.kind, p.cmd)
+		p.cmd = nil
+		taken = append(taken, p)
+	}
+	l.queue = slices.Delete(l.queue, 0, n)
+	b.last = b.first + uint64(len(taken)) - 1
+	endBatch(b.data, len(taken))
+	return b, taken
+}
+
+// begin returns an empty batch of now, with room for so many bytes.
+func (l *leader) begin(size int) batch {
+	a := &l.applier
+	b := batch{first: l.host.position + 1, at: a.clock.advance(time.Since(a.began))}
+	b.data = beginBatch(make([]byte, 0, batchHead+size), b.first, b.at)
+	return b
+}
+
+// note logs an entry that nobody waits for.
+func (l *leader) note(kind byte, data []byte) {
+	b := l.begin(len(data) + entryOverhead)
+	b.data = addEntry(b.data, kind, data)
+	b.last = b.first
+	endBatch(b.data, 1)
+	l.log(&b, nil)
+}
+
+// log hands a batch to the journal and the follower, executes it, and holds its outputs
+// back.
+func (l *leader) log(b *batch, outputs []*proposal) {
+	if l.store != nil {
+		if err := l.store.append(b); err != nil {
+			l.fail(err)
+			l.refuse(outputs, ErrUnknown, err)
+			return
+		}
+		poke(l.dirty)
+	}
+	l.mu.Lock()
+	l.running = outputs // a command that hangs does not keep its caller beyond the term
+	over := l.over()
+	l.core.append(b.last)
+	if l.cloning || l.core.waits() || !l.core.peer.member.IsZero() { // a stream that is down comes back
+		l.kept = append(l.kept, *b)
+		l.keptSize += int64(len(b.data))
+		l.session.wake()
+	}
+	l.mu.Unlock()
+	if over != nil {
+		l.refuse(outputs, ErrUnknown, over)
+		return
+	}
+	l.execute(b, len(outputs))
+
+	l.mu.Lock()
+	l.pace.applied(b.last, time.Now())
+	if l.over() != nil {
+		l.mu.Unlock() // who has ended the term has answered them
+		return
+	}
+	l.running = nil
+	for i, p := range outputs {
+		p.index, p.out = b.first+uint64(i), l.applier.outs[i]
+	}
+	free := len(outputs) > 0 && !l.outputs.push(b.last, outputs)
+	released := l.settle()
+	l.bound()
+	l.mu.Unlock()
+	if free {
+		released = append(released, outputs)
+	}
+	l.deliver(released)
+	l.room()
+}
+
+// execute applies a batch, and keeps the outputs, if anybody waits for them.
+func (l *leader) execute(b *batch, wanted int) {
+	a := &l.applier
+	clear(a.outs)
+	a.outs = a.outs[:0]
+	b.each(func(e entry) {
+		l.started.Store(l.host.position + 1)
+		a.scratch = l.host.apply(e, a.scratch[:0])
+		if wanted > 0 {
+			var out []byte
+			if len(a.scratch) > 0 {
+				out = slices.Clone(a.scratch)
+			}
+			a.outs = append(a.outs, out)
+		}
+		if cap(a.scratch) > keepScratch {
+			a.scratch = nil
+		}
+	})
+}
+
+// rest pauses, if the backup is too far behind.
+func (l *leader) rest(executed time.Duration) {
+	l.mu.Lock()
+	d := l.pace.rest(executed)
+	l.mu.Unlock()
+	if d <= 0 {
+		return
+	}
+	l.busy.Store(0)
+	t := time.NewTimer(min(d, paceEvery))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-l.term.Done():
+	}
+}
+
+// bound gives a clone up that needs more of the log than there is room for. l.mu is held.
+func (l *leader) bound() {
+	if l.cloning && l.keptSize > l.n.cfg.CloneBytes {
+		l.n.cfg.Logger.Warn("a clone is given up: the log has outgrown Config.CloneBytes", "bytes", l.keptSize)
+		l.core.lose()
+		l.drop()
+	}
+}
+
+// room stops the applier when what is kept for the follower is too much, and lets it go on
+// when half of that has been acknowledged (§2.4).
+func (l *leader) room() {
+	l.mu.Lock()
+	kept, cloning, full := l.keptSize, l.cloning, l.stopped
+	l.stopped = !cloning && (kept > l.n.cfg.BufferBytes || full && kept > l.n.cfg.BufferBytes/2)
+	changed := l.stopped != full
+	l.mu.Unlock()
+	if !changed {
+		return
+	}
+	l.qmu.Lock()
+	l.mu.Lock()
+	l.full = l.stopped
+	l.mu.Unlock()
+	if !l.full {
+		l.wake()
+	}
+	l.qmu.Unlock()
+	if !full {
+		l.n.stats.stops.Add(1)
+	}
+}
+
+// do runs f on the applier's goroutine, between two batches.
+func (l *leader) do(f func()) {
+	l.qmu.Lock()
+	defer l.qmu.Unlock()
+	if l.down == nil {
+		l.jobs = append(l.jobs, f)
+		l.wake()
+	}
+}
+
+// syncs is the goroutine that makes the journal safe, and releases what has waited for it.
+func (l *leader) syncs() {
+	for range l.dirty {
+		if !l.syncAll() {
+			return
+		}
+	}
+	l.syncAll()
+}
+
+func (l *leader) syncAll() bool {
+	last := uint64(0)
+	for {
+		position, err := l.store.sync()
+		if err != nil {
+			l.fail(err)
+			return false
+		}
+		if position == last {
+			return true
+		}
+		last = position
+		l.mu.Lock()
+		l.core.sync(position)
+		released := l.settle()
+		l.mu.Unlock()
+		l.deliver(released)
+		if l.store.logged.Load() >= l.n.cfg.CheckpointBytes {
+			l.store.logged.Store(0)
+			l.do(func() { l.n.checkpoint(l.term, l.store, l.host, &l.work) })
+		}
+	}
+}
+
+// check has both sides hash their states, if it is time. It runs on the applier.
+func (l *leader) check() {
+	l.note(kindCheck, nil)
+	position := l.host.position
+	sum, err := l.host.hash(l.term, &l.work)
+	if err != nil {
+		l.n.cfg.Logger.Warn("the state could not be hashed", "error", err)
+		return
+	}
+	l.work.Go(func() {
+		if h, ok := <-sum; ok {
+			l.compare(position, h, l.hashes)
+		}
+	})
+}
+
+// compare takes note of the hash that one side has.
+func (l *leader) compare(position, hash uint64, side map[uint64]uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	side[position] = hash
+	a, ours := l.hashes[position]
+	b, known := l.theirs[position]
+	if !ours || !known {
+		return
+	}
+	delete(l.hashes, position)
+	delete(l.theirs, position)
+	l.n.stats.checks.Add(1)
+	if a != b {
+		l.n.diverged(position)
+		l.session.close() // the backup is made anew, from an image
+		l.core.lose()
+		poke(l.chain)
+	}
+}
+
+var crcTable = crc64.MakeTable(crc64.ECMA)
+
+// hash freezes the state, and returns where the hash of the image will come.
+func (h *host) hash(ctx context.Context, work interface{ Go(func()) }) (<-chan uint64, error) {
+	image, err := h.sessions.Freeze()
+	if err != nil {
+		return nil, err
+	}
+	sum := make(chan uint64, 1)
+	work.Go(func() {
+		defer close(sum)
+		w := crc64.New(crcTable)
+		if _, err := image.WriteTo(whileTerm{ctx, w}); err == nil {
+			sum <- w.Sum64()
+		}
+	})
+	return sum, nil
+}
+
+// whileTerm writes while a term lasts.
+type whileTerm struct {
+	ctx context.Context
+	to  io.Writer
+}
+
+func (w whileTerm) Write(p []byte) (int, error) {
+	if w.ctx.Err() != nil {
+		return 0, context.Cause(w.ctx)
+	}
+	return w.to.Write(p)
+}

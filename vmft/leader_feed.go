@@ -1,0 +1,513 @@
+package vmft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc64"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/trilith-go/trilith/rpc"
+)
+
+// A session is a stream to the follower, on the side of the primary.
+type session struct {
+	l      *leader
+	id     ID
+	member Member
+	st     *rpc.Stream
+	kick   chan struct{} // there is something to be sent
+	ended  chan struct{}
+	once   sync.Once
+
+	sent uint64 // the last position that went out; guarded by l.mu
+	beat bool   // a sign of life is due; guarded by l.mu
+	told Record // the newest record that went out; guarded by l.mu
+}
+
+// wake has the session look for something to send. A nil session does nothing.
+func (s *session) wake() {
+	if s != nil {
+		poke(s.kick)
+	}
+}
+
+// close ends the session. A nil one does nothing.
+func (s *session) close() {
+	if s != nil {
+		s.once.Do(func() { close(s.ended) })
+	}
+}
+
+// serve answers a node that wants to follow; it lasts as long as the stream.
+func (l *leader) serve(ctx context.Context, req *followReq, st *rpc.Stream) error {
+	if req.Session == 0 || req.Member.IsZero() {
+		return rpc.Refuse(errFormat)
+	}
+	upgrade := false
+	if req.Fingerprint != l.host.fingerprint() {
+		if upgrade = slices.Contains(req.Upgrades, l.host.fingerprint()); !upgrade {
+			return rpc.Refuse(fmt.Errorf("%w: the primary runs %q, the follower %q", ErrFingerprint, l.host.fingerprint(), req.Fingerprint))
+		}
+	}
+	s := &session{l: l, id: req.Session, member: req.Member, st: st, kick: make(chan struct{}, 1), ended: make(chan struct{})}
+	stop := context.AfterFunc(l.term, s.close)
+	defer stop()
+	in := &frames{r: st}
+	if req.Resume {
+		if err := l.resume(s, req); err != nil {
+			return rpc.Refuse(err)
+		}
+	} else if err := l.clone(ctx, s, in, upgrade); err != nil {
+		l.n.cfg.Logger.Info("a clone was not completed", "member", req.Member, "error", err)
+		return rpc.Refuse(err)
+	}
+	l.follow(s, in)
+	return nil
+}
+
+// resume takes a follower up again that has lost its stream.
+func (l *leader) resume(s *session, req *followReq) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.core.peer.member != req.Member || !l.core.attach(req.Member, s.id, req.Position) { // what one that was dropped lacks is not kept
+		return errBusy
+	}
+	l.session.close()
+	l.session, s.sent = s, req.Position
+	l.n.detector.watch(s.id, req.Member.Addr, l.silent)
+	s.beat = true
+	s.wake()
+	accept := acceptance{record: l.core.record, session: s.id, position: req.Position, fingerprint: l.host.fingerprint()}
+	go func() { _, _ = s.st.Write(appendFrame(nil, frameAccept, accept.append(nil))) }()
+	return nil
+}
+
+// clone makes a follower: it sends an image and takes note of who has it then.
+func (l *leader) clone(ctx context.Context, s *session, in *frames, upgrade bool) error {
+	l.mu.Lock()
+	c := l.core
+	if c.waits() || c.sealed || c.fenced || c.claim.Epoch != 0 || !c.peer.member.IsZero() || l.cloning {
+		if c.record.Backup.Addr == s.member.Addr && c.record.Backup.Incarnation != s.member.Incarnation {
+			c.lose() // the backup was started again, and the one we knew has gone
+			poke(l.chain)
+		}
+		l.mu.Unlock()
+		return errBusy
+	}
+	l.cloning = true
+	l.mu.Unlock()
+	began := time.Now()
+	err := l.sendImage(ctx, s, in, upgrade)
+	l.mu.Lock()
+	if err != nil || l.session != s {
+		if l.session == nil {
+			l.kept, l.keptSize = nil, 0
+		}
+		l.cloning = false
+	}
+	l.mu.Unlock()
+	l.hold(false)
+	l.room()
+	if err == nil {
+		l.n.stats.cloned(time.Since(began))
+	}
+	return err
+}
+
+// hold stops the taking up of commands, or lets it go on.
+func (l *leader) hold(held bool) {
+	l.qmu.Lock()
+	l.held = held
+	if !held {
+		l.wake()
+	}
+	l.qmu.Unlock()
+}
+
+// sendImage freezes the machine and streams the image, at a bounded rate, and attaches the
+// follower that it makes.
+func (l *leader) sendImage(ctx context.Context, s *session, in *frames, upgrade bool) error {
+	if upgrade { // nothing is to come after the image
+		l.hold(true)
+		drained, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if err := l.drainTaken(drained); err != nil {
+			return err
+		}
+	}
+	image, accept, err := l.freeze(s)
+	if err != nil {
+		return err
+	}
+	w := &imageFrames{ctx: ctx, term: l.term, st: s.st, rate: l.n.cfg.CloneRate, began: time.Now()}
+	if _, err := s.st.Write(appendFrame(nil, frameAccept, accept.append(nil))); err != nil {
+		return err
+	}
+	if _, err := image.WriteTo(w); err != nil {
+		return err
+	}
+	if err := w.finish(); err != nil {
+		return err
+	}
+	kind, payload, err := in.next()
+	if err != nil {
+		return err
+	}
+	var r Record
+	if kind != frameAttach || r.UnmarshalBinary(payload) != nil || r.Primary.IsZero() {
+		return errFormat
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.member = r.Primary // of the frame: who it is from now on
+	if !l.cloning || !l.core.attach(s.member, s.id, accept.position) {
+		return errBusy
+	}
+	l.session, s.sent, l.cloning = s, accept.position, false
+	l.n.detector.watch(s.id, s.member.Addr, l.silent)
+	if upgrade && !l.core.handOver(s.member) {
+		return errBusy
+	}
+	l.admit1()
+	l.settle()
+	s.wake()
+	return nil
+}
+
+// drainTaken waits until all that was taken up is answered.
+func (l *leader) drainTaken(ctx context.Context) error {
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for {
+		l.qmu.Lock()
+		pending := l.pending
+		l.qmu.Unlock()
+		if pending == 0 {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-l.term.Done():
+			return context.Cause(l.term)
+		case <-ctx.Done():
+			return causeOf(ctx)
+		}
+	}
+}
+
+// freeze returns an image of now; what is logged from here on is kept for the follower.
+func (l *leader) freeze(s *session) (image io.WriterTo, accept acceptance, err error) {
+	done := make(chan struct{})
+	l.do(func() {
+		defer close(done)
+		began := time.Now()
+		image, err = l.host.sessions.Freeze()
+		l.n.stats.paused(time.Since(began))
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		accept = acceptance{record: l.core.record, session: s.id, position: l.host.position, at: l.host.at, fingerprint: l.host.fingerprint()}
+		l.trim(l.host.position)
+	})
+	select {
+	case <-done:
+		return image, accept, err
+	case <-l.term.Done():
+		return nil, accept, context.Cause(l.term)
+	}
+}
+
+// trim forgets what the follower has. l.mu is held.
+func (l *leader) trim(position uint64) {
+	n := 0
+	for n < len(l.kept) && l.kept[n].last <= position {
+		l.keptSize -= int64(len(l.kept[n].data))
+		n++
+	}
+	if n == len(l.kept) {
+		clear(l.kept)
+		l.kept = l.kept[:0]
+	} else if n > 0 {
+		l.kept = slices.Delete(l.kept, 0, n)
+	}
+}
+
+// imageFrames sends an image as frames.
+type imageFrames struct {
+	ctx, term context.Context
+	st        *rpc.Stream
+	rate      int64
+	began     time.Time
+	buf       []byte
+	length    uint64
+	sum       uint64
+}
+
+const imageChunk = 256 << 10
+
+// Write implements io.Writer.
+func (w *imageFrames) Write(p []byte) (n int, err error) {
+	for len(p) > 0 {
+		if w.term.Err() != nil {
+			return n, context.Cause(w.term)
+		}
+		part := p[:min(len(p), imageChunk)]
+		w.sum = crc64.Update(w.sum, crcTable, part)
+		w.length += uint64(len(part))
+		w.buf = appendFrame(w.buf[:0], frameImage, part)
+		if _, err := w.st.Write(w.buf); err != nil {
+			return n, err
+		}
+		n += len(part)
+		p = p[len(part):]
+		if err := w.throttle(); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// throttle waits until the image is no further than its rate allows.
+func (w *imageFrames) throttle() error {
+	if w.rate < 0 {
+		return nil
+	}
+	ahead := time.Duration(float64(w.length)/float64(w.rate)*float64(time.Second)) - time.Since(w.began)
+	if ahead < time.Millisecond {
+		return nil
+	}
+	t := time.NewTimer(ahead)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-w.term.Done():
+		return context.Cause(w.term)
+	case <-w.ctx.Done():
+		return causeOf(w.ctx)
+	}
+}
+
+func (w *imageFrames) finish() error {
+	_, err := w.st.Write(appendFrame(nil, frameWhole, le.AppendUint64(le.AppendUint64(nil, w.length), w.sum)))
+	return err
+}
+
+// follow feeds a follower and takes its acknowledgements, until the stream ends.
+func (l *leader) follow(s *session, in *frames) {
+	var fed sync.WaitGroup
+	fed.Go(s.feed)
+	err := s.receive(in)
+	s.close()
+	fed.Wait()
+	l.mu.Lock()
+	current := l.session == s && !l.core.fenced
+	if current {
+		l.session = nil
+	}
+	l.mu.Unlock()
+	if !current {
+		return
+	}
+	l.n.cfg.Logger.Info("the stream to the follower has ended", "member", s.member, "error", err)
+	// Has the process gone with it?
+	if l.n.gone(l.term, s.member.Addr) {
+		l.silent()
+	}
+}
+
+// silent says that the follower gives no sign of life.
+func (l *leader) silent() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.session != nil && l.core.peer.session != l.session.id {
+		return
+	}
+	l.core.lose()
+	if l.core.peer.member.IsZero() && !l.core.waits() {
+		l.drop()
+	}
+	poke(l.chain)
+}
+
+// feed sends what the follower does not have.
+func (s *session) feed() {
+	defer s.st.Close()
+	var buf []byte
+	for {
+		s.l.mu.Lock()
+		buf = s.collect(buf[:0])
+		s.l.mu.Unlock()
+		if len(buf) > 0 {
+			if _, err := s.st.Write(buf); err != nil {
+				return
+			}
+			s.l.n.stats.logged.Add(int64(len(buf)))
+			if cap(buf) > 4<<20 {
+				buf = nil
+			}
+			continue
+		}
+		select {
+		case <-s.kick:
+		case <-s.ended:
+			return
+		}
+	}
+}
+
+// collect appends the frames that are to be sent. l.mu is held.
+func (s *session) collect(buf []byte) []byte {
+	c := s.l.core
+	if c.record != s.told {
+		s.told = c.record
+		r, _ := c.record.AppendBinary(nil) // never fails
+		buf = appendFrame(buf, frameRecord, r)
+	}
+	kept := s.l.kept
+	n, _ := slices.BinarySearchFunc(kept, s.sent+1, func(b batch, first uint64) int {
+		return int(int64(b.first - first))
+	})
+	if n == len(kept) && c.asked == c.sent && !s.beat {
+		return buf
+	}
+	var round [8]byte
+	le.PutUint64(round[:], c.send())
+	for _, b := range kept[n:] {
+		if len(buf) > 1<<20 {
+			poke(s.kick)
+			break
+		}
+		buf = appendFrame(buf, frameBatch, round[:], b.data)
+		s.sent = b.last
+	}
+	if n == len(kept) {
+		buf = appendFrame(buf, frameBeat, round[:])
+	}
+	s.beat = false
+	return buf
+}
+
+// receive takes the frames of the follower.
+func (s *session) receive(in *frames) error {
+	l := s.l
+	for {
+		kind, payload, err := in.next()
+		if err != nil {
+			return err
+		}
+		switch kind {
+		case frameAck:
+			a, err := parseAcknowledgement(payload)
+			if err != nil {
+				return err
+			}
+			if err := l.acknowledged(s, a); err != nil {
+				return err
+			}
+		case frameBeat:
+			l.n.detector.heard(s.id)
+		case frameHash:
+			if len(payload) != 16 {
+				return errFormat
+			}
+			l.compare(le.Uint64(payload), le.Uint64(payload[8:]), l.theirs)
+		default:
+			return fmt.Errorf("%w: a frame of kind %d from a follower", errFormat, kind)
+		}
+	}
+}
+
+var errSession = errors.New("the session has ended")
+
+// acknowledged takes note of what the follower has.
+func (l *leader) acknowledged(s *session, a acknowledgement) error {
+	l.mu.Lock()
+	if l.session != s || !l.core.ack(s.id, a.position, a.round) {
+		l.mu.Unlock()
+		return errSession
+	}
+	l.applied = max(l.applied, a.applied)
+	l.trim(a.position)
+	l.admit1()
+	released := l.settle()
+	stopped := l.stopped
+	l.mu.Unlock()
+	l.deliver(released)
+	if stopped {
+		l.room()
+	}
+	return nil
+}
+
+// admit1 makes the backup of a candidate that has everything. l.mu is held.
+func (l *leader) admit1() {
+	if l.session != nil && l.keptSize < admitBelow && l.core.record.Backup.IsZero() && l.core.admit(l.session.id) {
+		poke(l.chain)
+	}
+}
+
+// admitBelow is how many bytes a candidate may lack when outputs begin to wait for it.
+const admitBelow = 1 << 20
+
+// frames reads frames from a stream.
+type frames struct {
+	r    io.Reader
+	buf  []byte
+	from int // where the next one begins
+}
+
+// next returns the next frame; it is valid until the call after.
+func (f *frames) next() (kind byte, payload []byte, err error) {
+	for {
+		kind, payload, rest, need, err := cutFrame(f.buf[f.from:])
+		if err != nil {
+			return 0, nil, err
+		}
+		if kind != 0 {
+			f.from = len(f.buf) - len(rest)
+			return kind, payload, nil
+		}
+		if err := f.fill(need); err != nil {
+			return 0, nil, err
+		}
+	}
+}
+
+// ready reports whether a whole frame has been read already.
+func (f *frames) ready() bool {
+	kind, _, _, _, err := cutFrame(f.buf[f.from:])
+	return kind != 0 || err != nil
+}
+
+// fill reads more, into a buffer that holds need bytes from the next frame's begin on.
+func (f *frames) fill(need int) error {
+	left := len(f.buf) - f.from
+	if size := max(need, 64<<10); cap(f.buf) < size || f.from > 0 && cap(f.buf)-len(f.buf) < need-left {
+		buf := f.buf[:0]
+		if cap(f.buf) < size {
+			buf = make([]byte, 0, size)
+		}
+		buf = buf[:left]
+		copy(buf, f.buf[f.from:])
+		f.buf, f.from = buf, 0
+	} else if left == 0 {
+		f.buf, f.from = f.buf[:0], 0
+	}
+	if len(f.buf) == cap(f.buf) {
+		copy(f.buf, f.buf[f.from:])
+		f.buf, f.from = f.buf[:left], 0
+	}
+	n, err := f.r.Read(f.buf[len(f.buf):cap(f.buf)])
+	f.buf = f.buf[:len(f.buf)+n]
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}

@@ -1,0 +1,197 @@
+//go:build unix
+
+package vmft_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/trilith-go/trilith/internal/testutil"
+	"github.com/trilith-go/trilith/transport"
+	"github.com/trilith-go/trilith/vmft"
+)
+
+// process is a node in a process of its own.
+type process struct {
+	cmd    *exec.Cmd
+	addr   string
+	status chan string // lines that it prints when its role changes
+}
+
+// TestProcessNode is the program of such a process: it is told by its environment.
+func TestProcessNode(t *testing.T) {
+	addr := os.Getenv("VMFT_TEST_ADDR")
+	if addr == "" {
+		t.Skip("the program of the tests of processes")
+	}
+	n, err := vmft.Start(context.Background(), vmft.Config{
+		Transport: &transport.TCP{}, Addr: addr, Peers: strings.Split(os.Getenv("VMFT_TEST_PEERS"), ","),
+		Arbiter: vmft.DirArbiter(os.Getenv("VMFT_TEST_LOCK")), Dir: os.Getenv("VMFT_TEST_DIR"), Machine: newCounter(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := ""
+	testutil.Eventually(t, time.Minute, func() bool {
+		s := n.Status()
+		if now := fmt.Sprintf("%s %v", s.Role, !s.Newest.Backup.IsZero()); now != last {
+			last = now
+			fmt.Println("status", now)
+		}
+		return false
+	}, "the end")
+}
+
+func startProcess(t *testing.T, addr, peers, lock, dir string) *process {
+	t.Helper()
+	p := &process{addr: addr, status: make(chan string, 1000)}
+	p.cmd = exec.Command(os.Args[0], "-test.run", "^TestProcessNode$", "-test.v")
+	p.cmd.Env = append(os.Environ(), "VMFT_TEST_ADDR="+addr, "VMFT_TEST_PEERS="+peers, "VMFT_TEST_LOCK="+lock, "VMFT_TEST_DIR="+dir)
+	out, err := p.cmd.StdoutPipe()
+	if err == nil {
+		err = p.cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.status)
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			if role, ok := strings.CutPrefix(lines.Text(), "status "); ok {
+				t.Logf("%s is %s", addr, role)
+				p.status <- role
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		p.kill()
+		for range p.status { // until nobody logs any more
+		}
+	})
+	return p
+}
+
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended
+	_ = p.cmd.Wait()
+}
+
+// await waits until the process is in a role.
+func (p *process) await(t *testing.T, want string) {
+	t.Helper()
+	timeout := time.After(20 * time.Second)
+	for {
+		select {
+		case got, ok := <-p.status:
+			if !ok {
+				t.Fatalf("the process at %s has ended", p.addr)
+			}
+			if got == want {
+				return
+			}
+		case <-timeout:
+			t.Fatalf("the process at %s is not %q", p.addr, want)
+		}
+	}
+}
+
+// Real processes over TCP: the primary is killed, and stopped, and goes on; every call is
+// executed once, and in time.
+func TestProcesses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	for _, journal := range []bool{false, true} {
+		t.Run(fmt.Sprintf("journal=%v", journal), func(t *testing.T) { testProcesses(t, journal) })
+	}
+}
+
+func testProcesses(t *testing.T, journal bool) {
+	root := t.TempDir()
+	var addrs []string
+	for range 2 {
+		l, err := (&transport.TCP{}).Listen(t.Context(), "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addrs = append(addrs, l.Addr().String())
+		l.Close()
+	}
+	start := func(i int) *process {
+		dir := ""
+		if journal {
+			dir = filepath.Join(root, fmt.Sprint("node", i))
+		}
+		return startProcess(t, addrs[i], strings.Join(addrs, ","), filepath.Join(root, "lock"), dir)
+	}
+	var nodes [2]*process
+	nodes[0] = start(0)
+	nodes[0].await(t, "primary false")
+	nodes[1] = start(1)
+	nodes[0].await(t, "primary true")
+	c, err := vmft.Dial(&transport.TCP{}, addrs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { c.Close() }()
+	next, primary := uint64(1), 0
+	call := func() time.Duration {
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		out, err := c.Call(ctx, []byte("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := binary.LittleEndian.Uint64(out); got != next {
+			t.Fatalf("call %d was executed as number %d", next, got)
+		}
+		next++
+		return time.Since(began)
+	}
+	for round := range 3 {
+		for range 50 {
+			call()
+		}
+		old, other := nodes[primary], nodes[1-primary]
+		if round == 1 {
+			if err := old.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			var stopped syscall.WaitStatus
+			if _, err := syscall.Wait4(old.cmd.Process.Pid, &stopped, syscall.WUNTRACED, nil); err != nil || !stopped.Stopped() {
+				t.Fatalf("the primary does not stop: %v, %v", stopped, err)
+			}
+			stuck := c // its connection would wait for long
+			if c, err = vmft.Dial(&transport.TCP{}, other.addr); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("answered %v after a SIGSTOP", call())
+			c.Close()
+			stuck.Close()
+			if c, err = vmft.Dial(&transport.TCP{}, addrs...); err != nil {
+				t.Fatal(err)
+			}
+			if err := old.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			old.kill()
+			t.Logf("answered %v after a kill -9", call())
+			nodes[primary] = start(primary)
+		}
+		primary = 1 - primary
+		nodes[primary].await(t, "primary true") // what was there comes back as the backup
+		call()
+	}
+}

@@ -1,0 +1,49 @@
+package vmfttest_test
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/trilith-go/trilith/vmft"
+	"github.com/trilith-go/trilith/vmft/vmfttest"
+)
+
+// tally counts words, and forgets that the order of a map is nobody's.
+type tally map[string]int
+
+func (t tally) Apply(_ uint64, _ time.Time, cmd, dst []byte) []byte {
+	t[string(cmd)]++
+	return append(dst, byte(t[string(cmd)]))
+}
+
+func (t tally) Freeze() (io.WriterTo, error) {
+	var b strings.Builder
+	for word, n := range maps.Clone(t) {
+		fmt.Fprintln(&b, word, n)
+	}
+	return image(b.String()), nil
+}
+
+func (t tally) Restore(io.Reader) error { return nil }
+func (t tally) Fingerprint() string     { return "tally/1" }
+
+type image string
+
+func (i image) WriteTo(w io.Writer) (int64, error) {
+	n, err := io.WriteString(w, string(i))
+	return int64(n), err
+}
+
+// A machine is tried before it is trusted.
+func ExampleCheckMachine() {
+	var commands [][]byte
+	for n := range 200 {
+		commands = append(commands, fmt.Append(nil, "word", n))
+	}
+	err := vmfttest.CheckMachine(func() vmft.Machine { return tally{} }, commands)
+	fmt.Println(err != nil && strings.Contains(err.Error(), "different images"))
+	// Output: true
+}
