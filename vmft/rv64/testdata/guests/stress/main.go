@@ -38,14 +38,14 @@ func main() {
 	for range 8 {
 		wg.Go(func() {
 			for range jobs {
-				n := tree(8).count()
+				n := tree(5).count()
 				mu.Lock()
 				total += n
 				mu.Unlock()
 			}
 		})
 	}
-	for i := range 40 {
+	for i := range 20 {
 		jobs <- i
 	}
 	close(jobs)
@@ -68,10 +68,10 @@ func main() {
 		}
 	}()
 	runtime.GC()
-	time.Sleep(20 * time.Millisecond)
+	time.Sleep(2 * time.Millisecond)
 
 	m := make(map[string]int)
-	for i := range 2000 {
+	for i := range 500 {
 		m[fmt.Sprint(i%331)] += i
 	}
 	order := sha256.New()
