@@ -34,12 +34,16 @@ type HostConfig struct {
 	// Interval is after how many instructions the log has a digest. Default: DefaultInterval.
 	Interval uint64
 
+	// Trace is called every 10 million instructions or so, between two steps. Default: nothing.
+	Trace func(*Machine)
+
 	// Logger is told what fails outside. Default: nobody.
 	Logger hclog.Logger
 }
 
 const (
 	hostTurn    = 2_000_000 // instructions between two looks at the clock
+	hostTrace   = 10_000_000
 	hostLag     = time.Millisecond
 	hostConns   = 4096 // connections at once; more are closed at once
 	inputWindow = 64 << 10
@@ -107,8 +111,12 @@ func Drive(ctx context.Context, m *Machine, cfg HostConfig) (status int, err err
 
 // loop alternates between running the machine and telling it what has happened.
 func (h *host) loop(ctx context.Context) error {
-	start := time.Now().Add(-h.m.Now())
+	start, traced := time.Now().Add(-h.m.Now()), uint64(0)
 	for {
+		if at := h.m.Position(); h.cfg.Trace != nil && at >= traced+hostTrace {
+			h.cfg.Trace(h.m)
+			traced = at
+		}
 		if err := h.outputs(); err != nil {
 			return err
 		}

@@ -147,6 +147,13 @@ type Replayer struct {
 	same uint64   // where the last digest was right
 	end  uint64   // where the log ended, once it has
 	done bool
+
+	// list has all entries, for a Debugger; index is that of the one after next.
+	list  []logEntry
+	index int
+
+	// Output is called for each output, if it is set. Data is borrowed.
+	Output func(Output)
 }
 
 type logEntry struct {
@@ -185,6 +192,10 @@ func (r *Replayer) Machine() *Machine { return r.m }
 
 // read reads the next entry.
 func (r *Replayer) read() error {
+	if r.list != nil {
+		r.take()
+		return nil
+	}
 	bad := func(err error) error {
 		return &Error{Op: "replay", Path: fmt.Sprint("after ", r.next.at), Err: fmt.Errorf("%w: %v", ErrBadLog, err)}
 	}
@@ -223,7 +234,7 @@ func (r *Replayer) finish() {
 // Done reports whether the machine is where the log ends.
 func (r *Replayer) Done() bool { return r.done && r.m.Position() >= r.end }
 
-// Run goes on to a position, or to the end of the log. Outputs are dropped. The
+// Run goes on to a position, or to the end of the log. Outputs go to Output. The
 // error matches ErrDiverged (and is a *Divergence) or ErrBadLog.
 func (r *Replayer) Run(until uint64) (uint64, error) {
 	for {
@@ -252,7 +263,9 @@ func (r *Replayer) runTo(to uint64) error {
 		at := r.m.Run(to)
 		_, exited := r.m.Exited()
 		_, idle := r.m.Idle()
-		r.m.drop()
+		if err := r.drain(); err != nil {
+			return err
+		}
 		if at < to && (exited || idle) {
 			what := "waits for an event"
 			if exited {
@@ -273,7 +286,7 @@ func (r *Replayer) apply() error {
 		if err := r.m.Inject(r.next.data); err != nil {
 			return &Divergence{After: r.same, At: r.next.at, Reason: err.Error()}
 		}
-		r.m.drop()
+		return r.drain()
 	case entryDigest:
 		h := r.m.Hash()
 		if !bytes.Equal(h[:], r.next.data) {
@@ -281,6 +294,23 @@ func (r *Replayer) apply() error {
 		}
 		r.same = r.next.at
 	}
+	return nil
+}
+
+// drain takes the outputs.
+func (r *Replayer) drain() error {
+	for r.Output != nil {
+		_, b, ok := r.m.NextOutput()
+		if !ok {
+			break
+		}
+		o, err := ParseOutput(b)
+		if err != nil {
+			return err
+		}
+		r.Output(o)
+	}
+	r.m.drop()
 	return nil
 }
 
