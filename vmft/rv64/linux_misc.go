@@ -271,6 +271,9 @@ func sysCopyFileRange(k *kernel, t *thread, a *[6]uint64) int64 {
 		}
 	}
 	b := make([]byte, min(a[4], maxTransfer))
+	if n := int64(len(b)); in.inode == out.inode && offs[0] < offs[1]+n && offs[1] < offs[0]+n {
+		return -eINVAL
+	}
 	b = b[:k.readAt(in, b, offs[0])]
 	if len(b) == 0 {
 		return 0

@@ -10,6 +10,9 @@ type place struct {
 	dir  *inode
 	name string // "" if the path is that of the directory itself
 	in   *inode // nil if there is nothing of that name
+	// slash says that the path, or that of a link at its end, ends with one: it means a
+	// directory.
+	slash bool
 }
 
 // walk follows a path. With follow, a link at its end is followed too.
@@ -42,6 +45,7 @@ func (k *kernel) walkFrom(dir *inode, path string, follow bool, links *int) (pla
 			if i > 0 && at.in != nil && !at.in.isDir() && last { // a slash at the end
 				return at, -eNOTDIR
 			}
+			at.slash = i > 0
 			continue
 		}
 		switch {
@@ -129,22 +133,25 @@ func (k *kernel) find(dirFD, addr uint64, follow bool) (place, int64) {
 	return k.walk(int(int32(dirFD)), path, follow)
 }
 
-// findNew is for calls that make a name: it must be free.
-func (k *kernel) findNew(dirFD, addr uint64) (place, int64) {
+// findNew is for calls that make a name: it must be free. Only that of a directory may
+// have a slash at its end.
+func (k *kernel) findNew(dirFD, addr uint64, isDir bool) (place, int64) {
 	path, errno := k.path(addr)
 	if errno != 0 {
 		return place{}, errno
 	}
-	if trimmed := strings.TrimRight(path, "/"); trimmed != "" {
-		path = trimmed
+	trimmed := strings.TrimRight(path, "/")
+	slash := trimmed != path
+	if trimmed == "" {
+		trimmed = path
 	}
-	at, errno := k.walk(int(int32(dirFD)), path, false)
+	at, errno := k.walk(int(int32(dirFD)), trimmed, false)
 	switch {
 	case errno != 0:
 		return at, errno
 	case at.in != nil:
 		return at, -eEXIST
-	case at.dir.nlink == 0:
+	case at.dir.nlink == 0, slash && !isDir:
 		return at, -eNOENT
 	case at.dir.device != deviceNone:
 		return at, -eACCES
@@ -176,7 +183,7 @@ func (k *kernel) open(dirFD int, path string, flags int, mode uint32) int64 {
 		return -eNOENT
 	case in == nil:
 		switch {
-		case strings.HasSuffix(path, "/"):
+		case at.slash:
 			return -eISDIR
 		case at.dir.device != deviceNone:
 			return -eACCES
@@ -247,7 +254,7 @@ func (k *kernel) opened(f *file, in *inode, flags int, now int64) int64 {
 }
 
 func sysMkdirat(k *kernel, _ *thread, a *[6]uint64) int64 {
-	at, errno := k.findNew(a[0], a[1])
+	at, errno := k.findNew(a[0], a[1], true)
 	if errno != 0 {
 		return errno
 	}
@@ -257,7 +264,7 @@ func sysMkdirat(k *kernel, _ *thread, a *[6]uint64) int64 {
 }
 
 func sysMknodat(k *kernel, _ *thread, a *[6]uint64) int64 {
-	at, errno := k.findNew(a[0], a[1])
+	at, errno := k.findNew(a[0], a[1], false)
 	switch {
 	case errno != 0:
 		return errno
@@ -274,7 +281,7 @@ func sysSymlinkat(k *kernel, _ *thread, a *[6]uint64) int64 {
 	if errno != 0 {
 		return errno
 	}
-	at, errno := k.findNew(a[1], a[2])
+	at, errno := k.findNew(a[1], a[2], false)
 	switch {
 	case target == "":
 		return -eNOENT
@@ -298,7 +305,7 @@ func sysLinkat(k *kernel, _ *thread, a *[6]uint64) int64 {
 	case from.in.isDir() || from.in.id == 0 || from.in.device != deviceNone:
 		return -ePERM
 	}
-	at, errno := k.findNew(a[2], a[3])
+	at, errno := k.findNew(a[2], a[3], false)
 	if errno != 0 {
 		return errno
 	}

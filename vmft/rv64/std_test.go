@@ -72,6 +72,10 @@ var stdPackages = []stdPackage{
 		"TestKillFindProcess":        noProcess,
 		"TestProcessWithHandleLinux": noProcess,
 		"TestStatStdin":              noProcess,
+		"TestFileChdirTestlog":       noProcess,
+		"TestStartProcess":           noProcess,
+		"TestExecutable":             noProcess,
+		"TestFifoEOF":                noFIFO,
 		"TestReadNonblockingFd":      noProcess,
 		"TestFIFONonBlockingEOF":     noFIFO,
 	}},
@@ -85,12 +89,11 @@ func stdRoot(t *testing.T, goroot string, p stdPackage) fs.FS {
 	root := fstest.MapFS{
 		"etc/hosts":     {Data: []byte("127.0.0.1 localhost\n::1 localhost\n"), Mode: 0o644},
 		"etc/passwd":    {Data: []byte("root:x:0:0:root:/root:/bin/sh\n"), Mode: 0o644},
-		"etc/localtime": {Data: []byte("TZif"), Mode: 0o644},
+		"etc/group":     {Data: []byte("root:x:0:\n"), Mode: 0o644},
 		"usr/bin/true":  {Mode: 0o755},
 		"usr/lib/empty": {Mode: 0o644},
 		"root/empty":    {Mode: 0o644},
 	}
-	delete(root, "etc/localtime") // the clock is UTC
 	for _, name := range append([]string{"src/" + p.path}, p.files...) {
 		err := filepath.WalkDir(filepath.Join(goroot, filepath.FromSlash(name)), func(file string, e fs.DirEntry, err error) error {
 			if err != nil || !e.Type().IsRegular() {
@@ -160,7 +163,7 @@ func TestStandardLibrary(t *testing.T) {
 	}
 	if all := passed + failed + left; all > 0 {
 		t.Logf("%d tests pass of %d, %d left out", passed, all, left)
-		if *soak && passed*100 < all*98 {
+		if all > 2000 && passed*100 < all*98 {
 			t.Errorf("less than 98 %% pass")
 		}
 	}
