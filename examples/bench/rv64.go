@@ -83,7 +83,7 @@ func openRV64(ctx context.Context, kase, subject string) (cell, error) {
 		return nil, err
 	}
 	c := &guestCell{dir: dir, kernel: kase, native: filepath.Join(dir, "native"), riscv: filepath.Join(dir, "riscv64"), measureSubject: f}
-	for out, env := range map[string][]string{c.native: nil, c.riscv: {"GOOS=linux", "GOARCH=riscv64"}} {
+	for out, env := range map[string][]string{c.native: nil, c.riscv: {"GOOS=linux", "GOARCH=riscv64", "GORISCV64=rva22u64"}} {
 		cmd := exec.CommandContext(ctx, "go", "build", "-o", out, "github.com/trilith-go/trilith/examples/bench/internal/kernels")
 		cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
 		if b, err := cmd.CombinedOutput(); err != nil {

@@ -22,8 +22,8 @@ const (
 // executed one after the other unless a branch leaves, decoded across direct jumps.
 //
 // In it, the result of AUIPC and the return address of JAL are those of LUI, the
-// immediate of a branch is the target, JALR has its return address in imm2, and
-// what writes x0 writes the sink.
+// immediate of a branch is the target, JALR has its return address in imm and its
+// immediate in imm2, and what writes x0 writes the sink.
 type block struct {
 	pc   uint64
 	n    uint64   // instructions, if no branch leaves
@@ -173,7 +173,7 @@ func (in *inst) place(pc uint64) (next uint64, ends bool) {
 			return next, false
 		}
 	case o == opJALR:
-		in.imm2, ends = int64(next), true
+		in.imm2, in.imm, ends = int32(in.imm), int64(next), true
 	case o.branch():
 		in.imm += int64(pc)
 	case o == opFENCE:

@@ -17,7 +17,11 @@ type inst struct {
 	size uint8 // bytes: 2 or 4
 	n    uint8 // in a block: instructions retired from its start, with this one
 	imm  int64
-	imm2 int64  // of the second half of a fused pair
+
+	// The second half of a fused pair.
+	imm2          int32
+	rd2, ra2, rb2 uint8
+
 	link *block // in a block: where this branch last led
 }
 

@@ -83,9 +83,18 @@ func load(t testing.TB, elf []byte, cfg Config) *Machine {
 // standard output and error.
 func drive(t testing.TB, m *Machine, next func() uint64) string {
 	t.Helper()
+	return driveRecorded(t, m, m, next)
+}
+
+// driveRecorded is drive by way of what may be a recorder.
+func driveRecorded(t testing.TB, m *Machine, by interface {
+	Run(until uint64) uint64
+	Inject(event []byte) error
+}, next func() uint64) string {
+	t.Helper()
 	var out bytes.Buffer
 	for {
-		m.Run(m.Position() + next())
+		by.Run(m.Position() + next())
 		for {
 			_, b, ok := m.NextOutput()
 			if !ok {
@@ -106,7 +115,7 @@ func drive(t testing.TB, m *Machine, next func() uint64) string {
 			if wake < 0 {
 				t.Fatalf("all threads wait for ever at %d; so far:\n%s", m.Position(), out.String())
 			}
-			if err := m.Inject(SkipEvent(wake)); err != nil {
+			if err := by.Inject(SkipEvent(wake)); err != nil {
 				t.Fatal(err)
 			}
 		}

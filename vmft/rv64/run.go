@@ -396,8 +396,8 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			}
 		case opJump:
 		case opJALR:
-			target := (x[in.rs1] + uint64(in.imm)) &^ 1
-			x[in.rd] = uint64(in.imm2)
+			target := (x[in.rs1] + uint64(in.imm2)) &^ 1
+			x[in.rd] = uint64(in.imm)
 			left -= uint64(in.n)
 			to := e.jump[target>>1&jumpMask]
 			if to.pc != target {
@@ -547,6 +547,372 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 				c.stop(b, uint64(in.n-1), limit, left)
 				return outcomeFault, t
 			}
+			continue
+		case opSLLIThenADD:
+			x[in.rd] = x[in.rs1] << (uint64(in.imm) & 63)
+			x[in.rd2] = x[in.ra2] + x[in.rb2]
+			continue
+		case opADDThenADD:
+			x[in.rd] = x[in.rs1] + x[in.rs2]
+			x[in.rd2] = x[in.ra2] + x[in.rb2]
+			continue
+		case opADDIThenADD:
+			x[in.rd] = x[in.rs1] + uint64(in.imm)
+			x[in.rd2] = x[in.ra2] + x[in.rb2]
+			continue
+		case opADDThenADDI:
+			x[in.rd] = x[in.rs1] + x[in.rs2]
+			x[in.rd2] = x[in.ra2] + uint64(in.imm2)
+			continue
+		case opADDIThenADDI:
+			x[in.rd] = x[in.rs1] + uint64(in.imm)
+			x[in.rd2] = x[in.ra2] + uint64(in.imm2)
+			continue
+		case opLDThenADD:
+			addr1 := x[in.rs1] + uint64(in.imm)
+			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr1&pageMask)
+				x[in.rd] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+			} else if v, ok := m.load(addr1, 8); ok {
+				x[in.rd] = v
+			} else {
+				c.stop(b, uint64(in.size-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			x[in.rd2] = x[in.ra2] + x[in.rb2]
+			continue
+		case opLDThenADDI:
+			addr1 := x[in.rs1] + uint64(in.imm)
+			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr1&pageMask)
+				x[in.rd] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+			} else if v, ok := m.load(addr1, 8); ok {
+				x[in.rd] = v
+			} else {
+				c.stop(b, uint64(in.size-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			x[in.rd2] = x[in.ra2] + uint64(in.imm2)
+			continue
+		case opADDIThenLD:
+			x[in.rd] = x[in.rs1] + uint64(in.imm)
+			addr2 := x[in.ra2] + uint64(in.imm2)
+			if t := &m.read[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr2&pageMask)
+				x[in.rd2] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+			} else if v, ok := m.load(addr2, 8); ok {
+				x[in.rd2] = v
+			} else {
+				c.stop(b, uint64(in.n-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			continue
+		case opADDThenLD:
+			x[in.rd] = x[in.rs1] + x[in.rs2]
+			addr2 := x[in.ra2] + uint64(in.imm2)
+			if t := &m.read[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr2&pageMask)
+				x[in.rd2] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+			} else if v, ok := m.load(addr2, 8); ok {
+				x[in.rd2] = v
+			} else {
+				c.stop(b, uint64(in.n-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			continue
+		case opLUIThenLD:
+			x[in.rd] = uint64(in.imm)
+			addr2 := x[in.ra2] + uint64(in.imm2)
+			if t := &m.read[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr2&pageMask)
+				x[in.rd2] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+			} else if v, ok := m.load(addr2, 8); ok {
+				x[in.rd2] = v
+			} else {
+				c.stop(b, uint64(in.n-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			continue
+		case opLDThenLD:
+			addr1 := x[in.rs1] + uint64(in.imm)
+			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr1&pageMask)
+				x[in.rd] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+			} else if v, ok := m.load(addr1, 8); ok {
+				x[in.rd] = v
+			} else {
+				c.stop(b, uint64(in.size-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			addr2 := x[in.ra2] + uint64(in.imm2)
+			if t := &m.read[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr2&pageMask)
+				x[in.rd2] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+			} else if v, ok := m.load(addr2, 8); ok {
+				x[in.rd2] = v
+			} else {
+				c.stop(b, uint64(in.n-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			continue
+		case opSDThenSD:
+			addr1 := x[in.rs1] + uint64(in.imm)
+			if t := &m.write[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr1&pageMask)
+				binary.LittleEndian.PutUint64((*[8]byte)(p)[:], x[in.rs2])
+			} else if !m.store(addr1, 8, x[in.rs2]) {
+				c.stop(b, uint64(in.size-1), limit, left)
+				return outcomeFault, trapStore
+			} else if m.codeStale {
+				c.stop(b, uint64(in.size), limit, left)
+				return outcomeLookup, trapNone
+			}
+			addr2 := x[in.ra2] + uint64(in.imm2)
+			if t := &m.write[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr2&pageMask)
+				binary.LittleEndian.PutUint64((*[8]byte)(p)[:], x[in.rb2])
+			} else if !m.store(addr2, 8, x[in.rb2]) {
+				c.stop(b, uint64(in.n-1), limit, left)
+				return outcomeFault, trapStore
+			} else if m.codeStale {
+				c.stop(b, uint64(in.n), limit, left)
+				return outcomeLookup, trapNone
+			}
+			continue
+		case opSDThenADDI:
+			addr1 := x[in.rs1] + uint64(in.imm)
+			if t := &m.write[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr1&pageMask)
+				binary.LittleEndian.PutUint64((*[8]byte)(p)[:], x[in.rs2])
+			} else if !m.store(addr1, 8, x[in.rs2]) {
+				c.stop(b, uint64(in.size-1), limit, left)
+				return outcomeFault, trapStore
+			} else if m.codeStale {
+				c.stop(b, uint64(in.size), limit, left)
+				return outcomeLookup, trapNone
+			}
+			x[in.rd2] = x[in.ra2] + uint64(in.imm2)
+			continue
+		case opADDIThenSD:
+			x[in.rd] = x[in.rs1] + uint64(in.imm)
+			addr2 := x[in.ra2] + uint64(in.imm2)
+			if t := &m.write[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr2&pageMask)
+				binary.LittleEndian.PutUint64((*[8]byte)(p)[:], x[in.rb2])
+			} else if !m.store(addr2, 8, x[in.rb2]) {
+				c.stop(b, uint64(in.n-1), limit, left)
+				return outcomeFault, trapStore
+			} else if m.codeStale {
+				c.stop(b, uint64(in.n), limit, left)
+				return outcomeLookup, trapNone
+			}
+			continue
+		case opSDThenLD:
+			addr1 := x[in.rs1] + uint64(in.imm)
+			if t := &m.write[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr1&pageMask)
+				binary.LittleEndian.PutUint64((*[8]byte)(p)[:], x[in.rs2])
+			} else if !m.store(addr1, 8, x[in.rs2]) {
+				c.stop(b, uint64(in.size-1), limit, left)
+				return outcomeFault, trapStore
+			} else if m.codeStale {
+				c.stop(b, uint64(in.size), limit, left)
+				return outcomeLookup, trapNone
+			}
+			addr2 := x[in.ra2] + uint64(in.imm2)
+			if t := &m.read[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr2&pageMask)
+				x[in.rd2] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+			} else if v, ok := m.load(addr2, 8); ok {
+				x[in.rd2] = v
+			} else {
+				c.stop(b, uint64(in.n-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			continue
+		case opADDThenFLD:
+			x[in.rd] = x[in.rs1] + x[in.rs2]
+			addr2 := x[in.ra2] + uint64(in.imm2)
+			if t := &m.read[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr2&pageMask)
+				f[in.rd2] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+			} else if v, ok := m.load(addr2, 8); ok {
+				f[in.rd2] = v
+			} else {
+				c.stop(b, uint64(in.n-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			continue
+		case opADDThenLWU:
+			x[in.rd] = x[in.rs1] + x[in.rs2]
+			addr2 := x[in.ra2] + uint64(in.imm2)
+			if t := &m.read[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^3) {
+				p := unsafe.Add(t.page, addr2&pageMask)
+				x[in.rd2] = uint64(binary.LittleEndian.Uint32((*[4]byte)(p)[:]))
+			} else if v, ok := m.load(addr2, 4); ok {
+				x[in.rd2] = v
+			} else {
+				c.stop(b, uint64(in.n-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			continue
+		case opSLLIThenOR:
+			x[in.rd] = x[in.rs1] << (uint64(in.imm) & 63)
+			x[in.rd2] = x[in.ra2] | x[in.rb2]
+			continue
+		case opSRLIThenXOR:
+			x[in.rd] = x[in.rs1] >> (uint64(in.imm) & 63)
+			x[in.rd2] = x[in.ra2] ^ x[in.rb2]
+			continue
+		case opLBUThenSLLI:
+			addr1 := x[in.rs1] + uint64(in.imm)
+			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^pageMask {
+				p := unsafe.Add(t.page, addr1&pageMask)
+				x[in.rd] = uint64(*(*byte)(p))
+			} else if v, ok := m.load(addr1, 1); ok {
+				x[in.rd] = v
+			} else {
+				c.stop(b, uint64(in.size-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			x[in.rd2] = x[in.ra2] << (uint64(in.imm2) & 63)
+			continue
+		case opORThenXOR:
+			x[in.rd] = x[in.rs1] | x[in.rs2]
+			x[in.rd2] = x[in.ra2] ^ x[in.rb2]
+			continue
+		case opANDThenXOR:
+			x[in.rd] = x[in.rs1] & x[in.rs2]
+			x[in.rd2] = x[in.ra2] ^ x[in.rb2]
+			continue
+		case opXORThenADD:
+			x[in.rd] = x[in.rs1] ^ x[in.rs2]
+			x[in.rd2] = x[in.ra2] + x[in.rb2]
+			continue
+		case opLDThenMUL:
+			addr1 := x[in.rs1] + uint64(in.imm)
+			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr1&pageMask)
+				x[in.rd] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+			} else if v, ok := m.load(addr1, 8); ok {
+				x[in.rd] = v
+			} else {
+				c.stop(b, uint64(in.size-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			x[in.rd2] = x[in.ra2] * x[in.rb2]
+			continue
+		case opLWUThenADD:
+			addr1 := x[in.rs1] + uint64(in.imm)
+			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^3) {
+				p := unsafe.Add(t.page, addr1&pageMask)
+				x[in.rd] = uint64(binary.LittleEndian.Uint32((*[4]byte)(p)[:]))
+			} else if v, ok := m.load(addr1, 4); ok {
+				x[in.rd] = v
+			} else {
+				c.stop(b, uint64(in.size-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			x[in.rd2] = x[in.ra2] + x[in.rb2]
+			continue
+		case opXORThenAND:
+			x[in.rd] = x[in.rs1] ^ x[in.rs2]
+			x[in.rd2] = x[in.ra2] & x[in.rb2]
+			continue
+		case opADDThenSLLI:
+			x[in.rd] = x[in.rs1] + x[in.rs2]
+			x[in.rd2] = x[in.ra2] << (uint64(in.imm2) & 63)
+			continue
+		case opORThenLBU:
+			x[in.rd] = x[in.rs1] | x[in.rs2]
+			addr2 := x[in.ra2] + uint64(in.imm2)
+			if t := &m.read[addr2>>pageShift&tlbMask]; t.tag == addr2&^pageMask {
+				p := unsafe.Add(t.page, addr2&pageMask)
+				x[in.rd2] = uint64(*(*byte)(p))
+			} else if v, ok := m.load(addr2, 1); ok {
+				x[in.rd2] = v
+			} else {
+				c.stop(b, uint64(in.n-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			continue
+		case opADDIThenBEQ:
+			x[in.rd] = x[in.rs1] + uint64(in.imm2)
+			if x[in.ra2] != x[in.rb2] {
+				continue
+			}
+		case opADDIThenBNE:
+			x[in.rd] = x[in.rs1] + uint64(in.imm2)
+			if x[in.ra2] == x[in.rb2] {
+				continue
+			}
+		case opADDIThenBLT:
+			x[in.rd] = x[in.rs1] + uint64(in.imm2)
+			if int64(x[in.ra2]) >= int64(x[in.rb2]) {
+				continue
+			}
+		case opADDIThenBGE:
+			x[in.rd] = x[in.rs1] + uint64(in.imm2)
+			if int64(x[in.ra2]) < int64(x[in.rb2]) {
+				continue
+			}
+		case opADDIThenBLTU:
+			x[in.rd] = x[in.rs1] + uint64(in.imm2)
+			if x[in.ra2] >= x[in.rb2] {
+				continue
+			}
+		case opADDIThenBGEU:
+			x[in.rd] = x[in.rs1] + uint64(in.imm2)
+			if x[in.ra2] < x[in.rb2] {
+				continue
+			}
+		case opLDThenBLTU:
+			addr1 := x[in.rs1] + uint64(in.imm2)
+			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr1&pageMask)
+				x[in.rd] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+			} else if v, ok := m.load(addr1, 8); ok {
+				x[in.rd] = v
+			} else {
+				c.stop(b, uint64(in.size-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			if x[in.ra2] >= x[in.rb2] {
+				continue
+			}
+		case opLDThenBLT:
+			addr1 := x[in.rs1] + uint64(in.imm2)
+			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr1&pageMask)
+				x[in.rd] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+			} else if v, ok := m.load(addr1, 8); ok {
+				x[in.rd] = v
+			} else {
+				c.stop(b, uint64(in.size-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			if int64(x[in.ra2]) >= int64(x[in.rb2]) {
+				continue
+			}
+		case opLDThenBNE:
+			addr1 := x[in.rs1] + uint64(in.imm2)
+			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr1&pageMask)
+				x[in.rd] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+			} else if v, ok := m.load(addr1, 8); ok {
+				x[in.rd] = v
+			} else {
+				c.stop(b, uint64(in.size-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			if x[in.ra2] == x[in.rb2] {
+				continue
+			}
+		case opRotate:
+			v := uint32(x[in.rs1])
+			x[in.rd] = word(uint64(v >> (in.imm & 31)))
+			x[in.rd2] = word(uint64(v << (in.imm2 & 31)))
+			x[in.rs3] = x[in.rd] | x[in.rd2]
 			continue
 		default:
 			if in.op < opFADDS || in.op >= opCount {

@@ -1,6 +1,7 @@
 package rv64
 
 import (
+	"bytes"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -114,6 +115,26 @@ func stdRoot(t *testing.T, goroot string, p stdPackage) fs.FS {
 	return root
 }
 
+// replayed runs a log again, unless that takes long, and compares.
+func replayed(t *testing.T, m *Machine, rec *Recorder, log *bytes.Buffer) {
+	t.Helper()
+	if err := rec.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if m.Position() > 500e6 && !*soak {
+		return
+	}
+	r, err := NewReplayer(log, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Run(1 << 50); err != nil {
+		t.Error(err)
+	} else if !r.Done() || r.Machine().Hash() != m.Hash() {
+		t.Errorf("the replay ends at %d, not %d, or differs", r.Machine().Position(), m.Position())
+	}
+}
+
 var testLine = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\S+)`)
 
 // The test binaries of the standard library, as the Go toolchain makes them, pass in
@@ -145,8 +166,14 @@ func TestStandardLibrary(t *testing.T) {
 				Args: args, Root: stdRoot(t, goroot, p), Dir: path.Join(filepath.ToSlash(goroot), "src", p.path),
 				Env: []string{"HOME=/root", "PATH=/bin:/usr/bin", "GOROOT=" + goroot, "USER=root"}, Memory: 2 << 30,
 			})
-			text := drive(t, m, whole)
+			var log bytes.Buffer
+			rec, err := NewRecorder(m, &log, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := driveRecorded(t, m, rec, whole)
 			status, _ := m.Exited()
+			replayed(t, m, rec, &log)
 			for _, match := range testLine.FindAllStringSubmatch(text, -1) {
 				if match[1] == "FAIL" {
 					failed++
