@@ -20,7 +20,7 @@ import (
 var rv64Suite = suite{
 	name: "rv64",
 	about: "programs in the virtual machine, on the host, and under qemu-user where it is installed. slowdown: against the host, " +
-		"in the same turn; freeze: of a guest with 256 MiB, all written since the last; record: speed while recording, by speed",
+		"in the same turn; freeze: of a guest with 256 MiB, all written since the last; record: speed while recording, by speed. The guest is built for rva22u64, which has Zba, Zbb and Zbs",
 	cases:    append(append([]string{}, rv64Kernels...), "http", "freeze", "record"),
 	subjects: []string{"interpreter", "native", "qemu"},
 	baseline: func(string) string { return "" },
