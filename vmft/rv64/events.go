@@ -158,8 +158,10 @@ func PacketEvent(to uint16, ip [16]byte, port uint16, b []byte) []byte {
 // SignalEvent sends a signal to the program.
 func SignalEvent(sig int) []byte { return binary.AppendUvarint([]byte{eventSignal}, uint64(sig)) }
 
-// maxSkip bounds one skip: ten years.
-const maxSkip = 10 * 366 * 24 * 3600 * 1e9
+const (
+	maxSkip = 10 * 366 * 24 * 3600 * 1e9 // ns of one skip: ten years
+	maxTime = 1 << 62                    // ns that can be reached: what is due later never is
+)
 
 // inject does what an event says. It fails without having changed anything if the
 // event is malformed or breaks a limit; what it says of a connection that is gone is
@@ -169,7 +171,7 @@ func (k *kernel) inject(event []byte) error {
 	switch kind := d.Byte(); kind {
 	case eventSkip:
 		ns := d.Uvarint()
-		if ns > maxSkip || k.skipped > 1<<62 {
+		if ns > maxSkip || k.skipped > maxTime {
 			return fmt.Errorf("a skip of %d ns is too far", ns)
 		}
 		if err := d.Finish(); err != nil {

@@ -284,7 +284,7 @@ func (m *Machine) Idle() (wake time.Duration, idle bool) {
 	switch {
 	case k.exited || k.current != nil:
 		return 0, false
-	case k.due == ^uint64(0):
+	case k.due > maxTime: // as good as never
 		return -1, true
 	}
 	return time.Duration(min(k.due-min(k.due, k.monotonic()), maxSkip)), true

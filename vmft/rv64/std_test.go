@@ -30,7 +30,7 @@ const (
 
 var stdPackages = []stdPackage{
 	{path: "sort"},
-	{path: "strconv", files: []string{"src/strconv/testdata"}},
+	{path: "strconv"},
 	{path: "math", quick: true},
 	{path: "math/big"},
 	{path: "math/bits", quick: true},
