@@ -71,6 +71,8 @@
 //
 // # What it is not
 //
-// It has one process: fork, and with it os/exec, is refused. There are no vector
-// instructions, no privileged mode and no devices.
+// It has one process: fork, and with it os/exec, is refused. There are no named pipes,
+// no descriptors passed over sockets, and no shared mappings that write to a file.
+// What a private mapping shows is the file as it was when it was mapped. There are no
+// vector instructions, no privileged mode and no devices.
 package rv64
