@@ -11,6 +11,7 @@
 //	go run ./examples/bench -suite mapreduce -cases terasort -size 128 -rounds 3
 //	go run ./examples/bench -suite gfs
 //	go run ./examples/bench -suite gfs -cases write,append -cpuprofile /tmp/cpu
+//	go run ./examples/bench -suite rv64 -cases fib,sort
 //
 // The suite rpc measures each cell, one subject on one case, for -duration in all,
 // divided into -rounds. The suite mapreduce does a whole job each time, on -size of
@@ -39,7 +40,7 @@ import (
 )
 
 // suites are all there is to measure.
-var suites = []*suite{&rpcSuite, &mapreduceSuite, &gfsSuite}
+var suites = []*suite{&rpcSuite, &mapreduceSuite, &gfsSuite, &rv64Suite}
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == taskArg {

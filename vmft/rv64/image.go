@@ -1,0 +1,203 @@
+package rv64
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/trilith-go/trilith/internal/wire"
+)
+
+// An image of a machine: the magic, the length of the tables and these, then pages,
+// each with its number plus one, a zero, and a SHA-256 of all before it. Pages of
+// zeroes count too: how much a guest uses is part of its state.
+const imageMagic = "rv64img\x01"
+
+// A frozen is a machine at a position. Its pages and files are those of the machine,
+// as long as that has not changed them.
+type frozen struct {
+	tables [][]byte
+	leaves []*leaf
+	used   []int
+}
+
+// Freeze makes an image of now while the machine may go on: what it writes to from
+// here on it copies first. It takes microseconds for each MiB that was written
+// since the last one. The image may be written, at any time and more than once,
+// beside the machine.
+func (m *Machine) Freeze() (io.WriterTo, error) {
+	k := m.kernel
+	if k.current != nil {
+		k.save(k.current)
+	}
+	var c codec
+	k.state(&c)
+	img := &frozen{tables: append(c.pieces, c.buf), used: append([]int(nil), m.mem.used...)}
+	for _, n := range img.used {
+		img.leaves = append(img.leaves, m.mem.leaves[n])
+	}
+	m.mem.epoch++
+	m.mem.flushWrite()
+	k.disk.epoch++
+	return img, nil
+}
+
+// WriteTo writes the image.
+func (f *frozen) WriteTo(w io.Writer) (int64, error) {
+	out := &imageWriter{w: bufio.NewWriterSize(w, 1<<20), sum: sha256.New()}
+	out.write([]byte(imageMagic))
+	size := 0
+	for _, b := range f.tables {
+		size += len(b)
+	}
+	out.write(binary.LittleEndian.AppendUint64(nil, uint64(size)))
+	for _, b := range f.tables {
+		out.write(b)
+	}
+	for i, n := range f.used {
+		for j, p := range f.leaves[i].pages {
+			if p != nil {
+				out.write(binary.LittleEndian.AppendUint64(nil, uint64(n*leafPages+j)+1))
+				out.write(p[:])
+			}
+		}
+	}
+	out.write(make([]byte, 8))
+	out.write(out.sum.Sum(nil))
+	if out.err == nil {
+		out.err = out.w.Flush()
+	}
+	return out.n, out.err
+}
+
+type imageWriter struct {
+	w   *bufio.Writer
+	sum hash.Hash
+	n   int64
+	err error
+}
+
+func (w *imageWriter) write(b []byte) {
+	if w.err == nil {
+		w.sum.Write(b)
+		var n int
+		n, w.err = w.w.Write(b)
+		w.n += int64(n)
+	}
+}
+
+// Restore replaces the machine's state by that of an image. On an error, which
+// matches ErrBadImage or is of r, the machine is unchanged.
+func (m *Machine) Restore(r io.Reader) error {
+	fresh, err := readImage(bufio.NewReaderSize(r, 1<<20))
+	if err != nil {
+		return &Error{Op: "restore", Err: err}
+	}
+	fresh.stepper, fresh.log = m.stepper, m.log
+	m.cpu, m.mem, m.kernel = fresh.cpu, fresh.mem, fresh.kernel
+	m.kernel.report = func(name string) {
+		m.log.Warn("the program misses a system call", "name", name, "position", m.cpu.count)
+	}
+	m.useEngine()
+	return nil
+}
+
+// NewFrom makes a machine of an image. Of the Config, only Stepper and Logger count:
+// the image has the rest.
+func NewFrom(r io.Reader, cfg Config) (*Machine, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	m := newMachine(cfg)
+	if err := m.Restore(r); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// maxTables bounds the tables of an image, files included.
+const maxTables = 1 << 40
+
+func readImage(r io.Reader) (*Machine, error) {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %s", ErrBadImage, fmt.Sprintf(format, args...))
+	}
+	sum := sha256.New()
+	in := io.TeeReader(r, sum)
+	head := make([]byte, len(imageMagic)+8)
+	if _, err := io.ReadFull(in, head); err != nil {
+		return nil, bad("%v", err)
+	}
+	size := binary.LittleEndian.Uint64(head[len(imageMagic):])
+	if string(head[:len(imageMagic)]) != imageMagic || size > maxTables {
+		return nil, bad("it starts with %x", head)
+	}
+	// As much as there is, rather than as much as is said.
+	tables, err := io.ReadAll(io.LimitReader(in, int64(size)))
+	if err != nil || uint64(len(tables)) != size {
+		return nil, bad("%d bytes of tables, of %d: %v", len(tables), size, err)
+	}
+	var cfg Config
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	m := newMachine(cfg)
+	pages, err := m.mem.readPages(in)
+	if err != nil {
+		return nil, bad("its pages: %v", err)
+	}
+	want := sum.Sum(nil)
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(r, got); err != nil || string(got) != string(want) {
+		return nil, bad("its checksum is wrong")
+	}
+	c := codec{reading: true, d: wire.NewDecoder(tables)}
+	m.kernel.state(&c)
+	if err := c.d.Finish(); err != nil {
+		return nil, bad("its tables: %v", err)
+	}
+	if err := m.kernel.check(); err != nil {
+		return nil, bad("its tables: %v", err)
+	}
+	if m.mem.resident != pages {
+		return nil, bad("%d pages, of %d", pages, m.mem.resident)
+	}
+	m.mem.flush()
+	if t := m.kernel.current; t != nil {
+		turn, reserved := m.kernel.turnEnd, m.cpu.reserved
+		m.kernel.resume(t)
+		m.kernel.turnEnd, m.cpu.reserved = turn, reserved
+	}
+	return m, nil
+}
+
+// readPages reads the pages of an image into an empty memory.
+func (m *memory) readPages(r io.Reader) (count int, err error) {
+	for {
+		var head [8]byte
+		if _, err := io.ReadFull(r, head[:]); err != nil {
+			return 0, err
+		}
+		n := binary.LittleEndian.Uint64(head[:])
+		if n == 0 {
+			return count, nil
+		}
+		if n--; n >= addressEnd>>pageShift {
+			return 0, fmt.Errorf("page %d", n)
+		}
+		l, i := m.leafFor(n<<pageShift), n%leafPages
+		if l.pages[i] != nil {
+			return 0, fmt.Errorf("page %d twice", n)
+		}
+		l.pages[i] = new(page)
+		if _, err := io.ReadFull(r, l.pages[i][:]); err != nil {
+			return 0, err
+		}
+		l.owned[i/64] |= 1 << (i % 64)
+		l.stale[i/64] |= 1 << (i % 64)
+		count++
+	}
+}
