@@ -70,6 +70,11 @@ func TestPaper33AbortIfTheMasterFails(t *testing.T) {
 			if err != nil || len(all) != 1+min(c.deaths, c.resubmits) {
 				t.Errorf("a job that %s: there are %d jobs, %v", c.name, len(all), err)
 			}
+			h := cluster.coordinator.StatusHandler()
+			wantAll(t, get(t, h, "/?job=1", 200), `class="tag aborted"`, "its coordinator, of epoch")
+			if c.resubmits > 0 {
+				wantAll(t, get(t, h, "/?job=2", 200), `<dt>in the place of</dt><dd><a href="?job=1">job 1</a>`)
+			}
 			time.Sleep(time.Minute)
 			if names, _ := cluster.files.Glob(t.Context(), "**"); !c.succeeds && len(names) > 0 {
 				t.Errorf("a job that %s has left behind %q", c.name, names)

@@ -85,6 +85,6 @@ func (s JobState) String() string {
 
 // Backups counts second attempts of tasks that would have ended late.
 type Backups struct {
-	Started int
-	Won     int // that completed their task before the first attempt did
+	Started int `json:"started"`
+	Won     int `json:"won"` // that completed their task before the first attempt did
 }

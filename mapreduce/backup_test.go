@@ -3,6 +3,7 @@ package mapreduce
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +39,13 @@ func slowWorker(t *testing.T, backups bool) (took time.Duration, result *Result)
 	_, wait := c.submit(spec)
 	result = wait()
 	took = time.Since(begin)
+	h := c.coordinator.StatusHandler()
+	if r := getJSON[JobReport](t, h, "/status.json?job=1"); r.Backups != result.Backups {
+		t.Errorf("the status page knows of backups %+v, the result of %+v", r.Backups, result.Backups)
+	}
+	if says := strings.Contains(get(t, h, "/?job=1", 200), "<dt>backup tasks</dt>"); says != backups {
+		t.Errorf("backups %v: the page shows some: %v", backups, says)
+	}
 	checkSameOutput(t, fmt.Sprint("backups ", backups), c.files, result, want)
 	return took, result
 }

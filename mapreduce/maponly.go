@@ -23,7 +23,8 @@ type MapOnly[K, V any] struct {
 
 	// Map is called with each record of the input, and emits any number of pairs.
 	// emit may be called only while Map runs and only by the goroutine that runs
-	// it. The record is immutable and may be kept.
+	// it. The record is immutable and may be kept, unless the Input says otherwise
+	// (Text.Reuse).
 	Map func(t *Task, r Record, emit func(K, V)) error
 
 	// Input divides and reads the input. The default is [Text], lines of text.

@@ -124,6 +124,9 @@ func (f *fetcher) gather() error {
 				f.relocate(l)
 			}
 		case r := <-f.results:
+			if own := (ownDiskError{}); errors.As(r.err, &own) {
+				return fmt.Errorf("keep map output that is fetched: %w", own.error)
+			}
 			f.settle(ctx, r)
 		case <-retry.C:
 		case err := <-failed:
@@ -358,6 +361,10 @@ func (f *fetcher) from(ctx context.Context, s *source, batch []int, req *fetchRe
 // errMissing says that a worker does not hold an output.
 var errMissing = errors.New("the output is not there")
 
+// ownDiskError is an error of this worker's disk. It fails the attempt: whoever sends
+// is not to blame, and the disk would be no better for the next region.
+type ownDiskError struct{ error }
+
 // receive reads one region from a stream, into memory or the spill file, and
 // checks every block of it.
 func (f *fetcher) receive(st *rpc.Stream) (region, error) {
@@ -386,7 +393,7 @@ func (f *fetcher) receive(st *rpc.Stream) (region, error) {
 	}
 	file, off, err := f.spillSpace(n)
 	if err != nil {
-		return region{}, err
+		return region{}, ownDiskError{err}
 	}
 	var buf []byte
 	err = f.eachBlock(st, n, func(_ int64, size int) []byte {
@@ -395,8 +402,10 @@ func (f *fetcher) receive(st *rpc.Stream) (region, error) {
 		}
 		return buf[:size]
 	}, func(at int64, block []byte) error {
-		_, err := file.WriteAt(block, off+at)
-		return err
+		if _, err := file.WriteAt(block, off+at); err != nil {
+			return ownDiskError{err}
+		}
+		return nil
 	})
 	return region{file: file, off: off, n: n}, err
 }

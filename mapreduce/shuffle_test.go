@@ -2,8 +2,10 @@
 package mapreduce
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"testing"
@@ -136,4 +138,78 @@ func TestFetchThatFailsGivesItsMemoryBack(t *testing.T) {
 			t.Errorf("%d bytes of the pool are taken, for a region of %d", f.claimed, len(data))
 		}
 	})
+}
+
+// twoRegions returns the fetcher of a small region and of one for which there is no
+// memory, of which the worker sends both.
+func twoRegions(t *testing.T, small, large []byte) *fetcher {
+	f := newTestFetcher(t, func(ctx context.Context, req *locateReq) (*locateResp, error) {
+		if req.since == 0 {
+			return &locateResp{next: 2, changed: []location{
+				{index: 0, attempt: Attempt{1, 1}, addr: "peer:1", size: sizeCode(int64(len(small)))},
+				{index: 1, attempt: Attempt{1, 2}, addr: "peer:1", size: sizeCode(int64(len(large)))},
+			}}, nil
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}, func(_ context.Context, req *fetchReq, st *rpc.Stream) error {
+		for _, a := range req.attempts {
+			data := small
+			if a.N == 2 {
+				data = large
+			}
+			if err := sendRegion(st, &mapOutput{ends: []int64{int64(len(data))}, pieces: [][]byte{data}}, 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	f.share, f.w.memory.pool = int64(len(small)), 0
+	return f
+}
+
+// A region for which there is no memory goes to disk, and is what was sent.
+func TestLargeRegionsGoToDisk(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		small := regionOf(t, [][2]string{{"key", "value"}})
+		large := regionOf(t, [][2]string{{"key", string(make([]byte, 1<<20))}, {"other", "value"}})
+		f := twoRegions(t, small, large)
+		if err := f.gather(); err != nil {
+			t.Fatal(err)
+		}
+		if r := f.regions[0]; r.file != nil || !bytes.Equal(bytes.Join(r.data, nil), small) {
+			t.Errorf("the small region is %+v", r)
+		}
+		r := f.regions[1]
+		if r.file == nil || r.data != nil || r.n != int64(len(large)) || f.claimed > 0 {
+			t.Fatalf("the large region has %d bytes on disk, want %d; %d bytes are claimed", r.n, len(large), f.claimed)
+		}
+		got := make([]byte, r.n)
+		if _, err := r.file.ReadAt(got, r.off); err != nil || !bytes.Equal(got, large) {
+			t.Errorf("what is on disk is not what was sent: %v", err)
+		}
+	})
+}
+
+// A disk that is full where the reduce runs fails the attempt, with an error that says
+// so: whoever sends the map output is not to blame for it.
+func TestFullDiskOfAReduce(t *testing.T) {
+	for _, op := range []vfs.Op{vfs.OpCreate, vfs.OpWrite} {
+		testutil.Bubble(t, func(t *testing.T) {
+			small, large := regionOf(t, [][2]string{{"key", "value"}}), regionOf(t, [][2]string{{"key", string(make([]byte, 1<<20))}})
+			f := twoRegions(t, small, large)
+			f.w.disk.fs = vfs.Inject(f.w.disk.fs, func(call vfs.Call) vfs.Fault {
+				if call.Op == op {
+					return vfs.Fault{Err: vfs.ErrNoSpace}
+				}
+				return vfs.Fault{}
+			})
+			if err := f.gather(); !errors.Is(err, vfs.ErrNoSpace) {
+				t.Errorf("%v on a full disk: %v", op, err)
+			}
+			if n := f.sources["peer:1"].failures; n > 0 {
+				t.Errorf("%v on a full disk: %d failures of the worker that sent it", op, n)
+			}
+		})
+	}
 }

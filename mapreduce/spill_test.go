@@ -39,7 +39,11 @@ func TestJobLargerThanMemory(t *testing.T) {
 				}
 				id, wait := c.submit(spec)
 				c.until(id, func(s *JobStatus) bool { return s.Reduces.Running > 0 || s.State.Ended() })
-				checkSameOutput(t, name, c.files, wait(), want)
+				result := wait()
+				checkSameOutput(t, name, c.files, result, want)
+				if n := result.Counters[CounterMapBytesSpill]; n == 0 {
+					t.Error("nothing went by way of the disk")
+				}
 			})
 		})
 	}

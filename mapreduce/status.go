@@ -11,7 +11,7 @@ type JobStatus struct {
 	Name      string
 	Output    string // its directory
 	State     JobState
-	Failure   string // why it failed or was cancelled
+	Failure   string // why it failed, was cancelled or aborted
 	Waiting   string // why no worker there is can run the tasks that are left, if so
 	Resubmits int    // how often it may still be submitted again, should it be aborted
 	Successor JobID  // the job in its place, if it was aborted and submitted again

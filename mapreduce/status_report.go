@@ -39,8 +39,12 @@ type JobReport struct {
 	InputBytes int64        `json:"input_bytes"`
 	InputDone  int64        `json:"input_done"`
 	SideFiles  int          `json:"side_files"` // that completed tasks have written besides the output
-	Seconds    float64      `json:"seconds"`    // since this coordinator knows of it, until its end
-	Failed     int          `json:"failed"`     // attempts that failed or were lost, and maps whose output was
+	Backups    Backups      `json:"backups"`
+	Seconds    float64      `json:"seconds"` // since this coordinator knows of it, until its end
+	Failed     int          `json:"failed"`  // attempts that failed or were lost, and maps whose output was
+
+	// Predecessor is the aborted job in whose place this one was submitted, if there is one.
+	Predecessor JobID `json:"predecessor,omitempty"`
 
 	Details *JobDetails `json:"details,omitempty"`
 }
@@ -159,6 +163,7 @@ func (h *history) summary(now time.Time, t *tasks, id JobID) JobReport {
 	r := JobReport{
 		ID: id, Name: s.Name, State: s.State.String(), Failure: s.Failure, Output: s.Output,
 		Maps: s.Maps, Reduces: s.Reduces, InputBytes: s.InputBytes, InputDone: s.InputDone, SideFiles: s.SideFiles,
+		Backups: s.Backups, Predecessor: t.jobs[id].predecessor,
 	}
 	if j := h.jobs[id]; j != nil {
 		r.Seconds, r.Failed = now.Sub(j.began).Seconds(), j.failed

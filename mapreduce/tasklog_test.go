@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,16 @@ func TestTaskLogs(t *testing.T) {
 			t.Errorf("the logs are %+v", l)
 		}
 		wantAll(t, get(t, h, fmt.Sprintf("/?job=%d", id), 200), "Logs", "of &lt;b&gt;input&lt;/b&gt;")
+
+		time.Sleep(sampleEvery) // until the report is saved
+		c.killCoordinator(transport.CrashReset)
+		c.reviveCoordinator()
+		c.until(id, func(s *JobStatus) bool { return s.State == JobSucceeded })
+		h = c.coordinator.StatusHandler()
+		after := getJSON[JobReport](t, h, fmt.Sprintf("/status.json?job=%d", id))
+		if !slices.Equal(after.Details.Failures, job.Details.Failures) || !slices.Equal(after.Details.Logs, job.Details.Logs) {
+			t.Errorf("after a restart the failures are %+v and the logs %+v", after.Details.Failures, after.Details.Logs)
+		}
 	})
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +17,7 @@ import (
 var statusRole = role{
 	name:    "status",
 	usage:   "[JOB]",
-	summary: "shows how the jobs are doing, or one of them",
+	summary: "shows how the jobs are doing, or one of them with its counters",
 	define: func(f *flag.FlagSet) func(context.Context, []string, output) error {
 		var s askFlags
 		s.define(f)
@@ -89,6 +91,7 @@ func (a *askFlags) status(ctx context.Context, args []string, out output) error 
 				return err
 			}
 			printStatus(s, out)
+			printDetails(s, out)
 			return nil
 		}
 		all, err := client.Jobs(ctx)
@@ -109,6 +112,22 @@ func printStatus(s *mapreduce.JobStatus, out output) {
 	fmt.Fprintln(out.stdout, s)
 	if s.Failure != "" {
 		fmt.Fprintf(out.stdout, "  %s\n", strings.ReplaceAll(s.Failure, "\n", "\n  "))
+	}
+}
+
+// printDetails prints what a line has no room for.
+func printDetails(s *mapreduce.JobStatus, out output) {
+	if s.Successor != 0 {
+		fmt.Fprintf(out.stdout, "  job %d is in its place\n", s.Successor)
+	}
+	if s.Backups.Started > 0 {
+		fmt.Fprintf(out.stdout, "  %d backup tasks, %d won\n", s.Backups.Started, s.Backups.Won)
+	}
+	for _, skipped := range s.Skipped {
+		fmt.Fprintf(out.stdout, "  left out: %v\n", skipped)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Counters)) {
+		fmt.Fprintf(out.stdout, "%14d  %s\n", s.Counters[name], name)
 	}
 }
 

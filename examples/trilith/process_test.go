@@ -219,6 +219,9 @@ func TestProcesses(t *testing.T) {
 	if got := readFile(t, root, "out/part-00000"); got != want {
 		t.Errorf("the output is %q, want %q", got, want)
 	}
+	if got := ask(); !strings.Contains(got, "  map.records.in\n") || !strings.Contains(got, "  reduce.keys.in\n") {
+		t.Errorf("the status has no counters: %q", got)
+	}
 
 	line, err := coordinator.stdout.ReadString('\n')
 	if err != nil {
