@@ -88,15 +88,25 @@ func (h *history) check(cfg Config) error {
 
 // crashes runs a history and crashes it everywhere.
 func crashes(rounds int, plant planted) (int, error) {
+	return crashesOf(rounds, func(fsys vfs.FS) Config {
+		cfg := small(fsys)
+		cfg.planted = plant
+		return cfg
+	})
+}
+
+func crashesOf(rounds int, config func(vfs.FS) Config) (int, error) {
 	return vfstest.CrashEverywhere(crashSeeds, func() vfstest.Workload {
 		h := new(history)
 		return vfstest.Workload{
 			Run: func(fsys vfs.FS) {
-				cfg := small(fsys)
-				cfg.planted = plant
-				h.work(cfg, rounds)
+				h.work(config(fsys), rounds)
 			},
-			Check: func(after *vfs.Memory) error { return h.check(small(after)) },
+			Check: func(after *vfs.Memory) error {
+				cfg := config(after)
+				cfg.planted = planted{}
+				return h.check(cfg)
+			},
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 )
@@ -184,11 +185,28 @@ func (s *scanner) unwritten(bad *badRecord) (bool, error) {
 	return false, nil
 }
 
+// blank reports whether there is nothing but zeros from an offset on.
+func (s *scanner) blank(offset int64) (bool, error) {
+	for offset < s.size {
+		n := int(min(windowSize, s.size-offset))
+		b, err := s.bytes(offset, n)
+		if err != nil {
+			return false, err
+		}
+		if !zero(b) {
+			return false, nil
+		}
+		offset += int64(n)
+	}
+	return true, nil
+}
+
 func zero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
+	for len(b) > len(zeros) {
+		if !bytes.Equal(b[:len(zeros)], zeros[:]) {
 			return false
 		}
+		b = b[len(zeros):]
 	}
-	return true
+	return bytes.Equal(b, zeros[:len(b)])
 }
