@@ -206,6 +206,7 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 		"acknowledge before the fsync": {ackBeforeSync: true},
 		"no sync of the directory":     {noDirSync: true},
 		"prune before the checkpoint":  {pruneEarly: true},
+		"leave an old segment's end":   {untrimmed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -49,15 +49,15 @@
 // and all before it had been synced. Each Sync begins its batch with a mark for
 // the batch before; a Sync that finds nothing to do, and Close, write one too.
 //
-// Behind its records the last segment may go on with zeros, up to the end of the
-// file. They are written ahead, with a batch that makes the file longer anyway and
+// Each batch is followed by a byte 0xa5, which the next one goes over, so that the
+// last record is known to be whole even if it ends with zeros. Behind that the last
+// segment may go on with zeros, up to the end of the file. They are written ahead, with a batch that makes the file longer anyway and
 // for the same sync, as many as the segment is long, but at least 64 KiB and at most
 // 1 MiB, and never beyond Config.SegmentBytes. The batches that then go in their
 // place change nothing but bytes of the file, and a sync that need not wait for the
-// file system's own journal takes half the time. A segment that is followed by
-// another has none, and Close cuts them off. They are no part of the format: a
-// segment without is as good, and there are none where batches are large, since
-// these would be written twice, or when the disk has no room for them.
+// file system's own journal takes half the time. There are none where batches are
+// large, since these would be written twice, nor when the disk has no room for them.
+// A segment that is followed by another, or was closed, ends with its records.
 //
 // A checkpoint begins with a header as that of a segment (magic "trichk\r\n", the
 // sequence number that it stands for, and at 12 a 1 if the journal began with it),
@@ -68,22 +68,22 @@
 //
 // A crash can only harm what had not been synced: the end of the last segment.
 // There it leaves every sector either as written or as before, that is zero or
-// beyond the end of the file, in any selection; and so does the end of a process in
-// the middle of a write, which systems do page by page. Anything else is damage, and
-// a start that finds damage refuses to go on ([ErrCorrupt], with the file and the
-// offset), since records that were acknowledged may be gone. In detail, a place in
-// the last segment where the next record should begin and none can be read is a torn tail,
+// beyond the end of the file, in any selection; a write that fails or whose process
+// ends may be cut anywhere. Anything else is damage, and a start that finds damage
+// refuses to go on ([ErrCorrupt], with the file and the offset), since records that
+// were acknowledged may be gone. In detail, a place in the last segment where the next record should begin and none can be read is a torn tail,
 // and cut, if
 //
 //  1. no mark behind it, wherever one begins, says that the record had been synced;
 //     and
-//  2. the file ends within the record, or one of the record's sectors was never
-//     written: is zero to its end, or to the end of the file. Of the sector in which
-//     the record begins only what is behind its beginning counts; of a record whose
-//     header can't be read, only the sectors of the header.
+//  2. the file ends within the record, or goes on behind it with nothing but zeros,
+//     not even the stop byte; or one of the record's sectors was never written: is
+//     zero to its end, or to the end of the file. Of the sector in which the record
+//     begins only what is behind its beginning counts, and not the stop byte of the
+//     batch before; of a record whose header can't be read, only the header.
 //
-// If there is nothing but zeros from that place on, it is the end of the log, and
-// nobody is told. Of a torn batch the records before the first hole are kept, as
+// If there is nothing but a stop byte and zeros from that place on, it is the end of
+// the log, and nobody is told. Of a torn batch the records before the first hole are kept, as
 // they may be, and all behind is cut off, whole records too, and the cut is synced
 // before anything takes their place: none of them can come back.
 //
@@ -92,12 +92,13 @@
 // segment that is not the last, a missing segment, a bad header, files of another
 // journal. So a flipped bit is never taken for a torn tail, with one exception: in
 // the last batch before a power failure that also kept its mark from the disk, in a
-// record of which a sector, as far as the record reaches, is nothing but zeros. And
-// a bit flipped in the zeros right behind the last record is refused too, since it
-// can't be told from a damaged record; one farther on harms nothing.
+// record of which a sector, as far as the record reaches, is nothing but zeros, or
+// of which only the first byte is in its sector and the same as the stop byte. A bit
+// flipped in the zeros not far behind the last record may be refused too, since it
+// can't be told from a damaged record; farther on it harms nothing.
 //
-// What can't be told from a torn tail: that the records at the end of the last
-// batch, and the mark for it if there is one, have been turned into zeros.
+// What can't be told from a torn tail: that the end of the last batch, and the mark
+// for it if there is one, has been turned into zeros.
 //
 // A checkpoint that is not whole is passed over, with a warning, in favour of the
 // one before it, or of the very beginning: the records needed for that are kept.

@@ -45,6 +45,7 @@ type Config struct {
 type planted struct {
 	ackBeforeSync bool // Sync returns before the records are safe
 	noDirSync     bool // directories are never synced
+	untrimmed     bool // a segment that is followed by another keeps what is behind its records
 	pruneEarly    bool // what a checkpoint replaces goes before the checkpoint is whole
 }
 
@@ -240,7 +241,7 @@ func (j *Journal) flush(batch []byte, upTo uint64) error {
 	} else {
 		batch = batch[recordHeaderSize:]
 	}
-	if err := j.tail.writeBatch(batch, j.cfg.SegmentBytes); err != nil {
+	if err := j.tail.writeBatch(append(batch, stopByte), j.cfg.SegmentBytes); err != nil {
 		return err
 	}
 	j.tail.marked = safe
@@ -263,8 +264,9 @@ func (j *Journal) mark() error {
 	if j.tail.marked == safe {
 		return nil
 	}
-	putRecordHeader(j.tail.mark[:], j.seed, kindMark, safe)
-	if err := j.tail.write(j.tail.mark[:]); err != nil {
+	putRecordHeader(j.tail.mark[:recordHeaderSize], j.seed, kindMark, safe)
+	j.tail.mark[recordHeaderSize] = stopByte
+	if err := j.tail.write(j.tail.mark[:], recordHeaderSize); err != nil {
 		return err
 	}
 	j.tail.marked = safe

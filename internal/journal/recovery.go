@@ -292,11 +292,11 @@ func (s *scanner) all(fn func(uint64, []byte) error) (*badRecord, error) {
 func (j *Journal) resume(s *scanner, bad *badRecord) error {
 	t := &j.tail
 	if bad != nil {
-		blank, err := s.blank(bad.offset)
+		ended, err := s.ended(bad.offset)
 		if err != nil {
 			return err
 		}
-		if !blank { // else the zeros that were written ahead
+		if !ended {
 			if err := s.judge(bad); err != nil {
 				return err
 			}
@@ -317,7 +317,7 @@ func (j *Journal) resume(s *scanner, bad *badRecord) error {
 		if err != nil {
 			return err
 		}
-		if err := t.write(b); err != nil {
+		if err := t.write(b, len(b)); err != nil {
 			return err
 		}
 	}

@@ -164,12 +164,17 @@ func (s *scanner) markedBehind(offset int64) (bool, error) {
 	return false, nil
 }
 
-// unwritten reports whether the file ends within the bad record, or a sector of it
-// was never written: is zero from the record's beginning, if that is in it, to the
-// end of the sector or the file.
+// unwritten reports whether the file, or all in it but zeros, ends within the bad
+// record, or a sector of it was never written: is zero from the record's beginning,
+// if that is in it, to the end of the sector or the file.
 func (s *scanner) unwritten(bad *badRecord) (bool, error) {
 	if bad.end > s.size {
 		return true, nil
+	}
+	if bad.end < s.size {
+		if blank, err := s.blank(bad.end); blank || err != nil {
+			return blank, err
+		}
 	}
 	for from := bad.offset; from < bad.end; {
 		to := min((from/sectorSize+1)*sectorSize, s.size)
@@ -177,12 +182,28 @@ func (s *scanner) unwritten(bad *badRecord) (bool, error) {
 		if err != nil {
 			return false, err
 		}
+		if from == bad.offset && b[0] == stopByte {
+			b = b[1:] // of the batch before
+		}
 		if zero(b) {
 			return true, nil
 		}
 		from = to
 	}
 	return false, nil
+}
+
+// ended reports whether there is nothing from an offset on but what may be behind
+// the last record: a stop byte and zeros.
+func (s *scanner) ended(offset int64) (bool, error) {
+	b, err := s.bytes(offset, 1)
+	if err != nil {
+		return false, err
+	}
+	if b[0] == stopByte {
+		offset++
+	}
+	return s.blank(offset)
 }
 
 // blank reports whether there is nothing but zeros from an offset on.

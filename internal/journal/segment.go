@@ -79,8 +79,12 @@ func list(fsys vfs.FS, dir string) (listing, error) {
 // first. j.writing is held.
 func (j *Journal) roll(first uint64) error {
 	// A mark may have been written since the last sync, and only the last segment
-	// may have a torn tail. It has no zeros behind its records: those end where the
-	// next segment becomes due.
+	// may have a torn tail, or anything else behind its records.
+	if !j.cfg.planted.untrimmed {
+		if err := j.tail.trim(); err != nil {
+			return err
+		}
+	}
 	if j.tail.dirty && !j.cfg.planted.ackBeforeSync {
 		if err := j.tail.sync(); err != nil {
 			return err
@@ -127,7 +131,7 @@ func (j *Journal) writeHeader(path string, header fileHeader) error {
 		return err
 	}
 	t := tail{file: f, path: path}
-	if err = t.write(header.encode()); err == nil {
+	if err = t.write(header.encode(), fileHeaderSize); err == nil {
 		err = t.sync()
 	}
 	if cerr := f.Close(); err == nil {

@@ -22,8 +22,8 @@ const (
 
 var zeros [64 << 10]byte
 
-// tail is the segment that is being written: records up to size, and zeros from
-// there up to ahead, the end of the file. A batch that goes where zeros have been
+// tail is the segment that is being written: records up to size, a stop byte, and
+// zeros from there up to ahead, the end of the file. A batch that goes where zeros have been
 // synced changes neither the size of the file nor where its blocks are, and so its
 // sync does not wait for the file system's own journal.
 type tail struct {
@@ -31,14 +31,15 @@ type tail struct {
 	path   string
 	size   int64
 	ahead  int64
-	full   bool                   // the disk had no room for zeros: no more are tried
-	marked uint64                 // the last record that the segment itself says is safe
-	dirty  bool                   // written since its last sync
-	mark   [recordHeaderSize]byte // where marks that stand alone are made
+	full   bool                       // the disk had no room for zeros: no more are tried
+	marked uint64                     // the last record that the segment itself says is safe
+	dirty  bool                       // written since its last sync
+	mark   [recordHeaderSize + 1]byte // where marks that stand alone are made, and a stop byte
 }
 
-// write appends to the records.
-func (t *tail) write(b []byte) error {
+// write appends to the records. Of b they are the first few bytes; what is behind
+// them will be written over.
+func (t *tail) write(b []byte, records int) error {
 	t.dirty = true
 	n, err := t.file.WriteAt(b, t.size)
 	if err == nil && n < len(b) {
@@ -47,17 +48,17 @@ func (t *tail) write(b []byte) error {
 	if err != nil {
 		return &Error{Op: "write", Path: t.path, Offset: t.size, Err: err}
 	}
-	t.size += int64(n)
-	t.ahead = max(t.ahead, t.size)
+	t.ahead = max(t.ahead, t.size+int64(n))
+	t.size += int64(records)
 	return nil
 }
 
-// writeBatch appends a batch, and if that has taken the file's end along, zeros
+// writeBatch appends a batch, with a stop byte at its end, and if that has taken the file's end along, zeros
 // behind it, for the same sync. They end at limit, the size at which the segment is
 // finished.
 func (t *tail) writeBatch(b []byte, limit int64) error {
 	grows := t.size+int64(len(b)) > t.ahead
-	if err := t.write(b); err != nil || !grows || t.full {
+	if err := t.write(b, len(b)-1); err != nil || !grows || t.full {
 		return err
 	}
 	step := min(max(t.size, minStep), maxStep)

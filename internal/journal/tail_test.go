@@ -44,7 +44,7 @@ func TestZerosAreWrittenAhead(t *testing.T) {
 		if now != size {
 			changes++
 		}
-		if now < j.tail.size || now > max(j.tail.size, min(segmentBytes, used+max(2*used, 2*minStep))) {
+		if now < j.tail.size || now > max(j.tail.size+1, min(segmentBytes, used+max(2*used, 2*minStep))) {
 			t.Fatalf("the file has %d bytes for %d of records", now, j.tail.size)
 		}
 		size = now
@@ -76,8 +76,8 @@ func TestLargeBatchesAreWrittenOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustSync(t, j)
-		if n := fileSize(t, fsys, j.tail.path); n != j.tail.size {
-			t.Fatalf("%d bytes of zeros", n-j.tail.size)
+		if n := fileSize(t, fsys, j.tail.path); n != j.tail.size+1 {
+			t.Fatalf("%d bytes behind the records", n-j.tail.size)
 		}
 	}
 }
@@ -295,6 +295,91 @@ func TestAFailedWriteOfZerosIsFinal(t *testing.T) {
 			if n := fileSize(t, in, j.tail.path); n != j.tail.size {
 				t.Errorf("%s: a segment of %d bytes takes %d", where, j.tail.size, n)
 			}
+		}
+	}
+}
+
+// TestWritesAreCutAnywhere: a write that fails, or whose process ends, may have been
+// done up to any byte. The next start cuts off what is not whole.
+func TestWritesAreCutAnywhere(t *testing.T) {
+	t.Parallel()
+	cut := -1
+	for n := 0; n < 2600; n += 1 + n/700 {
+		fsys, done := vfs.NewMemory(uint64(n)), false
+		in := vfs.Inject(fsys, func(c vfs.Call) vfs.Fault {
+			if cut < 0 || c.Op != vfs.OpWrite {
+				return vfs.Fault{}
+			}
+			done = c.Size <= cut
+			return vfs.Fault{Err: vfs.ErrCrashed, Partial: cut}
+		})
+		cut = -1
+		j, l := mustOpen(t, Config{Dir: dir, FS: in})
+		mustAppend(t, j, l, 2)
+		mustSync(t, j)
+		h := &history{ledger: *l, safe: 2}
+		mustAppend(t, j, &h.ledger, 1)
+		for _, zeros := range []int{0, 1, 30, 900} { // a record that ends with zeros
+			record := append([]byte("zeros"), make([]byte, zeros)...)
+			if _, err := j.Append(record); err != nil {
+				t.Fatal(err)
+			}
+			h.records = append(h.records, record)
+		}
+		mustAppend(t, j, &h.ledger, 1)
+		cut = n
+		if _, err := j.Sync(); !errors.Is(err, ErrFailed) {
+			t.Fatalf("error is %v", err)
+		}
+		_ = j.Close()
+		if done {
+			h.safe = uint64(len(h.records))
+		}
+		for seed := range uint64(3) {
+			if err := h.finds(fsys.CrashImage(seed), 2); err != nil {
+				t.Fatalf("cut to %d bytes, seed %d: %v", n, seed, err)
+			}
+		}
+		if err := h.finds(fsys, h.safe); err != nil {
+			t.Fatalf("cut to %d bytes: %v", n, err)
+		}
+	}
+}
+
+// finds opens a journal and compares what it holds.
+func (h *history) finds(fsys vfs.FS, atLeast uint64) error {
+	found := new(ledger)
+	j, err := Open(Config{Dir: dir, FS: fsys}, found)
+	if err != nil {
+		return err
+	}
+	defer j.Close()
+	return found.begins(&h.ledger, atLeast)
+}
+
+// TestFlippedBitsInARecordOfZeros that is the last, and that nothing but its stop
+// byte tells from one that was cut off.
+func TestFlippedBitsInARecordOfZeros(t *testing.T) {
+	t.Parallel()
+	for _, length := range []int{0, 1, 100} {
+		fsys := vfs.NewMemory(1)
+		j, l := mustOpen(t, Config{Dir: dir, FS: fsys})
+		mustAppend(t, j, l, 3)
+		mustSync(t, j)
+		from := j.tail.size + recordHeaderSize // behind the mark
+		if _, err := j.Append(make([]byte, length)); err != nil {
+			t.Fatal(err)
+		}
+		mustSync(t, j)
+		d := readDisk(t, fsys)
+		name, whole := lastSegment(d), d.mount(t)
+		for i := from; i < j.tail.size; i++ {
+			d[name][i] ^= 1 << (i % 8)
+			_, err := Open(Config{Dir: dir, FS: damaged(t, whole, name, d[name])}, nil)
+			if e := refused(t, err); e.Offset != from {
+				t.Fatalf("byte %d of %d: %v", i-from, length, err)
+			}
+			d[name][i] ^= 1 << (i % 8)
 		}
 	}
 }
