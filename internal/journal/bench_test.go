@@ -48,21 +48,35 @@ func BenchmarkSync(b *testing.B) {
 	}
 }
 
-// BenchmarkSyncOfAFile is what the disk allows: one write and one sync.
+// BenchmarkSyncOfAFile is what the disk allows: one write and one sync, of a file
+// that grows, and where zeros have been synced.
 func BenchmarkSyncOfAFile(b *testing.B) {
-	f, err := vfs.Create(vfs.OS(), b.TempDir()+"/file")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer f.Close()
-	record := make([]byte, 64+2*recordHeaderSize)
-	for b.Loop() {
-		if _, err := f.Write(record); err != nil {
-			b.Fatal(err)
-		}
-		if err := f.Sync(); err != nil {
-			b.Fatal(err)
-		}
+	for _, ahead := range []int{0, 1 << 20} {
+		b.Run(fmt.Sprintf("ahead%d", ahead), func(b *testing.B) {
+			f, err := vfs.Create(vfs.OS(), b.TempDir()+"/file")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer f.Close()
+			if _, err := f.Write(make([]byte, ahead)); err != nil {
+				b.Fatal(err)
+			}
+			if err := f.Sync(); err != nil {
+				b.Fatal(err)
+			}
+			record := make([]byte, 64+2*recordHeaderSize)
+			for at := 0; b.Loop(); at += len(record) {
+				if ahead > 0 && at+len(record) > ahead {
+					at = 0
+				}
+				if _, err := f.WriteAt(record, int64(at)); err != nil {
+					b.Fatal(err)
+				}
+				if err := f.Sync(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

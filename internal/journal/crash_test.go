@@ -88,15 +88,25 @@ func (h *history) check(cfg Config) error {
 
 // crashes runs a history and crashes it everywhere.
 func crashes(rounds int, plant planted) (int, error) {
+	return crashesOf(rounds, func(fsys vfs.FS) Config {
+		cfg := small(fsys)
+		cfg.planted = plant
+		return cfg
+	})
+}
+
+func crashesOf(rounds int, config func(vfs.FS) Config) (int, error) {
 	return vfstest.CrashEverywhere(crashSeeds, func() vfstest.Workload {
 		h := new(history)
 		return vfstest.Workload{
 			Run: func(fsys vfs.FS) {
-				cfg := small(fsys)
-				cfg.planted = plant
-				h.work(cfg, rounds)
+				h.work(config(fsys), rounds)
 			},
-			Check: func(after *vfs.Memory) error { return h.check(small(after)) },
+			Check: func(after *vfs.Memory) error {
+				cfg := config(after)
+				cfg.planted = planted{}
+				return h.check(cfg)
+			},
 		}
 	})
 }
@@ -196,6 +206,7 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 		"acknowledge before the fsync": {ackBeforeSync: true},
 		"no sync of the directory":     {noDirSync: true},
 		"prune before the checkpoint":  {pruneEarly: true},
+		"leave an old segment's end":   {untrimmed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

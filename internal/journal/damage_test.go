@@ -82,7 +82,8 @@ func damaged(t *testing.T, whole *vfs.Memory, name string, data []byte) *vfs.Mem
 }
 
 // TestFlippedBits flips a bit in every byte of every file. What was safe must be
-// there, or the journal refused with the file and the offset.
+// there, or the journal refused with the file and the offset. Only behind the end of
+// the records, in the zeros, a flipped bit may be passed over.
 func TestFlippedBits(t *testing.T) {
 	t.Parallel()
 	for _, clean := range []bool{true, false} {
@@ -91,29 +92,31 @@ func TestFlippedBits(t *testing.T) {
 			t.Fatalf("only %d files", len(d))
 		}
 		fsys := d.mount(t)
+		tail, _ := mustOpen(t, small(fsys.CrashImage(0)))
 		for name, data := range d {
 			for i := range data {
 				data[i] ^= 1 << (i % 8)
+				behind := name == filepath.Base(tail.tail.path) && int64(i) >= tail.tail.size
 				where := fmt.Sprintf("closed %v, byte %d of %s", clean, i, name)
 				// What is wrong with a record is told where it begins.
 				last := int64(i)
 				if !strings.HasPrefix(name, segmentPrefix) {
 					last = int64(len(data))
 				}
-				flipped(t, where, damaged(t, fsys, name, data), name, last, whole)
+				flipped(t, where, damaged(t, fsys, name, data), name, last, behind, whole)
 				data[i] ^= 1 << (i % 8)
 			}
 		}
 	}
 }
 
-func flipped(t *testing.T, where string, fsys vfs.FS, name string, last int64, whole *ledger) {
+func flipped(t *testing.T, where string, fsys vfs.FS, name string, last int64, behind bool, whole *ledger) {
 	t.Helper()
 	found := new(ledger)
 	j, err := Open(small(fsys), found)
 	if err == nil {
 		defer j.Close()
-		if strings.HasPrefix(name, segmentPrefix) {
+		if strings.HasPrefix(name, segmentPrefix) && !behind {
 			t.Fatalf("%s: not noticed", where)
 		}
 		if err := found.begins(whole, uint64(len(whole.records))); err != nil {

@@ -49,6 +49,16 @@
 // and all before it had been synced. Each Sync begins its batch with a mark for
 // the batch before; a Sync that finds nothing to do, and Close, write one too.
 //
+// Each batch is followed by a byte 0xa5, which the next one goes over, so that the
+// last record is known to be whole even if it ends with zeros. Behind that the last
+// segment may go on with zeros, up to the end of the file. They are written ahead, with a batch that makes the file longer anyway and
+// for the same sync, as many as the segment is long, but at least 64 KiB and at most
+// 1 MiB, and never beyond Config.SegmentBytes. The batches that then go in their
+// place change nothing but bytes of the file, and a sync that need not wait for the
+// file system's own journal takes half the time. There are none where batches are
+// large, since these would be written twice, nor when the disk has no room for them.
+// A segment that is followed by another, or was closed, ends with its records.
+//
 // A checkpoint begins with a header as that of a segment (magic "trichk\r\n", the
 // sequence number that it stands for, and at 12 a 1 if the journal began with it),
 // goes on with the image, and ends with the length of the image, 8 bytes, and the
@@ -58,25 +68,37 @@
 //
 // A crash can only harm what had not been synced: the end of the last segment.
 // There it leaves every sector either as written or as before, that is zero or
-// beyond the end of the file. Anything else is damage, and a start that finds
-// damage refuses to go on ([ErrCorrupt], with the file and the offset), since
-// records that were acknowledged may be gone. In detail, a place in the last
-// segment where the next record should begin and none can be read is a torn tail,
+// beyond the end of the file, in any selection; a write that fails or whose process
+// ends may be cut anywhere. Anything else is damage, and a start that finds damage
+// refuses to go on ([ErrCorrupt], with the file and the offset), since records that
+// were acknowledged may be gone. In detail, a place in the last segment where the next record should begin and none can be read is a torn tail,
 // and cut, if
 //
 //  1. no mark behind it, wherever one begins, says that the record had been synced;
 //     and
-//  2. the file ends within the record, or one of the record's sectors was never
-//     written: is zero to its end, or to the end of the file. Of the sector in which
-//     the record begins only what is behind its beginning counts; of a record whose
-//     header can't be read, only the sectors of the header.
+//  2. the file ends within the record, or goes on behind it with nothing but zeros,
+//     not even the stop byte; or one of the record's sectors was never written: is
+//     zero to its end, or to the end of the file. Of the sector in which the record
+//     begins only what is behind its beginning counts, and not the stop byte of the
+//     batch before; of a record whose header can't be read, only the header.
+//
+// If there is nothing but a stop byte and zeros from that place on, it is the end of
+// the log, and nobody is told. Of a torn batch the records before the first hole are kept, as
+// they may be, and all behind is cut off, whole records too, and the cut is synced
+// before anything takes their place: none of them can come back.
 //
 // All else is damage: a bad record that a later mark covers, a bad record all of
 // whose sectors were written, a record out of sequence, anything wrong in a
 // segment that is not the last, a missing segment, a bad header, files of another
 // journal. So a flipped bit is never taken for a torn tail, with one exception: in
 // the last batch before a power failure that also kept its mark from the disk, in a
-// record of which a sector, as far as the record reaches, is nothing but zeros.
+// record of which a sector, as far as the record reaches, is nothing but zeros, or
+// of which only the first byte is in its sector and the same as the stop byte. A bit
+// flipped in the zeros not far behind the last record may be refused too, since it
+// can't be told from a damaged record; farther on it harms nothing.
+//
+// What can't be told from a torn tail: that the end of the last batch, and the mark
+// for it if there is one, has been turned into zeros.
 //
 // A checkpoint that is not whole is passed over, with a warning, in favour of the
 // one before it, or of the very beginning: the records needed for that are kept.
@@ -87,7 +109,8 @@
 //
 // A write or sync of the log, or a sync of its directory, that fails for whatever
 // reason, a full disk included, is final: every later call returns the same error,
-// which matches [ErrFailed]. It is never retried, since a second fsync may succeed
+// which matches [ErrFailed]. (That a full disk has no room for zeros ahead is not a
+// failure.) It is never retried, since a second fsync may succeed
 // after the system has dropped what the first could not write. What had been synced
 // stays safe; what had not been may or may not be found by the next start, which
 // writes and syncs it once more before it counts: what the system shows after a
@@ -100,7 +123,7 @@
 // # Reading the source
 //
 // The pure core is format.go (what the bytes are) and scan.go (reading a segment,
-// and telling a torn tail from damage). journal.go appends and syncs, segment.go
-// makes files, recovery.go opens, checkpoint.go writes and verifies images,
-// reader.go follows the log while it grows.
+// and telling a torn tail from damage). journal.go appends and syncs, tail.go writes
+// the last segment, segment.go makes files, recovery.go opens, checkpoint.go writes
+// and verifies images, reader.go follows the log while it grows.
 package journal

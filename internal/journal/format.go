@@ -26,6 +26,10 @@ const (
 	kindMark = 2
 )
 
+// stopByte follows the last record. Without it a record whose last bytes are zeros
+// could not be told from one that was cut off there. The next batch goes over it.
+const stopByte = 0xa5
+
 var (
 	le         = binary.LittleEndian
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -30,7 +30,9 @@ type Config struct {
 	// Logger is told what an operator wants to know. Default: silent.
 	Logger hclog.Logger
 	// SegmentBytes is the size from which on a segment is followed by another. It
-	// grows beyond that by at most one batch. Default: 64 MiB.
+	// grows beyond that by at most one batch. Default: 64 MiB. The segment that is
+	// being written takes up to 1 MiB more than its records, but no more than they do
+	// or 64 KiB, and never more than this.
 	SegmentBytes int64
 	// BufferBytes is how much may be appended and not synced yet; an Append beyond
 	// it syncs first. A single record may be larger. Default: 16 MiB.
@@ -43,6 +45,7 @@ type Config struct {
 type planted struct {
 	ackBeforeSync bool // Sync returns before the records are safe
 	noDirSync     bool // directories are never synced
+	untrimmed     bool // a segment that is followed by another keeps what is behind its records
 	pruneEarly    bool // what a checkpoint replaces goes before the checkpoint is whole
 }
 
@@ -93,7 +96,7 @@ type Journal struct {
 	imaging chan struct{}
 	tail    tail
 
-	synced atomic.Uint64 // the last record that is safe
+	synced atomic.Uint64 // the last record that is safe; set under mu
 	syncs  atomic.Uint64
 
 	mu       sync.Mutex // guards the rest
@@ -106,16 +109,6 @@ type Journal struct {
 	broken   []string   // the paths of those that are not
 	failed   error      // sticky
 	closed   bool
-}
-
-// tail is the segment that is being written.
-type tail struct {
-	file   vfs.File
-	path   string
-	size   int64
-	marked uint64                 // the last record that the segment itself says is safe
-	dirty  bool                   // written since its last sync
-	mark   [recordHeaderSize]byte // where marks that stand alone are made
 }
 
 // Append adds a record that consists of the given parts, and returns its sequence
@@ -248,7 +241,7 @@ func (j *Journal) flush(batch []byte, upTo uint64) error {
 	} else {
 		batch = batch[recordHeaderSize:]
 	}
-	if err := j.tail.write(batch); err != nil {
+	if err := j.tail.writeBatch(append(batch, stopByte), j.cfg.SegmentBytes); err != nil {
 		return err
 	}
 	j.tail.marked = safe
@@ -258,6 +251,9 @@ func (j *Journal) flush(batch []byte, upTo uint64) error {
 		}
 	}
 	j.syncs.Add(1)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.segments[len(j.segments)-1].end = j.tail.size
 	j.synced.Store(upTo)
 	return nil
 }
@@ -268,33 +264,12 @@ func (j *Journal) mark() error {
 	if j.tail.marked == safe {
 		return nil
 	}
-	putRecordHeader(j.tail.mark[:], j.seed, kindMark, safe)
-	if err := j.tail.write(j.tail.mark[:]); err != nil {
+	putRecordHeader(j.tail.mark[:recordHeaderSize], j.seed, kindMark, safe)
+	j.tail.mark[recordHeaderSize] = stopByte
+	if err := j.tail.write(j.tail.mark[:], recordHeaderSize); err != nil {
 		return err
 	}
 	j.tail.marked = safe
-	return nil
-}
-
-// write appends to the segment.
-func (t *tail) write(b []byte) error {
-	t.dirty = true
-	n, err := t.file.WriteAt(b, t.size)
-	if err == nil && n < len(b) {
-		err = io.ErrShortWrite
-	}
-	if err != nil {
-		return &Error{Op: "write", Path: t.path, Offset: t.size, Err: err}
-	}
-	t.size += int64(n)
-	return nil
-}
-
-func (t *tail) sync() error {
-	if err := t.file.Sync(); err != nil {
-		return &Error{Op: "sync", Path: t.path, Offset: t.size, Err: err}
-	}
-	t.dirty = false
 	return nil
 }
 
@@ -361,6 +336,9 @@ func (j *Journal) Close() error {
 	}
 	if err == nil {
 		err = j.mark()
+	}
+	if err == nil {
+		err = j.tail.trim()
 	}
 	if err == nil && j.tail.dirty {
 		err = j.tail.sync()

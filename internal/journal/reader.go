@@ -69,23 +69,38 @@ func (r *Reader) Next() (sequence uint64, record []byte, err error) {
 	}
 }
 
-// refresh sees what has become safe, or returns io.EOF. Only here the window of the
-// scanner may go beyond what is safe, and it is not looked at there: what it holds
-// of a batch that is just being written is dropped the next time.
+// refresh sees what has become safe, or returns io.EOF. The scanner never looks
+// behind that: there a batch may just be written, or zeros be cut off.
 func (r *Reader) refresh() error {
-	r.safe = r.j.Safe()
+	safe, end, ok := r.j.safeIn(r.scan.path)
+	r.safe = safe
 	if r.from > r.safe {
 		return io.EOF
 	}
 	if r.file == nil {
 		return nil
 	}
-	size, err := r.file.Size()
-	if err != nil {
-		return &Error{Op: "read", Path: r.scan.path, Err: err}
+	if !ok { // it has been removed, and so does not change any more
+		var err error
+		if end, err = r.file.Size(); err != nil {
+			return &Error{Op: "read", Path: r.scan.path, Err: err}
+		}
 	}
-	r.scan.size, r.scan.window = size, r.scan.window[:0]
+	r.scan.size = end
 	return nil
+}
+
+// safeIn returns the last record that is safe, and where what is safe of a segment
+// ends if that is still a part of the log.
+func (j *Journal) safeIn(path string) (safe uint64, end int64, ok bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for i := len(j.segments) - 1; i >= 0; i-- {
+		if j.segments[i].path == path {
+			return j.synced.Load(), j.segments[i].end, true
+		}
+	}
+	return j.synced.Load(), 0, false
 }
 
 // open opens the segment that holds r.from.
@@ -99,7 +114,7 @@ func (r *Reader) open() error {
 	}
 	return r.j.openSegment(seg, os.O_RDONLY, func(f vfs.File, _ fileHeader, size int64) error {
 		r.file = f
-		r.scan = scanner{r: f, path: seg.path, seed: r.j.seed, size: size,
+		r.scan = scanner{r: f, path: seg.path, seed: r.j.seed, size: min(seg.end, size),
 			offset: fileHeaderSize, next: seg.first, window: r.scan.window[:0]}
 		return nil
 	})

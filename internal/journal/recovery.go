@@ -160,7 +160,7 @@ func (j *Journal) readSegments(found listing, base uint64, to Recovery) error {
 	if len(found.segments) == 0 {
 		return corrupt(j.cfg.Dir, 0, "there are no records after checkpoint %d", base)
 	}
-	next := found.segments[0].first
+	next, err := found.segments[0].first, error(nil)
 	if next > base+1 {
 		return corrupt(j.cfg.Dir, 0, "records %d to %d are missing", base+1, next-1)
 	}
@@ -174,7 +174,7 @@ func (j *Journal) readSegments(found listing, base uint64, to Recovery) error {
 				return err
 			}
 		}
-		end, err := j.readSegment(seg, last, func(sequence uint64, record []byte) error {
+		found.segments[i].end, next, err = j.readSegment(seg, last, func(sequence uint64, record []byte) error {
 			if sequence <= base {
 				return nil
 			}
@@ -183,7 +183,6 @@ func (j *Journal) readSegments(found listing, base uint64, to Recovery) error {
 		if err != nil {
 			return err
 		}
-		next = end
 	}
 	if next <= base {
 		return corrupt(found.segments[len(found.segments)-1].path, j.tail.size,
@@ -235,10 +234,10 @@ func readSegmentHeader(f vfs.File, seg segment) (h fileHeader, size int64, err e
 	return h, size, nil
 }
 
-// readSegment hands over the records of a segment and returns the sequence number
-// that follows them. The last segment loses a torn tail, is synced, and becomes
+// readSegment hands over the records of a segment and returns where they end and
+// the sequence number that follows them. The last segment loses a torn tail, is synced, and becomes
 // j.tail.
-func (j *Journal) readSegment(seg segment, last bool, fn func(uint64, []byte) error) (next uint64, err error) {
+func (j *Journal) readSegment(seg segment, last bool, fn func(uint64, []byte) error) (end int64, next uint64, err error) {
 	flag := os.O_RDONLY
 	if last {
 		flag = os.O_RDWR
@@ -264,10 +263,10 @@ func (j *Journal) readSegment(seg segment, last bool, fn func(uint64, []byte) er
 		if last {
 			err = j.resume(s, bad)
 		}
-		next = s.next
+		end, next = s.offset, s.next
 		return err
 	})
-	return next, err
+	return end, next, err
 }
 
 // all hands over the records of a segment up to its end, or up to one that is bad.
@@ -293,11 +292,17 @@ func (s *scanner) all(fn func(uint64, []byte) error) (*badRecord, error) {
 func (j *Journal) resume(s *scanner, bad *badRecord) error {
 	t := &j.tail
 	if bad != nil {
-		if err := s.judge(bad); err != nil {
+		ended, err := s.ended(bad.offset)
+		if err != nil {
 			return err
 		}
-		j.cfg.Logger.Info("cutting off what a crash has left unfinished", "path", s.path,
-			"offset", bad.offset, "bytes", s.size-bad.offset, "reason", bad.what)
+		if !ended {
+			if err := s.judge(bad); err != nil {
+				return err
+			}
+			j.cfg.Logger.Info("cutting off what a crash has left unfinished", "path", s.path,
+				"offset", bad.offset, "bytes", s.size-bad.offset, "reason", bad.what)
+		}
 		if err := t.file.Truncate(bad.offset); err != nil {
 			return &Error{Op: "open", Path: s.path, Offset: bad.offset, Err: err}
 		}
@@ -312,9 +317,10 @@ func (j *Journal) resume(s *scanner, bad *badRecord) error {
 		if err != nil {
 			return err
 		}
-		if err := t.write(b); err != nil {
+		if err := t.write(b, len(b)); err != nil {
 			return err
 		}
 	}
+	t.ahead = t.size
 	return t.sync()
 }

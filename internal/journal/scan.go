@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 )
@@ -163,18 +164,26 @@ func (s *scanner) markedBehind(offset int64) (bool, error) {
 	return false, nil
 }
 
-// unwritten reports whether the file ends within the bad record, or a sector of it
-// was never written: is zero from the record's beginning, if that is in it, to the
-// end of the sector or the file.
+// unwritten reports whether the file, or all in it but zeros, ends within the bad
+// record, or a sector of it was never written: is zero from the record's beginning,
+// if that is in it, to the end of the sector or the file.
 func (s *scanner) unwritten(bad *badRecord) (bool, error) {
 	if bad.end > s.size {
 		return true, nil
+	}
+	if bad.end < s.size {
+		if blank, err := s.blank(bad.end); blank || err != nil {
+			return blank, err
+		}
 	}
 	for from := bad.offset; from < bad.end; {
 		to := min((from/sectorSize+1)*sectorSize, s.size)
 		b, err := s.bytes(from, int(to-from))
 		if err != nil {
 			return false, err
+		}
+		if from == bad.offset && b[0] == stopByte {
+			b = b[1:] // of the batch before
 		}
 		if zero(b) {
 			return true, nil
@@ -184,11 +193,41 @@ func (s *scanner) unwritten(bad *badRecord) (bool, error) {
 	return false, nil
 }
 
+// ended reports whether there is nothing from an offset on but what may be behind
+// the last record: a stop byte and zeros.
+func (s *scanner) ended(offset int64) (bool, error) {
+	b, err := s.bytes(offset, 1)
+	if err != nil {
+		return false, err
+	}
+	if b[0] == stopByte {
+		offset++
+	}
+	return s.blank(offset)
+}
+
+// blank reports whether there is nothing but zeros from an offset on.
+func (s *scanner) blank(offset int64) (bool, error) {
+	for offset < s.size {
+		n := int(min(windowSize, s.size-offset))
+		b, err := s.bytes(offset, n)
+		if err != nil {
+			return false, err
+		}
+		if !zero(b) {
+			return false, nil
+		}
+		offset += int64(n)
+	}
+	return true, nil
+}
+
 func zero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
+	for len(b) > len(zeros) {
+		if !bytes.Equal(b[:len(zeros)], zeros[:]) {
 			return false
 		}
+		b = b[len(zeros):]
 	}
-	return true
+	return bytes.Equal(b, zeros[:len(b)])
 }

@@ -24,6 +24,7 @@ const (
 type segment struct {
 	first uint64 // its first record
 	path  string
+	end   int64 // where what is safe of it ends
 }
 
 func segmentPath(dir string, first uint64) string {
@@ -78,7 +79,12 @@ func list(fsys vfs.FS, dir string) (listing, error) {
 // first. j.writing is held.
 func (j *Journal) roll(first uint64) error {
 	// A mark may have been written since the last sync, and only the last segment
-	// may have a torn tail.
+	// may have a torn tail, or anything else behind its records.
+	if !j.cfg.planted.untrimmed {
+		if err := j.tail.trim(); err != nil {
+			return err
+		}
+	}
 	if j.tail.dirty && !j.cfg.planted.ackBeforeSync {
 		if err := j.tail.sync(); err != nil {
 			return err
@@ -110,10 +116,10 @@ func (j *Journal) newSegment(first uint64) error {
 	if err != nil {
 		return err
 	}
-	j.tail = tail{file: f, path: path, size: fileHeaderSize, marked: first - 1}
+	j.tail = tail{file: f, path: path, size: fileHeaderSize, ahead: fileHeaderSize, marked: first - 1}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.segments = append(j.segments, segment{first: first, path: path})
+	j.segments = append(j.segments, segment{first: first, path: path, end: fileHeaderSize})
 	return nil
 }
 
@@ -125,7 +131,7 @@ func (j *Journal) writeHeader(path string, header fileHeader) error {
 		return err
 	}
 	t := tail{file: f, path: path}
-	if err = t.write(header.encode()); err == nil {
+	if err = t.write(header.encode(), fileHeaderSize); err == nil {
 		err = t.sync()
 	}
 	if cerr := f.Close(); err == nil {
