@@ -11,8 +11,7 @@
 //	    └───────────┴────────┴──► rpc ──► transport
 //	internal/: journal, statelog, vfs, wire, sim, …  used by all of the above
 //
-// The ground is here, complete, and mapreduce and gfs on it. Vmft is not here yet; what
-// is said of it below is what it is for.
+// The ground is here, complete, and the three on it; of vmft, what commands drive.
 //
 // # Three ways to survive a machine
 //
@@ -70,7 +69,8 @@
 //
 // # Where to start
 //
-//   - To see it work: go run ./examples/wordcount
+//   - To see it work: go run ./examples/wordcount, and go run ./examples/failover, which
+//     kills the primary of a service again and again.
 //   - To call one process from another, with deadlines, streams, and calls that are
 //     executed exactly once in spite of crashes: package rpc.
 //   - To test a distributed program in one process, with partitions, crashes and
@@ -80,6 +80,7 @@
 //   - To run a job over many files: package mapreduce.
 //   - To keep files on several machines, or a whole cluster of disks in one process:
 //     package gfs, and gfs/gfstest for tests.
+//   - To run a service on two machines, so that it survives one: package vmft.
 //   - To read the source: README.md names the entry points; each package's
 //     documentation tells its pure core from its shell.
 //

@@ -124,13 +124,16 @@ func (f *follower) claims() {
 		default:
 			f.core.claimed(r)
 		}
+		claim, behind := f.core.claim, f.core.received-f.core.applied
 		won := err == nil && f.core.live
 		wait := f.core.claim.Epoch == 0 && !f.core.live && !f.core.out
 		f.look()
 		f.mu.Unlock()
 		switch {
 		case won:
-			f.n.note(r, "")
+			f.n.note(r, fmt.Sprintf("its claim was won; %d entries are to be executed", behind))
+		case err == nil && step.read && claim.Epoch != 0:
+			f.n.note(r, fmt.Sprintf("claims epoch %d", claim.Epoch))
 		case err != nil:
 			f.n.pause(f.ctx, err)
 		case wait:
@@ -153,8 +156,12 @@ func (n *Node) grace() time.Duration {
 // lose says that the primary gives no sign of life.
 func (f *follower) lose() {
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	record, news := f.core.record, f.core.joined() && !f.core.suspect && !f.core.sealed
 	f.core.lose()
+	f.mu.Unlock()
+	if news {
+		f.n.note(record, "the primary seems to be dead")
+	}
 	poke(f.chain)
 }
 

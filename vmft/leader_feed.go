@@ -163,6 +163,8 @@ func (l *leader) sendImage(ctx context.Context, s *session, in *frames, upgrade 
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.n.note(l.core.record, fmt.Sprintf("a clone was made in %v; the machine stood still for %v", // before it is a member
+		time.Since(w.began).Round(time.Microsecond), time.Duration(l.n.stats.pause.Load()).Round(time.Microsecond)))
 	s.member = r.Primary // of the frame: who it is from now on
 	if !l.cloning || !l.core.attach(s.member, s.id, accept.position) {
 		return errBusy

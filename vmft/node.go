@@ -169,6 +169,7 @@ func (n *Node) lead(record Record) {
 	l.work.Go(l.apply)
 	l.work.Go(l.claims)
 	n.cfg.Logger.Info("live", "addr", n.addr, "record", record.String())
+	n.note(record, "live")
 	n.leading.Store(l)
 	n.changed()
 	select {

@@ -34,11 +34,12 @@ const (
 	RoleEnded     Role = "ended"     // it is closed, or has failed
 )
 
-// A Change is one in the chain of epochs, as a node has seen it.
+// A Change is one in the chain of epochs, as a node has seen it, or a step of its own on
+// the way to the next: it suspects the primary, it claims, it is live.
 type Change struct {
 	At     time.Time // on this node's clock
 	Record Record
-	Note   string // what it meant for the node, if anything
+	Note   string // what it meant for the node, or what the node did in it, if anything
 }
 
 // maxHistory is how many changes a node remembers.

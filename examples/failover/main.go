@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/trilith-go/trilith/examples/internal/local"
+)
+
+func main() { os.Exit(run(local.Context(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// run is the program. It returns the exit status.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	return local.Program{Name: "failover", Usage: "failover [flags]", Define: func(f *flag.FlagSet) func([]string) error {
+		var o options
+		o.define(f)
+		return func(args []string) error {
+			set := make(map[string]bool)
+			f.Visit(func(f *flag.Flag) { set[f.Name] = true })
+			if err := o.check(args, set); err != nil {
+				return err
+			}
+			if o.node != "" {
+				return o.serve(ctx, stdin, stdout)
+			}
+			return o.show(ctx, stdout)
+		}
+	}}.Run(args, stderr)
+}
+
+// options are the flags.
+type options struct {
+	length  time.Duration
+	every   time.Duration
+	memory  bool
+	dir     string
+	clients int
+
+	node   string
+	peers  string
+	others []string // peers, parsed
+	lock   string
+	child  bool
+}
+
+func (o *options) define(f *flag.FlagSet) {
+	f.DurationVar(&o.length, "for", 15*time.Second, "how long to go on")
+	f.DurationVar(&o.every, "every", 3*time.Second, "kill the primary every so often")
+	f.BoolVar(&o.memory, "memory", false, "run all nodes in this process, on a network in memory")
+	f.StringVar(&o.dir, "dir", "", "keep journals, and the lock, below this `directory`; with -node: the journal of that node (default: logs are kept in memory)")
+	f.IntVar(&o.clients, "clients", 16, "how many clients count")
+	f.StringVar(&o.node, "node", "", "run one node only, at this `address`, host:port")
+	f.StringVar(&o.peers, "peers", "", "with -node: the `addresses` of the other nodes, separated by commas")
+	f.StringVar(&o.lock, "lock", "", "with -node: a `directory` that all nodes share, which decides who is the primary")
+	f.BoolVar(&o.child, "child", false, "with -node: print events as JSON, and end when stdin does")
+}
+
+const maxClients = 10_000
+
+// check finds what is wrong with the flags that were set.
+func (o *options) check(args []string, set map[string]bool) error {
+	if len(args) > 0 {
+		return local.BadUsage("unexpected argument %q; everything is a flag", args[0])
+	}
+	if o.node != "" {
+		for _, name := range []string{"for", "every", "memory", "clients"} {
+			if set[name] {
+				return local.BadUsage("-%s is of no use with -node", name)
+			}
+		}
+		if o.lock == "" {
+			return local.BadUsage("-node needs -lock")
+		}
+		if o.peers != "" {
+			o.others = strings.Split(o.peers, ",")
+		}
+		return nil
+	}
+	for _, name := range []string{"peers", "lock", "child"} {
+		if set[name] {
+			return local.BadUsage("-%s is of no use without -node", name)
+		}
+	}
+	switch {
+	case o.length <= 0:
+		return local.BadUsage("-for %v: must be positive", o.length)
+	case o.every <= 0:
+		return local.BadUsage("-every %v: must be positive", o.every)
+	case o.clients < 1 || o.clients > maxClients:
+		return local.BadUsage("-clients %d: must be 1 to %d", o.clients, maxClients)
+	case o.memory && o.dir != "":
+		return local.BadUsage("-dir is of no use with -memory")
+	}
+	return nil
+}
+
+// open makes the group that the flags ask for.
+func (o *options) open() (*group, error) {
+	if o.memory {
+		return inMemory()
+	}
+	if o.dir != "" {
+		if err := os.MkdirAll(o.dir, 0o777); err != nil {
+			return nil, err
+		}
+		if err := local.CheckEmpty(o.dir); err != nil {
+			return nil, local.BadUsage("-dir: %s is not empty; choose another directory, or remove what is in it", o.dir)
+		}
+		return processes(o.dir, true)
+	}
+	dir, err := os.MkdirTemp("", "failover-")
+	if err != nil {
+		return nil, err
+	}
+	g, err := processes(dir, false)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	g.close = func() error { return os.RemoveAll(dir) }
+	return g, nil
+}
