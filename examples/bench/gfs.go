@@ -10,7 +10,7 @@ import (
 var gfsSuite = suite{
 	name: "gfs",
 	about: "a master and 4 chunkservers, each a process, over loopback TCP, 3 replicas; the digit is the number of clients. " +
-		"slow: random reads of 64 KiB, while one chunkserver takes 100 times as long to answer; list: directories of 16 files; " +
+		"slow: random reads of 64 KiB, while the nearest chunkserver takes 100 times as long for one answer in 100; list: directories of 16 files; " +
 		"stat2000: each of 2,000 clients calls on a connection of its own; core: without a process around it; bytes: of a master's memory",
 	cases:    names(gfsCases),
 	subjects: []string{"limit", "trilith", "unhedged"},
