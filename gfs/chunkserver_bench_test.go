@@ -140,7 +140,7 @@ func benchChain(b *testing.B, appends bool) {
 			if appends {
 				_, err = rpc.Call[appendResp](ctx, primary, methodAppend, &appendReq{handle: h, version: 1, data: id, n: benchPiece})
 			} else {
-				_, err = rpc.Call[rpc.Empty](ctx, primary, methodWrite, &writeReq{handle: h, version: 1, data: id, off: off, n: benchPiece})
+				_, err = rpc.Call[writeResp](ctx, primary, methodWrite, &writeReq{handle: h, version: 1, data: id, off: off, n: benchPiece})
 			}
 			if err != nil {
 				b.Error(err)
@@ -229,7 +229,7 @@ func BenchmarkServerRead(b *testing.B) {
 	for i := range pieces {
 		id := dataID{client: 1, n: uint64(i)}
 		storeMust(b, c.push(ctx, id, data))
-		_, err = rpc.Call[rpc.Empty](ctx, m.client(at[0].addr), methodWrite, &writeReq{handle: 1, version: 1, data: id, off: int64(i) * benchPiece, n: benchPiece})
+		_, err = rpc.Call[writeResp](ctx, m.client(at[0].addr), methodWrite, &writeReq{handle: 1, version: 1, data: id, off: int64(i) * benchPiece, n: benchPiece})
 		storeMust(b, err)
 	}
 	b.SetBytes(benchPiece)

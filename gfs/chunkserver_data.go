@@ -48,43 +48,47 @@ func (s *Chunkserver) handlePush(ctx context.Context, req *pushReq, st *rpc.Stre
 	return r.serve(ctx)
 }
 
-func (s *Chunkserver) handleWrite(ctx context.Context, req *writeReq) (*rpc.Empty, error) {
-	_, err := s.mutate(ctx, req.handle, req.version, func(p *primary, ref uint64) error {
+func (s *Chunkserver) handleWrite(ctx context.Context, req *writeReq) (*writeResp, error) {
+	_, verifier, err := s.mutate(ctx, req.handle, req.version, func(p *primary, ref uint64) error {
 		return p.write(s.clock(), ref, mutationWrite, req.data, req.off, req.n)
 	}, req.data, req.n)
-	return &rpc.Empty{}, err
+	return &writeResp{verifier}, err
 }
 
 func (s *Chunkserver) handleAppend(ctx context.Context, req *appendReq) (*appendResp, error) {
-	off, err := s.mutate(ctx, req.handle, req.version, func(p *primary, ref uint64) error {
+	off, verifier, err := s.mutate(ctx, req.handle, req.version, func(p *primary, ref uint64) error {
 		return p.append(s.clock(), ref, req.data, req.n)
 	}, req.data, req.n)
-	return &appendResp{off: off}, err
+	return &appendResp{off, verifier}, err
 }
 
-func (s *Chunkserver) handleSync(ctx context.Context, req *replicaReq) (*rpc.Empty, error) {
-	_, err := s.mutate(ctx, req.handle, req.version, func(p *primary, ref uint64) error {
+func (s *Chunkserver) handleSync(ctx context.Context, req *replicaReq) (*writeResp, error) {
+	_, verifier, err := s.mutate(ctx, req.handle, req.version, func(p *primary, ref uint64) error {
 		return p.write(s.clock(), ref, mutationSync, dataID{}, 0, 0)
 	}, dataID{}, 0)
-	return &rpc.Empty{}, err
+	return &writeResp{verifier}, err
 }
 
 // mutate has the primary here order a mutation with n bytes of data, and waits until
-// every member has it. It returns where in the chunk it went.
-func (s *Chunkserver) mutate(ctx context.Context, h handle, v version, begin func(p *primary, ref uint64) error, id dataID, n int64) (int64, error) {
+// every member has it. It returns where in the chunk it went, and the verifier.
+func (s *Chunkserver) mutate(ctx context.Context, h handle, v version, begin func(p *primary, ref uint64) error, id dataID, n int64) (int64, writeVerifier, error) {
+	verifier := writeVerifier(0)
 	r, err := s.leader(h, v)
 	if err == nil {
 		err = r.current()
 	}
+	if err == nil { // while the lease lasts the replica is sound, and keeps its verifier
+		verifier, err = s.store.verifier(h)
+	}
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	c := &mutationCall{done: make(chan struct{}), err: errNoData}
 	c.holders.Store(1)
 	if n > 0 {
 		data, err := s.buffer.get(ctx, id, n, primaryDataWait)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		c.blob = &data.blob
 		c.free = func(used bool) {
@@ -108,16 +112,16 @@ func (s *Chunkserver) mutate(ctx context.Context, h handle, v version, begin fun
 			fallthrough
 		default:
 			c.release()
-			return 0, err
+			return 0, 0, err
 		}
 		break
 	}
 	select {
 	case <-c.done:
 		s.counts.mutations.Add(1)
-		return c.off, c.err
+		return c.off, verifier, c.err
 	case <-ctx.Done():
-		return 0, rpc.Uncertain(ctx.Err()) // it goes on
+		return 0, 0, rpc.Uncertain(ctx.Err()) // it goes on
 	}
 }
 

@@ -50,7 +50,7 @@ func TestChunkserverReforms(t *testing.T) {
 						storeMust(t, c.pushAt(context.Background(), id, parts[i], off))
 					}
 					group.Go(func() {
-						_, err := rigCall[rpc.Empty](r, r.at[0], methodWrite, &writeReq{handle: 1, version: 1, data: id, off: off, n: 30000})
+						_, err := rigCall[writeResp](r, r.at[0], methodWrite, &writeReq{handle: 1, version: 1, data: id, off: off, n: 30000})
 						if err != nil && !errors.Is(err, ErrStale) { // one that came after the new grant
 							t.Errorf("write %d: %v", i, err)
 						}
@@ -133,7 +133,7 @@ func TestChunkserverResendsLostData(t *testing.T) {
 			t.Errorf("%d new grants", reforms)
 		}
 		// Data that nobody has: the client is told, and nothing is ordered.
-		_, err := rigCall[rpc.Empty](r, r.at[0], methodWrite, &writeReq{handle: 1, version: 1, data: r.id(), n: 5})
+		_, err := rigCall[writeResp](r, r.at[0], methodWrite, &writeReq{handle: 1, version: 1, data: r.id(), n: 5})
 		storeWant(t, err, errNoData)
 		storeMust(t, r.write(c, 1, 1, 0, p[:10]))
 	})
@@ -187,7 +187,7 @@ func TestChunkserverRevoke(t *testing.T) {
 		storeMust(t, c.wait(context.Background(), id))
 		failed := make(chan error, 1)
 		go func() {
-			_, err := rigCall[rpc.Empty](r, r.at[0], methodWrite, &writeReq{handle: 1, version: 1, data: id, off: 50000, n: 50000})
+			_, err := rigCall[writeResp](r, r.at[0], methodWrite, &writeReq{handle: 1, version: 1, data: id, off: 50000, n: 50000})
 			failed <- err
 		}()
 		time.Sleep(20 * time.Millisecond)
@@ -390,7 +390,7 @@ func TestChunkserverForks(t *testing.T) {
 				}
 			}
 			after := openTestStore(t, r.disks[i].CrashImage(1), 9)
-			storeMust(t, after.accept(2, 1, func(int) []byte { return nil }))
+			storeMust(t, after.accept(2, 1, 0, func(int) []byte { return nil }))
 			wantContent(t, after, 2, 1, model)
 		}
 		_, err := masterOrder[raiseResp](r.master, r.at[0], methodFork, &forkReq{order: r.master.order(r.at[0]), from: 1, fromVersion: 4, to: 3, toVersion: 1})
@@ -415,7 +415,7 @@ func TestChunkserverSuspects(t *testing.T) {
 		c := r.open(r.at...)
 		defer c.close()
 		storeMust(t, r.write(c, 1, 1, 0, model))
-		_, err := rigCall[rpc.Empty](r, r.at[0], methodSync, &replicaReq{handle: 1, version: 1})
+		_, err := rigCall[writeResp](r, r.at[0], methodSync, &replicaReq{handle: 1, version: 1})
 		storeMust(t, err)
 
 		r.disks[1] = r.disks[1].CrashImage(3)
@@ -494,7 +494,7 @@ func TestChunkserverHostile(t *testing.T) {
 			{off: -1, n: 5}, {off: rigChunkSize - 4, n: 5}, {off: 1<<63 - 3, n: 5}, {off: 0, n: 6}, {off: 0, n: 0}, {off: 0, n: -5},
 		} {
 			w.handle, w.version, w.data = 1, 1, id
-			_, err := rigCall[rpc.Empty](r, r.at[0], methodWrite, &w)
+			_, err := rigCall[writeResp](r, r.at[0], methodWrite, &w)
 			call(nil, err)
 		}
 		for _, n := range []int64{0, -1, 1 << 62} {

@@ -393,7 +393,7 @@ func (r *chunkRig) write(c *chain, h handle, v version, off int, p []byte) error
 		return err
 	}
 	primary := r.master.chunk(h).members[0]
-	_, err := rigCall[rpc.Empty](r, primary, methodWrite, &writeReq{handle: h, version: v, data: id, off: int64(off), n: int64(len(p))})
+	_, err := rigCall[writeResp](r, primary, methodWrite, &writeReq{handle: h, version: v, data: id, off: int64(off), n: int64(len(p))})
 	return err
 }
 

@@ -6,8 +6,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-
-	"github.com/trilith-go/trilith/rpc"
 )
 
 func TestChunkserverWrites(t *testing.T) {
@@ -33,7 +31,7 @@ func TestChunkserverWrites(t *testing.T) {
 			}
 			model = append(model, p...)
 		}
-		_, err := rigCall[rpc.Empty](r, r.at[0], methodSync, &replicaReq{handle: 1, version: 1})
+		_, err := rigCall[writeResp](r, r.at[0], methodSync, &replicaReq{handle: 1, version: 1})
 		storeMust(t, err)
 		r.wantAll(1, model)
 		for i, s := range r.servers {
@@ -42,7 +40,7 @@ func TestChunkserverWrites(t *testing.T) {
 			}
 			// What Sync acknowledged survives the power.
 			after := openTestStore(t, r.disks[i].CrashImage(1), 99)
-			storeMust(t, after.accept(1, 1, func(int) []byte { return nil }))
+			storeMust(t, after.accept(1, 1, 0, func(int) []byte { return nil }))
 			wantContent(t, after, 1, 1, model)
 		}
 	})

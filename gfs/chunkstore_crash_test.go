@@ -210,7 +210,7 @@ func (x *storeWitness) check(s *chunkStore, h handle) error {
 		if err := x.blocks(s, h, st); err != nil {
 			return err
 		}
-		if err := s.accept(h, st.version, func(int) []byte { return nil }); err != nil {
+		if err := s.accept(h, st.version, 0, func(int) []byte { return nil }); err != nil {
 			return fmt.Errorf("cannot be accepted: %w", err)
 		}
 	} else if st.health != sound {

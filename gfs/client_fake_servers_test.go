@@ -26,6 +26,7 @@ type fakeServer struct {
 	buffer   map[dataID][]byte
 	applied  map[dataID]int64 // where what was applied is, as a real one knows for a while
 	syncs    int
+	verifier writeVerifier
 	appends  int
 
 	delay     atomic.Int64             // of each read, in ns
@@ -231,7 +232,7 @@ func (s *fakeServer) apply(h handle, v version, id dataID, off, n int64) (int64,
 	return off, nil
 }
 
-func (s *fakeServer) sync(ctx context.Context, r *replicaReq) (*rpc.Empty, error) {
+func (s *fakeServer) sync(ctx context.Context, r *replicaReq) (*writeResp, error) {
 	if wait := s.writeWait.Load(); wait != nil {
 		select {
 		case <-*wait:
@@ -246,7 +247,7 @@ func (s *fakeServer) sync(ctx context.Context, r *replicaReq) (*rpc.Empty, error
 		return nil, ErrStale
 	}
 	s.syncs++
-	return nil, nil
+	return &writeResp{s.verifier}, nil
 }
 
 func (c *fakeCluster) startServer(i int) {
@@ -261,13 +262,13 @@ func (c *fakeCluster) startServer(i int) {
 	}
 	rpc.Handle(srv, methodRead, s.read)
 	rpc.Handle(srv, methodLength, s.length)
-	rpc.Handle(srv, methodWrite, func(ctx context.Context, r *writeReq) (*rpc.Empty, error) {
+	rpc.Handle(srv, methodWrite, func(ctx context.Context, r *writeReq) (*writeResp, error) {
 		_, err := s.mutate(ctx, r.handle, r.version, r.data, r.off, r.n)
-		return nil, err
+		return &writeResp{s.verifier}, err
 	})
 	rpc.Handle(srv, methodAppend, func(ctx context.Context, r *appendReq) (*appendResp, error) {
 		off, err := s.mutate(ctx, r.handle, r.version, r.data, -1, r.n)
-		return &appendResp{off: off}, err
+		return &appendResp{off: off, verifier: s.verifier}, err
 	})
 	rpc.Handle(srv, methodSync, s.sync)
 	rpc.HandleStream(srv, methodPush, s.push)

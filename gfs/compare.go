@@ -1,6 +1,9 @@
 package gfs
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // A digested replica is one that has told what it contains, or has not: then err is set.
 type digested struct {
@@ -20,53 +23,129 @@ func (d *digested) same(o *digested) bool {
 // A comparison is what is to be done with the replicas of a chunk after they have been
 // compared, in this order.
 type comparison struct {
-	mend   int   // the replica whose suspicion ends although no other vouches for it, which first takes from the others what it has not whole; -1: none
+	mend   int   // the replica whose suspicion ends although no other vouches for it, which first takes from others what it has not whole; -1: none
+	from   []int // those others, the best first
+	lossy  bool  // what nobody had synced may be lost: the verifier changes
 	accept []int // those whose suspicion ends
 	open   bool  // there is none to hold the others against
+	base   int   // the replica that the others are held against; -1: none
 }
 
 // compareReplicas says what to do with replicas of one chunk, some of which are suspect:
 // an unclean stop has interrupted mutations of theirs.
 //
 // A replica that was not interrupted has all that was acknowledged, so a suspect that
-// contains the same has too. If all are suspect, all were interrupted: each has whatever
-// was acknowledged before a mere kill, and after a power failure whatever was synced.
-// Then the one with the fewest torn blocks is as good as any, and among these the
-// longest, so that no record that anybody has read disappears. Without mend none is.
+// contains the same has too. If all are suspect, all were interrupted. One whose machine
+// has run on, as after a mere kill, still has whatever was acknowledged, if only in the
+// memory of the operating system; blocks of it that match no checksum were being written,
+// and what was in them before is there. One that has lost power has whatever was synced.
+// So the first kind goes before the second, however many of its blocks are torn, and takes
+// no blocks from it. Otherwise the one with the fewest torn blocks is as good as any, and
+// among these the longest, so that no record that anybody has read disappears. Without
+// mend none is.
 func compareReplicas(replicas []digested, mend bool) comparison {
-	todo := comparison{mend: -1}
-	base := -1
+	todo := comparison{mend: -1, base: -1}
 	for i := range replicas {
 		if d := &replicas[i]; d.intact() && d.digest.health == sound {
-			base = i
+			todo.base = i
 			break
 		}
 	}
-	if base < 0 && !mend {
+	if todo.base < 0 && !mend {
 		todo.open = true
 		return todo
 	}
-	if base < 0 {
-		for i := range replicas {
-			if d := &replicas[i]; d.err == nil && (base < 0 || d.better(&replicas[base])) {
-				base = i
-			}
-		}
-		if base < 0 {
-			return todo
-		}
-		todo.mend = base
+	if todo.base < 0 && !todo.choose(replicas) {
+		return todo
 	}
+	base := &replicas[todo.base]
 	for i := range replicas {
-		if d := &replicas[i]; i != base && d.intact() && d.digest.health == suspect && replicas[base].intact() && d.same(&replicas[base]) {
+		if d := &replicas[i]; i != todo.base && d.intact() && d.digest.health == suspect && base.intact() && d.same(base) {
 			todo.accept = append(todo.accept, i)
 		}
 	}
 	return todo
 }
 
-func (d *digested) better(o *digested) bool {
-	return cmp.Or(cmp.Compare(len(o.digest.bad), len(d.digest.bad)), cmp.Compare(d.digest.length, o.digest.length), cmp.Compare(o.id, d.id)) > 0
+// choose picks the replica that is mended, and from which others. It reports whether
+// there is one.
+func (c *comparison) choose(replicas []digested) bool {
+	best := -1
+	for i := range replicas {
+		if replicas[i].err == nil && (best < 0 || better(replicas, i, best)) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return false
+	}
+	d := &replicas[best]
+	c.base, c.mend, c.lossy = best, best, !d.digest.kept
+	for _, kept := range []bool{true, false} {
+		if !kept && d.digest.kept && d.digest.health == suspect {
+			break // as it is, a torn block has all that was acknowledged
+		}
+		for i := range replicas {
+			o := &replicas[i]
+			if i == best || o.err != nil || o.digest.kept != kept {
+				continue
+			}
+			c.from = append(c.from, i)
+			c.lossy = c.lossy || !kept && len(d.digest.bad) > 0
+		}
+	}
+	return true
+}
+
+// better reports whether replica i is the better one to mend.
+func better(replicas []digested, i, j int) bool {
+	a, b := &replicas[i].digest, &replicas[j].digest
+	return cmp.Or(
+		compareBool(mendable(replicas, i), mendable(replicas, j)),
+		compareBool(a.kept, b.kept),
+		cmp.Compare(len(b.bad), len(a.bad)),
+		cmp.Compare(a.length, b.length),
+		cmp.Compare(replicas[j].id, replicas[i].id),
+	) > 0
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// mendable reports whether a replica can be made whole: the blocks of a suspect are taken
+// as they are if they must; those that have rotted have to be whole in another.
+func mendable(replicas []digested, i int) bool {
+	d := &replicas[i].digest
+	if d.health == suspect {
+		return true
+	}
+	for _, block := range d.bad {
+		if !slices.ContainsFunc(replicas, func(o digested) bool {
+			return o.err == nil && int64(block)*blockSize < o.digest.length && !slices.Contains(o.digest.bad, block)
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+// verifier returns that of all replicas that are good from now on. fresh makes one that
+// no replica has.
+func (c *comparison) verifier(replicas []digested, fresh func() writeVerifier) writeVerifier {
+	switch {
+	case c.lossy:
+		return fresh()
+	case c.base < 0:
+		return 0
+	}
+	return replicas[c.base].digest.verifier
 }
 
 // verdicts says what was found of each replica that answered. accepted tells which of the

@@ -570,7 +570,24 @@ func (m *appendReq) code(c *coder) {
 	signed(c, &m.n)
 }
 
-// appendResp says where in the chunk the record is, on all replicas.
-type appendResp struct{ off int64 }
+// A writeVerifier stays with the replicas of a chunk, and all copies of them, for as long
+// as they have every mutation that was ever acknowledged. It changes when those that are
+// left may have lost some that were not synced. A new chunk has 0.
+type writeVerifier uint64
 
-func (m *appendResp) code(c *coder) { signed(c, &m.off) }
+// writeResp is the answer to a write or a sync. What was acknowledged with one verifier is
+// made durable by a sync that is answered with the same.
+type writeResp struct{ verifier writeVerifier }
+
+func (m *writeResp) code(c *coder) { number(c, &m.verifier) }
+
+// appendResp says where in the chunk the record is, on all replicas.
+type appendResp struct {
+	off      int64
+	verifier writeVerifier
+}
+
+func (m *appendResp) code(c *coder) {
+	signed(c, &m.off)
+	number(c, &m.verifier)
+}

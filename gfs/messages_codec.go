@@ -95,6 +95,9 @@ func (m *writeReq) UnmarshalBinary(src []byte) error        { return decode(src,
 func (m *appendReq) AppendBinary(dst []byte) ([]byte, error) { return encode(dst, m) }
 func (m *appendReq) UnmarshalBinary(src []byte) error        { return decode(src, m) }
 
+func (m *writeResp) AppendBinary(dst []byte) ([]byte, error) { return encode(dst, m) }
+func (m *writeResp) UnmarshalBinary(src []byte) error        { return decode(src, m) }
+
 func (m *appendResp) AppendBinary(dst []byte) ([]byte, error) { return encode(dst, m) }
 func (m *appendResp) UnmarshalBinary(src []byte) error        { return decode(src, m) }
 

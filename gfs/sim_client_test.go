@@ -39,6 +39,8 @@ type simRecord struct {
 	off    int64
 	data   []byte
 	synced bool
+
+	verifier writeVerifier
 }
 
 // simModel is what the clients know must be there.
@@ -49,12 +51,20 @@ type simModel struct {
 	records []*simRecord
 	copies  []simCopy
 	done    int // clients
+
+	blackout func() // all chunkservers lose their power at once
 }
 
 // A simCopy is a snapshot of a file, with what might be in it.
 type simCopy struct {
 	path   string
 	places map[simPlace][][]byte
+}
+
+// A simUnsynced write was acknowledged, and not made durable.
+type simUnsynced struct {
+	at       int // the place in its history
+	verifier writeVerifier
 }
 
 // A simClient writes, appends, reads and makes snapshots, one after the other.
@@ -66,13 +76,13 @@ type simClient struct {
 	steps  int
 	data   uint64
 	known  map[string]map[uint64]*chunkInfo // what it was granted
-	dirty  map[simPlace]int                 // acknowledged since the last sync of the chunk: the place in its history
+	dirty  map[simPlace]simUnsynced         // acknowledged since the last sync of the chunk
 	fresh  []*simRecord
 }
 
 func bootSimClient(n *sim.Node[*simMessage], who, steps, master int, model *simModel) *simClient {
 	c := &simClient{simHost: newSimHost(n), model: model, who: who, steps: steps, master: master,
-		known: make(map[string]map[uint64]*chunkInfo), dirty: make(map[simPlace]int)}
+		known: make(map[string]map[uint64]*chunkInfo), dirty: make(map[simPlace]simUnsynced)}
 	c.serve = func(int, any, func(any, error)) {}
 	c.create(0)
 	return c
@@ -102,6 +112,9 @@ func (c *simClient) step() {
 	}
 	next := func() { c.after(time.Duration(1+c.n.Uint64N(30))*time.Millisecond, c.step) }
 	file := simPath(int(c.n.Uint64N(simFiles)))
+	if c.model.power && c.n.Uint64N(50) == 0 {
+		c.model.blackout()
+	}
 	switch k := c.n.Uint64N(20); {
 	case k < 9:
 		c.write(file, next)
@@ -176,7 +189,7 @@ func (c *simClient) write(file string, next func()) {
 			}
 			req := &writeReq{handle: k.handle, version: k.version, data: c.push(k, value), off: place.off, n: simSlot}
 			c.after(2*time.Millisecond, func() {
-				c.call(simNode(k.where[0]), req, 2*time.Second, func(_ any, err error) {
+				c.call(simNode(k.where[0]), req, 2*time.Second, func(body any, err error) {
 					if err != nil {
 						if !errors.Is(err, errNoData) && !errors.Is(err, errPrimaryBusy) {
 							known = k.version
@@ -186,7 +199,7 @@ func (c *simClient) write(file string, next func()) {
 					}
 					c.n.Count("written", 1)
 					if c.model.power {
-						c.dirty[place] = at
+						c.dirty[place] = simUnsynced{at, body.(*writeResp).verifier}
 					} else {
 						h.certain = at
 					}
@@ -233,7 +246,8 @@ func (c *simClient) append(file string, next func()) {
 						try(n+1, known, k.index, false)
 					default:
 						c.n.Count("appended", 1)
-						r := &simRecord{file: file, index: k.index, off: body.(*appendResp).off, data: data, synced: !c.model.power}
+						r := &simRecord{file: file, index: k.index, off: body.(*appendResp).off, data: data, synced: !c.model.power,
+							verifier: body.(*appendResp).verifier}
 						c.model.records = append(c.model.records, r)
 						c.fresh = append(c.fresh, r)
 						next()
@@ -254,25 +268,30 @@ func (c *simClient) sync(file string, next func()) {
 			return
 		}
 		var places []simPlace
-		var values []int
+		var values []simUnsynced
 		for _, p := range c.model.order {
 			if at, ok := c.dirty[p]; ok && p.file == file && p.index == index {
 				places, values = append(places, p), append(values, at)
 			}
 		}
 		fresh := c.fresh
-		c.call(simNode(k.where[0]), &replicaReq{k.handle, k.version}, 2*time.Second, func(_ any, err error) {
+		c.call(simNode(k.where[0]), &replicaReq{k.handle, k.version}, 2*time.Second, func(body any, err error) {
 			if err != nil {
 				delete(c.known[file], index)
 				next()
 				return
 			}
 			c.n.Count("synced", 1)
+			verifier := body.(*writeResp).verifier
 			for i, p := range places {
-				c.model.places[p].certain = max(c.model.places[p].certain, values[i])
+				if values[i].verifier != verifier {
+					c.n.Count("lost", 1)
+					continue
+				}
+				c.model.places[p].certain = max(c.model.places[p].certain, values[i].at)
 			}
 			for _, r := range fresh {
-				if r.file == file && r.index == index {
+				if r.file == file && r.index == index && r.verifier == verifier {
 					r.synced = true
 				}
 			}

@@ -110,4 +110,6 @@ type simBugs struct {
 	halfClone   bool // a clone counts when it has begun
 	lostMember  bool // the primary answers without waiting for one of its secondaries
 	forgetSync  bool // a sync is answered before it is done
+
+	sameVerifier bool // what may have been lost is not told
 }

@@ -47,6 +47,14 @@ func buildSimCluster(w *sim.World[*simMessage], bugs *simBugs) *simCluster {
 			return k.servers[i]
 		})
 	}
+	k.model.blackout = func() {
+		for _, s := range k.servers {
+			if !w.Calm() && s.n.Up() {
+				w.Crash(s.n.ID())
+				w.Restart(s.n.ID())
+			}
+		}
+	}
 	for i := range clients {
 		w.AddImmortal(fmt.Sprintf("client%d", i), func(n *sim.Node[*simMessage]) sim.Process[*simMessage] {
 			return bootSimClient(n, i, steps, 0, k.model)
@@ -177,7 +185,7 @@ func TestClusterSimulation(t *testing.T) {
 	}
 	stats := sim.Run(t, seeds, simConfig, func(w *sim.World[*simMessage]) { buildSimCluster(w, new(simBugs)) })
 	t.Logf("%+v", stats)
-	for _, what := range []string{"written", "appended", "synced", "read", "grants", "reforms", "forks", "snapshots", "padded",
+	for _, what := range []string{"written", "appended", "synced", "lost", "read", "grants", "reforms", "forks", "snapshots", "padded",
 		"clones", "cloned", "compares", "suspects", "mended", "deleted", "dead", "revoked"} {
 		if stats.Tally[what] < stats.Seeds/200 {
 			t.Errorf("%s: only %d in %d seeds", what, stats.Tally[what], stats.Seeds)
@@ -199,6 +207,7 @@ func TestClusterSimulationFindsBugs(t *testing.T) {
 		"counts a half-made clone":                      {halfClone: true},
 		"answers without one of its secondaries":        {lostMember: true},
 		"answers a sync before the data is on the disk": {forgetSync: true},
+		"syncs what was lost before":                    {sameVerifier: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			failure, _ := sim.Search(4000, simConfig, func(w *sim.World[*simMessage]) { buildSimCluster(w, &bugs) })

@@ -127,8 +127,10 @@ type mutation struct {
 	id    dataID
 	to    *writerGrant // whom the data with the id was pushed to; nil: it has to be pushed
 	lost  int          // attempts in a row that the primary did not answer
-	full  int          // that found a chunkserver full
-	moved int          // that found another file
+
+	verifier writeVerifier // of the answer
+	full     int           // that found a chunkserver full
+	moved    int           // that found another file
 }
 
 // run makes attempts (§3.1): while the primary's lease is good, data is pushed and the
@@ -261,8 +263,12 @@ func (c *Client) push(ctx context.Context, g *writerGrant, id dataID, data []byt
 // askWrite asks the primary to write.
 func (m *mutation) askWrite(ctx context.Context, g *writerGrant, id dataID) (int64, error) {
 	req := &writeReq{handle: g.chunk.handle, version: g.chunk.version, data: id, off: m.off, n: int64(len(m.data))}
-	_, err := askPrimary[rpc.Empty](ctx, m.w.f.c, g, methodWrite, req)
-	return m.off, err
+	resp, err := askPrimary[writeResp](ctx, m.w.f.c, g, methodWrite, req)
+	if err != nil {
+		return 0, err
+	}
+	m.verifier = resp.verifier
+	return m.off, nil
 }
 
 // askAppend asks the primary to append, and returns where in the chunk the record is.
@@ -272,14 +278,19 @@ func (m *mutation) askAppend(ctx context.Context, g *writerGrant, id dataID) (in
 	if err != nil {
 		return 0, err
 	}
+	m.verifier = resp.verifier
 	return resp.off, nil
 }
 
 // askSync asks the primary to make everything durable.
 func (m *mutation) askSync(ctx context.Context, g *writerGrant, _ dataID) (int64, error) {
 	req := &replicaReq{handle: g.chunk.handle, version: g.chunk.version}
-	_, err := askPrimary[rpc.Empty](ctx, m.w.f.c, g, methodSync, req)
-	return 0, err
+	resp, err := askPrimary[writeResp](ctx, m.w.f.c, g, methodSync, req)
+	if err != nil {
+		return 0, err
+	}
+	m.verifier = resp.verifier
+	return 0, nil
 }
 
 func askPrimary[Resp, Req any](ctx context.Context, c *Client, g *writerGrant, method string, req *Req) (*Resp, error) {
@@ -335,7 +346,7 @@ func (f *File) writeSpan(ctx context.Context, p []byte, off int64) error {
 	m := mutation{w: w, data: p, off: off % f.c.chunkSize}
 	m.ask = m.askWrite
 	_, err = m.run(ctx)
-	if derr := f.touched(ctx, index); err == nil { // if it failed, a part may have been written
+	if derr := f.touched(ctx, &m, off, err); err == nil { // if it failed, a part may have been written
 		err = derr
 	}
 	return err
