@@ -246,6 +246,9 @@ func (s *fakeServer) sync(ctx context.Context, r *replicaReq) (*writeResp, error
 	if k == nil || k.version != r.version || !k.leased || int(s.loc.id)-1 != k.members[0] {
 		return nil, ErrStale
 	}
+	if s.c.failSync--; s.c.failSync == 0 {
+		return nil, rpc.ErrTooLarge
+	}
 	s.syncs++
 	return &writeResp{s.verifier}, nil
 }
