@@ -36,11 +36,12 @@ func (s *Chunkserver) handleLength(_ context.Context, req *replicaReq) (*lengthR
 func (s *Chunkserver) handlePush(ctx context.Context, req *pushReq, st *rpc.Stream) error {
 	r := receiver{buffer: s.buffer, st: st, count: &s.counts.pushed}
 	if len(req.rest) > 0 {
-		client, err := s.peer(req.rest[0].addr)
+		peer, err := s.peers.take(req.rest[0].addr)
 		if err != nil {
 			return err
 		}
-		r.next = openNext(ctx, st, client, req.rest, func(err error) {
+		defer peer.done()
+		r.next = openNext(ctx, st, peer.client, req.rest, func(err error) {
 			s.log.Warn("chain is cut off", "at", req.rest[0].addr, "err", err)
 		})
 		defer r.next.close()

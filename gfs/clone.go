@@ -82,14 +82,15 @@ func (s *Chunkserver) handleBlocks(_ context.Context, req *blocksReq) (*blocksRe
 // fetchBlocks reads blocks of another chunkserver's replica, verified, into memory of the
 // caller's if that is large enough.
 func (s *Chunkserver) fetchBlocks(ctx context.Context, addr string, req *blocksReq, mem []byte) (*blocksResp, error) {
-	client, err := s.peer(addr)
+	peer, err := s.peers.take(addr)
 	if err != nil {
 		return nil, err
 	}
+	defer peer.done()
 	ctx, cancel := context.WithTimeout(ctx, blocksWait)
 	defer cancel()
 	resp := &blocksResp{Body: rpc.Body{Data: mem}}
-	if err := rpc.CallInto(ctx, client, methodBlocks, req, resp); err != nil {
+	if err := rpc.CallInto(ctx, peer.client, methodBlocks, req, resp); err != nil {
 		return nil, err
 	}
 	off := int64(req.first) * blockSize

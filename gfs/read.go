@@ -305,7 +305,7 @@ func (h *hedgedRead) one(ctx context.Context, k candidate, p []byte) (int, int64
 }
 
 // failed draws the conclusions from a read that failed, and returns its error.
-func (h *hedgedRead) failed(ctx context.Context, peer *clientPeer, k candidate, n int, took time.Duration, err error) error {
+func (h *hedgedRead) failed(ctx context.Context, peer *chunkPeer, k candidate, n int, took time.Duration, err error) error {
 	now := time.Now()
 	if errors.Is(context.Cause(ctx), context.Canceled) || errors.Is(err, rpc.ErrClosed) {
 		// Another was quicker, or the reader has gone: it took so long at least.
