@@ -91,13 +91,16 @@ func (h *latencyHistogram) add(took time.Duration) {
 }
 
 // quantiles returns the median for reads of n bytes, and what all but one in lateShare
-// take; 0 if nothing is known.
+// take; 0 if that is not known: the latter, before there were so many.
 func (l *latencies) quantiles(n int, now time.Time) (p50, late time.Duration) {
 	h := &l.classes[latencyClass(n)]
 	if now.Sub(h.last) > latencyForget {
 		return 0, 0
 	}
-	return h.quantiles()
+	if p50, late = h.quantiles(); h.total < lateShare {
+		late = 0
+	}
+	return p50, late
 }
 
 func (h *latencyHistogram) quantiles() (p50, late time.Duration) {
@@ -153,7 +156,10 @@ func (b *hedgeBudget) earn(n int) (late time.Duration) {
 	defer b.mu.Unlock()
 	b.fill()
 	b.have = min(b.have+1, hedgeBurst*hedgeEvery)
-	_, late = b.reads[latencyClass(n)].quantiles()
+	h := &b.reads[latencyClass(n)]
+	if _, late = h.quantiles(); h.total < lateShare {
+		late *= 2 // the most of a few
+	}
 	return late
 }
 
