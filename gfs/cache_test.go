@@ -156,8 +156,8 @@ func TestLatencyBuckets(t *testing.T) {
 func TestLatencies(t *testing.T) {
 	var l latencies
 	now := time.Unix(0, 0)
-	if p50, p95 := l.quantiles(1, now); p50 != 0 || p95 != 0 {
-		t.Errorf("%v, %v of nothing", p50, p95)
+	if p50, late := l.quantiles(1, now); p50 != 0 || late != 0 {
+		t.Errorf("%v, %v of nothing", p50, late)
 	}
 	near := func(got, want time.Duration) bool { return got >= want && got <= want*3/2 }
 	for i := range 1000 {
@@ -168,11 +168,11 @@ func TestLatencies(t *testing.T) {
 		l.add(1, took, now)
 		l.add(1<<20, 10*took, now)
 	}
-	if p50, p95 := l.quantiles(1, now); !near(p50, time.Millisecond) || !near(p95, 100*time.Millisecond) {
-		t.Errorf("small: %v, %v", p50, p95)
+	if p50, late := l.quantiles(1, now); !near(p50, time.Millisecond) || !near(late, 100*time.Millisecond) {
+		t.Errorf("small: %v, %v", p50, late)
 	}
-	if p50, p95 := l.quantiles(1<<20, now); !near(p50, 10*time.Millisecond) || !near(p95, time.Second) {
-		t.Errorf("large: %v, %v", p50, p95)
+	if p50, late := l.quantiles(1<<20, now); !near(p50, 10*time.Millisecond) || !near(late, time.Second) {
+		t.Errorf("large: %v, %v", p50, late)
 	}
 	for range 3 * latencyFull {
 		l.add(1, 20*time.Millisecond, now)

@@ -373,5 +373,5 @@ func (k *chaos) mend() {
 
 // fails reports whether an error is one that faults explain.
 func fails(err error) bool {
-	return errors.Is(err, gfs.ErrUnavailable) || errors.Is(err, gfs.ErrNoSpace) || errors.Is(err, gfs.ErrStale)
+	return errors.Is(err, gfs.ErrUnavailable) || errors.Is(err, gfs.ErrNoSpace) || errors.Is(err, gfs.ErrStale) || errors.Is(err, gfs.ErrLost)
 }

@@ -3,7 +3,6 @@ package gfs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -66,9 +65,8 @@ const (
 
 // Bounds and times of a chunkserver.
 const (
-	// maxMasters and maxPeers bound the connections that a chunkserver makes.
+	// maxMasters bounds the masters that a chunkserver reports to.
 	maxMasters = 64
-	maxPeers   = 1024
 	// tendInterval is how often replicas that have come to rest are looked for, and
 	// restAfter how long one has been at rest before it is made durable and clean.
 	tendInterval = 5 * time.Second
@@ -142,8 +140,7 @@ type Chunkserver struct {
 
 	masters []*masterLink
 
-	peersMu sync.Mutex // guards peers
-	peers   map[string]*rpc.Client
+	peers *peerTable
 
 	counts chunkserverCounts
 
@@ -163,8 +160,9 @@ func StartChunkserver(ctx context.Context, cfg ChunkserverConfig) (*Chunkserver,
 	s := &Chunkserver{
 		cfg: cfg, log: cfg.Logger, buffer: newPushBuffer(cfg.BufferBytes),
 		boot: rand.Uint64() | 1, started: time.Now(), ended: make(chan struct{}),
-		peers: make(map[string]*rpc.Client), roles: make(map[handle]*role), clones: make(map[handle]bool),
+		roles: make(map[handle]*role), clones: make(map[handle]bool),
 	}
+	s.peers = newPeerTable(s.peerConfig())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.store, err = openChunkStore(chunkStoreConfig{
 		fs: cfg.FS, dir: cfg.Dir, boot: s.boot, capacity: cfg.Capacity, log: cfg.Logger, notify: s.changed,
@@ -268,13 +266,7 @@ func (s *Chunkserver) Close() error {
 		for _, link := range s.masters {
 			link.client.Close()
 		}
-		s.peersMu.Lock()
-		peers := s.peers
-		s.peers = nil
-		s.peersMu.Unlock()
-		for _, client := range peers {
-			client.Close()
-		}
+		s.peers.close()
 		s.work.Wait()
 		if err := s.store.close(); err != nil {
 			s.fault = errors.Join(s.fault, err)
@@ -319,31 +311,11 @@ func (s *Chunkserver) size() int64 {
 	return MaxChunkSize
 }
 
-// peer returns the client of another chunkserver.
-func (s *Chunkserver) peer(addr string) (*rpc.Client, error) {
-	s.peersMu.Lock()
-	defer s.peersMu.Unlock()
-	if s.peers == nil {
-		return nil, ErrClosed
+// peerConfig is how the server calls others, without their addresses.
+func (s *Chunkserver) peerConfig() rpc.ClientConfig {
+	return rpc.ClientConfig{
+		Transport: s.cfg.Transport, Cluster: s.cfg.Cluster, Secret: s.cfg.Secret, Limits: s.limits(), Logger: s.log,
 	}
-	if c := s.peers[addr]; c != nil {
-		return c, nil
-	}
-	if len(s.peers) >= maxPeers {
-		return nil, fmt.Errorf("%w: connections to %d chunkservers are the most", ErrUnavailable, maxPeers)
-	}
-	c, err := s.dial(addr)
-	if err == nil {
-		s.peers[addr] = c
-	}
-	return c, err
-}
-
-func (s *Chunkserver) dial(addr string) (*rpc.Client, error) {
-	return rpc.NewClient(rpc.ClientConfig{
-		Transport: s.cfg.Transport, Addrs: []string{addr}, Cluster: s.cfg.Cluster, Secret: s.cfg.Secret,
-		Limits: s.limits(), Logger: s.log,
-	})
 }
 
 // tend makes replicas clean that have come to rest, and forgets roles nobody plays.

@@ -36,11 +36,12 @@ func (s *Chunkserver) handleLength(_ context.Context, req *replicaReq) (*lengthR
 func (s *Chunkserver) handlePush(ctx context.Context, req *pushReq, st *rpc.Stream) error {
 	r := receiver{buffer: s.buffer, st: st, count: &s.counts.pushed}
 	if len(req.rest) > 0 {
-		client, err := s.peer(req.rest[0].addr)
+		peer, err := s.peers.take(req.rest[0].addr)
 		if err != nil {
 			return err
 		}
-		r.next = openNext(ctx, st, client, req.rest, func(err error) {
+		defer peer.done()
+		r.next = openNext(ctx, st, peer.client, req.rest, func(err error) {
 			if errors.Is(err, rpc.ErrClosed) || errors.Is(err, context.Canceled) {
 				return // whoever pushes has ended it
 			}
@@ -52,43 +53,47 @@ func (s *Chunkserver) handlePush(ctx context.Context, req *pushReq, st *rpc.Stre
 }
 
 func (s *Chunkserver) handleWrite(ctx context.Context, req *writeReq) (*writeResp, error) {
-	_, v, err := s.mutate(ctx, req.handle, req.version, func(p *primary, ref uint64) error {
+	c, err := s.mutate(ctx, req.handle, req.version, func(p *primary, ref uint64) error {
 		return p.write(s.clock(), ref, mutationWrite, req.data, req.off, req.n)
 	}, req.data, req.n)
-	return &writeResp{version: v}, err
+	return &writeResp{version: c.version, verifier: c.verifier}, err
 }
 
 func (s *Chunkserver) handleAppend(ctx context.Context, req *appendReq) (*appendResp, error) {
-	off, v, err := s.mutate(ctx, req.handle, req.version, func(p *primary, ref uint64) error {
+	c, err := s.mutate(ctx, req.handle, req.version, func(p *primary, ref uint64) error {
 		return p.append(s.clock(), ref, req.data, req.n)
 	}, req.data, req.n)
-	return &appendResp{off: off, version: v}, err
+	return &c, err
 }
 
 func (s *Chunkserver) handleSync(ctx context.Context, req *replicaReq) (*writeResp, error) {
-	_, v, err := s.mutate(ctx, req.handle, req.version, func(p *primary, ref uint64) error {
+	c, err := s.mutate(ctx, req.handle, req.version, func(p *primary, ref uint64) error {
 		return p.write(s.clock(), ref, mutationSync, dataID{}, 0, 0)
 	}, dataID{}, 0)
-	return &writeResp{version: v}, err
+	return &writeResp{version: c.version, verifier: c.verifier}, err
 }
 
 // mutate has the primary here order a mutation with n bytes of data, and waits until
-// every member has it. It returns where in the chunk it went, and the version of those
-// members.
-func (s *Chunkserver) mutate(ctx context.Context, h handle, v version, begin func(p *primary, ref uint64) error, id dataID, n int64) (int64, version, error) {
+// every member has it. It returns where in the chunk it went, and what those members have:
+// their version and verifier.
+func (s *Chunkserver) mutate(ctx context.Context, h handle, v version, begin func(p *primary, ref uint64) error, id dataID, n int64) (appendResp, error) {
+	verifier := writeVerifier(0)
 	r, err := s.leader(h, v)
 	if err == nil {
 		err = r.current()
 	}
+	if err == nil { // while the lease lasts the replica is sound, and keeps its verifier
+		verifier, err = s.store.verifier(h)
+	}
 	if err != nil {
-		return 0, 0, err
+		return appendResp{}, err
 	}
 	c := &mutationCall{done: make(chan struct{}), err: errNoData}
 	c.holders.Store(1)
 	if n > 0 {
 		data, err := s.buffer.get(ctx, id, n, primaryDataWait)
 		if err != nil {
-			return 0, 0, err
+			return appendResp{}, err
 		}
 		c.blob = &data.blob
 		c.free = func(used bool) {
@@ -112,16 +117,16 @@ func (s *Chunkserver) mutate(ctx context.Context, h handle, v version, begin fun
 			fallthrough
 		default:
 			c.release()
-			return 0, 0, err
+			return appendResp{}, err
 		}
 		break
 	}
 	select {
 	case <-c.done:
 		s.counts.mutations.Add(1)
-		return c.off, c.version, c.err
+		return appendResp{c.off, c.version, verifier}, c.err
 	case <-ctx.Done():
-		return 0, 0, rpc.Uncertain(ctx.Err()) // it goes on
+		return appendResp{}, rpc.Uncertain(ctx.Err()) // it goes on
 	}
 }
 

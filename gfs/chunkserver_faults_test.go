@@ -390,7 +390,7 @@ func TestChunkserverForks(t *testing.T) {
 				}
 			}
 			after := openTestStore(t, r.disks[i].CrashImage(1), 9)
-			storeMust(t, after.accept(2, 1, func(int) []byte { return nil }))
+			storeMust(t, after.accept(2, 1, 0, func(int) []byte { return nil }))
 			wantContent(t, after, 2, 1, model)
 		}
 		_, err := masterOrder[raiseResp](r.master, r.at[0], methodFork, &forkReq{order: r.master.order(r.at[0]), from: 1, fromVersion: 4, to: 3, toVersion: 1})

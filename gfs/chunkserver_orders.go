@@ -10,8 +10,10 @@ import (
 )
 
 const (
-	// revokeWait is how long the end of a lease waits for mutations in progress.
-	revokeWait = 5 * time.Second
+	// revokeWait is how long the end of a lease waits for mutations in progress. It is
+	// shorter than orderTimeout, so that the master hears how it ended, and need not do
+	// without a primary that is well.
+	revokeWait = 2 * time.Second
 	// reformWait is how long one master has to answer a primary's request for another
 	// grant, and reformPause how long the primary waits before it asks again.
 	reformWait  = 10 * time.Second

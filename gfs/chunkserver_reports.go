@@ -43,7 +43,9 @@ type masterLink struct {
 }
 
 func (s *Chunkserver) newMasterLink(addr string) (*masterLink, error) {
-	client, err := s.dial(addr)
+	cfg := s.peerConfig()
+	cfg.Addrs = []string{addr}
+	client, err := rpc.NewClient(cfg)
 	if err != nil {
 		return nil, err
 	}

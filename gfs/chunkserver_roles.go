@@ -389,11 +389,12 @@ func (r *role) send(p *primary, a primaryAction, c *mutationCall) {
 func (s *Chunkserver) sendApply(addr string, req *applyReq) (uint64, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, syncPatience)
 	defer cancel()
-	client, err := s.peer(addr)
+	peer, err := s.peers.take(addr)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", errUnreached, err)
 	}
-	resp, err := rpc.Call[applyResp](ctx, client, methodApply, req)
+	defer peer.done()
+	resp, err := rpc.Call[applyResp](ctx, peer.client, methodApply, req)
 	if err != nil {
 		if rpc.OutcomeOf(err) != rpc.Executed {
 			err = fmt.Errorf("%w: %w", errUnreached, err)

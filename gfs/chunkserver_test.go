@@ -40,7 +40,7 @@ func TestChunkserverWrites(t *testing.T) {
 			}
 			// What Sync acknowledged survives the power.
 			after := openTestStore(t, r.disks[i].CrashImage(1), 99)
-			storeMust(t, after.accept(1, 1, func(int) []byte { return nil }))
+			storeMust(t, after.accept(1, 1, 0, func(int) []byte { return nil }))
 			wantContent(t, after, 1, 1, model)
 		}
 	})

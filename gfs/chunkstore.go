@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -32,12 +33,16 @@ import (
 //     been accepted: it may lack what was not synced, and a write that was cut short has
 //     left blocks that match no checksum.
 //
+// Of a suspect that the same run of the machine has written to, as after a mere kill, it
+// knows that only the last write can be incomplete: everything before is there.
+//
 // A write that fails leaves the replica as it was, if it can be undone; otherwise the
 // replica is corrupt. It may be used concurrently.
 type chunkStore struct {
 	fs     vfs.FS
 	dir    string
 	boot   uint64 // what dirty headers say; not 0
+	run    uint64 // of the machine, likewise; 0: unknown
 	log    hclog.Logger
 	bugs   plantedBugs
 	lock   io.Closer
@@ -72,8 +77,9 @@ type storedChunk struct {
 	version  version
 	length   int64
 	health   health
-	dirty    bool      // the header has the store's boot
-	refused  bool      // the disk has failed to make something durable
+	dirty    bool // the header has the store's boot
+	kept     bool // nothing that was written can be lost, while the machine runs: the disk has refused nothing
+	verifier writeVerifier
 	gone     bool      // deleted
 	mutation uint64    // counts writes
 	synced   uint64    // the mutation that is durable
@@ -116,7 +122,7 @@ type chunkStoreConfig struct {
 // stock of what is there.
 func openChunkStore(cfg chunkStoreConfig) (*chunkStore, error) {
 	s := &chunkStore{
-		fs: cfg.fs, dir: cfg.dir, boot: cfg.boot, log: cfg.log, notify: cfg.notify, bugs: cfg.planted,
+		fs: cfg.fs, dir: cfg.dir, boot: cfg.boot, run: runOf(cfg.fs), log: cfg.log, notify: cfg.notify, bugs: cfg.planted,
 		chunks: make(map[handle]*storedChunk), building: make(map[handle]bool),
 		idle: lru.New(), maxOpen: cfg.maxOpen,
 	}
@@ -290,9 +296,10 @@ func (s *chunkStore) scanReplica(h handle) error {
 	if err != nil {
 		return err
 	}
-	c := &storedChunk{handle: h, version: head.version, length: head.length, anyVersion: s.bugs.anyVersion}
+	c := &storedChunk{handle: h, version: head.version, length: head.length, kept: true, verifier: head.verifier, anyVersion: s.bugs.anyVersion}
 	if head.dirty != 0 {
 		c.health, c.length = suspect, min(info.Size(), MaxChunkSize)
+		c.kept = head.run != 0 && head.run == s.run
 		if s.bugs.trusting {
 			c.health = sound
 		}
@@ -304,6 +311,22 @@ func (s *chunkStore) scanReplica(h handle) error {
 	s.mu.Unlock()
 	s.used.Add(replicaSize(c.length))
 	return nil
+}
+
+// runOf returns a number for the present run of the machine under a file system, or 0 if
+// that cannot be told from others.
+func runOf(fsys vfs.FS) uint64 {
+	r, ok := fsys.(vfs.Runner)
+	if !ok {
+		return 0
+	}
+	name := r.Run()
+	if name == "" {
+		return 0
+	}
+	h := fnv.New64a()
+	io.WriteString(h, name)
+	return h.Sum64() | 1
 }
 
 // find returns a replica, or errNoChunk.

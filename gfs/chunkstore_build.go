@@ -20,6 +20,7 @@ type chunkBuilder struct {
 	data, meta vfs.File
 	sums       []uint32
 	length     int64
+	verifier   writeVerifier
 }
 
 // build begins a replica. It fails with errBusyChunk if one of that handle is being made.
@@ -87,9 +88,9 @@ func (b *chunkBuilder) append(p []byte, sums []uint32) error {
 // same and sound, stays: then commit fails with ErrStale or does nothing.
 func (b *chunkBuilder) commit(v version, mutated bool) error {
 	s := b.s
-	head := chunkHead{handle: b.handle, version: v, length: b.length}
+	head := chunkHead{handle: b.handle, version: v, length: b.length, verifier: b.verifier}
 	if mutated {
-		head.dirty = s.boot
+		head.dirty, head.run = s.boot, s.run
 	}
 	err := b.finish(head)
 	if err == nil {
@@ -106,7 +107,8 @@ func (b *chunkBuilder) commit(v version, mutated bool) error {
 		b.abort()
 		return b.s.failed("make", b.handle, err)
 	}
-	c := &storedChunk{handle: b.handle, version: v, length: b.length, dirty: mutated, touched: time.Now(), anyVersion: s.bugs.anyVersion}
+	c := &storedChunk{handle: b.handle, version: v, length: b.length, dirty: mutated, kept: true, verifier: b.verifier,
+		touched: time.Now(), anyVersion: s.bugs.anyVersion}
 	s.mu.Lock()
 	s.chunks[b.handle] = c
 	delete(s.building, b.handle)
@@ -237,7 +239,7 @@ func (s *chunkStore) copyTo(b *chunkBuilder, from handle, v version, pace pacer)
 			return err
 		}
 		if off == 0 {
-			stamp, v = r.stamp, r.version
+			stamp, v, b.verifier = r.stamp, r.version, r.verifier
 		}
 		if r.version != v || r.stamp != stamp {
 			err = fmt.Errorf("%w: replica of %x changes while it is copied", ErrStale, uint64(from))
@@ -311,9 +313,10 @@ func (s *chunkStore) removeFiles(name string) error {
 // of a block that others have whole, or nil if none has. Without one, a block of a
 // suspect replica is taken as it is: a write that nobody had synced was cut short. A
 // corrupt replica is made whole, or stays corrupt: then accept fails with ErrChecksum. If
-// the disk has refused to make something durable, all is written again: of what it was
-// given before nobody knows what it has dropped.
-func (s *chunkStore) accept(h handle, v version, fetch func(block int) []byte) error {
+// the disk may not have all that it was given, as after it has refused to make something
+// durable, all is written again: nobody knows what it has dropped. The replica has the
+// verifier from then on.
+func (s *chunkStore) accept(h handle, v version, verifier writeVerifier, fetch func(block int) []byte) error {
 	if err := s.claim(h); err != nil {
 		return err
 	}
@@ -325,7 +328,7 @@ func (s *chunkStore) accept(h handle, v version, fetch func(block int) []byte) e
 	defer s.unpin(c)
 	c.mu.RLock()
 	at, was, length := c.version, c.health, c.length
-	rewrite := c.refused || was == corrupt
+	rewrite := !c.kept || was == corrupt
 	c.mu.RUnlock()
 	if at != v {
 		return fmt.Errorf("%w: replica of %x at version %d, not %d", ErrStale, uint64(h), at, v)
@@ -357,7 +360,7 @@ func (s *chunkStore) accept(h handle, v version, fetch func(block int) []byte) e
 			}
 		}
 	}
-	return s.trust(c, was)
+	return s.trust(c, was, verifier)
 }
 
 // block returns a block of a replica, verified.
@@ -418,7 +421,7 @@ func (s *chunkStore) mend(c *storedChunk, block int, content []byte, was health)
 }
 
 // trust makes a replica durable and sound.
-func (s *chunkStore) trust(c *storedChunk, was health) error {
+func (s *chunkStore) trust(c *storedChunk, was health, verifier writeVerifier) error {
 	if err := s.flush(c, c.mutation); err != nil {
 		return err
 	}
@@ -427,10 +430,10 @@ func (s *chunkStore) trust(c *storedChunk, was health) error {
 	if c.gone || c.health != was {
 		return fmt.Errorf("%w: replica of %x has changed", ErrStale, uint64(c.handle))
 	}
-	if err := s.writeHead(c, chunkHead{handle: c.handle, version: c.version, length: c.length}); err != nil {
+	if err := s.writeHead(c, c.durable(verifier)); err != nil {
 		return err
 	}
-	c.health, c.dirty, c.refused = sound, false, false
+	c.health, c.dirty, c.kept, c.verifier = sound, false, true, verifier
 	s.notify(c.handle)
 	return nil
 }

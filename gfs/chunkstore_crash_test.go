@@ -210,7 +210,7 @@ func (x *storeWitness) check(s *chunkStore, h handle) error {
 		if err := x.blocks(s, h, st); err != nil {
 			return err
 		}
-		if err := s.accept(h, st.version, func(int) []byte { return nil }); err != nil {
+		if err := s.accept(h, st.version, 0, func(int) []byte { return nil }); err != nil {
 			return fmt.Errorf("cannot be accepted: %w", err)
 		}
 	} else if st.health != sound {
@@ -333,9 +333,9 @@ func TestStoreAcceptsWhatWasRefusedByWritingIt(t *testing.T) {
 	}
 	rewritten = 0
 	nobody := func(int) []byte { return nil }
-	storeWant(t, s.accept(1, 1, nobody), ErrNoSpace)
+	storeWant(t, s.accept(1, 1, 0, nobody), ErrNoSpace)
 	full = false
-	storeMust(t, s.accept(1, 1, nobody))
+	storeMust(t, s.accept(1, 1, 0, nobody))
 	if st := s.state(1); st.health != sound || rewritten != 2*len(want) {
 		t.Errorf("%+v, and %d bytes of %d were written in two attempts", st, rewritten, len(want))
 	}

@@ -14,21 +14,22 @@ import (
 // A replica is two files, named after the handle: HHHHHHHHHHHHHHHH.data holds the bytes
 // of the chunk and nothing else, HHHHHHHHHHHHHHHH.meta what is known of them:
 //
-//	sector 0   the header: magic, format, handle, version, dirty boot, length, CRC32C
+//	sector 0   the header: magic, format, handle, version, dirty boot, length, run,
+//	           verifier, CRC32C
 //	then       CRC32C of each block of 64 KiB, four bytes each, the last one's of as
 //	           much as there is of it
 //
 // all numbers little-endian. The header is one sector, which a crash leaves as it was or
 // as it was last written (see package vfs). It changes when the version is raised, when
 // mutations begin and when they have ended: between, it has the boot id of the process
-// that mutates, and the length is the data file's. Without a boot id it says that both
-// files are durable, and how long the data is.
+// that mutates and the run of the machine, and the length is the data file's. Without a
+// boot id it says that both files are durable, and how long the data is.
 //
 // There is a replica where both files are. One that is being made has ".new" behind its
 // names until it is complete and durable.
 const (
 	chunkMagic  = "trigfsC\x01"
-	chunkFormat = 1
+	chunkFormat = 2
 	chunkHeader = vfs.SectorSize
 
 	dataSuffix = ".data"
@@ -45,6 +46,9 @@ type chunkHead struct {
 	version version
 	dirty   uint64 // the boot that mutates it; 0: none
 	length  int64  // when dirty was last 0
+
+	run      uint64 // of the machine that dirty is of; 0: unknown
+	verifier writeVerifier
 }
 
 func (h *chunkHead) encode() []byte {
@@ -55,6 +59,8 @@ func (h *chunkHead) encode() []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.version))
 	b = binary.LittleEndian.AppendUint64(b, h.dirty)
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.length))
+	b = binary.LittleEndian.AppendUint64(b, h.run)
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.verifier))
 	b = b[:chunkHeader]
 	binary.LittleEndian.PutUint32(b[chunkHeader-4:], crc32.Checksum(b[:chunkHeader-4], blockPoly))
 	return b
@@ -76,6 +82,8 @@ func (h *chunkHead) decode(b []byte) error {
 	if h.length = int64(binary.LittleEndian.Uint64(b[36:])); h.length < 0 || h.length > MaxChunkSize {
 		return fmt.Errorf("replica of %d bytes", h.length)
 	}
+	h.run = binary.LittleEndian.Uint64(b[44:])
+	h.verifier = writeVerifier(binary.LittleEndian.Uint64(b[52:]))
 	return nil
 }
 

@@ -22,6 +22,8 @@ type reading struct {
 	length  int64 // of the replica
 	stamp   uint64
 	mem     *slab
+
+	verifier writeVerifier
 }
 
 func (r *reading) free() {
@@ -76,7 +78,7 @@ func (c *storedChunk) load(v version, off, n int64, any bool) (r reading, first 
 	if err := c.serves(v, any); err != nil {
 		return reading{}, 0, err
 	}
-	r = reading{version: c.version, length: c.length, stamp: c.mutation}
+	r = reading{version: c.version, length: c.length, stamp: c.mutation, verifier: c.verifier}
 	n = min(n, c.length-off)
 	if n <= 0 {
 		return r, 0, nil
@@ -139,6 +141,17 @@ func (s *chunkStore) length(h handle, v version) (int64, error) {
 	return c.length, c.serves(v, false)
 }
 
+// verifier returns the verifier of a replica.
+func (s *chunkStore) verifier(h handle) (writeVerifier, error) {
+	c, err := s.find(h)
+	if err != nil {
+		return 0, err
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.verifier, nil
+}
+
 // A pacer holds back who reads or writes n bytes more, and may say that it is time to
 // stop.
 type pacer func(n int) error
@@ -185,7 +198,7 @@ func (s *chunkStore) digest(h handle, pace pacer) (digestResp, error) {
 		s.spoil(c, fmt.Errorf("%w in block %d, and %d more", ErrChecksum, d.bad[0], len(d.bad)-1))
 	}
 	c.scrubbed = began
-	d.sum, d.health = sum.Sum64(), c.health
+	d.sum, d.health, d.kept, d.verifier = sum.Sum64(), c.health, c.kept, c.verifier
 	return d, nil
 }
 

@@ -361,8 +361,8 @@ func TestStorePartsOfBadBlocks(t *testing.T) {
 	}
 
 	// It is mended with the block of another, not accepted as it is.
-	storeWant(t, s.accept(1, 1, func(int) []byte { return nil }), ErrChecksum)
-	storeMust(t, s.accept(1, 1, func(block int) []byte { return want[block*blockSize : (block+1)*blockSize] }))
+	storeWant(t, s.accept(1, 1, 0, func(int) []byte { return nil }), ErrChecksum)
+	storeMust(t, s.accept(1, 1, 0, func(block int) []byte { return want[block*blockSize : (block+1)*blockSize] }))
 	wantContent(t, s, 1, 1, want)
 	if st := s.state(1); st.health != sound {
 		t.Fatalf("%+v", st)
@@ -477,7 +477,7 @@ func TestStoreCleansWhatRests(t *testing.T) {
 	storeWant(t, err, errSuspect)
 	_, err = after.raise(1, 1, 2)
 	storeWant(t, err, errSuspect)
-	storeMust(t, after.accept(1, 1, func(int) []byte { return nil }))
+	storeMust(t, after.accept(1, 1, 0, func(int) []byte { return nil }))
 	r, err := after.readAt(1, 1, 0, 4)
 	storeMust(t, err)
 	if string(r.data) != "data" {

@@ -72,11 +72,25 @@ func (s *chunkStore) begin(c *storedChunk) error {
 	if c.dirty {
 		return nil
 	}
-	if err := s.writeHead(c, chunkHead{handle: c.handle, version: c.version, dirty: s.boot, length: c.length}); err != nil {
+	if err := s.writeHead(c, s.mutated(c, c.version)); err != nil {
 		return err
 	}
 	c.dirty = true
 	return nil
+}
+
+// mutated is the header of a replica that is being mutated at a version, and durable that
+// of one that is at rest. c.mu is held.
+func (s *chunkStore) mutated(c *storedChunk, v version) chunkHead {
+	head := chunkHead{handle: c.handle, version: v, dirty: s.boot, length: c.length, verifier: c.verifier}
+	if c.kept {
+		head.run = s.run
+	}
+	return head
+}
+
+func (c *storedChunk) durable(verifier writeVerifier) chunkHead {
+	return chunkHead{handle: c.handle, version: c.version, length: c.length, verifier: verifier}
 }
 
 // writeHead writes and syncs the header. What the disk has after a failure is one or
@@ -87,7 +101,7 @@ func (s *chunkStore) writeHead(c *storedChunk, head chunkHead) error {
 		return s.failed("write the header of", c.handle, err)
 	}
 	if err := c.meta.Sync(); err != nil {
-		c.refused = true
+		c.kept = false
 		s.spoil(c, err)
 		return s.failed("write the header of", c.handle, err)
 	}
@@ -331,8 +345,9 @@ func (s *chunkStore) flush(c *storedChunk, mutation uint64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
-		c.refused = true
+		c.kept = false
 		s.spoil(c, err)
+		_ = s.writeHead(c, s.mutated(c, c.version)) // so that the next start does not rely on it
 		return s.failed("sync", c.handle, err)
 	}
 	c.synced = max(c.synced, mutation)
@@ -361,7 +376,7 @@ func (s *chunkStore) raise(h handle, from, to version) (int64, error) {
 	if c.version == to {
 		return c.length, s.begin(c)
 	}
-	if err := s.writeHead(c, chunkHead{handle: h, version: to, dirty: s.boot, length: c.length}); err != nil {
+	if err := s.writeHead(c, s.mutated(c, to)); err != nil {
 		return 0, err
 	}
 	c.version, c.dirty, c.touched = to, true, time.Now()
@@ -397,7 +412,7 @@ func (s *chunkStore) clean(h handle, idle time.Duration) error {
 	if c.mutation != mutation || c.gone || c.health != sound || time.Since(c.touched) < idle {
 		return errBusyChunk
 	}
-	if err := s.writeHead(c, chunkHead{handle: h, version: c.version, length: c.length}); err != nil {
+	if err := s.writeHead(c, c.durable(c.verifier)); err != nil {
 		return err
 	}
 	c.dirty = false

@@ -26,6 +26,7 @@ type fakeServer struct {
 	buffer   map[dataID][]byte
 	applied  map[dataID]int64 // where what was applied is, as a real one knows for a while
 	syncs    int
+	verifier writeVerifier
 	appends  int
 
 	delay     atomic.Int64             // of each read, in ns
@@ -245,8 +246,11 @@ func (s *fakeServer) sync(ctx context.Context, r *replicaReq) (*writeResp, error
 	if k == nil || k.version != r.version || !k.leased || int(s.loc.id)-1 != k.members[0] {
 		return nil, ErrStale
 	}
+	if s.c.failSync--; s.c.failSync == 0 {
+		return nil, rpc.ErrTooLarge
+	}
 	s.syncs++
-	return &writeResp{r.version}, nil
+	return &writeResp{r.version, s.verifier}, nil
 }
 
 func (c *fakeCluster) startServer(i int) {
@@ -263,11 +267,11 @@ func (c *fakeCluster) startServer(i int) {
 	rpc.Handle(srv, methodLength, s.length)
 	rpc.Handle(srv, methodWrite, func(ctx context.Context, r *writeReq) (*writeResp, error) {
 		_, err := s.mutate(ctx, r.handle, r.version, r.data, r.off, r.n)
-		return &writeResp{r.version}, err
+		return &writeResp{r.version, s.verifier}, err
 	})
 	rpc.Handle(srv, methodAppend, func(ctx context.Context, r *appendReq) (*appendResp, error) {
 		off, err := s.mutate(ctx, r.handle, r.version, r.data, -1, r.n)
-		return &appendResp{off, r.version}, err
+		return &appendResp{off, r.version, s.verifier}, err
 	})
 	rpc.Handle(srv, methodSync, s.sync)
 	rpc.HandleStream(srv, methodPush, s.push)

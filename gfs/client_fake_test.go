@@ -36,6 +36,7 @@ type fakeCluster struct {
 	nextFile fileID
 	nextChnk handle
 	goal     int
+	failSync int // counts down to the sync that fails
 	bad      []badReq
 	refuse   map[string][]error // errors that the next calls of a master's method get
 	hidden   int

@@ -357,6 +357,65 @@ func TestClientHedges(t *testing.T) {
 	}
 }
 
+// TestClientHedgesFollowWhatReadsTake: a server that is slow now and then, which no median
+// shows, costs little more than the others' time, and few reads more.
+func TestClientHedgesFollowWhatReadsTake(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		k := newFake(t, 3, fakeChunkSize)
+		c := k.dial(ClientConfig{Host: "c0"})
+		putFile(t, c, "f", noise(1000))
+		f := openFile(t, c, "f")
+		rng := rand.New(rand.NewPCG(1, 0))
+		slow, slowest := 0, time.Duration(0)
+		for i := range 2000 {
+			for _, s := range k.servers {
+				s.delay.Store(int64(time.Millisecond + time.Duration(rng.Int64N(int64(time.Millisecond)))))
+			}
+			if i%64 == 63 { // of the nearest, which is asked first
+				k.servers[0].delay.Store(int64(200 * time.Millisecond))
+				slow++
+			}
+			began := time.Now()
+			if _, err := f.ReadAt(make([]byte, 10), 0); err != nil {
+				t.Fatal(err)
+			}
+			slowest = max(slowest, time.Since(began))
+		}
+		s := c.Stats()
+		if slowest > 10*time.Millisecond {
+			t.Errorf("a read took %v, %d hedges", slowest, s.Hedges)
+		}
+		if int(s.Hedges) < slow || int(s.Hedges) > slow+2000/lateShare*2 {
+			t.Errorf("%d hedges of 2,000 reads, %d of which were slow", s.Hedges, slow)
+		}
+	})
+}
+
+func TestHedgeDelay(t *testing.T) {
+	late := func(all ...time.Duration) (list []candidate) {
+		for _, d := range all {
+			list = append(list, candidate{late: d})
+		}
+		return list
+	}
+	for _, test := range []struct {
+		candidates      []candidate
+		all, most, want time.Duration
+	}{
+		{late(0, 0), 0, time.Second, hedgeGuess},
+		{late(0, 0), 5 * time.Millisecond, time.Second, 5 * time.Millisecond},
+		{late(90*time.Millisecond, 0), 5 * time.Millisecond, time.Second, 5 * time.Millisecond},
+		{late(90*time.Millisecond, 3*time.Millisecond), 5 * time.Millisecond, time.Second, 3 * time.Millisecond},
+		{late(2*time.Millisecond, 30*time.Millisecond), 0, time.Second, 2 * time.Millisecond},
+		{late(1, 1), 0, time.Second, hedgeMin},
+		{late(time.Minute, time.Minute), 0, time.Second, time.Second},
+	} {
+		if got := hedgeDelay(test.candidates, test.all, test.most); got != test.want {
+			t.Errorf("%+v, %v, %v: %v, not %v", test.candidates, test.all, test.most, got, test.want)
+		}
+	}
+}
+
 func TestClientHedgesAreFew(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
 		k := newFake(t, 3, fakeChunkSize)

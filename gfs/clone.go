@@ -48,6 +48,8 @@ type blocksResp struct {
 	boot    uint64
 	stamp   uint64
 	sums    []uint32
+
+	verifier writeVerifier
 	rpc.Body
 }
 
@@ -57,6 +59,7 @@ func (m *blocksResp) code(c *coder) {
 	number(c, &m.boot)
 	number(c, &m.stamp)
 	list(c, &m.sums, func(c *coder, sum *uint32) { number(c, sum) })
+	number(c, &m.verifier)
 }
 
 func (m *blocksResp) AppendBinary(dst []byte) ([]byte, error) { return encode(dst, m) }
@@ -71,7 +74,7 @@ func (s *Chunkserver) handleBlocks(_ context.Context, req *blocksReq) (*blocksRe
 		return nil, err
 	}
 	return &blocksResp{
-		version: r.version, length: r.length, boot: s.boot, stamp: r.stamp, sums: r.sums,
+		version: r.version, length: r.length, boot: s.boot, stamp: r.stamp, sums: r.sums, verifier: r.verifier,
 		Body: rpc.Body{Data: r.data, Release: r.free},
 	}, nil
 }
@@ -79,14 +82,15 @@ func (s *Chunkserver) handleBlocks(_ context.Context, req *blocksReq) (*blocksRe
 // fetchBlocks reads blocks of another chunkserver's replica, verified, into memory of the
 // caller's if that is large enough.
 func (s *Chunkserver) fetchBlocks(ctx context.Context, addr string, req *blocksReq, mem []byte) (*blocksResp, error) {
-	client, err := s.peer(addr)
+	peer, err := s.peers.take(addr)
 	if err != nil {
 		return nil, err
 	}
+	defer peer.done()
 	ctx, cancel := context.WithTimeout(ctx, blocksWait)
 	defer cancel()
 	resp := &blocksResp{Body: rpc.Body{Data: mem}}
-	if err := rpc.CallInto(ctx, client, methodBlocks, req, resp); err != nil {
+	if err := rpc.CallInto(ctx, peer.client, methodBlocks, req, resp); err != nil {
 		return nil, err
 	}
 	off := int64(req.first) * blockSize
@@ -179,7 +183,7 @@ func (s *Chunkserver) copyFrom(b *chunkBuilder, addr string, req *cloneReq) erro
 			return err
 		}
 		if began == nil {
-			began = resp
+			began, b.verifier = resp, resp.verifier
 		}
 		if resp.version != req.version || resp.boot != began.boot || resp.stamp != began.stamp || resp.length != began.length {
 			return fmt.Errorf("%w: the replica of %x changes while it is copied, or is at another version", ErrStale, uint64(req.handle))
@@ -231,5 +235,5 @@ func (s *Chunkserver) handleAccept(ctx context.Context, req *acceptReq) (*rpc.Em
 		}
 		return nil
 	}
-	return &rpc.Empty{}, s.store.accept(req.handle, req.version, fetch)
+	return &rpc.Empty{}, s.store.accept(req.handle, req.version, req.verifier, fetch)
 }

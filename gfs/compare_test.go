@@ -48,9 +48,9 @@ func TestCompareWaitsForWhoDoesNotAnswer(t *testing.T) {
 // was acknowledged; one that was interrupted may not have.
 func TestCompareMendsWhatWasNotInterrupted(t *testing.T) {
 	replicas := []digested{
-		{holder: holder{location: location{id: 1}}, digest: digestResp{length: 3 * blockSize, health: suspect}},
-		{holder: holder{location: location{id: 2}}, digest: digestResp{length: 2*blockSize + 1, bad: []uint64{1}, health: corrupt}},
-		{holder: holder{location: location{id: 3}}, digest: digestResp{length: 2*blockSize + 1, health: corrupt}},
+		{holder: holder{location: location{id: 1}}, digest: digestResp{length: 3 * blockSize, health: suspect, kept: true}},
+		{holder: holder{location: location{id: 2}}, digest: digestResp{length: 2*blockSize + 1, bad: []uint64{1}, health: corrupt, kept: true}},
+		{holder: holder{location: location{id: 3}}, digest: digestResp{length: 2*blockSize + 1, health: corrupt, kept: true}},
 	}
 	if todo := compareReplicas(replicas, mending{enough: 4}); todo.mend != 2 {
 		t.Errorf("%+v", todo)
@@ -63,5 +63,56 @@ func TestCompareMendsWhatWasNotInterrupted(t *testing.T) {
 	}
 	if todo := compareReplicas(replicas[1:2], mending{waited: true}); todo.mend >= 0 || !todo.open {
 		t.Errorf("what nobody has whole is mended: %+v", todo)
+	}
+}
+
+func interrupted(id serverID, kept bool, length int64, bad ...uint64) digested {
+	return digested{
+		holder: holder{location: location{id: id}},
+		digest: digestResp{length: length, sum: uint64(id), bad: bad, health: suspect, kept: kept, verifier: 7},
+	}
+}
+
+// A replica whose machine has run on has all that was acknowledged, and one that has lost
+// its power may not: it is the one that counts, torn or short as it may be.
+func TestCompareTrustsMemoryBeforePower(t *testing.T) {
+	fresh := func() writeVerifier { return 8 }
+	killed, failed, other := interrupted(3, true, 200_000, 0, 1), interrupted(1, false, 300_000), interrupted(2, false, 300_000)
+	replicas := []digested{failed, killed, other}
+	todo := compareReplicas(replicas, mending{waited: true})
+	if todo.mend != 1 || len(todo.from) != 0 || todo.verifier(replicas, fresh) != 7 {
+		t.Errorf("one was killed, two have lost power: %+v", todo)
+	}
+	replicas = append(replicas, interrupted(4, true, 200_000, 2))
+	todo = compareReplicas(replicas, mending{waited: true})
+	if todo.mend != 3 || len(todo.from) != 1 || todo.from[0] != 1 || todo.verifier(replicas, fresh) != 7 {
+		t.Errorf("two were killed: %+v", todo)
+	}
+	replicas = []digested{failed, other}
+	todo = compareReplicas(replicas, mending{waited: true})
+	if todo.mend != 0 || todo.verifier(replicas, fresh) != 8 {
+		t.Errorf("all have lost power: %+v", todo)
+	}
+}
+
+// A replica that has rotted, and was not interrupted, has what the others have lost, if the
+// rotten blocks are whole in one of them. Otherwise there must be another.
+func TestCompareMendsWhatRotted(t *testing.T) {
+	rotten := interrupted(1, true, 300_000, 4)
+	rotten.digest.health = corrupt
+	for _, test := range []struct {
+		name  string
+		other digested
+		mend  int
+	}{
+		{"whole elsewhere", interrupted(2, false, 300_000, 0), 0},
+		{"bad elsewhere", interrupted(2, false, 300_000, 4), 1},
+		{"beyond the other's end", interrupted(2, false, 200_000), 1},
+	} {
+		replicas := []digested{rotten, test.other}
+		todo := compareReplicas(replicas, mending{waited: true})
+		if todo.mend != test.mend || !todo.lossy {
+			t.Errorf("%s: %+v", test.name, todo)
+		}
 	}
 }

@@ -1,10 +1,6 @@
 package gfs
 
-import (
-	"cmp"
-	"slices"
-	"strings"
-)
+import "strings"
 
 // Distances. Where two places have no labels to compare, the addresses decide: the
 // longer the prefix that they share, the nearer they are (§3.2), and all such
@@ -46,14 +42,6 @@ func addressDistance(a, b string) int {
 		n++
 	}
 	return min(1+max(len(a), len(b))-n, distanceRack-1)
-}
-
-// orderByDistance sorts places by their distance from one, the nearest first. Equal
-// ones keep their order.
-func orderByDistance(from *location, places []location) {
-	slices.SortStableFunc(places, func(a, b location) int {
-		return cmp.Compare(distance(from, &a), distance(from, &b))
-	})
 }
 
 // chainByDistance sorts places so that each is the nearest to the one before of those

@@ -61,6 +61,12 @@
 //   - Until then, a power failure of all members can take it, or tear it at the
 //     boundaries of sectors: it may take nothing that had been synced before. Blocks that
 //     were torn are found by their checksums, and taken from a replica that has them whole.
+//     A Sync that comes after that fails with ErrLost, and says which ranges it may have
+//     taken ([LostError]): a replica has a write verifier, which comes with every answer to
+//     a write and a sync, and changes when no replica is left that surely has everything.
+//   - A member whose process was killed has it still, if its machine runs on, and goes
+//     before those that have lost power. Only Linux says whether the machine has;
+//     elsewhere every unclean stop counts as a power failure.
 //
 // A change of the namespace (create, remove, rename, snapshot, …) that was acknowledged
 // is in the log, synced, and survives everything but the loss of the master's disk.
@@ -83,7 +89,8 @@
 //     until every chunkserver that it knows of has reported, or has had time to.
 //   - With the version that it is to mutate at, a chunkserver notes its own start. A
 //     replica that bears the note of an earlier start is suspect: it serves nothing until
-//     it has been compared with the others, and the master has accepted it.
+//     it has been compared with the others, and the master has accepted it. The note also
+//     tells whether the machine has been started anew since.
 //   - A copy has a temporary name until it is whole and verified, and counts only if the
 //     chunk has come to no other version meanwhile; chunks under a lease are not copied.
 //   - A bad replica is deleted only when there are enough good ones (§5.2).
@@ -130,7 +137,8 @@
 // keylocks.go (for operations that take time), orders.go, shadow.go on tap.go; status*.go
 // is its page. Of the chunkserver: chunkserver*.go, chunkstore*.go (the disk), buffer.go
 // and push_serve.go (pushed data), clone.go, scrub.go. Of the client: client*.go, cache.go,
-// read.go with hedge.go, write.go with chain.go, file*.go, fs.go, record.go, retry.go.
+// read.go with hedge.go, write.go with chain.go, file*.go with unsynced.go, fs.go, record.go,
+// retry.go.
 //
 // The simulation (sim_test.go) runs all cores of a cluster, thousands of seeds a second.
 //

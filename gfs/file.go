@@ -1,10 +1,12 @@
 package gfs
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -49,8 +51,9 @@ type File struct {
 
 	mu     sync.Mutex // guards what follows
 	closed bool
-	dirty  map[uint64]struct{} // chunks that were written since they were last synced
-	tail   uint64              // the chunk to append to, if tailed
+	dirty  map[uint64]*unsynced // chunks that were written since they were last synced
+	lost   []Range              // what Sync has yet to tell
+	tail   uint64               // the chunk to append to, if tailed
 	tailed bool
 }
 
@@ -70,7 +73,7 @@ func (c *Client) newFile(ref fileRef, read, write, appends bool) *File {
 	f.ctx, f.cancel = context.WithCancelCause(c.ctx)
 	f.ahead = newReadAhead(f.ctx, f.reader())
 	f.behind = newWriteBehind(f)
-	f.dirty = make(map[uint64]struct{})
+	f.dirty = make(map[uint64]*unsynced)
 	return f
 }
 
@@ -341,11 +344,18 @@ func (f *File) WriteAtContext(ctx context.Context, p []byte, off int64) (int, er
 	return n, f.fail("write", err)
 }
 
-// touched notes that a chunk has been written to, also if that failed. It syncs if too
-// many have been.
-func (f *File) touched(ctx context.Context, index uint64) error {
+// touched notes that a chunk has been written to at off in the file, also if that failed.
+// It syncs if too many have been.
+func (f *File) touched(ctx context.Context, m *mutation, off int64, failed error) error {
 	f.mu.Lock()
-	f.dirty[index] = struct{}{}
+	u := f.dirty[m.w.index]
+	if u == nil {
+		u = new(unsynced)
+		f.dirty[m.w.index] = u
+	}
+	if failed == nil {
+		u.acknowledged(Range{off, int64(len(m.data))}, m.verifier)
+	}
 	many := len(f.dirty) > maxDirty
 	f.mu.Unlock()
 	if many {
@@ -356,8 +366,13 @@ func (f *File) touched(ctx context.Context, index uint64) error {
 
 // Sync makes everything that was written to f durable: it returns when all members of
 // each chunk's lease have it on stable storage, and so survives the loss of power of all
-// of them. It returns the first error of the writes before it. What a loss of power has
-// taken before Sync was called is not brought back by it, and Sync does not tell.
+// of them. It returns the first error of the writes before it.
+//
+// What a loss of power has taken before Sync was called is not brought back by it: it
+// fails with ErrLost, and a *LostError says which ranges have to be written again. It says
+// so once. That is found by a verifier that comes with the answers to writes, and changes
+// when the replicas of a chunk may have lost some. A writer of more than 4,096 chunks has
+// the same errors from Write, WriteAt and Append, which sync in between.
 func (f *File) Sync() error { return f.SyncContext(f.ctx) }
 
 // SyncContext is Sync that ends with ctx.
@@ -385,36 +400,57 @@ func (f *File) syncChunks(ctx context.Context) error {
 		return endedBy(ctx, nil)
 	}
 	f.mu.Lock()
-	indices := make([]uint64, 0, len(f.dirty))
-	for index := range f.dirty {
-		indices = append(indices, index)
-	}
-	clear(f.dirty)
+	todo := f.dirty
+	f.dirty = make(map[uint64]*unsynced)
 	f.mu.Unlock()
-	slices.Sort(indices)
-	for i, index := range indices {
-		if err := f.syncChunk(ctx, index); err != nil {
-			f.mu.Lock()
-			for _, index := range indices[i:] {
-				f.dirty[index] = struct{}{}
-			}
-			f.mu.Unlock()
+	for _, index := range slices.Sorted(maps.Keys(todo)) {
+		verifier, err := f.syncChunk(ctx, index)
+		if err != nil {
+			f.undone(todo)
 			return err
 		}
+		todo[index].seen(verifier)
+		f.mu.Lock()
+		f.lost = append(f.lost, todo[index].lost...)
+		f.mu.Unlock()
+		delete(todo, index)
 	}
-	return nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.lost) == 0 {
+		return nil
+	}
+	var lost []Range
+	lost, f.lost = f.lost, nil
+	slices.SortFunc(lost, func(a, b Range) int { return cmp.Compare(a.Off, b.Off) })
+	return &LostError{Ranges: lost}
 }
 
-func (f *File) syncChunk(ctx context.Context, index uint64) error {
+// undone notes that chunks are still to be synced.
+func (f *File) undone(todo map[uint64]*unsynced) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for index, before := range todo { // order-free: each has its own entry
+		u := f.dirty[index]
+		if u == nil {
+			f.dirty[index] = before
+		} else {
+			u.join(before)
+		}
+	}
+}
+
+// syncChunk returns the chunk's verifier.
+func (f *File) syncChunk(ctx context.Context, index uint64) (writeVerifier, error) {
 	w, err := f.writers.take(f, index)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer f.writers.done(w)
 	m := mutation{w: w}
 	m.ask = m.askSync
 	_, err = m.run(ctx)
-	return err
+	return m.verifier, err
 }
 
 // Close writes what has not been written yet, waits until it has been acknowledged, and

@@ -59,7 +59,7 @@ func (f *File) appendTo(ctx context.Context, index uint64, p []byte) (int64, err
 	m.ask = m.askAppend
 	at, err := m.run(ctx)
 	f.changed.Store(true)
-	if derr := f.touched(ctx, index); err == nil {
+	if derr := f.touched(ctx, &m, int64(index)*f.c.chunkSize+at, err); err == nil {
 		err = derr
 	}
 	if errors.Is(err, errChunkFull) {

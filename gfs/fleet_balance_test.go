@@ -364,16 +364,6 @@ func TestDistance(t *testing.T) {
 			t.Errorf("%v is not nearer than %v: %d, %d", *ordered[i], *l, distance(me, ordered[i]), distance(me, l))
 		}
 	}
-	var places []location
-	for _, l := range slices.Backward(ordered) {
-		places = append(places, *l)
-	}
-	orderByDistance(me, places)
-	for i := range places {
-		if places[i] != *ordered[i] {
-			t.Errorf("%d: %v", i, places[i])
-		}
-	}
 	chain := []location{*at("b:1", "r2", ""), *at("c:1", "r1", ""), *at("d:1", "r2", ""), *at("e:1", "r1", "")}
 	chainByDistance(at("x:1", "r1", ""), chain)
 	wantEqual(t, "racks", []string{chain[0].rack, chain[1].rack, chain[2].rack, chain[3].rack}, []string{"r1", "r1", "r2", "r2"})

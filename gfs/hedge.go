@@ -6,19 +6,25 @@ import (
 	"time"
 )
 
-// When a read has not been answered for longer than nearly all reads of the other
-// replicas take, another replica is asked beside the first, and the first answer counts:
-// the tail of the latencies is cut off, for few reads more (the lecture notes' hedged
-// requests). What a read takes is estimated per chunkserver and class of size.
+// When a read has not been answered for longer than nearly all reads of its class of size
+// lately took, another replica is asked beside the first, and the first answer counts: the
+// tail of the latencies is cut off, for few reads more (the lecture notes' hedged
+// requests). What reads take is measured per chunkserver, and of all together: the least
+// of what is known of the replicas and of all counts, so that a replica that is slow does
+// not set the measure.
 
 const (
 	// hedgeMin and hedgeGuess bound how long a read waits at least, and how long it
-	// waits for replicas of which nothing is known.
-	hedgeMin   = 2 * time.Millisecond
-	hedgeGuess = 50 * time.Millisecond
+	// waits when the client has read nothing of the class before.
+	hedgeMin   = time.Millisecond
+	hedgeGuess = 25 * time.Millisecond
 
-	// Latencies older than latencyForget do not count any more: a server that was slow
-	// is tried again.
+	// lateShare is the part of reads, one in so many, that take longer than what counts
+	// as late: about as many are read a second time.
+	lateShare = 50
+
+	// Latencies of a server older than latencyForget do not count any more: one that was
+	// slow is tried again.
 	latencyForget = 15 * time.Second
 
 	// latencyClasses are small reads and large ones, from largeRead bytes on.
@@ -68,6 +74,11 @@ func (l *latencies) add(n int, took time.Duration, now time.Time) {
 	if now.Sub(h.last) > latencyForget {
 		*h = latencyHistogram{}
 	}
+	h.add(took)
+	h.last = now
+}
+
+func (h *latencyHistogram) add(took time.Duration) {
 	if h.total >= latencyFull {
 		h.total = 0
 		for i := range h.counts {
@@ -77,14 +88,23 @@ func (l *latencies) add(n int, took time.Duration, now time.Time) {
 	}
 	h.counts[latencyBucket(took)]++
 	h.total++
-	h.last = now
 }
 
-// quantiles returns the median and the 95th percentile for reads of n bytes, 0 if
-// nothing is known.
-func (l *latencies) quantiles(n int, now time.Time) (p50, p95 time.Duration) {
+// quantiles returns the median for reads of n bytes, and what all but one in lateShare
+// take; 0 if that is not known: the latter, before there were so many.
+func (l *latencies) quantiles(n int, now time.Time) (p50, late time.Duration) {
 	h := &l.classes[latencyClass(n)]
-	if h.total == 0 || now.Sub(h.last) > latencyForget {
+	if now.Sub(h.last) > latencyForget {
+		return 0, 0
+	}
+	if p50, late = h.quantiles(); h.total < lateShare {
+		late = 0
+	}
+	return p50, late
+}
+
+func (h *latencyHistogram) quantiles() (p50, late time.Duration) {
+	if h.total == 0 {
 		return 0, 0
 	}
 	seen := 0
@@ -93,7 +113,7 @@ func (l *latencies) quantiles(n int, now time.Time) (p50, p95 time.Duration) {
 		if p50 == 0 && 2*seen >= h.total {
 			p50 = latencyBound(i)
 		}
-		if 20*seen >= 19*h.total {
+		if lateShare*seen >= (lateShare-1)*h.total {
 			return p50, latencyBound(i)
 		}
 	}
@@ -101,10 +121,10 @@ func (l *latencies) quantiles(n int, now time.Time) (p50, p95 time.Duration) {
 }
 
 // hedgeDelay returns how long to wait for the first of the candidates before another is
-// asked: until the best of the others would nearly surely have answered.
-func hedgeDelay(others []candidate, most time.Duration) time.Duration {
-	delay := time.Duration(0)
-	for _, k := range others {
+// asked. all is what nearly all reads take, 0 if that is not known.
+func hedgeDelay(candidates []candidate, all, most time.Duration) time.Duration {
+	delay := all
+	for _, k := range candidates {
 		if k.late > 0 && (delay == 0 || k.late < delay) {
 			delay = k.late
 		}
@@ -117,23 +137,37 @@ func hedgeDelay(others []candidate, most time.Duration) time.Duration {
 
 // A hedgeBudget keeps second reads a small part of all, so that a cluster which is slow
 // as a whole is not made slower: one for every hedgeEvery reads, and hedgeBurst at once.
+// It also knows what reads take, whichever replica was the first to answer.
 type hedgeBudget struct {
-	mu   sync.Mutex
-	have int // in parts of a second read, hedgeEvery to one; it starts full
-	used bool
+	mu    sync.Mutex // guards what follows
+	have  int        // in parts of a second read, hedgeEvery to one; it starts full
+	used  bool
+	reads [latencyClasses]latencyHistogram
 }
 
 const (
-	hedgeEvery = 8
+	hedgeEvery = 20
 	hedgeBurst = 64
 )
 
-// earn counts a read.
-func (b *hedgeBudget) earn() {
+// earn counts a read of n bytes, and returns what nearly all such reads take.
+func (b *hedgeBudget) earn(n int) (late time.Duration) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.fill()
 	b.have = min(b.have+1, hedgeBurst*hedgeEvery)
-	b.mu.Unlock()
+	h := &b.reads[latencyClass(n)]
+	if _, late = h.quantiles(); h.total < lateShare {
+		late *= 2 // the most of a few
+	}
+	return late
+}
+
+// served notes that a read of n bytes took so long.
+func (b *hedgeBudget) served(n int, took time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reads[latencyClass(n)].add(took)
 }
 
 // spend reports whether there may be a second read.

@@ -171,7 +171,7 @@ type Master struct {
 	term   term
 	server *rpc.Server
 	addr   net.Addr
-	dial   *dialer // to chunkservers
+	peers  *peerTable // to chunkservers
 	locks  *pathLocks
 	chunks *handleLocks
 	issue  handleIssue
@@ -206,15 +206,15 @@ func StartMaster(ctx context.Context, cfg MasterConfig) (*Master, error) {
 		kick: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	fail := func(err error) (*Master, error) {
-		if m.dial != nil {
-			m.dial.close()
+		if m.peers != nil {
+			m.peers.close()
 		}
 		return nil, &Error{Op: "start master", Path: cfg.Addr, Err: errors.Join(err, m.closeLog())}
 	}
 	if err := m.open(); err != nil {
 		return fail(err)
 	}
-	m.dial = newDialer(cfg.Transport, cfg.Cluster, cfg.Secret, "", rpc.Limits{}, cfg.Logger)
+	m.peers = newPeerTable(rpc.ClientConfig{Transport: cfg.Transport, Cluster: cfg.Cluster, Secret: cfg.Secret, Logger: cfg.Logger})
 	server := rpc.ServerConfig{Cluster: cfg.Cluster, Secret: cfg.Secret, Logger: cfg.Logger, Limits: masterLimits}
 	if m.guard != nil {
 		server.Sessions = m.guard
@@ -285,7 +285,7 @@ func (m *Master) Close() error {
 		m.cancel(ErrClosed)
 		err := m.server.Close()
 		<-m.done
-		m.dial.close()
+		m.peers.close()
 		m.closed = errors.Join(err, m.closeLog())
 	})
 	return m.closed

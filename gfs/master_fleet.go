@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -292,18 +293,17 @@ func (m *Master) compare(ctx context.Context, epoch uint64, a compareAction) {
 	wg.Wait()
 	todo := compareReplicas(replicas, a.mend)
 	accepted := make([]bool, len(replicas))
+	verifier := todo.verifier(replicas, func() writeVerifier { return writeVerifier(rand.Uint64() | 1) })
 	if todo.mend >= 0 {
 		var others []location
-		for i := range replicas {
-			if i != todo.mend && replicas[i].err == nil {
-				others = append(others, replicas[i].location)
-			}
+		for _, i := range todo.from {
+			others = append(others, replicas[i].location)
 		}
-		accepted[todo.mend] = m.accept(ctx, epoch, a, replicas[todo.mend].holder, others)
+		accepted[todo.mend] = m.accept(ctx, epoch, a, replicas[todo.mend].holder, others, verifier)
 		m.events.addf("chunk %x: no replica was without fault; that of chunkserver %d counts", uint64(a.handle), replicas[todo.mend].id)
 	}
 	for _, i := range todo.accept {
-		wg.Go(func() { accepted[i] = m.accept(ctx, epoch, a, replicas[i].holder, nil) })
+		wg.Go(func() { accepted[i] = m.accept(ctx, epoch, a, replicas[i].holder, nil, verifier) })
 	}
 	wg.Wait()
 	m.fleetMu.Lock()
@@ -313,9 +313,9 @@ func (m *Master) compare(ctx context.Context, epoch uint64, a compareAction) {
 }
 
 // accept ends the suspicion of a replica.
-func (m *Master) accept(ctx context.Context, epoch uint64, a compareAction, h holder, others []location) bool {
+func (m *Master) accept(ctx context.Context, epoch uint64, a compareAction, h holder, others []location, verifier writeVerifier) bool {
 	_, err := orderTo[rpc.Empty](ctx, m, h.location, digestTimeout, methodAccept,
-		&acceptReq{order: order{epoch: epoch, server: h.id, boot: h.boot}, handle: a.handle, version: h.version, others: others})
+		&acceptReq{order: order{epoch: epoch, server: h.id, boot: h.boot}, handle: a.handle, version: h.version, others: others, verifier: verifier})
 	if err != nil {
 		m.cfg.Logger.Warn("a replica could not be accepted", "chunk", uint64(a.handle), "server", h.id, "error", err)
 	}

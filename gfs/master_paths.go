@@ -190,9 +190,11 @@ func (m *Master) endLease(ctx context.Context, epoch uint64, h handle) error {
 	}
 	wish := grantWish{}
 	if v != 0 {
-		wish.without = []serverID{primary.id}
 		_, err = orderTo[rpc.Empty](ctx, m, primary, orderTimeout, methodRevoke,
 			&revokeReq{order: m.order(epoch, primary.id), handle: h, version: v})
+		if err != nil && rpc.OutcomeOf(err) != rpc.Executed {
+			wish.without = []serverID{primary.id} // otherwise it acts no more, and may be a member
+		}
 		m.fleetMu.Lock()
 		now := time.Now()
 		m.fleet.revoked(now, h, v, err == nil) // if it is still in force it is not extended any more

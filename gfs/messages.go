@@ -573,18 +573,28 @@ func (m *appendReq) code(c *coder) {
 }
 
 // writeResp says at which version all members had a write, or a sync, when it was
-// acknowledged: not that of the request, if the primary went on without one of them.
-type writeResp struct{ version version }
+// acknowledged: not that of the request, if the primary went on without one of them. A sync
+// makes durable what was acknowledged with the verifier that it is answered with.
+type writeResp struct {
+	version  version
+	verifier writeVerifier
+}
 
-func (m *writeResp) code(c *coder) { number(c, &m.version) }
+func (m *writeResp) code(c *coder) {
+	number(c, &m.version)
+	number(c, &m.verifier)
+}
 
-// appendResp says where in the chunk the record is, on all replicas that have its version.
+// appendResp says where in the chunk the record is, on all replicas that have its version,
+// and otherwise what a writeResp says.
 type appendResp struct {
-	off     int64
-	version version
+	off      int64
+	version  version
+	verifier writeVerifier
 }
 
 func (m *appendResp) code(c *coder) {
 	signed(c, &m.off)
 	number(c, &m.version)
+	number(c, &m.verifier)
 }

@@ -348,6 +348,9 @@ type digestResp struct {
 	sum     uint64   // a hash of the checksums of all blocks, those of the list bad as 0
 	bad     []uint64 // blocks that do not match their checksum
 	health  health
+
+	verifier writeVerifier
+	kept     bool // nothing that was written to it can be lost: its machine has run on
 }
 
 func (m *digestResp) code(c *coder) {
@@ -356,6 +359,8 @@ func (m *digestResp) code(c *coder) {
 	number(c, &m.sum)
 	list(c, &m.bad, func(c *coder, b *uint64) { number(c, b) })
 	number(c, &m.health)
+	number(c, &m.verifier)
+	flag(c, &m.kept)
 }
 
 // acceptReq ends the suspicion of a replica. Blocks that do not match are taken from
@@ -366,6 +371,8 @@ type acceptReq struct {
 	handle  handle
 	version version
 	others  []location
+
+	verifier writeVerifier // what it has from then on
 }
 
 func (m *acceptReq) code(c *coder) {
@@ -373,6 +380,7 @@ func (m *acceptReq) code(c *coder) {
 	number(c, &m.handle)
 	number(c, &m.version)
 	list(c, &m.others, func(c *coder, l *location) { l.code(c) })
+	number(c, &m.verifier)
 }
 
 // A mutationKind is what a mutation does.

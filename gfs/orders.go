@@ -15,15 +15,16 @@ const orderTimeout = 3 * time.Second
 // orderTo calls a method of a chunkserver, in this master's epoch. Orders can be
 // repeated: each leads to a state, not from one.
 func orderTo[Resp, Req any](ctx context.Context, m *Master, to location, timeout time.Duration, method string, req *Req) (*Resp, error) {
-	client, err := m.dial.client(to.addr)
+	peer, err := m.peers.take(to.addr)
 	if err != nil {
 		return nil, err
 	}
+	defer peer.done()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	resp, err := rpc.Call[Resp](ctx, client, method, req)
+	resp, err := rpc.Call[Resp](ctx, peer.client, method, req)
 	if errors.Is(err, rpc.ErrNotExecuted) && ctx.Err() == nil { // a connection that was broken already: try another
-		resp, err = rpc.Call[Resp](ctx, client, method, req)
+		resp, err = rpc.Call[Resp](ctx, peer.client, method, req)
 	}
 	return resp, err
 }

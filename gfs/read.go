@@ -155,13 +155,15 @@ func (r fileReader) attempt(ctx context.Context, index uint64, p []byte, at int6
 // readChunk reads from one replica of a chunk, or from one after the other. It returns
 // how many bytes there were and how long the replica is.
 func (c *Client) readChunk(ctx context.Context, info *chunkInfo, p []byte, at int64) (int, int64, error) {
-	all := c.candidates(info, len(p), time.Now())
-	c.hedging.earn()
+	began := time.Now()
+	all := c.candidates(info, len(p), began)
+	late := c.hedging.earn(len(p))
 	var why error
 	for len(all) > 0 {
-		h := hedgedRead{c: c, info: info, p: p, at: at}
+		h := hedgedRead{c: c, info: info, p: p, at: at, late: late}
 		n, length, used, err := h.run(ctx, all)
 		if err == nil {
+			c.hedging.served(len(p), time.Since(began))
 			return n, length, nil
 		}
 		if ctx.Err() != nil {
@@ -183,6 +185,7 @@ type hedgedRead struct {
 	info *chunkInfo
 	p    []byte
 	at   int64
+	late time.Duration // what nearly all reads of so much take, 0 if that is not known
 }
 
 // A hedge is the second read.
@@ -231,7 +234,7 @@ func (h *hedgedRead) run(ctx context.Context, all []candidate) (n int, length in
 	}
 	second := &hedge{done: make(chan struct{})}
 	defer second.stop()
-	timer := time.AfterFunc(hedgeDelay(all[1:], c.cfg.Hedge), func() {
+	timer := time.AfterFunc(hedgeDelay(all, h.late, c.cfg.Hedge), func() {
 		defer close(second.done)
 		sctx := second.begin(ctx)
 		if sctx == nil || !c.hedging.spend() {
@@ -302,7 +305,7 @@ func (h *hedgedRead) one(ctx context.Context, k candidate, p []byte) (int, int64
 }
 
 // failed draws the conclusions from a read that failed, and returns its error.
-func (h *hedgedRead) failed(ctx context.Context, peer *clientPeer, k candidate, n int, took time.Duration, err error) error {
+func (h *hedgedRead) failed(ctx context.Context, peer *chunkPeer, k candidate, n int, took time.Duration, err error) error {
 	now := time.Now()
 	if errors.Is(context.Cause(ctx), context.Canceled) || errors.Is(err, rpc.ErrClosed) {
 		// Another was quicker, or the reader has gone: it took so long at least.

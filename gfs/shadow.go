@@ -206,8 +206,10 @@ func (m *Master) followMaster(ctx context.Context) {
 		return
 	}
 	defer client.Close()
+	ctx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	defer watching.Wait()
+	defer cancel()
 	watching.Go(func() { m.watchServers(ctx) })
 	said := grumble{}
 	for ctx.Err() == nil {

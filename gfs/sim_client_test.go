@@ -28,24 +28,6 @@ type simPlace struct {
 // of reports whether a client writes there.
 func (p simPlace) of(who int) bool { return p.off/(simSlots*simSlot) == int64(who) }
 
-// A simUnsynced is what was acknowledged, and what has become of who has it.
-type simUnsynced struct {
-	at     int // in the history of the place
-	record *simRecord
-	boots  map[int]int // of the members, when it was begun
-	fewer  bool        // not all of these have it
-}
-
-// lasts reports whether somebody must have it still: a sync does not tell what a loss of
-// power has taken before.
-func (u *simUnsynced) lasts(m *simModel) bool {
-	lost := 0
-	for id, n := range u.boots { // order-free
-		lost += min(m.boots[id]-n, 1)
-	}
-	return lost == 0 || lost < len(u.boots) && !u.fewer
-}
-
 // A simChunk is a chunk of a file.
 type simChunk struct {
 	file  string
@@ -66,23 +48,32 @@ type simRecord struct {
 	off    int64
 	data   []byte
 	synced bool
+
+	verifier writeVerifier
 }
 
 // simModel is what the clients know must be there.
 type simModel struct {
 	power   bool
-	boots   map[int]int // of chunkservers: each may have lost what it had not synced
 	places  map[simPlace]*simHistory
 	order   []simPlace
 	records []*simRecord
 	copies  []simCopy
 	done    int // clients
+
+	blackout func() // all chunkservers lose their power at once
 }
 
 // A simCopy is a snapshot of a file, with what might be in it.
 type simCopy struct {
 	path   string
 	places map[simPlace][][]byte
+}
+
+// A simUnsynced write was acknowledged, and not made durable.
+type simUnsynced struct {
+	at       int // the place in its history
+	verifier writeVerifier
 }
 
 // A simClient writes, appends, reads and makes snapshots, one after the other.
@@ -98,7 +89,7 @@ type simClient struct {
 	cache  *locationCache                   // by which it reads
 	again  []simChunk                       // what it reads next
 	dirty  map[simPlace]simUnsynced         // acknowledged since the last sync of the chunk
-	fresh  []simUnsynced
+	fresh  []*simRecord
 }
 
 func bootSimClient(n *sim.Node[*simMessage], who, steps, master int, model *simModel, bugs *simBugs) *simClient {
@@ -139,6 +130,9 @@ func (c *simClient) step() {
 		return
 	}
 	file := simPath(int(c.n.Uint64N(simFiles)))
+	if c.model.power && c.n.Uint64N(50) == 0 {
+		c.model.blackout()
+	}
 	switch k := c.n.Uint64N(20); {
 	case k < 9:
 		c.write(file, next)
@@ -178,15 +172,6 @@ func (c *simClient) grant(file string, index uint64, last bool, known version, d
 	})
 }
 
-// unsynced notes who are the members of a grant.
-func (c *simClient) unsynced(k *chunkInfo) simUnsynced {
-	u := simUnsynced{boots: make(map[int]int)}
-	for _, l := range k.where {
-		u.boots[simNode(l)] = c.model.boots[simNode(l)]
-	}
-	return u
-}
-
 // push sends data to every member.
 func (c *simClient) push(k *chunkInfo, data []byte) dataID {
 	c.data++
@@ -222,8 +207,6 @@ func (c *simClient) write(file string, next func()) {
 				try(n+1, known)
 				return
 			}
-			u := c.unsynced(k)
-			u.at = at
 			req := &writeReq{handle: k.handle, version: k.version, data: c.push(k, value), off: place.off, n: simSlot}
 			c.after(2*time.Millisecond, func() {
 				c.call(simNode(k.where[0]), req, 2*time.Second, func(body any, err error) {
@@ -235,9 +218,9 @@ func (c *simClient) write(file string, next func()) {
 						return
 					}
 					c.n.Count("written", 1)
-					u.fewer = c.wrote(file, k, body)
+					c.wrote(file, k, body)
 					if c.model.power {
-						c.dirty[place] = u
+						c.dirty[place] = simUnsynced{at, body.(*appendResp).verifier}
 					} else {
 						h.certain = at
 					}
@@ -270,7 +253,6 @@ func (c *simClient) append(file string, next func()) {
 				try(n, 0, simSpan, false)
 				return
 			}
-			u := c.unsynced(k)
 			req := &appendReq{handle: k.handle, version: k.version, data: c.push(k, data), n: int64(len(data))}
 			c.after(2*time.Millisecond, func() {
 				c.call(simNode(k.where[0]), req, 2*time.Second, func(body any, err error) {
@@ -285,10 +267,11 @@ func (c *simClient) append(file string, next func()) {
 						try(n+1, known, k.index, false)
 					default:
 						c.n.Count("appended", 1)
-						u.fewer = c.wrote(file, k, body)
-						u.record = &simRecord{file: file, index: k.index, off: body.(*appendResp).off, data: data, synced: !c.model.power}
-						c.model.records = append(c.model.records, u.record)
-						c.fresh = append(c.fresh, u)
+						c.wrote(file, k, body)
+						r := &simRecord{file: file, index: k.index, off: body.(*appendResp).off, data: data, synced: !c.model.power,
+							verifier: body.(*appendResp).verifier}
+						c.model.records = append(c.model.records, r)
+						c.fresh = append(c.fresh, r)
 						next()
 					}
 				})
@@ -322,13 +305,16 @@ func (c *simClient) sync(file string, next func()) {
 			}
 			c.n.Count("synced", 1)
 			c.wrote(file, k, body)
+			verifier := body.(*appendResp).verifier
 			for i, p := range places {
-				if values[i].lasts(c.model) {
-					c.model.places[p].certain = max(c.model.places[p].certain, values[i].at)
+				if values[i].verifier != verifier {
+					c.n.Count("lost", 1)
+					continue
 				}
+				c.model.places[p].certain = max(c.model.places[p].certain, values[i].at)
 			}
-			for _, u := range fresh {
-				if r := u.record; r.file == file && r.index == index && u.lasts(c.model) {
+			for _, r := range fresh {
+				if r.file == file && r.index == index && r.verifier == verifier {
 					r.synced = true
 				}
 			}
@@ -340,21 +326,19 @@ func (c *simClient) sync(file string, next func()) {
 // simFile is the name of a file in the cache.
 func simFile(path string) fileID { return fileID(path[1]) }
 
-// wrote notes what was acknowledged by a primary, and reports whether that went on without
-// a member.
-func (c *simClient) wrote(file string, k *chunkInfo, body any) (fewer bool) {
+// wrote notes what was acknowledged by a primary, which may have gone on without a member.
+func (c *simClient) wrote(file string, k *chunkInfo, body any) {
 	v := body.(*appendResp).version
 	if c.bugs.oldVersion {
 		v = k.version
 	}
-	if fewer = body.(*appendResp).version > k.version; fewer { // somebody may not have it
+	if body.(*appendResp).version > k.version { // somebody may not have it
 		c.n.Count("without a member", 1)
 		for range 3 {
 			c.again = append(c.again, simChunk{file, k.index})
 		}
 	}
 	c.cache.wrote(simFile(file), k.index, k.handle, v)
-	return fewer
 }
 
 // look reads a chunk from some replica, which may be one that it knows of from before.

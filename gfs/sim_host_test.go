@@ -116,4 +116,6 @@ type simBugs struct {
 	lostMember  bool // the primary answers without waiting for one of its secondaries
 	forgetSync  bool // a sync is answered before it is done
 	oldVersion  bool // a client goes by the version that it was granted, not by that at which it was acknowledged
+
+	sameVerifier bool // what may have been lost is not told
 }

@@ -142,6 +142,7 @@ func (m *simMaster) accept(a compareAction, replicas []digested) {
 	todo := compareReplicas(replicas, a.mend)
 	accepted := make([]bool, len(replicas))
 	list := slices.Clone(todo.accept)
+	verifier := todo.verifier(replicas, func() writeVerifier { return writeVerifier(m.n.Uint64N(1<<62) + 1) })
 	if todo.mend >= 0 {
 		m.n.Count("mended", 1)
 		list = append(list, todo.mend)
@@ -155,7 +156,7 @@ func (m *simMaster) accept(a compareAction, replicas []digested) {
 	}
 	for _, i := range list {
 		h := replicas[i].holder
-		m.call(simNode(h.location), &acceptReq{order: order{m.epoch, h.id, h.boot}, handle: a.handle, version: h.version}, time.Second, func(_ any, err error) {
+		m.call(simNode(h.location), &acceptReq{order: order{m.epoch, h.id, h.boot}, handle: a.handle, version: h.version, verifier: verifier}, time.Second, func(_ any, err error) {
 			accepted[i] = err == nil
 			if left--; left == 0 {
 				end()

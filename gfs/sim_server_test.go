@@ -19,6 +19,8 @@ type simReplica struct {
 	dirty   uint64 // the boot that may have mutated it since it was clean; 0: none
 	suspect bool
 	rotten  bool
+
+	verifier writeVerifier
 }
 
 // simDiskOp is an operation on a disk. A disk that can lose its power is a log of them.
@@ -307,7 +309,7 @@ func (s *simServer) ordered(body any, reply func(any, error)) {
 			reply(nil, err)
 			return
 		}
-		s.bring(req.to, &simReplica{version: req.toVersion, data: bytes.Clone(src.data), dirty: s.boot}, reply)
+		s.bring(req.to, &simReplica{version: req.toVersion, data: bytes.Clone(src.data), dirty: s.boot, verifier: src.verifier}, reply)
 	case *leaseReq:
 		s.lease(req, reply)
 	case *revokeReq:
@@ -321,6 +323,14 @@ func (s *simServer) ordered(body any, reply func(any, error)) {
 		reply(nil, err)
 	case *digestReq:
 		s.digest(req, reply)
+	case *blocksReq: // the first half
+		s.read(&readReq{handle: req.handle, version: req.version, n: simChunkSize / 2}, func(body any, err error) {
+			if err != nil {
+				reply(nil, err)
+				return
+			}
+			reply(&blocksResp{Body: body.(*readResp).Body, verifier: s.replicas[req.handle].verifier}, nil)
+		})
 	case *acceptReq:
 		err := s.obey(&req.order)
 		r := s.replicas[req.handle]
@@ -329,6 +339,9 @@ func (s *simServer) ordered(body any, reply func(any, error)) {
 		}
 		if err == nil {
 			r.suspect, r.dirty = false, 0
+			if !s.bugs.sameVerifier {
+				r.verifier = req.verifier
+			}
 			s.changes[req.handle] = true
 			s.store(req.handle, r, func() { reply(nil, nil) })
 			return
@@ -459,14 +472,15 @@ func (s *simServer) clone(req *cloneReq) {
 		}
 	}
 	src := simNode(req.from[s.n.Uint64N(uint64(len(req.from)))])
-	s.call(src, &readReq{handle: req.handle, version: req.version, n: simChunkSize / 2}, 500*time.Millisecond, func(body any, err error) {
+	s.call(src, &blocksReq{handle: req.handle, version: req.version}, 500*time.Millisecond, func(body any, err error) {
 		if err != nil {
 			over(err)
 			return
 		}
-		data := bytes.Clone(body.(*readResp).Data)
+		verifier := body.(*blocksResp).verifier
+		data := bytes.Clone(body.(*blocksResp).Data)
 		if s.bugs.halfClone {
-			s.store(req.handle, &simReplica{version: req.version, data: bytes.Clone(data)}, nil)
+			s.store(req.handle, &simReplica{version: req.version, data: bytes.Clone(data), verifier: verifier}, nil)
 			s.changes[req.handle] = true
 		}
 		s.call(src, &readReq{handle: req.handle, version: req.version, off: simChunkSize / 2, n: simChunkSize / 2}, 500*time.Millisecond, func(body any, err error) {
@@ -481,7 +495,7 @@ func (s *simServer) clone(req *cloneReq) {
 				over(ErrStale)
 				return
 			}
-			s.store(req.handle, &simReplica{version: req.version, data: data}, func() { over(nil) })
+			s.store(req.handle, &simReplica{version: req.version, data: data, verifier: verifier}, func() { over(nil) })
 		})
 	})
 }
@@ -498,7 +512,8 @@ func (s *simServer) digest(req *digestReq, reply func(any, error)) {
 	}
 	h := fnv.New64()
 	h.Write(r.data)
-	d := &digestResp{version: r.version, length: int64(len(r.data)), sum: h.Sum64(), health: s.tell(req.handle).health}
+	d := &digestResp{version: r.version, length: int64(len(r.data)), sum: h.Sum64(), health: s.tell(req.handle).health,
+		verifier: r.verifier, kept: !r.suspect || !s.disk.power}
 	if r.rotten {
 		d.bad = []uint64{0}
 	}
@@ -567,7 +582,11 @@ func (s *simServer) follow(h handle, r *simRole) {
 			if c == nil {
 				continue
 			}
-			c.reply(&appendResp{off: a.op.off, version: a.version}, a.err)
+			verifier := writeVerifier(0)
+			if r := s.replicas[h]; r != nil {
+				verifier = r.verifier
+			}
+			c.reply(&appendResp{off: a.op.off, version: a.version, verifier: verifier}, a.err)
 		}
 	}
 	if p != r.primary || next == 0 || r.due != 0 && r.due <= next && r.due > s.clock() {

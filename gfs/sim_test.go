@@ -31,7 +31,7 @@ var simConfig = sim.Config{
 
 // buildSimCluster fills a world with a master, chunkservers and clients.
 func buildSimCluster(w *sim.World[*simMessage], bugs *simBugs) *simCluster {
-	k := &simCluster{w: w, model: &simModel{places: make(map[simPlace]*simHistory), boots: make(map[int]int), power: w.Rand().IntN(2) == 0}}
+	k := &simCluster{w: w, model: &simModel{places: make(map[simPlace]*simHistory), power: w.Rand().IntN(2) == 0}}
 	servers, clients, steps := 4+w.Rand().IntN(2), 2, 15
 	w.Add("master", func(n *sim.Node[*simMessage]) sim.Process[*simMessage] {
 		k.master = bootSimMaster(n, bugs)
@@ -43,10 +43,17 @@ func buildSimCluster(w *sim.World[*simMessage], bugs *simBugs) *simCluster {
 		disk.uuid[0] = byte(i + 1)
 		k.disks = append(k.disks, disk)
 		w.Add(fmt.Sprintf("chunk%d", i), func(n *sim.Node[*simMessage]) sim.Process[*simMessage] {
-			k.model.boots[n.ID()]++
 			k.servers[i] = bootSimServer(n, disk, fmt.Sprintf("rack%d", i%3), 0, bugs)
 			return k.servers[i]
 		})
+	}
+	k.model.blackout = func() {
+		for _, s := range k.servers {
+			if !w.Calm() && s.n.Up() {
+				w.Crash(s.n.ID())
+				w.Restart(s.n.ID())
+			}
+		}
 	}
 	for i := range clients {
 		w.AddImmortal(fmt.Sprintf("client%d", i), func(n *sim.Node[*simMessage]) sim.Process[*simMessage] {
@@ -178,7 +185,7 @@ func TestClusterSimulation(t *testing.T) {
 	}
 	stats := sim.Run(t, seeds, simConfig, func(w *sim.World[*simMessage]) { buildSimCluster(w, new(simBugs)) })
 	t.Logf("%+v", stats)
-	for _, what := range []string{"written", "appended", "synced", "read", "grants", "reforms", "forks", "snapshots", "padded",
+	for _, what := range []string{"written", "appended", "synced", "lost", "read", "grants", "reforms", "forks", "snapshots", "padded",
 		"clones", "cloned", "compares", "suspects", "mended", "deleted", "dead", "revoked", "without a member"} {
 		if stats.Tally[what] < stats.Seeds/200 {
 			t.Errorf("%s: only %d in %d seeds", what, stats.Tally[what], stats.Seeds)
@@ -201,6 +208,7 @@ func TestClusterSimulationFindsBugs(t *testing.T) {
 		"answers without one of its secondaries":        {lostMember: true},
 		"reads at the version that it was granted":      {oldVersion: true},
 		"answers a sync before the data is on the disk": {forgetSync: true},
+		"syncs what was lost before":                    {sameVerifier: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			failure, _ := sim.Search(4000, simConfig, func(w *sim.World[*simMessage]) { buildSimCluster(w, &bugs) })

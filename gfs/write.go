@@ -128,8 +128,10 @@ type mutation struct {
 	id    dataID
 	to    *writerGrant // whom the data with the id was pushed to; nil: it has to be pushed
 	lost  int          // attempts in a row that the primary did not answer
-	full  int          // that found a chunkserver full
-	moved int          // that found another file
+
+	verifier writeVerifier // of the answer
+	full     int           // that found a chunkserver full
+	moved    int           // that found another file
 }
 
 // placed is where in the chunk a mutation went, and the version of the replicas that have it.
@@ -273,6 +275,7 @@ func (m *mutation) askWrite(ctx context.Context, g *writerGrant, id dataID) (pla
 	if err != nil {
 		return placed{}, err
 	}
+	m.verifier = resp.verifier
 	return placed{m.off, resp.version}, nil
 }
 
@@ -283,6 +286,7 @@ func (m *mutation) askAppend(ctx context.Context, g *writerGrant, id dataID) (pl
 	if err != nil {
 		return placed{}, err
 	}
+	m.verifier = resp.verifier
 	return placed{resp.off, resp.version}, nil
 }
 
@@ -293,6 +297,7 @@ func (m *mutation) askSync(ctx context.Context, g *writerGrant, _ dataID) (place
 	if err != nil {
 		return placed{}, err
 	}
+	m.verifier = resp.verifier
 	return placed{version: resp.version}, nil
 }
 
@@ -349,7 +354,7 @@ func (f *File) writeSpan(ctx context.Context, p []byte, off int64) error {
 	m := mutation{w: w, data: p, off: off % f.c.chunkSize}
 	m.ask = m.askWrite
 	_, err = m.run(ctx)
-	if derr := f.touched(ctx, index); err == nil { // if it failed, a part may have been written
+	if derr := f.touched(ctx, &m, off, err); err == nil { // if it failed, a part may have been written
 		err = derr
 	}
 	return err

@@ -10,7 +10,7 @@ import (
 var gfsSuite = suite{
 	name: "gfs",
 	about: "a master and 4 chunkservers, each a process, over loopback TCP, 3 replicas; the digit is the number of clients. " +
-		"slow: random reads of 64 KiB, while one chunkserver takes 100 times as long to answer; list: directories of 16 files; " +
+		"slow: random reads of 64 KiB, while the nearest chunkserver takes 100 times as long for one answer in 100; list: directories of 16 files; " +
 		"create, stat, list: 64 callers that share a client; stat2000: 2,000 clients, each of which calls all the time on a connection of " +
 		"its own, so that nothing can be sent together; the limit: bare exchanges on as many connections; stat-idle2000: stat, beside " +
 		"2,000 clients that are connected; core: without a process around it; bytes: of a master's memory",

@@ -19,6 +19,7 @@ const gfsServers = 4
 type gfsCluster struct {
 	dir     string
 	profile string
+	near    bool // the first chunkserver is in nearRack
 	master  *gfsProcess
 	servers []*gfsProcess
 	clients []*gfs.Client
@@ -31,7 +32,7 @@ func startCluster(ctx context.Context, w *workspace, master gfsNode) (_ *gfsClus
 	if err != nil {
 		return nil, err
 	}
-	c := &gfsCluster{dir: dir, profile: w.profile}
+	c := &gfsCluster{dir: dir, profile: w.profile, near: master.Near}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -57,7 +58,11 @@ func startCluster(ctx context.Context, w *workspace, master gfsNode) (_ *gfsClus
 // chunkserver returns what one of them is.
 func (c *gfsCluster) chunkserver(i int) gfsNode {
 	name := fmt.Sprintf("chunkserver%d", i)
-	return gfsNode{Dir: filepath.Join(c.dir, name), Master: c.master.addr, Profile: c.profileOf(name)}
+	n := gfsNode{Dir: filepath.Join(c.dir, name), Master: c.master.addr, Profile: c.profileOf(name)}
+	if i == 0 && c.near {
+		n.Rack = nearRack
+	}
+	return n
 }
 
 // ready waits until all chunkservers have reported.
@@ -70,7 +75,11 @@ func (c *gfsCluster) ready(ctx context.Context) error {
 	})
 }
 
-// slowDown makes a chunkserver slow.
+// nearRack is where one chunkserver is by itself: it has a replica of every chunk, and a
+// client that is there asks it first.
+const nearRack = "near"
+
+// slowDown makes that chunkserver slow.
 func (c *gfsCluster) slowDown(ctx context.Context) error {
 	c.servers[0].stop()
 	n := c.chunkserver(0)

@@ -288,21 +288,24 @@ func openRereplicate(_ context.Context, w *workspace) (cell, error) {
 	}}, nil
 }
 
-// slowTimes is how many times as long a slow chunkserver takes, and slowReadBytes how much
-// is read of it at a time.
+// slowTimes is how many times as long a slow chunkserver takes for one answer in
+// slowShare, and slowReadBytes how much is read of it at a time. One that is always slow
+// would be no measure of hedging: no client asks it first a second time.
 const (
 	slowTimes     = 100
+	slowShare     = 100
 	slowReadBytes = 64 << 10
 )
 
-// openSlowReads reads at random places of a file.
+// openSlowReads reads at random places of a file, from the slow chunkserver where there is
+// no reason not to.
 func openSlowReads(hedge time.Duration) func(context.Context, *workspace) (cell, error) {
 	return func(ctx context.Context, w *workspace) (cell, error) {
-		c, err := startCluster(ctx, w, gfsNode{})
+		c, err := startCluster(ctx, w, gfsNode{Near: true})
 		if err != nil {
 			return nil, err
 		}
-		f, err := c.newFile(ctx, "file", w.size, gfs.ClientConfig{Hedge: hedge})
+		f, err := c.newFile(ctx, "file", w.size, gfs.ClientConfig{Hedge: hedge, Rack: nearRack})
 		if err == nil {
 			err = c.slowDown(ctx)
 		}

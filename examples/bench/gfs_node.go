@@ -22,7 +22,8 @@ import (
 type gfsNode struct {
 	Dir     string
 	Master  string // "" in the master itself
-	Slow    int    // how many times as long each answer takes
+	Slow    int    // how many times as long one answer in slowShare takes
+	Rack    string // of a chunkserver
 	Profile string // a file for a CPU profile, or ""
 	Echo    bool   // it is no part of a cluster, but an echoServer
 
@@ -30,6 +31,7 @@ type gfsNode struct {
 	Lease         time.Duration
 	Heartbeat     time.Duration
 	ServerTimeout time.Duration
+	Near          bool // its first chunkserver is in nearRack
 }
 
 // serve is main of the process. It prints the address, and ends when stdin does.
@@ -90,7 +92,7 @@ func (n *gfsNode) start(ctx context.Context) (addr string, s gfsServer, err erro
 		by = &slowTransport{by, n.Slow}
 	}
 	c, err := gfs.StartChunkserver(ctx, gfs.ChunkserverConfig{
-		Transport: by, Addr: local, Dir: n.Dir, Masters: []string{n.Master}, ScrubInterval: -1,
+		Transport: by, Addr: local, Dir: n.Dir, Rack: n.Rack, Masters: []string{n.Master}, ScrubInterval: -1,
 	})
 	if err != nil {
 		return "", nil, err
@@ -98,9 +100,9 @@ func (n *gfsNode) start(ctx context.Context) (addr string, s gfsServer, err erro
 	return c.Addr(), c, nil
 }
 
-// A slowTransport makes a server take some times as long to answer: whoever writes to a
-// connection that it has accepted first waits in proportion to the time since there was
-// something to read.
+// A slowTransport makes a server take some times as long for one answer in slowShare:
+// whoever writes to a connection that it has accepted first waits in proportion to the time
+// since there was something to read.
 type slowTransport struct {
 	transport.Transport
 	times int
@@ -128,7 +130,8 @@ type slowConn struct {
 	net.Conn
 	times int
 	epoch time.Time
-	asked atomic.Int64 // when something was last read, since the epoch
+	asked atomic.Int64 // when something was last read, since the epoch; 0: it was answered
+	count atomic.Int64 // answers
 }
 
 func (c *slowConn) Read(p []byte) (int, error) {
@@ -138,10 +141,12 @@ func (c *slowConn) Read(p []byte) (int, error) {
 }
 
 func (c *slowConn) Write(p []byte) (int, error) {
-	const most = 100 * time.Millisecond // an idle connection is not slow
-	took := time.Since(c.epoch) - time.Duration(c.asked.Load())
-	time.Sleep(min(time.Duration(c.times-1)*took, most))
-	c.asked.Store(int64(time.Since(c.epoch))) // the rest of an answer has waited already
+	const most = 100 * time.Millisecond     // an idle connection is not slow
+	asked := time.Duration(c.asked.Swap(0)) // the rest of an answer does not wait again
+	if asked > 0 && c.count.Add(1)%slowShare == 0 {
+		took := time.Since(c.epoch) - asked
+		time.Sleep(min(time.Duration(c.times-1)*took, most))
+	}
 	return c.Conn.Write(p)
 }
 

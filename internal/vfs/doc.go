@@ -9,7 +9,8 @@
 //   - [Inject], around either, which makes calls fail, fall short, lie or corrupt
 //     what passes, and numbers the calls, so that a test can fail each in turn.
 //
-// Each says how much room is left, as a [Spacer].
+// Each says how much room is left, as a [Spacer], and whether the machine has been
+// started anew, as a [Runner].
 //
 // Package vfstest holds the conformance suite that all of them pass, and the
 // harness that cuts the power at every call of a workload.

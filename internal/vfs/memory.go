@@ -32,6 +32,8 @@ type Memory struct {
 	used     atomic.Int64 // bytes of the pages of all files
 	capacity atomic.Int64 // 0: unlimited
 
+	run uint64 // which of the machine's: see Run
+
 	mu      sync.Mutex // guards the rest, and every node's entries, durable, links and handles
 	rng     *rand.Rand
 	root    *node
@@ -66,6 +68,7 @@ type edit struct {
 // seed.
 func NewMemory(seed uint64) *Memory {
 	return &Memory{
+		run:   rand.NewPCG(seed, 2).Uint64(),
 		rng:   rand.New(rand.NewPCG(seed, 0)),
 		root:  newDir(),
 		locks: make(map[*node]*memoryLock),

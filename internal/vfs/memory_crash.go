@@ -21,6 +21,7 @@ const (
 func (m *Memory) survivor(seed uint64) *Memory {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	after := NewMemory(rng.Uint64())
+	after.run = rand.NewPCG(m.run, seed).Uint64()
 	after.capacity.Store(m.capacity.Load())
 
 	s := survival{rng: rng, nodes: make(map[*node]*node), names: make(map[*node]map[string]*node)}
