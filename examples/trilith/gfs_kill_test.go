@@ -133,8 +133,8 @@ func (k *killTest) dial() *gfs.Client {
 	return client
 }
 
-// storm kills for as long as the flag says, and has the disks fail meanwhile, one after
-// the other.
+// storm kills for as long as the flag says, and longer if by then the disks have not all
+// failed, one after the other.
 func (k *killTest) storm() {
 	disasters := []func(){k.wipe, k.rot, k.fill, k.wipe, k.rot}
 	every := min(*killFor/time.Duration(len(disasters)+1), 10*time.Second)
@@ -142,7 +142,7 @@ func (k *killTest) storm() {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	begin := time.Now()
-	for n := 0; time.Since(begin) < *killFor; {
+	for n := 0; n < len(disasters) || time.Since(begin) < *killFor; {
 		<-tick.C
 		if k.t.Failed() {
 			return
