@@ -186,6 +186,7 @@ var Trilith = Rules{
 		{Files: "vmft/rv64/linux*.go"},
 		{Files: "vmft/rv64/memory.go"},
 		{Files: "vmft/rv64/ops.go"},
+		{Files: "vmft/rv64/order_*.go"},
 		{Files: "vmft/rv64/quick.go"},
 		{Files: "vmft/rv64/run.go"},
 		{Files: "vmft/rv64/step*.go"},

@@ -28,6 +28,8 @@ func encodeAs(o op, rd, rs1, rs2 uint32, imm int32) uint32 {
 		return encI(0x1b, map[op]uint32{opSLLIW: 1, opSRLIW: 5}[o], rd, rs1, imm&31)
 	case o == opMUL:
 		return encR(0x33, 0, 1, rd, rs1, rs2)
+	case o == opSH3ADD:
+		return encR(0x33, 6, 0x10, rd, rs1, rs2)
 	}
 	return encR(0x33, map[op]uint32{opADD: 0, opXOR: 4, opOR: 6, opAND: 7}[o], 0, rd, rs1, rs2)
 }
@@ -95,6 +97,11 @@ func TestFusedPairs(t *testing.T) {
 		n := int32(1 + rng.IntN(31))
 		check(opRotate, program(encodeAs(opSRLIW, 5, 6, 0, n), encodeAs(opSLLIW, 7, 6, 0, 32-n), encodeAs(opOR, []uint32{0, 5, 6, 7, 8}[rng.IntN(5)], 5, 7, 0))...)
 		check(opLUI, program(encodeAs(opLUI, 5, 0, 0, 0), encodeAs(opADDI, 5, 5, 0, n-16))...)
+		mul, lui := encodeAs(opMUL, 5, []uint32{5, 6, 7, 8, 9}[rng.IntN(5)], []uint32{5, 6, 7, 8, 9}[rng.IntN(5)], 0), encodeAs(opLUI, 6, 0, 0, 0)
+		base := []uint32{encodeAs(opADD, 7, 9, 6, 0), encodeAs(opADD, 7, 6, 9, 0), encodeAs(opADD, 7, 7, 6, 0)}[rng.IntN(3)]
+		sum := []uint32{encodeAs(opADD, 5, 5, 7, 0), encodeAs(opADD, 5, 7, 5, 0)}[rng.IntN(2)]
+		check(opRow, program(mul, lui, base, sum)...)
+		check(opRow, program(mul, lui, encodeAs(opADDIW, 6, 6, 0, n-16), base, sum)...)
 		check(opLUI, program(0x80000000|5<<7|0x37, encodeAs(opADDIW, 5, 5, 0, n-16))...)
 	}
 }

@@ -1,7 +1,6 @@
 package rv64
 
 import (
-	"encoding/binary"
 	"math"
 	"math/bits"
 	"unsafe"
@@ -9,7 +8,9 @@ import (
 
 // execute runs through blocks, from the start of b on, until it comes to an exit.
 // limit allows all of b at least. It is one function, and long, so that the compiler
-// keeps what it needs in registers and makes one jump table of it. Whatever breaks
+// keeps what it needs in registers and makes one jump table of it. In a function of
+// that size the compiler inlines only the smallest (get64 and its like are made for
+// it), and any call costs more than what most instructions do. Whatever breaks
 // out of the switch is a branch that is taken; everything else continues.
 func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 	x, f, m := &c.x, &c.f, c.mem
@@ -226,7 +227,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr := x[in.rs1] + uint64(in.imm)
 			if t := &m.read[addr>>pageShift&tlbMask]; t.tag == addr&^(pageMask&^1) {
 				p := unsafe.Add(t.page, addr&pageMask)
-				x[in.rd] = uint64(int16(binary.LittleEndian.Uint16((*[2]byte)(p)[:])))
+				x[in.rd] = uint64(int16(get16(p)))
 				continue
 			}
 			v, ok := m.load(addr, 2)
@@ -240,7 +241,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr := x[in.rs1] + uint64(in.imm)
 			if t := &m.read[addr>>pageShift&tlbMask]; t.tag == addr&^(pageMask&^3) {
 				p := unsafe.Add(t.page, addr&pageMask)
-				x[in.rd] = word(uint64(binary.LittleEndian.Uint32((*[4]byte)(p)[:])))
+				x[in.rd] = word(uint64(get32(p)))
 				continue
 			}
 			v, ok := m.load(addr, 4)
@@ -254,7 +255,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr := x[in.rs1] + uint64(in.imm)
 			if t := &m.read[addr>>pageShift&tlbMask]; t.tag == addr&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr&pageMask)
-				x[in.rd] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+				x[in.rd] = get64(p)
 				continue
 			}
 			v, ok := m.load(addr, 8)
@@ -282,7 +283,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr := x[in.rs1] + uint64(in.imm)
 			if t := &m.read[addr>>pageShift&tlbMask]; t.tag == addr&^(pageMask&^1) {
 				p := unsafe.Add(t.page, addr&pageMask)
-				x[in.rd] = uint64(binary.LittleEndian.Uint16((*[2]byte)(p)[:]))
+				x[in.rd] = uint64(get16(p))
 				continue
 			}
 			v, ok := m.load(addr, 2)
@@ -296,7 +297,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr := x[in.rs1] + uint64(in.imm)
 			if t := &m.read[addr>>pageShift&tlbMask]; t.tag == addr&^(pageMask&^3) {
 				p := unsafe.Add(t.page, addr&pageMask)
-				x[in.rd] = uint64(binary.LittleEndian.Uint32((*[4]byte)(p)[:]))
+				x[in.rd] = uint64(get32(p))
 				continue
 			}
 			v, ok := m.load(addr, 4)
@@ -326,7 +327,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr := x[in.rs1] + uint64(in.imm)
 			if t := &m.write[addr>>pageShift&tlbMask]; t.tag == addr&^(pageMask&^1) {
 				p := unsafe.Add(t.page, addr&pageMask)
-				binary.LittleEndian.PutUint16((*[2]byte)(p)[:], uint16(x[in.rs2]))
+				put16(p, uint16(x[in.rs2]))
 				continue
 			}
 			if !m.store(addr, 2, x[in.rs2]) {
@@ -342,7 +343,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr := x[in.rs1] + uint64(in.imm)
 			if t := &m.write[addr>>pageShift&tlbMask]; t.tag == addr&^(pageMask&^3) {
 				p := unsafe.Add(t.page, addr&pageMask)
-				binary.LittleEndian.PutUint32((*[4]byte)(p)[:], uint32(x[in.rs2]))
+				put32(p, uint32(x[in.rs2]))
 				continue
 			}
 			if !m.store(addr, 4, x[in.rs2]) {
@@ -358,7 +359,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr := x[in.rs1] + uint64(in.imm)
 			if t := &m.write[addr>>pageShift&tlbMask]; t.tag == addr&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr&pageMask)
-				binary.LittleEndian.PutUint64((*[8]byte)(p)[:], x[in.rs2])
+				put64(p, x[in.rs2])
 				continue
 			}
 			if !m.store(addr, 8, x[in.rs2]) {
@@ -431,7 +432,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr := x[in.rs1] + uint64(in.imm)
 			if t := &m.read[addr>>pageShift&tlbMask]; t.tag == addr&^(pageMask&^3) {
 				p := unsafe.Add(t.page, addr&pageMask)
-				f[in.rd] = box(uint64(binary.LittleEndian.Uint32((*[4]byte)(p)[:])))
+				f[in.rd] = box(uint64(get32(p)))
 				continue
 			}
 			v, ok := m.load(addr, 4)
@@ -445,7 +446,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr := x[in.rs1] + uint64(in.imm)
 			if t := &m.read[addr>>pageShift&tlbMask]; t.tag == addr&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr&pageMask)
-				f[in.rd] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+				f[in.rd] = get64(p)
 				continue
 			}
 			v, ok := m.load(addr, 8)
@@ -459,7 +460,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr := x[in.rs1] + uint64(in.imm)
 			if t := &m.write[addr>>pageShift&tlbMask]; t.tag == addr&^(pageMask&^3) {
 				p := unsafe.Add(t.page, addr&pageMask)
-				binary.LittleEndian.PutUint32((*[4]byte)(p)[:], uint32(f[in.rs2]))
+				put32(p, uint32(f[in.rs2]))
 				continue
 			}
 			if !m.store(addr, 4, f[in.rs2]) {
@@ -475,7 +476,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr := x[in.rs1] + uint64(in.imm)
 			if t := &m.write[addr>>pageShift&tlbMask]; t.tag == addr&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr&pageMask)
-				binary.LittleEndian.PutUint64((*[8]byte)(p)[:], f[in.rs2])
+				put64(p, f[in.rs2])
 				continue
 			}
 			if !m.store(addr, 8, f[in.rs2]) {
@@ -539,7 +540,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			}
 			continue
 		case opFMADDD:
-			if v := math.FMA(math.Float64frombits(f[in.rs1]), math.Float64frombits(f[in.rs2]), math.Float64frombits(f[in.rs3])); c.settled(v) {
+			if v := math.FMA(math.Float64frombits(f[in.rs1]), math.Float64frombits(f[in.rs2]), math.Float64frombits(f[in.rs3])); c.fcsr&(7<<5|flagInexact) == flagInexact && math.Float64bits(v)>>52&0x7ff-2 < 0x7fd { // settled
 				f[in.rd] = math.Float64bits(v)
 				continue
 			}
@@ -572,7 +573,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr1 := x[in.rs1] + uint64(in.imm)
 			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr1&pageMask)
-				x[in.rd] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+				x[in.rd] = get64(p)
 			} else if v, ok := m.load(addr1, 8); ok {
 				x[in.rd] = v
 			} else {
@@ -585,7 +586,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr1 := x[in.rs1] + uint64(in.imm)
 			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr1&pageMask)
-				x[in.rd] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+				x[in.rd] = get64(p)
 			} else if v, ok := m.load(addr1, 8); ok {
 				x[in.rd] = v
 			} else {
@@ -599,7 +600,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr2 := x[in.ra2] + uint64(in.imm2)
 			if t := &m.read[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr2&pageMask)
-				x[in.rd2] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+				x[in.rd2] = get64(p)
 			} else if v, ok := m.load(addr2, 8); ok {
 				x[in.rd2] = v
 			} else {
@@ -612,7 +613,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr2 := x[in.ra2] + uint64(in.imm2)
 			if t := &m.read[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr2&pageMask)
-				x[in.rd2] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+				x[in.rd2] = get64(p)
 			} else if v, ok := m.load(addr2, 8); ok {
 				x[in.rd2] = v
 			} else {
@@ -625,7 +626,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr2 := x[in.ra2] + uint64(in.imm2)
 			if t := &m.read[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr2&pageMask)
-				x[in.rd2] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+				x[in.rd2] = get64(p)
 			} else if v, ok := m.load(addr2, 8); ok {
 				x[in.rd2] = v
 			} else {
@@ -637,7 +638,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr1 := x[in.rs1] + uint64(in.imm)
 			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr1&pageMask)
-				x[in.rd] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+				x[in.rd] = get64(p)
 			} else if v, ok := m.load(addr1, 8); ok {
 				x[in.rd] = v
 			} else {
@@ -647,7 +648,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr2 := x[in.ra2] + uint64(in.imm2)
 			if t := &m.read[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr2&pageMask)
-				x[in.rd2] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+				x[in.rd2] = get64(p)
 			} else if v, ok := m.load(addr2, 8); ok {
 				x[in.rd2] = v
 			} else {
@@ -659,7 +660,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr1 := x[in.rs1] + uint64(in.imm)
 			if t := &m.write[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr1&pageMask)
-				binary.LittleEndian.PutUint64((*[8]byte)(p)[:], x[in.rs2])
+				put64(p, x[in.rs2])
 			} else if !m.store(addr1, 8, x[in.rs2]) {
 				c.stop(b, uint64(in.size-1), limit, left)
 				return outcomeFault, trapStore
@@ -670,7 +671,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr2 := x[in.ra2] + uint64(in.imm2)
 			if t := &m.write[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr2&pageMask)
-				binary.LittleEndian.PutUint64((*[8]byte)(p)[:], x[in.rb2])
+				put64(p, x[in.rb2])
 			} else if !m.store(addr2, 8, x[in.rb2]) {
 				c.stop(b, uint64(in.n-1), limit, left)
 				return outcomeFault, trapStore
@@ -683,7 +684,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr1 := x[in.rs1] + uint64(in.imm)
 			if t := &m.write[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr1&pageMask)
-				binary.LittleEndian.PutUint64((*[8]byte)(p)[:], x[in.rs2])
+				put64(p, x[in.rs2])
 			} else if !m.store(addr1, 8, x[in.rs2]) {
 				c.stop(b, uint64(in.size-1), limit, left)
 				return outcomeFault, trapStore
@@ -698,7 +699,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr2 := x[in.ra2] + uint64(in.imm2)
 			if t := &m.write[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr2&pageMask)
-				binary.LittleEndian.PutUint64((*[8]byte)(p)[:], x[in.rb2])
+				put64(p, x[in.rb2])
 			} else if !m.store(addr2, 8, x[in.rb2]) {
 				c.stop(b, uint64(in.n-1), limit, left)
 				return outcomeFault, trapStore
@@ -711,7 +712,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr1 := x[in.rs1] + uint64(in.imm)
 			if t := &m.write[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr1&pageMask)
-				binary.LittleEndian.PutUint64((*[8]byte)(p)[:], x[in.rs2])
+				put64(p, x[in.rs2])
 			} else if !m.store(addr1, 8, x[in.rs2]) {
 				c.stop(b, uint64(in.size-1), limit, left)
 				return outcomeFault, trapStore
@@ -722,7 +723,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr2 := x[in.ra2] + uint64(in.imm2)
 			if t := &m.read[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr2&pageMask)
-				x[in.rd2] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+				x[in.rd2] = get64(p)
 			} else if v, ok := m.load(addr2, 8); ok {
 				x[in.rd2] = v
 			} else {
@@ -735,7 +736,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr2 := x[in.ra2] + uint64(in.imm2)
 			if t := &m.read[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr2&pageMask)
-				f[in.rd2] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+				f[in.rd2] = get64(p)
 			} else if v, ok := m.load(addr2, 8); ok {
 				f[in.rd2] = v
 			} else {
@@ -748,7 +749,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr2 := x[in.ra2] + uint64(in.imm2)
 			if t := &m.read[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^3) {
 				p := unsafe.Add(t.page, addr2&pageMask)
-				x[in.rd2] = uint64(binary.LittleEndian.Uint32((*[4]byte)(p)[:]))
+				x[in.rd2] = uint64(get32(p))
 			} else if v, ok := m.load(addr2, 4); ok {
 				x[in.rd2] = v
 			} else {
@@ -793,7 +794,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr1 := x[in.rs1] + uint64(in.imm)
 			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr1&pageMask)
-				x[in.rd] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+				x[in.rd] = get64(p)
 			} else if v, ok := m.load(addr1, 8); ok {
 				x[in.rd] = v
 			} else {
@@ -806,7 +807,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr1 := x[in.rs1] + uint64(in.imm)
 			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^3) {
 				p := unsafe.Add(t.page, addr1&pageMask)
-				x[in.rd] = uint64(binary.LittleEndian.Uint32((*[4]byte)(p)[:]))
+				x[in.rd] = uint64(get32(p))
 			} else if v, ok := m.load(addr1, 4); ok {
 				x[in.rd] = v
 			} else {
@@ -870,7 +871,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr1 := x[in.rs1] + uint64(in.imm2)
 			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr1&pageMask)
-				x[in.rd] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+				x[in.rd] = get64(p)
 			} else if v, ok := m.load(addr1, 8); ok {
 				x[in.rd] = v
 			} else {
@@ -884,7 +885,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr1 := x[in.rs1] + uint64(in.imm2)
 			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr1&pageMask)
-				x[in.rd] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+				x[in.rd] = get64(p)
 			} else if v, ok := m.load(addr1, 8); ok {
 				x[in.rd] = v
 			} else {
@@ -898,7 +899,7 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			addr1 := x[in.rs1] + uint64(in.imm2)
 			if t := &m.read[addr1>>pageShift&tlbMask]; t.tag == addr1&^(pageMask&^7) {
 				p := unsafe.Add(t.page, addr1&pageMask)
-				x[in.rd] = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+				x[in.rd] = get64(p)
 			} else if v, ok := m.load(addr1, 8); ok {
 				x[in.rd] = v
 			} else {
@@ -908,6 +909,25 @@ func (e *blocks) execute(c *cpu, b *block, limit uint64) (outcome, trap) {
 			if x[in.ra2] == x[in.rb2] {
 				continue
 			}
+		case opSH3ADDThenFLD:
+			x[in.rd] = x[in.rs2] + x[in.rs1]<<3
+			addr2 := x[in.ra2] + uint64(in.imm2)
+			if t := &m.read[addr2>>pageShift&tlbMask]; t.tag == addr2&^(pageMask&^7) {
+				p := unsafe.Add(t.page, addr2&pageMask)
+				f[in.rd2] = get64(p)
+			} else if v, ok := m.load(addr2, 8); ok {
+				f[in.rd2] = v
+			} else {
+				c.stop(b, uint64(in.n-1), limit, left)
+				return outcomeFault, trapLoad
+			}
+			continue
+		case opRow:
+			product, base := x[in.rs1]*x[in.rs2], x[in.ra2]+uint64(in.imm)
+			x[in.rs3] = uint64(in.imm)
+			x[in.rd2] = base
+			x[in.rd] = product + base
+			continue
 		case opRotate:
 			v := uint32(x[in.rs1])
 			x[in.rd] = word(uint64(v >> (in.imm & 31)))
