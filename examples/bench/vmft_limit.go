@@ -109,7 +109,7 @@ func (l *logLimit) read() {
 func acknowledgeAll(conn net.Conn) {
 	defer conn.Close()
 	kept := make([]byte, 1<<20)
-	have := 0
+	have, answer := 0, make([]byte, 8)
 	for got := uint64(0); ; {
 		n, err := conn.Read(kept[have:])
 		if err != nil {
@@ -119,7 +119,7 @@ func acknowledgeAll(conn net.Conn) {
 		if have += n; len(kept)-have < limitBuffer {
 			have = 0 // the log is kept in a ring
 		}
-		if _, err := conn.Write(binary.LittleEndian.AppendUint64(nil, got/commandSize)); err != nil {
+		if _, err := conn.Write(binary.LittleEndian.AppendUint64(answer[:0], got/commandSize)); err != nil {
 			return
 		}
 	}
