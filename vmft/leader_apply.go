@@ -4,6 +4,7 @@ import (
 	"context"
 	"hash/crc64"
 	"io"
+	"runtime"
 	"slices"
 	"time"
 )
@@ -17,6 +18,7 @@ type applier struct {
 	began   time.Time // when clock showed 0
 	scratch []byte    // an output, before it is its caller's
 	outs    [][]byte  // of the batch
+	crowded bool      // the last batch was of more than one command
 }
 
 // apply is the goroutine that gives commands their places in the log and executes them.
@@ -37,6 +39,7 @@ func (l *leader) apply() {
 			job()
 		}
 		if len(taken) > 0 {
+			l.applier.crowded = len(taken) > 1
 			l.log(&b, taken)
 		}
 		l.rest(time.Since(began))
@@ -65,6 +68,9 @@ func (l *leader) take() (b batch, taken []*proposal, jobs []func(), ok bool) {
 		l.idle = true
 		l.qmu.Unlock()
 		<-l.kick
+		if l.applier.crowded { // those who are woken together come into one batch
+			runtime.Gosched()
+		}
 		l.qmu.Lock()
 	}
 }

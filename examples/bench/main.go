@@ -11,12 +11,16 @@
 //	go run ./examples/bench -suite mapreduce -cases terasort -size 128 -rounds 3
 //	go run ./examples/bench -suite gfs
 //	go run ./examples/bench -suite gfs -cases write,append -cpuprofile /tmp/cpu
+//	go run ./examples/bench -suite vmft
+//	go run ./examples/bench -suite vmft -cases clone -size 1024 -rounds 1
 //	go run ./examples/bench -suite rv64 -cases fib,sort
 //
 // The suite rpc measures each cell, one subject on one case, for -duration in all,
 // divided into -rounds. The suite mapreduce does a whole job each time, on -size of
 // text or records that are made from a seed, or on -input. The suite gfs runs a cluster of
-// processes on one machine and measures for -duration, with files of -size. The subjects of a case take
+// processes on one machine and measures for -duration, with files of -size. The suite vmft
+// measures commands for -duration; a clone, of a state of -size, and fail-overs, four in a
+// turn, take as long as they take. The subjects of a case take
 // turns, so that a disturbance hits them all, and each metric's median over the rounds
 // is printed: as a table, or with -json as one object a line.
 package main
@@ -40,7 +44,7 @@ import (
 )
 
 // suites are all there is to measure.
-var suites = []*suite{&rpcSuite, &mapreduceSuite, &gfsSuite, &rv64Suite}
+var suites = []*suite{&rpcSuite, &mapreduceSuite, &gfsSuite, &vmftSuite, &rv64Suite}
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == taskArg {
@@ -79,8 +83,8 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		cases    = flags.String("cases", "", "only the cases with these prefixes, separated by commas (default all)")
 		subjects = flags.String("subjects", "", "only these subjects, separated by commas (default all)")
 		duration = flags.Duration("duration", 2*time.Second, "how long to measure each subject on each case (gfs: default 6s); mapreduce: as long as it takes")
-		rounds   = flags.Int("rounds", 0, "how many turns to take: rpc and gfs divide the duration into them (default 5 and 3), mapreduce does a job in each (default 1)")
-		size     = flags.Int64("size", 512, "make inputs or files of so many `MiB`")
+		rounds   = flags.Int("rounds", 0, "how many turns to take: rpc, gfs and vmft divide the duration into them (default 5, 3 and 5), mapreduce does a job in each (default 1)")
+		size     = flags.Int64("size", 512, "make inputs, files or states of so many `MiB`")
 	)
 	flags.StringVar(&o.input, "input", "", "mapreduce: a `file` to work on instead, for terasort one of 100-byte records (default: made from a seed)")
 	flags.StringVar(&o.pattern, "pattern", corpus.Needle, "mapreduce: what grep looks for")

@@ -47,7 +47,8 @@ type task struct {
 
 	Coordinator string // that a worker works for
 
-	Node *gfsNode // instead of all that: the process is one of a gfs cluster
+	Node *gfsNode  // instead of all that: the process is one of a gfs cluster
+	Vmft *vmftNode // or one of a pair of vmft
 }
 
 // The roles.
@@ -136,6 +137,9 @@ func doTask(ctx context.Context, arg string, stdout io.Writer) error {
 	}
 	if t.Node != nil {
 		return t.Node.serve(ctx, os.Stdin, stdout)
+	}
+	if t.Vmft != nil {
+		return t.Vmft.serve(ctx, os.Stdin, stdout)
 	}
 	if t.Profile != "" && t.Role != roleWorker {
 		stop, err := startProfile(t.Profile)
