@@ -431,6 +431,11 @@ func (f *follower) accept(session ID, round uint64, data []byte) error {
 	if !f.core.receive(session, b.last, round) {
 		return errSession
 	}
+	b.each(func(e entry) {
+		if e.kind == kindOff { // now, for it may be executed long after the primary has gone
+			f.core.powerOff()
+		}
+	})
 	f.queue = append(f.queue, b)
 	f.queued += int64(len(b.data))
 	f.moved.Broadcast()
@@ -483,9 +488,6 @@ func (f *follower) apply() {
 		f.mu.Lock()
 		f.core.apply(b.last)
 		f.queued -= int64(len(b.data))
-		if f.host.off {
-			f.core.powerOff()
-		}
 		f.moved.Broadcast()
 		if f.core.live {
 			f.look()

@@ -323,8 +323,8 @@ func (l *leader) follow(s *session, in *frames) {
 func (l *leader) silent() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.session != nil && l.core.peer.session != l.session.id {
-		return
+	if l.cloning || l.session != nil && l.core.peer.session != l.session.id {
+		return // it is another follower than the one that is made or fed now
 	}
 	l.core.lose()
 	if l.core.peer.member.IsZero() && !l.core.waits() {
