@@ -456,6 +456,7 @@ const admitBelow = 1 << 20
 // frames reads frames from a stream.
 type frames struct {
 	r    io.Reader
+	news func() // if not nil, called when something has come
 	buf  []byte
 	from int // where the next one begins
 }
@@ -504,6 +505,9 @@ func (f *frames) fill(need int) error {
 	n, err := f.r.Read(f.buf[len(f.buf):cap(f.buf)])
 	f.buf = f.buf[:len(f.buf)+n]
 	if n > 0 {
+		if f.news != nil {
+			f.news()
+		}
 		return nil
 	}
 	if err == nil {
