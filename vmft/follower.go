@@ -31,6 +31,7 @@ type follower struct {
 	installing bool        // an image is: nothing is claimed
 	queue      []batch     // received, not executed
 	queued     int64       // bytes of it
+	full       bool        // it is too much, and nothing is read from the stream
 	moved      *sync.Cond  // the queue has changed, or all is over
 	lost       bool        // the state is not whole: an image was not completed
 	ended      bool
@@ -165,6 +166,17 @@ func (f *follower) lose() {
 	poke(f.chain)
 }
 
+// silent says that no sign of life is heard. That says nothing where there are no packets,
+// while the signs are behind a log that there is no room for.
+func (f *follower) silent() {
+	f.mu.Lock()
+	deaf := f.full && f.n.detector.conn == nil
+	f.mu.Unlock()
+	if !deaf {
+		f.lose()
+	}
+}
+
 // link is the goroutine that finds a primary, and takes in what it sends.
 func (f *follower) link() {
 	for f.ctx.Err() == nil {
@@ -280,7 +292,7 @@ func (f *follower) install(st *rpc.Stream, in *frames, accept acceptance) error 
 	f.core.bugs = f.n.cfg.planted.core
 	f.st = st
 	f.queue, f.queued = nil, 0
-	f.n.detector.watch(accept.session, accept.record.Primary.Addr, f.lose)
+	f.n.detector.watch(accept.session, accept.record.Primary.Addr, f.silent)
 	who, _ := (&Record{Primary: self}).AppendBinary(nil) // never fails
 	_, err = st.Write(appendFrame(nil, frameAttach, who))
 	f.n.changed()
@@ -338,7 +350,7 @@ func (f *follower) resume(primary, self Member, position uint64) {
 	if err == nil && f.core.attach(accept.session) {
 		f.st = st
 		f.core.told(accept.record)
-		f.n.detector.watch(accept.session, primary.Addr, f.lose)
+		f.n.detector.watch(accept.session, primary.Addr, f.silent)
 		f.look()
 		f.mu.Unlock()
 		f.receive(st, in, accept.session)
@@ -369,6 +381,9 @@ func (f *follower) receive(st *rpc.Stream, in *frames, session ID) {
 
 func (f *follower) take(in *frames, session ID) error {
 	acks := true
+	// On a slow channel signs of life are behind the log. What comes of that is one too: a
+	// primary that hangs logs nothing.
+	in.news = func() { f.n.detector.heard(session) }
 	for {
 		if acks && !in.ready() { // one acknowledgement for all that has come together
 			if err := f.acknowledge(false); err != nil {
@@ -424,7 +439,12 @@ func (f *follower) accept(session ID, round uint64, data []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for f.queued > f.n.cfg.BufferBytes && !f.ended {
+		f.full = true
 		f.moved.Wait()
+	}
+	if f.full {
+		f.full = false
+		f.n.detector.heard(session)
 	}
 	if b.first != f.core.received+1 {
 		return fmt.Errorf("%w: entry %d follows %d", errFormat, b.first, f.core.received)
@@ -438,6 +458,11 @@ func (f *follower) accept(session ID, round uint64, data []byte) error {
 	if !f.core.receive(session, b.last, round) {
 		return errSession
 	}
+	b.each(func(e entry) {
+		if e.kind == kindOff { // now, for it may be executed long after the primary has gone
+			f.core.powerOff()
+		}
+	})
 	f.queue = append(f.queue, b)
 	f.queued += int64(len(b.data))
 	f.moved.Broadcast()
@@ -490,9 +515,6 @@ func (f *follower) apply() {
 		f.mu.Lock()
 		f.core.apply(b.last)
 		f.queued -= int64(len(b.data))
-		if f.host.off {
-			f.core.powerOff()
-		}
 		f.moved.Broadcast()
 		if f.core.live {
 			f.look()

@@ -380,6 +380,7 @@ func (l *leader) claims() {
 func (l *leader) drop() {
 	l.session.close()
 	l.session = nil
+	l.n.detector.unwatch()
 	l.kept, l.keptSize, l.cloning = nil, 0, false
 	l.pace.reset()
 }

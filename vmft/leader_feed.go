@@ -325,8 +325,8 @@ func (l *leader) follow(s *session, in *frames) {
 func (l *leader) silent() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.session != nil && l.core.peer.session != l.session.id {
-		return
+	if l.cloning || l.session != nil && l.core.peer.session != l.session.id {
+		return // it is another follower than the one that is made or fed now
 	}
 	l.core.lose()
 	if l.core.peer.member.IsZero() && !l.core.waits() {
@@ -458,6 +458,7 @@ const admitBelow = 1 << 20
 // frames reads frames from a stream.
 type frames struct {
 	r    io.Reader
+	news func() // if not nil, called when something has come
 	buf  []byte
 	from int // where the next one begins
 }
@@ -506,6 +507,9 @@ func (f *frames) fill(need int) error {
 	n, err := f.r.Read(f.buf[len(f.buf):cap(f.buf)])
 	f.buf = f.buf[:len(f.buf)+n]
 	if n > 0 {
+		if f.news != nil {
+			f.news()
+		}
 		return nil
 	}
 	if err == nil {

@@ -58,7 +58,6 @@ type host struct {
 	sessions Machine  // the duplicate table with the machine behind it; its images hold both
 	position uint64   // of the last entry that was applied
 	at       int64    // its time
-	off      bool     // the log has ended
 }
 
 // apply executes the entry at the next position.
@@ -70,8 +69,6 @@ func (h *host) apply(e entry, dst []byte) []byte {
 		return h.machine.Apply(h.position, machineTime(e.at), e.data, dst)
 	case kindCall:
 		return h.sessions.Apply(h.position, machineTime(e.at), e.data, dst)
-	case kindOff:
-		h.off = true
 	}
 	return dst
 }

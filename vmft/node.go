@@ -34,6 +34,7 @@ type Node struct {
 	store *store // nil: no journal
 	self  Member
 	fresh bool // it has never had any state
+	began time.Time
 
 	leading atomic.Pointer[leader]
 
@@ -64,7 +65,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, moved: make(chan struct{}), clients: make(map[string]*rpc.Client), refusals: make(map[string]string), fresh: true}
+	n := &Node{cfg: cfg, moved: make(chan struct{}), clients: make(map[string]*rpc.Client), refusals: make(map[string]string), fresh: true, began: time.Now()}
 	if err := n.start(ctx); err != nil {
 		if n.store != nil {
 			err = errors.Join(err, n.store.close())

@@ -294,6 +294,6 @@ func (h *host) restore(head imageHead, image io.Reader) error {
 	if err := h.sessions.Restore(image); err != nil {
 		return fmt.Errorf("restoring the image at %d: %w", head.position, err)
 	}
-	h.position, h.at, h.off = head.position, head.at, false
+	h.position, h.at = head.position, head.at
 	return nil
 }
