@@ -55,7 +55,7 @@ func replay(t *testing.T, program []byte, session string) {
 
 // named matches what README.md says is in the tree: the targets of links, and Go
 // files and commands by their paths.
-var named = regexp.MustCompile("\\]\\(([^):]+)\\)|`([a-z/]+/[a-z_]+\\.go)`|(?:go run|go test) (?:\\./)([a-z/]+)")
+var named = regexp.MustCompile("\\]\\(([^):]+)\\)|`([a-z0-9/]+/[a-z0-9_]+\\.go)`|(?:go run|go test) (?:\\./)([a-z0-9/]+)")
 
 // TestREADMENamesWhatExists keeps README.md from drifting away from the tree.
 func TestREADMENamesWhatExists(t *testing.T) {
