@@ -61,9 +61,14 @@ func (n *Node) report() *Report {
 	if up := r.Time.Sub(n.began).Seconds(); up > 0 {
 		r.LogBandwidth = float64(r.LogBytes) / up
 	}
-	for i := 1; i < len(r.History); i++ {
-		if r.History[i].Record.Primary.Addr != r.History[i-1].Record.Primary.Addr {
+	last := ""
+	for _, change := range r.History {
+		addr := change.Record.Primary.Addr
+		if last != "" && addr != "" && addr != last {
 			r.FailOvers++
+		}
+		if addr != "" {
+			last = addr
 		}
 	}
 	return r
