@@ -205,7 +205,11 @@ func (s *chunkStore) identify() error {
 }
 
 // uuid returns the disk's id.
-func (s *chunkStore) uuid() [16]byte { return s.disk.uuid }
+func (s *chunkStore) uuid() [16]byte {
+	s.identity.Lock()
+	defer s.identity.Unlock()
+	return s.disk.uuid
+}
 
 // epoch returns the highest epoch obeyed.
 func (s *chunkStore) epoch() uint64 {

@@ -166,11 +166,12 @@ const commandSize = 64
 // callers returns so many callers that propose to the primary.
 func (p *vmftPair) callers(n int) []caller {
 	var callers []caller
+	primary := p.nodes[0]
 	for i := range n {
 		cmd := make([]byte, commandSize)
 		cmd[0], cmd[1] = byte(i), byte(i>>8)
 		callers = append(callers, func() error {
-			_, out, err := p.nodes[0].Propose(context.Background(), cmd)
+			_, out, err := primary.Propose(context.Background(), cmd)
 			if err == nil && len(out) != 8 {
 				err = fmt.Errorf("an output of %d bytes", len(out))
 			}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/trilith-go/trilith/vmft/rv64"
@@ -31,6 +32,7 @@ func demonstrate(ctx context.Context, stdout io.Writer) error {
 	defer cancel()
 	addr := make(chan string, 1)
 	asked := make(chan error, 1)
+	stdout = &shared{w: stdout}
 	go func() { asked <- ask(ctx, addr, stdout) }()
 	var log bytes.Buffer
 	_, err = rv64.Drive(ctx, m, rv64.HostConfig{Stdout: stdout, Stderr: stdout, Record: &log, Interval: 10_000_000, Listen: func(uint16) (net.Listener, error) {
@@ -59,6 +61,18 @@ func demonstrate(ctx context.Context, stdout io.Writer) error {
 		return errors.New("the two differ")
 	}
 	return nil
+}
+
+// shared is a writer for the guest and for who asks it.
+type shared struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *shared) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(p)
 }
 
 // ask sends the guest requests, the last of which ends it.
