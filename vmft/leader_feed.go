@@ -202,23 +202,27 @@ func (l *leader) drainTaken(ctx context.Context) error {
 }
 
 // freeze returns an image of now; what is logged from here on is kept for the follower.
-func (l *leader) freeze(s *session) (image io.WriterTo, accept acceptance, err error) {
-	done := make(chan struct{})
+func (l *leader) freeze(s *session) (io.WriterTo, acceptance, error) {
+	type frozen struct {
+		image  io.WriterTo
+		accept acceptance
+		err    error
+	}
+	done := make(chan frozen, 1) // whoever waits may have gone
 	l.do(func() {
-		defer close(done)
 		began := time.Now()
-		image, err = l.host.sessions.Freeze()
+		image, err := l.host.sessions.Freeze()
 		l.n.stats.paused(time.Since(began))
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		accept = acceptance{record: l.core.record, session: s.id, position: l.host.position, at: l.host.at, fingerprint: l.host.fingerprint()}
 		l.trim(l.host.position)
+		done <- frozen{image, acceptance{record: l.core.record, session: s.id, position: l.host.position, at: l.host.at, fingerprint: l.host.fingerprint()}, err}
 	})
 	select {
-	case <-done:
-		return image, accept, err
+	case f := <-done:
+		return f.image, f.accept, f.err
 	case <-l.term.Done():
-		return nil, accept, context.Cause(l.term)
+		return nil, acceptance{}, context.Cause(l.term)
 	}
 }
 
