@@ -65,8 +65,9 @@ const (
 	// ErrUnavailable reports data of which no replica can be reached now, or none that
 	// is whole: it is never returned corrupted (§2.7.1).
 	ErrUnavailable = rpc.Code("gfs: data unavailable")
-	// ErrLost reports a Sync that has come too late: a power failure took what had been
-	// acknowledged and not been synced. A *LostError says which ranges of the file.
+	// ErrLost reports a Sync that has come too late: a power failure, or disks that refused
+	// to make it durable, may have taken what had been acknowledged and not been synced. A
+	// *LostError says which ranges of the file.
 	ErrLost = rpc.Code("gfs: what was written was lost before it was synced")
 	// ErrNoSpace reports that no chunkserver, or not enough of them, have room.
 	ErrNoSpace = rpc.Code("gfs: no space left")

@@ -18,9 +18,9 @@ type Range struct {
 	Len int64
 }
 
-// LostError is the error, under [Error], of a Sync that has come too late: a power failure
-// took what was written to Ranges, or a part of it, although it had been acknowledged. It
-// matches ErrLost. Each range is told once: it is not written again by itself.
+// LostError is the error, under [Error], of a Sync that has come too late: a power failure,
+// or disks that refused to make it durable, may have taken what was written to Ranges, or a
+// part of it, although it had been acknowledged. It matches ErrLost. Each range is told once: it is not written again by itself.
 type LostError struct {
 	Ranges []Range // in order; they may contain more than is lost
 }

@@ -93,7 +93,7 @@ type Config struct {
 	MaxCommand int
 	// BufferBytes bounds what the primary keeps for a backup that has not acknowledged it,
 	// and what a backup keeps that it has not executed. A primary whose buffer is full
-	// stops until there is room. Default: 64 MiB.
+	// stops until there is room; the batch before that may pass the bound. Default: 64 MiB.
 	BufferBytes int64
 	// CloneBytes bounds what the primary keeps of the log while a new backup is made; a
 	// clone that needs more is given up. Default: 1 GiB.
