@@ -395,7 +395,8 @@ func (n *Node) failed(why error) {
 }
 
 // Close ends the node. What has been taken up is still answered, as far as it can be; the
-// backup finds that the primary has gone, and takes over. Further calls return the same.
+// backup finds that the primary has gone, and takes over. It waits for the command that the
+// machine is executing, however long that takes. Further calls return the same.
 func (n *Node) Close() error {
 	n.closing.Do(func() {
 		n.cancel(ErrClosed)
