@@ -68,3 +68,42 @@ escape -1
 		}
 	}
 }
+
+// Programs for a machine without a kernel, as the official tests of instructions are.
+func TestTestEnvironment(t *testing.T) {
+	cc, err := exec.LookPath(crossCompiler)
+	if err != nil {
+		t.Skipf("there is no %s here", crossCompiler)
+	}
+	for _, c := range []struct {
+		flags  []string
+		status int
+	}{
+		{[]string{"-DSTATUS=1"}, 0}, {[]string{"-DSTATUS=43"}, 42}, {[]string{"-DSTATUS=1", "-DDIRECT"}, 0},
+		{[]string{"-DSTATUS=43", "-DDIRECT"}, 43},
+		{[]string{"-DSTATUS=1", "-DDIRECT", "-Wl,--nmagic"}, 0}, // its pages are shared with what it writes
+	} {
+		out := filepath.Join(t.TempDir(), "testenv")
+		args := append([]string{"-march=rv64gc", "-mcmodel=medany", "-static", "-nostdlib", "-Wl,--no-warn-rwx-segments", "-Wl,-Ttext=0x80002000",
+			"-Wl,--section-start=.text.init=0x80000000", "-Wl,--build-id=none", "-o", out, "testdata/c/testenv.S"}, c.flags...)
+		if b, err := exec.Command(cc, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, b)
+		}
+		elf, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes := make(map[[32]byte]bool)
+		for _, stepper := range []bool{false, true} {
+			m := load(t, elf, Config{Stepper: stepper})
+			drive(t, m, whole)
+			if status, exited := m.Exited(); !exited || status != c.status {
+				t.Errorf("%v: status %d, exited %v, crash %v", c.flags, status, exited, m.Crash())
+			}
+			hashes[m.Hash()] = true
+		}
+		if len(hashes) != 1 {
+			t.Errorf("%v: the engines differ", c.flags)
+		}
+	}
+}

@@ -64,6 +64,8 @@
 //   - engine.go, block.go, fuse.go, run.go, quick.go, order_*.go: the fast engine.
 //   - linux_*.go: the kernel that programs see, one file a theme; linux.go is the
 //     table of calls.
+//   - testenv.go: what programs find that expect no kernel, the official tests of
+//     instructions.
 //   - machine.go: the machine. elf.go loads it, image.go freezes it, record.go and
 //     debug.go look after its history.
 //   - host.go: [Host] drives a machine in real time, with standard input and

@@ -22,6 +22,7 @@ type program struct {
 	headers  uint64 // where the program headers are in memory, 0 if nowhere
 	count    int    // of program headers
 	segments []segment
+	tohost   uint64 // see testEnv
 }
 
 const (
@@ -67,7 +68,7 @@ func parse(elf []byte) (*program, error) {
 			continue
 		}
 		if off > uint64(len(elf)) || size > uint64(len(elf))-off || size > memory || memory > maxMapping ||
-			addr > maxMapping || base+addr < mapBottom || (addr-off)&pageMask != 0 {
+			addr > maxMapping || base+addr < mapBottom {
 			return nil, bad("segment %d is out of bounds", i)
 		}
 		if memory == 0 {
@@ -82,6 +83,9 @@ func parse(elf []byte) (*program, error) {
 	}
 	if len(p.segments) == 0 {
 		return nil, bad("nothing to load")
+	}
+	if kind == 2 {
+		p.tohost = tohostOf(elf)
 	}
 	return p, nil
 }
@@ -120,6 +124,7 @@ func (k *kernel) start(p *program, args, env []string) error {
 	if !ok {
 		return fmt.Errorf("%w: its segments need more memory than Config.Memory", ErrBadProgram)
 	}
+	k.openTestEnv(p)
 	k.brkStart = end
 	k.brk = end
 	k.mem.mapArea(area{start: stackTop - stackSize, end: stackTop, perm: permRead | permWrite})

@@ -14,7 +14,7 @@ import (
 // An image of a machine: the magic, the length of the tables and these, then pages,
 // each with its number plus one, a zero, and a SHA-256 of all before it. Pages of
 // zeroes count too: how much a guest uses is part of its state.
-const imageMagic = "rv64img\x01"
+const imageMagic = "rv64img\x02"
 
 // A frozen is a machine at a position. Its pages and files are those of the machine,
 // as long as that has not changed them.

@@ -58,6 +58,7 @@ type kernel struct {
 	crash    *Crash
 
 	strings struct{ args, env, auxv []byte } // what /proc/self shows
+	env     testEnv
 
 	outputSum [32]byte // of all outputs so far, with their positions
 	// What has not been taken yet. It is not part of the state, as it depends on when

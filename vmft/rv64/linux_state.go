@@ -157,6 +157,8 @@ func (k *kernel) state(c *codec) {
 	c.bytes(&k.strings.auxv)
 	c.fixed(k.outputSum[:])
 	k.endState(c)
+	num(c, &k.env.tohost)
+	list(c, &k.env.csrs, func(r *csr) { num(c, &r.number); num(c, &r.value) })
 	num(c, &k.mem.limit)
 	num(c, &k.mem.resident)
 	list(c, (*[]area)(&k.mem.areas), func(a *area) {

@@ -229,8 +229,14 @@ func (m *Machine) trap(t trap) {
 	case trapBreak:
 		s = signalInfo{number: sigTRAP, code: 1, value: c.pc}
 	case trapIllegal:
+		if k.privileged() {
+			return
+		}
 		s = signalInfo{number: sigILL, code: 1, value: c.pc}
 	default:
+		if t == trapStore && k.toHost() {
+			return
+		}
 		switch m.mem.fault.kind {
 		case faultAccess:
 			s.code = 2
@@ -317,7 +323,7 @@ func (m *Machine) Hash() [32]byte {
 }
 
 // version is that of the state, the events and the outputs.
-const version = 1
+const version = 2
 
 // Fingerprint is that of all machines whose images and logs this one can read.
 func (m *Machine) Fingerprint() string { return fmt.Sprintf("rv64/%d", version) }
