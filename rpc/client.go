@@ -42,6 +42,14 @@ type ClientConfig struct {
 	// DialStagger is how long an attempt to connect is left alone before the
 	// next address is tried beside it. Default 100 ms.
 	DialStagger time.Duration
+	// Patience is how long a server may be silent while calls that may be retried
+	// wait for it. Then it is asked for a sign of life, and if there is none they are
+	// tried at another address: a process that was stopped, or a machine that has
+	// gone, holds nobody up for the minutes that it takes to break a connection. How
+	// long a handler takes is of no account. An address that was given up is the last
+	// to be tried until it has answered again. Calls that are made at most once end
+	// with an unknown outcome. Default 0: silence has Limits.PingInterval's time.
+	Patience time.Duration
 	// SessionWindow bounds the exactly-once calls of the client in progress;
 	// more wait. Default 1,024; the server's table must allow as much.
 	SessionWindow int
@@ -65,6 +73,8 @@ func (cfg ClientConfig) withDefaults() (ClientConfig, error) {
 		return cfg, fmt.Errorf("rpc: ClientConfig.DialTimeout is %v", cfg.DialTimeout)
 	case cfg.DialStagger < 0:
 		return cfg, fmt.Errorf("rpc: ClientConfig.DialStagger is %v", cfg.DialStagger)
+	case cfg.Patience < 0:
+		return cfg, fmt.Errorf("rpc: ClientConfig.Patience is %v", cfg.Patience)
 	case cfg.SessionWindow < 0:
 		return cfg, fmt.Errorf("rpc: ClientConfig.SessionWindow is %d", cfg.SessionWindow)
 	}
@@ -112,6 +122,7 @@ type Client struct {
 	dialing *dialing   // the attempt to connect that is under way
 	prefer  []string   // where a redirect pointed, else nil
 	first   int        // the address in cfg.Addrs to try first
+	silent  silence    // who has fallen silent
 	closed  bool
 }
 
@@ -204,6 +215,7 @@ func (c *Client) connect(ctx context.Context) (*clientConn, error) {
 		for i := range c.cfg.Addrs {
 			addrs = append(addrs, c.cfg.Addrs[(c.first+i)%len(c.cfg.Addrs)])
 		}
+		addrs = c.silent.last(addrs)
 		c.prefer = nil
 		c.wg.Go(func() { c.dial(d, addrs) })
 	}
@@ -298,6 +310,7 @@ func (d dialErrors) Unwrap() []error { return d }
 func (c *Client) start(cc *clientConn) {
 	c.ctr.conns.Add(1)
 	c.ctr.openConns.Add(1)
+	cc.every = c.silent.every(cc.addr, c.cfg)
 	cc.run(cc, c.cfg.Limits, &c.ctr, c.cfg.Logger)
 	c.cur.Store(cc)
 	c.wg.Go(func() {
@@ -320,6 +333,7 @@ func (c *Client) dialOne(ctx context.Context, addr string) (*clientConn, net.Con
 		return nil, nil, &Error{Op: "dial", Addr: addr, Outcome: NotExecuted, Err: err}
 	}
 	cc := &clientConn{addr: addr}
+	cc.shunned = func() { c.shun(cc) }
 	cc.moved = func(addrs []string) {
 		c.ctr.redirects.Add(1)
 		c.redirected(cc, addrs)
@@ -337,8 +351,8 @@ func (c *Client) dialOne(ctx context.Context, addr string) (*clientConn, net.Con
 func (c *Client) redirected(cc *clientConn, addrs []string) {
 	c.mu.Lock()
 	if c.cur.CompareAndSwap(cc, nil) {
-		c.prefer = append([]string(nil), addrs...)
-		if len(addrs) == 0 {
+		c.prefer = c.silent.others(addrs)
+		if len(c.prefer) == 0 {
 			c.first = (c.first + 1) % len(c.cfg.Addrs)
 		}
 	}

@@ -23,8 +23,9 @@ const eagerWrite = 16 << 10
 // server sees at most one call a slot.
 type clientConn struct {
 	mux
-	addr  string
-	moved func(addrs []string) // called when the handler of a stream says that it is served elsewhere
+	addr    string
+	moved   func(addrs []string) // called when the handler of a stream says that it is served elsewhere
+	shunned func()               // called when the server has fallen silent, before its calls are told
 
 	// The reader's own:
 	came  []received // responses in the read buffer that have not been taken yet
@@ -488,6 +489,9 @@ func (c *clientConn) calm() {
 }
 
 func (c *clientConn) lost(err error) {
+	if errors.Is(err, errSilent) {
+		c.shunned()
+	}
 	c.mu.Lock()
 	for _, cl := range c.slots {
 		if cl != nil && !cl.ended && !cl.in.busy { // a busy one has its caller's memory in use: arrived ends it

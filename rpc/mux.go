@@ -54,8 +54,11 @@ type mux struct {
 	ended chan struct{} // closed when err is set
 	over  chan struct{} // closed when all has been told of it, and nobody writes
 	probe *time.Timer
-	quiet int   // probes since something was heard; guarded by mu
-	seen  int64 // heard at the last probe; guarded by mu
+	every time.Duration // between two probes; 0 before run: PingInterval
+	seen  int64         // heard at the last probe; guarded by mu
+	quiet int           // probes since something was heard; guarded by mu
+	owed  int           // of those, in a row, with calls in progress; guarded by mu
+	left  int           // bytes of bulk that were to be sent at the last one; guarded by mu
 }
 
 // A side is the part of a mux that only a client or only a server has.
@@ -93,8 +96,11 @@ func (m *mux) run(s side, lim Limits, ctr *counters, log hclog.Logger) {
 	m.in.nc, m.in.block, m.in.total = m.nc, s.settle, &ctr.bytesIn
 	m.ended, m.over = make(chan struct{}), make(chan struct{})
 	m.streams = make(map[uint64]*Stream)
+	if m.every == 0 {
+		m.every = lim.PingInterval
+	}
 	m.mu.Lock()
-	m.probe = time.AfterFunc(lim.PingInterval, m.probePeer)
+	m.probe = time.AfterFunc(m.every, m.probePeer)
 	m.mu.Unlock()
 }
 
@@ -141,26 +147,6 @@ func (m *mux) awaitSilence() {
 	if silent != nil {
 		<-silent
 	}
-}
-
-// probePeer runs every PingInterval: a peer that has been silent is asked to
-// say something, and given up if it stays silent.
-func (m *mux) probePeer() {
-	const patience = 3
-	m.mu.Lock()
-	if heard := m.in.heard.Load(); heard != m.seen {
-		m.seen, m.quiet = heard, 0
-	} else if m.quiet++; m.quiet >= patience {
-		m.failLocked(fmt.Errorf("%w: nothing heard for %v", ErrConnLost, patience*m.lim.PingInterval))
-	} else if m.err == nil {
-		m.add(kindPing, 0, nil)
-		m.in.nudge()
-		m.side.calm()
-	}
-	if m.err == nil {
-		m.probe.Reset(m.lim.PingInterval)
-	}
-	m.unlockAndWrite(noRounds)
 }
 
 // read is the reader's loop. It returns when the connection has ended.

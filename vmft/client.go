@@ -2,6 +2,7 @@ package vmft
 
 import (
 	"context"
+	"time"
 
 	"github.com/trilith-go/trilith/rpc"
 	"github.com/trilith-go/trilith/transport"
@@ -18,8 +19,24 @@ func Dial(t transport.Transport, addrs ...string) (*Client, error) {
 	return NewClient(rpc.ClientConfig{Transport: t, Addrs: addrs})
 }
 
-// NewClient is Dial with all that an rpc client can be told, as a cluster's secret.
+// What a client with several addresses has where its configuration says nothing.
+const (
+	// DefaultPatience is how long a primary may give no sign of life before its calls are
+	// tried at another node: long enough for a busy machine, and over before the backup
+	// goes live. A wrong guess costs a connection.
+	DefaultPatience = 150 * time.Millisecond
+	// DefaultPause bounds the pauses between two attempts, while nobody is the primary.
+	DefaultPause = 100 * time.Millisecond
+)
+
+// NewClient is Dial with all that an rpc client can be told, as a cluster's secret. Of a
+// client with several addresses, Patience and Backoff.Max are by default [DefaultPatience]
+// and [DefaultPause].
 func NewClient(cfg rpc.ClientConfig) (*Client, error) {
+	if len(cfg.Addrs) > 1 {
+		setDefault(&cfg.Patience, DefaultPatience)
+		setDefault(&cfg.Backoff.Max, max(DefaultPause, cfg.Backoff.Min))
+	}
 	c, err := rpc.NewClient(cfg)
 	if err != nil {
 		return nil, &Error{Op: "dial", Err: err}
