@@ -42,6 +42,11 @@ type ClientConfig struct {
 	// DialStagger is how long an attempt to connect is left alone before the
 	// next address is tried beside it. Default 100 ms.
 	DialStagger time.Duration
+	// Stall is how long a connection may be silent, pings included, while a call on
+	// it waits, before the call is given up there: a server that has been stopped
+	// keeps its connections. Default 1 s if there are several Addrs, for another may
+	// serve; with one, Limits.PingInterval alone tells.
+	Stall time.Duration
 	// SessionWindow bounds the exactly-once calls of the client in progress;
 	// more wait. Default 1,024; the server's table must allow as much.
 	SessionWindow int
@@ -65,6 +70,8 @@ func (cfg ClientConfig) withDefaults() (ClientConfig, error) {
 		return cfg, fmt.Errorf("rpc: ClientConfig.DialTimeout is %v", cfg.DialTimeout)
 	case cfg.DialStagger < 0:
 		return cfg, fmt.Errorf("rpc: ClientConfig.DialStagger is %v", cfg.DialStagger)
+	case cfg.Stall < 0:
+		return cfg, fmt.Errorf("rpc: ClientConfig.Stall is %v", cfg.Stall)
 	case cfg.SessionWindow < 0:
 		return cfg, fmt.Errorf("rpc: ClientConfig.SessionWindow is %d", cfg.SessionWindow)
 	}
@@ -83,6 +90,9 @@ func (cfg ClientConfig) withDefaults() (ClientConfig, error) {
 	}
 	if cfg.DialStagger == 0 {
 		cfg.DialStagger = 100 * time.Millisecond
+	}
+	if cfg.Stall == 0 && len(cfg.Addrs) > 1 {
+		cfg.Stall = time.Second
 	}
 	if cfg.SessionWindow == 0 {
 		cfg.SessionWindow = 1024
@@ -298,6 +308,7 @@ func (d dialErrors) Unwrap() []error { return d }
 func (c *Client) start(cc *clientConn) {
 	c.ctr.conns.Add(1)
 	c.ctr.openConns.Add(1)
+	cc.stall = c.cfg.Stall
 	cc.run(cc, c.cfg.Limits, &c.ctr, c.cfg.Logger)
 	c.cur.Store(cc)
 	c.wg.Go(func() {

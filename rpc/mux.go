@@ -31,7 +31,8 @@ type mux struct {
 	peer   Peer
 	ctr    *counters
 	log    hclog.Logger
-	budget *connBudget // of a server's connection; nil on a client
+	budget *connBudget   // of a server's connection; nil on a client
+	stall  time.Duration // silence in which a call is given up; 0: as the limits have it
 
 	pair   [2][]byte   // what the writer hands to the transport at once
 	vector net.Buffers // of pair; a field because WriteTo makes it escape
@@ -54,8 +55,13 @@ type mux struct {
 	ended chan struct{} // closed when err is set
 	over  chan struct{} // closed when all has been told of it, and nobody writes
 	probe *time.Timer
-	quiet int   // probes since something was heard; guarded by mu
-	seen  int64 // heard at the last probe; guarded by mu
+
+	// Guarded by mu:
+	seen  int64         // heard at the last look
+	spoke bool          // something was heard since the last probe
+	quiet int           // probes since something was heard
+	hasty int           // looks since something was heard, while a call waits
+	since time.Duration // the last probe
 }
 
 // A side is the part of a mux that only a client or only a server has.
@@ -94,7 +100,7 @@ func (m *mux) run(s side, lim Limits, ctr *counters, log hclog.Logger) {
 	m.ended, m.over = make(chan struct{}), make(chan struct{})
 	m.streams = make(map[uint64]*Stream)
 	m.mu.Lock()
-	m.probe = time.AfterFunc(lim.PingInterval, m.probePeer)
+	m.probe = time.AfterFunc(m.look(), m.probePeer)
 	m.mu.Unlock()
 }
 
@@ -143,24 +149,56 @@ func (m *mux) awaitSilence() {
 	}
 }
 
-// probePeer runs every PingInterval: a peer that has been silent is asked to
-// say something, and given up if it stays silent.
+// patience is in how many intervals a peer may be silent.
+const patience = 3
+
+// look returns how often a connection is looked after.
+func (m *mux) look() time.Duration {
+	if m.stall > 0 {
+		return min(m.lim.PingInterval, max(m.stall/patience, time.Millisecond))
+	}
+	return m.lim.PingInterval
+}
+
+// probePeer runs now and then: a peer that has been silent for a PingInterval is asked
+// to say something, and given up if it stays silent. While a call waits it is asked
+// and given up sooner, if there is stall.
 func (m *mux) probePeer() {
-	const patience = 3
 	m.mu.Lock()
 	if heard := m.in.heard.Load(); heard != m.seen {
-		m.seen, m.quiet = heard, 0
-	} else if m.quiet++; m.quiet >= patience {
-		m.failLocked(fmt.Errorf("%w: nothing heard for %v", ErrConnLost, patience*m.lim.PingInterval))
+		m.seen, m.quiet, m.hasty, m.spoke = heard, 0, 0, true
+	} else if m.stall == 0 || m.pending == 0 {
+		m.hasty = 0
+	} else if m.hasty++; m.hasty > patience {
+		m.failLocked(fmt.Errorf("%w: nothing heard for %v", ErrConnLost, m.stall))
 	} else if m.err == nil {
+		m.add(kindPing, 0, nil)
+	}
+	if m.since += m.look(); m.since >= m.lim.PingInterval {
+		m.since = 0
+		m.probeIdle()
+	}
+	if m.err == nil {
+		m.probe.Reset(m.look())
+	}
+	m.unlockAndWrite(noRounds)
+}
+
+// probeIdle is what probePeer does every PingInterval. The lock is held.
+func (m *mux) probeIdle() {
+	switch {
+	case m.spoke:
+		m.spoke = false
+	case m.err != nil:
+	default:
+		if m.quiet++; m.quiet >= patience {
+			m.failLocked(fmt.Errorf("%w: nothing heard for %v", ErrConnLost, patience*m.lim.PingInterval))
+			return
+		}
 		m.add(kindPing, 0, nil)
 		m.in.nudge()
 		m.side.calm()
 	}
-	if m.err == nil {
-		m.probe.Reset(m.lim.PingInterval)
-	}
-	m.unlockAndWrite(noRounds)
 }
 
 // read is the reader's loop. It returns when the connection has ended.
