@@ -208,15 +208,15 @@ func (a *attempts) retry(ctx context.Context, err error) error {
 				a.c.redirected(a.used, to.addrs)
 			}
 		}
+		if !hop && a.used != nil && outcome == NotExecuted && len(a.c.cfg.Addrs) > 1 && errors.Is(err, ErrUnavailable) {
+			a.c.redirected(a.used, nil) // the next call goes there too
+		}
 		switch {
 		case hop && hops <= freeHops && len(to.addrs) > 0:
 			continue
 		case hop && a.inv.Semantics == AtMostOnce && hops <= maxHops:
 		case a.inv.Semantics == AtMostOnce || outcome == Executed || a.c.closing() || final(err):
 			return a.failed(err, outcome, maybe)
-		}
-		if !hop && a.used != nil && outcome == NotExecuted && len(a.c.cfg.Addrs) > 1 && errors.Is(err, ErrUnavailable) {
-			a.c.redirected(a.used, nil)
 		}
 		if ctxErr := a.c.pause(ctx, n); ctxErr != nil {
 			err = fmt.Errorf("%w; the last of %d attempts: %w", ctxErr, n, why)

@@ -48,7 +48,8 @@ type ClientConfig struct {
 	// gone, holds nobody up for the minutes that it takes to break a connection. How
 	// long a handler takes is of no account. An address that was given up is the last
 	// to be tried until it has answered again. Calls that are made at most once end
-	// with an unknown outcome. Default 0: silence has Limits.PingInterval's time.
+	// with an unknown outcome. Default: 1 s if there are several Addrs, for another may
+	// serve; with one, silence has Limits.PingInterval's time.
 	Patience time.Duration
 	// SessionWindow bounds the exactly-once calls of the client in progress;
 	// more wait. Default 1,024; the server's table must allow as much.
@@ -93,6 +94,9 @@ func (cfg ClientConfig) withDefaults() (ClientConfig, error) {
 	}
 	if cfg.DialStagger == 0 {
 		cfg.DialStagger = 100 * time.Millisecond
+	}
+	if cfg.Patience == 0 && len(cfg.Addrs) > 1 {
+		cfg.Patience = time.Second
 	}
 	if cfg.SessionWindow == 0 {
 		cfg.SessionWindow = 1024

@@ -87,6 +87,31 @@ func (r *redirect) Is(target error) bool { return target == ErrUnavailable }
 // this error, and one that the client opens then is opened there.
 func RedirectTo(addrs ...string) error { return &redirect{addrs: addrs} }
 
+// WithoutRedirect returns err as one that sends nobody elsewhere, if it does. It is for a
+// service that passes on what another says, as that of its log, which is served at other
+// addresses: its clients must not go there. What is returned matches all that err matches,
+// and ErrUnavailable, for which clients with several addresses try the next.
+func WithoutRedirect(err error) error {
+	var d *redirect
+	if !errors.As(err, &d) || d.heard {
+		return err
+	}
+	return &stay{err}
+}
+
+// stay hides the redirect in an error.
+type stay struct{ err error }
+
+func (s *stay) Error() string        { return s.err.Error() }
+func (s *stay) Unwrap() error        { return ErrUnavailable }
+func (s *stay) Is(target error) bool { return errors.Is(s.err, target) }
+func (s *stay) As(target any) bool {
+	if _, hidden := target.(**redirect); hidden {
+		return false
+	}
+	return errors.As(s.err, target)
+}
+
 // outcomeOfHandler returns what the error of a handler says of the outcome. The
 // outcome of a call that the handler itself made elsewhere says nothing about
 // the handler's, so only the explicit marks count.
