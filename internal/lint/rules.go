@@ -173,6 +173,7 @@ var Trilith = Rules{
 		{Files: "vmft/machine.go"},
 		{Files: "vmft/pace.go"},
 		{Files: "vmft/primary.go"},
+		{Files: "vmft/processor.go"},
 		{Files: "vmft/pulse.go"},
 		{Files: "vmft/rv64/areas.go"},
 		{Files: "vmft/rv64/block.go"},
@@ -201,7 +202,7 @@ var Trilith = Rules{
 		"vmft/rv64":               {"Drive", "Load", "Machine_Freeze", "NewReplayer"},
 		"transport":               {"Network", "TCP", "TLS", "Transport"},
 		"vmft":                    {"Record", "Start"},
-		"vmft/vmfttest":           {"CheckMachine"},
+		"vmft/vmfttest":           {"CheckMachine", "CheckProcessor"},
 	},
 
 	Sleeper: "internal/testutil/poll.go",

@@ -18,8 +18,8 @@
 // in it, and no engine: how instructions are executed is never visible in the
 // state. [Machine.Hash] says so: it is equal for equal histories, on every host.
 // This is the contract of a free-running machine, in types of the standard
-// library only: Position, Run, Interrupt, Inject, NextOutput, Idle, Exited,
-// Freeze, Restore, Hash, Fingerprint.
+// library only: Position, Run, Interrupt, Inject, NextOutput, Idle, Exited, Now,
+// Skip, Freeze, Restore, Hash, Fingerprint.
 //
 // # Position, time and threads
 //

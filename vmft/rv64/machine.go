@@ -299,6 +299,9 @@ func (m *Machine) Idle() (wake time.Duration, idle bool) {
 // Now is the virtual time since position 0.
 func (m *Machine) Now() time.Duration { return time.Duration(m.kernel.monotonic() - 1e9) }
 
+// Skip returns the event that lets d pass at once: [SkipEvent].
+func (m *Machine) Skip(d time.Duration) []byte { return SkipEvent(d) }
+
 // Exited reports whether the program has ended, and with which status: that of a
 // program killed by a signal is 128 more than the signal.
 func (m *Machine) Exited() (status int, exited bool) { return m.kernel.exitCode, m.kernel.exited }
@@ -342,6 +345,8 @@ var _ interface {
 	NextOutput() (at uint64, out []byte, ok bool)
 	Idle() (wake time.Duration, idle bool)
 	Exited() (status int, exited bool)
+	Now() time.Duration
+	Skip(d time.Duration) []byte
 	Freeze() (io.WriterTo, error)
 	Restore(r io.Reader) error
 	Hash() [32]byte

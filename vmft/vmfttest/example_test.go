@@ -9,6 +9,7 @@ import (
 
 	"github.com/trilith-go/trilith/vmft"
 	"github.com/trilith-go/trilith/vmft/vmfttest"
+	"github.com/trilith-go/trilith/vmft/vmfttest/toy"
 )
 
 // tally counts words, and forgets that the order of a map is nobody's.
@@ -46,4 +47,21 @@ func ExampleCheckMachine() {
 	err := vmfttest.CheckMachine(func() vmft.Machine { return tally{} }, commands)
 	fmt.Println(err != nil && strings.Contains(err.Error(), "different images"))
 	// Output: true
+}
+
+// A processor is held against its contract with events that its program can take anywhere,
+// here one that echoes what comes in.
+func ExampleCheckProcessor() {
+	echo := []toy.Instruction{
+		{Op: toy.Input, A: 1},
+		{Op: toy.Output, A: 1},
+		{Op: toy.Jump, A: 1},
+	}
+	err := vmfttest.CheckProcessor(vmfttest.ProcessorCheck{
+		New:    func() vmft.Processor { return toy.New(echo) },
+		Event:  func(n int) []byte { return toy.InputEvent(uint64(n + 1)) },
+		Length: 1000,
+	})
+	fmt.Println(err)
+	// Output: <nil>
 }
