@@ -234,6 +234,7 @@ func (s *Chunkserver) handle() {
 	rpc.Handle(s.server, methodRaise, s.handleRaise)
 	rpc.Handle(s.server, methodLease, s.handleLease)
 	rpc.Handle(s.server, methodRevoke, s.handleRevoke)
+	rpc.Handle(s.server, methodHail, s.handleHail)
 	rpc.Handle(s.server, methodFork, s.handleFork)
 	rpc.Handle(s.server, methodClone, s.handleClone)
 	rpc.Handle(s.server, methodDigest, s.handleDigest)

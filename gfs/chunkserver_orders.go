@@ -65,6 +65,17 @@ func (s *Chunkserver) handleRaise(_ context.Context, req *raiseReq) (*raiseResp,
 	return s.bring(&req.order, req.handle, req.to, func() (int64, error) { return s.store.raise(req.handle, req.from, req.to) })
 }
 
+// handleHail reports to all masters at once, as another leads from now on.
+func (s *Chunkserver) handleHail(_ context.Context, req *hailReq) (*rpc.Empty, error) {
+	if err := s.obey(&req.order); err != nil {
+		return nil, err
+	}
+	for _, l := range s.masters {
+		l.hurry()
+	}
+	return &rpc.Empty{}, nil
+}
+
 func (s *Chunkserver) handleFork(ctx context.Context, req *forkReq) (*raiseResp, error) {
 	if err := s.obey(&req.order); err != nil {
 		return nil, err

@@ -33,6 +33,8 @@ type masterLink struct {
 	mu    sync.Mutex // guards what follows
 	epoch uint64     // the master leads in it; 0: it does not
 
+	kick chan struct{} // of capacity 1: it is not to wait for its next heartbeat
+
 	attempts uint64 // to register; register's alone
 	changes  map[handle]struct{}
 
@@ -49,7 +51,7 @@ func (s *Chunkserver) newMasterLink(addr string) (*masterLink, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &masterLink{s: s, addr: addr, client: client, changes: make(map[handle]struct{}), heartbeat: defaultHeartbeat}, nil
+	return &masterLink{s: s, addr: addr, client: client, changes: make(map[handle]struct{}), heartbeat: defaultHeartbeat, kick: make(chan struct{}, 1)}, nil
 }
 
 // leaders returns the links, that of the newest epoch first.
@@ -91,7 +93,7 @@ func (l *masterLink) run() {
 			if l.s.ctx.Err() == nil && said.again(time.Now(), err) {
 				l.s.log.Warn("not registered; it goes on trying", "master", l.addr, "err", err)
 			}
-			if !l.s.pause(min(l.heartbeat, time.Second)) {
+			if !l.rest(min(l.heartbeat, time.Second)) {
 				return
 			}
 			continue
@@ -100,6 +102,27 @@ func (l *masterLink) run() {
 		if !l.beats() {
 			return
 		}
+	}
+}
+
+// rest waits, unless there is a hurry, and reports whether the server goes on.
+func (l *masterLink) rest(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-l.kick:
+	case <-l.s.ctx.Done():
+		return false
+	}
+	return true
+}
+
+// hurry has the next heartbeat, or registration, sent at once.
+func (l *masterLink) hurry() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
 	}
 }
 
@@ -196,7 +219,7 @@ func (l *masterLink) follows(epoch uint64) bool {
 func (l *masterLink) beats() bool {
 	l.at = time.Now()
 	l.read, l.written = l.s.store.read.Load(), l.s.store.written.Load()
-	for l.s.pause(l.heartbeat) {
+	for l.rest(l.heartbeat) {
 		err := l.beat()
 		if errors.Is(err, errUnregistered) {
 			return true

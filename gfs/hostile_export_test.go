@@ -76,6 +76,7 @@ func HostileToChunkserver(h uint64, server uint32) (all []HostileCall) {
 		{epoch: math.MaxUint64, server: serverID(server) + 1, boot: 7}, {epoch: math.MaxUint64, server: serverID(server), boot: 7},
 	}
 	for _, o := range orders {
+		all = append(all, hostile(methodHail, false, &hailReq{order: o})...)
 		for _, k := range []handle{handle(h), 0, math.MaxUint64} {
 			all = append(all, hostile(methodMake, false, &makeReq{order: o, handle: k, version: math.MaxUint64})...)
 			all = append(all, hostile(methodRaise, false, &raiseReq{order: o, handle: k, from: 0, to: math.MaxUint64})...)

@@ -260,6 +260,9 @@ func (m *Master) open() error {
 	if err != nil {
 		return err // what log is then is not to be closed
 	}
+	if _, solo := log.(*statelog.Solo); !solo {
+		log = serviceLog{log}
+	}
 	m.log = log
 	m.guard = rpc.NewGuard(m.log)
 	return nil

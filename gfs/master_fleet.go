@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/trilith-go/trilith/rpc"
 )
 
@@ -144,15 +146,13 @@ func (m *Master) lead(ctx, termCtx context.Context, epoch uint64) error {
 	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
 	defer cancel(ErrClosed)
 	if err := m.takeOver(termCtx, epoch); err != nil {
-		if termCtx.Err() != nil {
-			return nil
-		}
-		return err
+		return termOver(termCtx, err)
 	}
 	m.state.watch(true)
 	defer m.state.watch(false)
 	m.fleetMu.Lock()
 	m.fleet.begin(time.Now(), epoch, m.state.known())
+	m.fleet.review(time.Now()) // what it heard while another led, it held against what the log had then
 	m.fleetMu.Unlock()
 	m.term.set(termCtx)
 	m.epoch.Store(epoch)
@@ -169,6 +169,7 @@ func (m *Master) lead(ctx, termCtx context.Context, epoch uint64) error {
 	defer cancel(ErrClosed)
 	tick := time.NewTicker(m.cfg.Heartbeat / 4)
 	defer tick.Stop()
+	background.Go(func() { m.hailAll(termCtx, epoch) })
 	background.Go(func() { m.collectForever(termCtx, epoch) })
 	for {
 		select {
@@ -180,6 +181,26 @@ func (m *Master) lead(ctx, termCtx context.Context, epoch uint64) error {
 		m.act(termCtx, epoch, &background)
 		m.sample()
 	}
+}
+
+// hailsAtOnce bounds the chunkservers that are hailed side by side.
+const hailsAtOnce = 64
+
+// hailAll tells all chunkservers who leads now. One that does not hear of it finds out by
+// its next heartbeat.
+func (m *Master) hailAll(ctx context.Context, epoch uint64) {
+	var hails errgroup.Group
+	hails.SetLimit(hailsAtOnce)
+	for _, row := range m.state.known() {
+		hails.Go(func() error {
+			_, err := orderTo[rpc.Empty](ctx, m, row.location, orderTimeout, methodHail, &hailReq{order: m.order(epoch, row.id)})
+			if err != nil && ctx.Err() == nil {
+				m.cfg.Logger.Debug("a chunkserver was not told who leads", "id", row.id, "addr", row.addr, "error", err)
+			}
+			return nil // the others are to be told all the same
+		})
+	}
+	_ = hails.Wait() // there is none
 }
 
 // takeOver logs that an epoch begins, and what the configuration says of the cluster.

@@ -134,6 +134,9 @@ func (m *leaseReq) UnmarshalBinary(src []byte) error        { return decode(src,
 func (m *revokeReq) AppendBinary(dst []byte) ([]byte, error) { return encode(dst, m) }
 func (m *revokeReq) UnmarshalBinary(src []byte) error        { return decode(src, m) }
 
+func (m *hailReq) AppendBinary(dst []byte) ([]byte, error) { return encode(dst, m) }
+func (m *hailReq) UnmarshalBinary(src []byte) error        { return decode(src, m) }
+
 func (m *forkReq) AppendBinary(dst []byte) ([]byte, error) { return encode(dst, m) }
 func (m *forkReq) UnmarshalBinary(src []byte) error        { return decode(src, m) }
 

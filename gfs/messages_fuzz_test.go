@@ -48,7 +48,7 @@ func wireMessages() []wireMessage {
 		&heartbeatResp{epoch: 1, extended: []leaseTerm{term}, delete: []doomed{{handle: 1, version: 2}}},
 		&reformReq{handle: 1, version: 2, server: 3, boot: 4, failed: []serverID{5, 6}},
 		&makeReq{order: ord, handle: 1, version: 2}, &raiseReq{order: ord, handle: 1, from: 2, to: 3}, &raiseResp{boot: 1, clock: 2, length: 3},
-		&leaseReq{order: ord, leaseTerm: term, others: at}, &revokeReq{order: ord, handle: 1, version: 2},
+		&leaseReq{order: ord, leaseTerm: term, others: at}, &revokeReq{order: ord, handle: 1, version: 2}, &hailReq{order: ord},
 		&forkReq{order: ord, from: 1, fromVersion: 2, to: 3, toVersion: 4}, &cloneReq{order: ord, handle: 1, version: 2, from: at, rate: 3},
 		&digestReq{order: ord, handle: 1}, &digestResp{version: 1, length: 2, sum: 3, bad: []uint64{4, 5}, health: suspect},
 		&acceptReq{order: ord, handle: 1, version: 2, others: at},

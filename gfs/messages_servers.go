@@ -20,6 +20,7 @@ const (
 	methodClone  = "gfs.Clone"
 	methodDigest = "gfs.Digest"
 	methodAccept = "gfs.Accept"
+	methodHail   = "gfs.Hail"
 )
 
 // methodApply is how a primary passes a mutation on to a secondary (§3.1, step 5).
@@ -293,6 +294,13 @@ func (m *revokeReq) code(c *coder) {
 	number(c, &m.handle)
 	number(c, &m.version)
 }
+
+// hailReq says that a master has begun to lead. A chunkserver that hears of it takes no
+// mutations under grants of the former one any more, and reports at once: the new master
+// waits for that before it grants anything.
+type hailReq struct{ order }
+
+func (m *hailReq) code(c *coder) { m.order.code(c) }
 
 // forkReq copies a replica locally for a chunk that a snapshot shares (§3.4). The copy
 // is durable before it is answered.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -140,7 +139,7 @@ func (c *CoordinatorConfig) backupAge() time.Duration {
 // serves workers and clients, and commits files.
 type Coordinator struct {
 	cfg    CoordinatorConfig
-	log    Log
+	log    serviceLog
 	ledger *ledger
 	store  *historyStore // nil without a directory; record's alone
 	server *rpc.Server
@@ -167,17 +166,18 @@ func StartCoordinator(ctx context.Context, cfg CoordinatorConfig) (*Coordinator,
 		return fail(err)
 	}
 	c := &Coordinator{cfg: cfg, ledger: newLedger(), done: make(chan struct{}), code: cfg.Jobs.fingerprint(cfg.Build)}
-	if c.log, err = cfg.OpenLog(c.ledger); err != nil {
+	log, err := cfg.OpenLog(c.ledger)
+	if err != nil {
 		return fail(err)
 	}
+	c.log = serviceLog{log}
 	c.openHistory() // the log has locked Dir
 	if c.server, err = rpc.NewServer(rpc.ServerConfig{Cluster: cfg.Cluster, Secret: cfg.Secret, Logger: cfg.Logger}); err == nil {
 		c.handle()
 		c.addr, err = c.server.Listen(ctx, cfg.Transport, cfg.Addr)
 	}
 	if err != nil {
-		c.closeLog()
-		return fail(err)
+		return fail(errors.Join(err, c.log.close()))
 	}
 	// What the coordinator does goes on beyond the ctx of its start.
 	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -213,14 +213,7 @@ func (c *Coordinator) Close() error {
 	c.cancel(ErrClosed)
 	err := c.server.Close()
 	<-c.done
-	return errors.Join(err, c.closeLog())
-}
-
-func (c *Coordinator) closeLog() error {
-	if closer, ok := c.log.(io.Closer); ok {
-		return closer.Close()
-	}
-	return nil
+	return errors.Join(err, c.log.close())
 }
 
 // run leads whenever the log lets it.
@@ -248,10 +241,7 @@ func (c *Coordinator) lead(ctx, term context.Context, epoch uint64) error {
 	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
 	defer cancel(ErrClosed)
 	if _, _, err := c.log.Propose(term, commandLead(epoch)); err != nil {
-		if term.Err() != nil {
-			return nil
-		}
-		return err
+		return termOver(term, err)
 	}
 	c.ledger.begin(scheduleConfig{workerTimeout: c.cfg.WorkerTimeout, grace: c.cfg.Grace, backupAge: c.cfg.backupAge()})
 	defer c.ledger.finish()
@@ -271,10 +261,7 @@ func (c *Coordinator) lead(ctx, term context.Context, epoch uint64) error {
 		case <-tick.C:
 		}
 		if err := c.act(term, epoch, &background); err != nil {
-			if term.Err() != nil {
-				return nil
-			}
-			return err
+			return termOver(term, err)
 		}
 	}
 }

@@ -36,7 +36,7 @@ type output struct{ stdout, stderr io.Writer }
 func roles() []role {
 	return []role{
 		coordinatorRole, workerRole, submitRole(), statusRole, cancelRole,
-		masterRole, shadowRole, chunkserverRole, fsRole(), allRole,
+		masterRole, shadowRole, chunkserverRole, fsRole(), arbiterRole, allRole,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/trilith-go/trilith/examples/internal/local"
+	"github.com/trilith-go/trilith/examples/internal/standby"
 	"github.com/trilith-go/trilith/gfs"
 )
 
@@ -19,10 +20,22 @@ var masterRole = role{
 With -journal it keeps its state on disk: started again on the same directory, also
 after a crash, it has every file that was acknowledged. It serves writers again when
 the chunkservers have told it what they have.
+
+With -standby it is one of two, or more, of which one leads and another stands by, has
+all that was acknowledged, and goes on by itself when the first one dies or hangs:
+
+  master -listen host1:7100 -node host1:7110 -standby host2:7110 -lock /shared/lock
+  master -listen host2:7100 -node host2:7110 -standby host1:7110 -lock /shared/lock
+
+Chunkservers and clients are given the addresses of both, host1:7100,host2:7100. Who
+leads is decided in the directory -lock, which both must reach, or by "trilith arbiter"
+on a third machine. With -journal on both, the state also survives the loss of power
+of both at once.
 `,
 	define: func(f *flag.FlagSet) func(context.Context, []string, output) error {
 		var m masterFlags
 		m.define(f)
+		m.standby.Define(f, "master")
 		f.StringVar(&m.listen, "listen", "127.0.0.1:7100", "serve clients, chunkservers and shadows at this `address`; port 0 is any")
 		f.StringVar(&m.journal, "journal", "", "keep the state in this `directory` (default: in memory only)")
 		f.Int64Var(&m.chunkKiB, "chunk", gfs.DefaultChunkSize>>10, "the size of a chunk in `KiB`, a multiple of 64; it cannot be changed later")
@@ -52,6 +65,7 @@ var shadowRole = role{
 // masterFlags are those of masters and shadows.
 type masterFlags struct {
 	clusterFlags
+	standby     standby.Flags
 	listen      string
 	status      string
 	journal     string
@@ -78,6 +92,9 @@ func (m *masterFlags) run(ctx context.Context, args []string, out output) error 
 		return local.BadUsage("-server-timeout is %v, it must be positive", m.timeout)
 	case m.replication < 0 || m.replication > gfs.MaxReplication:
 		return local.BadUsage("-replication is %d, not 1 to %d", m.replication, gfs.MaxReplication)
+	}
+	if err := m.standby.Check(); err != nil {
+		return err
 	}
 	const mega = 1e6
 	cfg := gfs.MasterConfig{
@@ -115,23 +132,34 @@ func (m *masterFlags) serve(ctx context.Context, name string, cfg gfs.MasterConf
 	}
 	cfg.Transport, cfg.Addr, cfg.ChunkSize = cl.transport, m.listen, m.chunkKiB<<10
 	cfg.Cluster, cfg.Secret, cfg.Logger = cl.id, cl.secret, cl.logger
+	var node *standby.Node // nil: it is the only master
+	if m.standby.On() {
+		cfg.OpenLog = func(machine gfs.Machine) (_ gfs.Log, err error) {
+			node, err = m.standby.Start(ctx, cl.node(name, cfg.Dir), machine)
+			return node, err
+		}
+		cfg.Dir = ""
+	}
 	master, err := gfs.StartMaster(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, master.Close()) }()
 	fmt.Fprintf(out.stdout, "%s at %s\n", name, master.Addr())
-	closePage, err := servePage(ctx, m.status, master.StatusHandler(), out)
+	closePage, err := servePage(ctx, m.status, withNode(master.StatusHandler(), node), out)
 	if err != nil {
 		return err
 	}
 	defer closePage()
+	defer watchNode(ctx, node, out)()
 	if err := master.Wait(ctx); ctx.Err() == nil {
 		return err
 	}
 	switch {
 	case name == "shadow":
 		fmt.Fprintln(out.stdout, "shadow ends")
+	case node != nil:
+		fmt.Fprintln(out.stdout, "master ends; the other one goes on")
 	case m.journal == "":
 		fmt.Fprintln(out.stdout, "master ends; its files are lost")
 	default:

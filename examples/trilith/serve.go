@@ -12,6 +12,7 @@ import (
 
 	"github.com/trilith-go/trilith/examples/internal/jobs"
 	"github.com/trilith-go/trilith/examples/internal/local"
+	"github.com/trilith-go/trilith/examples/internal/standby"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -21,11 +22,19 @@ var coordinatorRole = role{
 	details: `
 With -journal it keeps its state on disk: started again on the same directory, also
 after a crash, it goes on with its jobs, and keeps what workers have completed.
+
+With -standby it is one of two, or more, as masters can be ("trilith help master"):
+
+  coordinator -listen host1:7000 -node host1:7010 -standby host2:7010 -lock /shared/lock
+  coordinator -listen host2:7000 -node host2:7010 -standby host1:7010 -lock /shared/lock
+
+Workers and clients are given the addresses of both, host1:7000,host2:7000.
 `,
 	define: func(f *flag.FlagSet) func(context.Context, []string, output) error {
 		var c coordinatorFlags
 		c.define(f)
 		c.root.define(f)
+		c.standby.Define(f, "coordinator")
 		f.StringVar(&c.listen, "listen", "127.0.0.1:7000", "serve workers and clients at this `address`; port 0 is any")
 		f.StringVar(&c.journal, "journal", "", "keep the state in this `directory` (default: in memory only)")
 		definePrograms(f, &c.programs)
@@ -39,6 +48,7 @@ const statusUsage = "serve a status page for browsers at this `address`; whoever
 
 type coordinatorFlags struct {
 	clusterFlags
+	standby standby.Flags
 	root    rootFlag
 	listen  string
 	journal string
@@ -59,6 +69,9 @@ func (c *coordinatorFlags) run(ctx context.Context, args []string, out output) (
 	case c.timeout <= 0:
 		return local.BadUsage("-worker-timeout is %v, it must be positive", c.timeout)
 	}
+	if err := c.standby.Check(); err != nil {
+		return err
+	}
 	cl, err := c.open("coordinator", true, out)
 	if err != nil {
 		return err
@@ -72,26 +85,41 @@ func (c *coordinatorFlags) run(ctx context.Context, args []string, out output) (
 	if err != nil {
 		return err
 	}
-	coordinator, err := mapreduce.StartCoordinator(ctx, mapreduce.CoordinatorConfig{
+	cfg := mapreduce.CoordinatorConfig{
 		Transport: cl.transport, Addr: c.listen, Jobs: registry, FileSystem: files, Dir: c.journal,
 		WorkerTimeout: c.timeout, Cluster: cl.id, Secret: cl.secret, Logger: cl.logger,
-	})
+	}
+	var node *standby.Node // nil: it is the only coordinator
+	if c.standby.On() {
+		cfg.OpenLog = func(machine mapreduce.Machine) (_ mapreduce.Log, err error) {
+			node, err = c.standby.Start(ctx, cl.node("coordinator", c.journal), machine)
+			return node, err
+		}
+		cfg.Dir = ""
+	}
+	coordinator, err := mapreduce.StartCoordinator(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, coordinator.Close()) }()
 	fmt.Fprintf(out.stdout, "coordinator at %s\n", coordinator.Addr())
-	closePage, err := servePage(ctx, c.status, coordinator.StatusHandler(), out)
+	closePage, err := servePage(ctx, c.status, withNode(coordinator.StatusHandler(), node), out)
 	if err != nil {
 		return err
 	}
 	defer closePage()
+	defer watchNode(ctx, node, out)()
 	if err := coordinator.Wait(ctx); ctx.Err() == nil {
 		return err
 	}
-	fmt.Fprintf(out.stdout, "coordinator ends%s\n", map[bool]string{
-		true: "; the jobs are lost that have not", false: "; start it again to go on with its jobs",
-	}[c.journal == ""])
+	switch {
+	case node != nil:
+		fmt.Fprintln(out.stdout, "coordinator ends; the other one goes on")
+	case c.journal == "":
+		fmt.Fprintln(out.stdout, "coordinator ends; the jobs are lost that have not")
+	default:
+		fmt.Fprintln(out.stdout, "coordinator ends; start it again to go on with its jobs")
+	}
 	return nil
 }
 
