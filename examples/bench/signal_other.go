@@ -9,6 +9,8 @@ import (
 
 func suspend(*os.Process) error { return errors.ErrUnsupported }
 
+func stopped(*os.Process) error { return errors.ErrUnsupported }
+
 func resume(*os.Process) error { return errors.ErrUnsupported }
 
 func childPeak(*os.ProcessState) int64 { return 0 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"syscall"
@@ -10,6 +11,18 @@ import (
 
 // suspend stops a process until it is resumed.
 func suspend(p *os.Process) error { return p.Signal(syscall.SIGSTOP) }
+
+// stopped waits until a child that was suspended runs no more.
+func stopped(p *os.Process) error {
+	var s syscall.WaitStatus
+	if _, err := syscall.Wait4(p.Pid, &s, syscall.WUNTRACED, nil); err != nil {
+		return err
+	}
+	if !s.Stopped() {
+		return errors.New("the process has ended")
+	}
+	return nil
+}
 
 func resume(p *os.Process) error { return p.Signal(syscall.SIGCONT) }
 

@@ -18,8 +18,8 @@ var vmftSuite = suite{
 	name: "vmft",
 	about: "two nodes in one process, of which callers propose to the primary, and the logging channel is loopback TCP. apply64: commands of " +
 		"64 bytes; memory: on the network in memory; tcp+journal: both nodes sync; solo: no backup, no journal; limit: a bare batched " +
-		"send and acknowledge loop; client64: by an exactly-once client over TCP; failover: two processes, from kill -9 or SIGSTOP to the " +
-		"first call of a new client that is acknowledged; clone: a new backup, with a state of -size, under load; overhead: calls/s with a backup to without",
+		"send and acknowledge loop; client64: by an exactly-once client over TCP; failover: two processes, from kill -9 or SIGSTOP until " +
+		"the call of a client that hangs on the primary is acknowledged, 4 in a turn; clone: a new backup, with a state of -size, under load; overhead: calls/s with a backup to without",
 	cases:    names(vmftCases),
 	subjects: []string{"limit", "memory", "tcp", "tcp+journal", "solo", "kill", "stop"},
 	baseline: func(string) string { return "limit" },

@@ -67,6 +67,7 @@ type failoverPair struct {
 	nodes   [2]*exec.Cmd
 	lines   [2]chan string
 	primary int
+	client  *vmft.Client // knows both, and is connected with the primary
 }
 
 func openFailover(stop bool) func(context.Context, *workspace) (cell, error) {
@@ -95,10 +96,13 @@ func openFailover(stop bool) func(context.Context, *workspace) (cell, error) {
 				return nil, err
 			}
 			if i == 0 { // it becomes the primary while nobody else is there
-				if err := p.call(ctx, p.addrs[:1]); err != nil {
+				if err := p.begin(ctx); err != nil {
 					return nil, err
 				}
 			}
+		}
+		if p.client, err = vmft.Dial(&transport.TCP{}, p.addrs...); err != nil {
+			return nil, err
 		}
 		return &turn{run: p.run, close: p.close}, p.await(ctx, 0, paired)
 	}
@@ -151,16 +155,20 @@ func (p *failoverPair) await(ctx context.Context, i int, what string) error {
 	}
 }
 
-// call has a new client call once.
-func (p *failoverPair) call(ctx context.Context, addrs []string) (err error) {
-	c, err := vmft.Dial(&transport.TCP{}, addrs...)
+// begin waits until the first node serves.
+func (p *failoverPair) begin(ctx context.Context) (err error) {
+	c, err := vmft.Dial(&transport.TCP{}, p.addrs[0])
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
+	return call(ctx, c)
+}
+
+func call(ctx context.Context, c *vmft.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	_, err = c.Call(ctx, make([]byte, commandSize))
+	_, err := c.Call(ctx, make([]byte, commandSize))
 	return err
 }
 
@@ -177,22 +185,27 @@ func (p *failoverPair) run(ctx context.Context, _ time.Duration) ([]metric, erro
 	return []metric{{"ms", (took[(failovers-1)/2] + took[failovers/2]) / 2}}, nil
 }
 
-// once does what is to be done to the primary, and returns how long it took until a call
-// was acknowledged. Then there is a pair again.
+// once does what is to be done to the primary, and returns how long it took until the call
+// that was then on its way there was acknowledged. Then there is a pair again.
 func (p *failoverPair) once(ctx context.Context) (time.Duration, error) {
 	old, other := p.primary, 1-p.primary
-	if err := p.call(ctx, p.addrs); err != nil {
+	if err := call(ctx, p.client); err != nil { // it is connected with the primary
 		return 0, err
 	}
 	began := time.Now()
 	hit := p.nodes[old].Process.Kill
 	if p.stop {
-		hit = func() error { return suspend(p.nodes[old].Process) }
+		hit = func() error {
+			if err := suspend(p.nodes[old].Process); err != nil {
+				return err
+			}
+			return stopped(p.nodes[old].Process)
+		}
 	}
 	if err := hit(); err != nil {
 		return 0, err
 	}
-	if err := p.call(ctx, []string{p.addrs[other]}); err != nil {
+	if err := call(ctx, p.client); err != nil {
 		return 0, err
 	}
 	took := time.Since(began)
@@ -211,11 +224,15 @@ func (p *failoverPair) once(ctx context.Context) (time.Duration, error) {
 }
 
 func (p *failoverPair) close() error {
+	var err error
+	if p.client != nil {
+		err = p.client.Close()
+	}
 	for _, n := range p.nodes {
 		if n != nil && n.Process != nil {
 			_ = n.Process.Kill() // it may have ended
 			_ = n.Wait()
 		}
 	}
-	return os.RemoveAll(p.dir)
+	return errors.Join(err, os.RemoveAll(p.dir))
 }
