@@ -29,6 +29,21 @@ caught
 hits 3
 in: a line
 `},
+		"process": {5, `pipe child
+fork 1 3, parent 1
+none -1 1
+exec spawned y, fd 9 closed
+spawn 0
+status 5, handler 5
+signal 6, handler 6
+tree 16
+waitid 1 1 15
+reaped 1, gone 1
+vfork 3
+nobody 1
+named, then 0
+exec last -, fd 9 closed
+`},
 		"poll": {0, `poll 0 1
 eventfd 3 times, then Resource temporarily unavailable
 timer went off often: 1

@@ -118,11 +118,24 @@ const (
 // hwcap says which single-letter extensions there are.
 const hwcap = 1<<('I'-'A') | 1<<('M'-'A') | 1<<('A'-'A') | 1<<('F'-'A') | 1<<('D'-'A') | 1<<('C'-'A')
 
-// start loads a program into an empty address space, with its arguments on the stack.
+// start loads the program of the machine and gives it its first thread.
 func (k *kernel) start(p *program, args, env []string) error {
+	sp, err := k.load(p, args, env)
+	if err != nil {
+		return err
+	}
+	t := &thread{id: processID, process: processID, pc: p.entry, altFlags: ssDisable, name: k.name}
+	t.x[2] = sp
+	k.threads, k.nextID = []*thread{t}, processID+1
+	k.resume(t)
+	return nil
+}
+
+// load loads a program into an empty address space, with its arguments on the stack.
+func (k *kernel) load(p *program, args, env []string) (sp uint64, err error) {
 	end, ok := k.mem.loadProgram(p)
 	if !ok {
-		return fmt.Errorf("%w: its segments need more memory than Config.Memory", ErrBadProgram)
+		return 0, fmt.Errorf("%w: its segments need more memory than Config.Memory", ErrBadProgram)
 	}
 	k.openTestEnv(p)
 	k.brkStart = end
@@ -139,8 +152,8 @@ func (k *kernel) start(p *program, args, env []string) error {
 	for _, s := range env {
 		k.strings.env = append(append(k.strings.env, s...), 0)
 	}
-	if len(k.strings.args)+len(k.strings.env) > stackSize/4 {
-		return fmt.Errorf("rv64: %d bytes of arguments and environment are too many", len(k.strings.args)+len(k.strings.env))
+	if len(k.strings.args)+len(k.strings.env) > maxArguments {
+		return 0, fmt.Errorf("rv64: %d bytes of arguments and environment are too many", len(k.strings.args)+len(k.strings.env))
 	}
 	var random [16]byte
 	k.noise.read(random[:])
@@ -168,15 +181,11 @@ func (k *kernel) start(p *program, args, env []string) error {
 		b = binary.LittleEndian.AppendUint64(b, w)
 	}
 	k.strings.auxv = b[len(b)-8*len(auxv):]
-	sp := (base - uint64(len(b))) &^ 15
+	sp = (base - uint64(len(b))) &^ 15
 	if !k.mem.writeBytes(base, text) || !k.mem.writeBytes(sp, b) {
-		return fmt.Errorf("%w: its stack needs more memory than Config.Memory", ErrBadProgram)
+		return 0, fmt.Errorf("%w: its stack needs more memory than Config.Memory", ErrBadProgram)
 	}
-	t := &thread{id: processID, pc: p.entry, altFlags: ssDisable, name: k.name}
-	t.x[2] = sp
-	k.threads, k.nextID = []*thread{t}, processID+1
-	k.resume(t)
-	return nil
+	return sp, nil
 }
 
 // pointers appends the addresses of strings that lie one after the other, and 0.

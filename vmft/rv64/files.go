@@ -142,6 +142,8 @@ func (i guestInfo) Mode() fs.FileMode {
 		mode |= fs.ModeDevice | fs.ModeCharDevice
 	case sIFSOCK:
 		mode |= fs.ModeSocket
+	case sIFIFO:
+		mode |= fs.ModeNamedPipe
 	}
 	return mode
 }

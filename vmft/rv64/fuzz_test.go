@@ -55,8 +55,9 @@ func endure(t testing.TB, m *Machine, limit uint64) {
 	if err := m.kernel.check(); err != nil {
 		t.Fatal(err)
 	}
-	if n := 0; true {
-		for _, l := range m.mem.leaves {
+	for _, mem := range m.kernel.spaces() {
+		n := 0
+		for _, l := range mem.leaves {
 			if l != nil {
 				for _, p := range l.pages {
 					if p != nil {
@@ -65,8 +66,8 @@ func endure(t testing.TB, m *Machine, limit uint64) {
 				}
 			}
 		}
-		if n != m.mem.resident {
-			t.Fatalf("%d pages, of %d", n, m.mem.resident)
+		if n != mem.resident {
+			t.Fatalf("%d pages, of %d", n, mem.resident)
 		}
 	}
 }

@@ -11,8 +11,9 @@ import (
 	"github.com/trilith-go/trilith/internal/wire"
 )
 
-// An image of a machine: the magic, the length of the tables and these, then pages,
-// each with its number plus one, a zero, and a SHA-256 of all before it. Pages of
+// An image of a machine: the magic, the length of the tables, the number of address
+// spaces, and the tables; for each address space its pages, each with its number plus
+// one, and a zero; and a SHA-256 of all before it. Pages of
 // zeroes count too: how much a guest uses is part of its state.
 const imageMagic = "rv64img\x02"
 
@@ -20,6 +21,10 @@ const imageMagic = "rv64img\x02"
 // as long as that has not changed them.
 type frozen struct {
 	tables [][]byte
+	spaces []frozenSpace
+}
+
+type frozenSpace struct {
 	leaves []*leaf
 	used   []int
 }
@@ -35,12 +40,16 @@ func (m *Machine) Freeze() (io.WriterTo, error) {
 	}
 	var c codec
 	k.state(&c)
-	img := &frozen{tables: append(c.pieces, c.buf), used: append([]int(nil), m.mem.used...)}
-	for _, n := range img.used {
-		img.leaves = append(img.leaves, m.mem.leaves[n])
+	img := &frozen{tables: append(c.pieces, c.buf)}
+	for _, mem := range k.spaces() {
+		s := frozenSpace{used: append([]int(nil), mem.used...)}
+		for _, n := range s.used {
+			s.leaves = append(s.leaves, mem.leaves[n])
+		}
+		img.spaces = append(img.spaces, s)
+		mem.epoch++
+		mem.flushWrite()
 	}
-	m.mem.epoch++
-	m.mem.flushWrite()
 	k.disk.epoch++
 	return img, nil
 }
@@ -54,23 +63,30 @@ func (f *frozen) WriteTo(w io.Writer) (int64, error) {
 		size += len(b)
 	}
 	out.write(binary.LittleEndian.AppendUint64(nil, uint64(size)))
+	out.write(binary.LittleEndian.AppendUint64(nil, uint64(len(f.spaces))))
 	for _, b := range f.tables {
 		out.write(b)
 	}
-	for i, n := range f.used {
-		for j, p := range f.leaves[i].pages {
-			if p != nil {
-				out.write(binary.LittleEndian.AppendUint64(nil, uint64(n*leafPages+j)+1))
-				out.write(p[:])
-			}
-		}
+	for _, s := range f.spaces {
+		out.writeSpace(s)
 	}
-	out.write(make([]byte, 8))
 	out.write(out.sum.Sum(nil))
 	if out.err == nil {
 		out.err = out.w.Flush()
 	}
 	return out.n, out.err
+}
+
+func (w *imageWriter) writeSpace(s frozenSpace) {
+	for i, n := range s.used {
+		for j, p := range s.leaves[i].pages {
+			if p != nil {
+				w.write(binary.LittleEndian.AppendUint64(nil, uint64(n*leafPages+j)+1))
+				w.write(p[:])
+			}
+		}
+	}
+	w.write(make([]byte, 8))
 }
 
 type imageWriter struct {
@@ -97,11 +113,10 @@ func (m *Machine) Restore(r io.Reader) error {
 		return &Error{Op: "restore", Err: err}
 	}
 	fresh.stepper, fresh.log = m.stepper, m.log
-	m.cpu, m.mem, m.kernel = fresh.cpu, fresh.mem, fresh.kernel
+	m.cpu, m.kernel, m.engines = fresh.cpu, fresh.kernel, nil
 	m.kernel.report = func(name string) {
 		m.log.Warn("the program misses a system call", "name", name, "position", m.cpu.count)
 	}
-	m.useEngine()
 	return nil
 }
 
@@ -127,12 +142,12 @@ func readImage(r io.Reader) (*Machine, error) {
 	}
 	sum := sha256.New()
 	in := io.TeeReader(r, sum)
-	head := make([]byte, len(imageMagic)+8)
+	head := make([]byte, len(imageMagic)+16)
 	if _, err := io.ReadFull(in, head); err != nil {
 		return nil, bad("%v", err)
 	}
-	size := binary.LittleEndian.Uint64(head[len(imageMagic):])
-	if string(head[:len(imageMagic)]) != imageMagic || size > maxTables {
+	size, count := binary.LittleEndian.Uint64(head[len(imageMagic):]), binary.LittleEndian.Uint64(head[len(imageMagic)+8:])
+	if string(head[:len(imageMagic)]) != imageMagic || size > maxTables || count > maxProcesses {
 		return nil, bad("it starts with %x", head)
 	}
 	// As much as there is, rather than as much as is said.
@@ -145,16 +160,22 @@ func readImage(r io.Reader) (*Machine, error) {
 		return nil, err
 	}
 	m := newMachine(cfg)
-	pages, err := m.mem.readPages(in)
-	if err != nil {
-		return nil, bad("its pages: %v", err)
+	var spaces []*memory
+	var pages []int
+	for range count {
+		mem := newMemory(0)
+		n, err := mem.readPages(in)
+		if err != nil {
+			return nil, bad("its pages: %v", err)
+		}
+		spaces, pages = append(spaces, mem), append(pages, n)
 	}
 	want := sum.Sum(nil)
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(r, got); err != nil || string(got) != string(want) {
 		return nil, bad("its checksum is wrong")
 	}
-	c := codec{reading: true, d: wire.NewDecoder(tables)}
+	c := codec{reading: true, d: wire.NewDecoder(tables), spaces: spaces}
 	m.kernel.state(&c)
 	if err := c.d.Finish(); err != nil {
 		return nil, bad("its tables: %v", err)
@@ -162,10 +183,16 @@ func readImage(r io.Reader) (*Machine, error) {
 	if err := m.kernel.check(); err != nil {
 		return nil, bad("its tables: %v", err)
 	}
-	if m.mem.resident != pages {
-		return nil, bad("%d pages, of %d", pages, m.mem.resident)
+	for i, mem := range spaces {
+		if mem.resident != pages[i] {
+			return nil, bad("%d pages, of %d", pages[i], mem.resident)
+		}
+		mem.flush()
 	}
-	m.mem.flush()
+	if len(c.spaces) > 0 {
+		return nil, bad("pages of no process")
+	}
+	m.kernel.activate(m.kernel.procs[0])
 	if t := m.kernel.current; t != nil {
 		turn, reserved := m.kernel.turnEnd, m.cpu.reserved
 		m.kernel.resume(t)

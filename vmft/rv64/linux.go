@@ -14,8 +14,10 @@ import (
 // delivered; no deadline has passed; no call that waits could go on.
 type kernel struct {
 	cpu *cpu
-	mem *memory
 	set settings
+
+	*process            // in which the kernel works now
+	procs    []*process // by rising id, the program first
 
 	// Threads. The registers of the current one are in the cpu.
 	threads []*thread // by rising id
@@ -29,36 +31,22 @@ type kernel struct {
 
 	skipped uint64 // ns that events have added to the clock
 
-	// Signals.
-	actions [signals + 1]sigAction
-	pending []signalInfo // for the process
-	alarms  [1]alarm     // setitimer: the real one
-
-	// Descriptors, open files and what is behind them, by number.
-	fds     []descriptor
+	// Open files and what is behind them, by number.
 	files   []*file
 	timers  int // files that are timers
 	pipes   []*pipe
 	sockets []*socket
 	disk    *disk
-	cwd     int
-	umask   uint32
 	input   console
 
 	nextConn uint64 // external connections are never given a number twice
 	nextPort uint16
 
-	brkStart, brk uint64
-	exe           string
-	name          string // prctl(PR_SET_NAME) of the main thread
-	noise         noise
+	noise noise
 
 	exited   bool
 	exitCode int
 	crash    *Crash
-
-	strings struct{ args, env, auxv []byte } // what /proc/self shows
-	env     testEnv
 
 	outputSum [32]byte // of all outputs so far, with their positions
 	// What has not been taken yet. It is not part of the state, as it depends on when
@@ -76,6 +64,7 @@ type settings struct {
 	tick     uint64 // ns of an instruction
 	start    int64  // wall clock at position 0, Unix ns
 	hostname string
+	pages    int // of memory, for all processes
 }
 
 // A syscall is one of the calls. It returns a result, -errno, or callBlocks after
@@ -132,7 +121,12 @@ func (k *kernel) invoke(t *thread) int64 {
 		return -eNOSYS
 	}
 	args := t.call.args
-	return call.call(k, t, &args)
+	if t.process == k.id {
+		return call.call(k, t, &args)
+	}
+	var result int64
+	k.in(k.proc(t.process), func() { result = call.call(k, t, &args) })
+	return result
 }
 
 // finish gives a thread the result of its call, or lets it wait.
@@ -146,6 +140,9 @@ func (k *kernel) finish(t *thread, result int64) {
 		}
 	default:
 		wasWaiting := t.waiting != waitNot
+		if t.opening != 0 {
+			k.abandonOpen(t)
+		}
 		t.waiting, t.deadline, t.timedOut = waitNot, 0, false
 		if t == k.current {
 			k.cpu.x[10] = uint64(result)
@@ -170,6 +167,7 @@ func (k *kernel) settle() {
 		case k.current == nil && len(k.ready) > 0:
 			k.resume(k.take())
 		case k.current == nil:
+			k.activate(k.procs[0])
 			return
 		case k.cpu.count >= k.turnEnd:
 			k.rotate()

@@ -10,6 +10,7 @@ const (
 	eIO               = 5
 	eNXIO             = 6
 	e2BIG             = 7
+	eNOEXEC           = 8
 	eBADF             = 9
 	eCHILD            = 10
 	eAGAIN            = 11
@@ -136,6 +137,7 @@ const (
 	sigWINCH = 28
 	signals  = 64
 
+	saNocldwait = 2
 	saSiginfo   = 4
 	saOnstack   = 0x08000000
 	saRestart   = 0x10000000

@@ -39,12 +39,11 @@ type file struct {
 	offset int64
 	data   []byte // of a snapshot
 
-	stream   int // the console's output: 1 or 2
-	pipe     int
-	writeEnd bool
-	socket   int
+	stream int // the console's output: 1 or 2
+	pipe   int
+	socket int
 
-	counter   uint64 // of an event or a timer
+	counter   uint64 // of an event or a timer; of a named pipe, see joinPipe
 	semaphore bool
 	timer     alarm
 	clockID   int

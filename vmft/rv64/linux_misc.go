@@ -91,7 +91,7 @@ func (k *kernel) writeLimit(resource, addr uint64) int64 {
 }
 
 func sysPrlimit64(k *kernel, _ *thread, a *[6]uint64) int64 {
-	if a[0] != 0 && a[0] != processID {
+	if k.other(a[0]) == nil {
 		return -eSRCH
 	}
 	if a[3] != 0 {
@@ -161,7 +161,7 @@ func sysPrctl(k *kernel, t *thread, a *[6]uint64) int64 {
 			return -eFAULT
 		}
 		t.name = s[:min(len(s), 15)]
-		if t.id == processID {
+		if t.id == k.id {
 			k.name = t.name
 		}
 		return 0
@@ -297,9 +297,6 @@ func sysSplice(*kernel, *thread, *[6]uint64) int64 { return -eINVAL }
 
 func sysZero(*kernel, *thread, *[6]uint64) int64 { return 0 }
 
-// sysNoProcess answers what only a program with children or a successor can ask.
-func sysWait4(*kernel, *thread, *[6]uint64) int64 { return -eCHILD }
-
 func sysGetgroups(*kernel, *thread, *[6]uint64) int64 { return 0 }
 
 func sysGetresid(k *kernel, _ *thread, a *[6]uint64) int64 {
@@ -355,5 +352,3 @@ func sysMembarrier(_ *kernel, _ *thread, a *[6]uint64) int64 {
 	}
 	return 0
 }
-
-func sysGetpgid(*kernel, *thread, *[6]uint64) int64 { return processID }

@@ -71,7 +71,7 @@ func (k *kernel) walkFrom(dir *inode, path string, follow bool, links *int) (pla
 		if *links++; *links > maxSymlinks {
 			return at, -eLOOP
 		}
-		from, target := dir, at.in.target
+		from, target := dir, k.linkTarget(at.in)
 		if strings.HasPrefix(target, "/") {
 			from = k.disk.inode(rootInode)
 		}
@@ -101,6 +101,9 @@ func (k *kernel) descriptorLink(name string) *inode {
 func (k *kernel) fileName(f *file) string {
 	switch f.kind {
 	case kindPipe:
+		if f.inode != 0 {
+			return f.path
+		}
 		return "pipe:[" + strconv.Itoa(f.pipe+1) + "]"
 	case kindSocket:
 		return "socket:[" + strconv.Itoa(f.socket+1) + "]"
@@ -164,10 +167,13 @@ func sysOpenat(k *kernel, t *thread, a *[6]uint64) int64 {
 	if errno != 0 {
 		return errno
 	}
-	return k.open(int(int32(a[0])), path, int(int32(a[2])), uint32(a[3]))
+	if t.opening != 0 {
+		return k.openPipe(t, a[2]&oCLOEXEC != 0)
+	}
+	return k.open(t, int(int32(a[0])), path, int(int32(a[2])), uint32(a[3]))
 }
 
-func (k *kernel) open(dirFD int, path string, flags int, mode uint32) int64 {
+func (k *kernel) open(t *thread, dirFD int, path string, flags int, mode uint32) int64 {
 	exclusive := flags&(oCREAT|oEXCL) == oCREAT|oEXCL
 	at, errno := k.walk(dirFD, path, flags&oNOFOLLOW == 0 && !exclusive)
 	if errno != 0 {
@@ -216,6 +222,12 @@ func (k *kernel) open(dirFD int, path string, flags int, mode uint32) int64 {
 	if f.inode != 0 {
 		in.opens++
 	}
+	if f.kind == kindPipe {
+		f.id = slot(&k.files)
+		k.files[f.id] = f
+		t.opening = f.id + 1
+		return k.openPipe(t, flags&oCLOEXEC != 0)
+	}
 	return k.install(f, flags&oCLOEXEC != 0)
 }
 
@@ -247,6 +259,8 @@ func (k *kernel) opened(f *file, in *inode, flags int, now int64) int64 {
 		default:
 			return -eNXIO
 		}
+	case sIFIFO:
+		k.joinPipe(f, in)
 	default:
 		return -eNXIO
 	}
@@ -268,11 +282,17 @@ func sysMknodat(k *kernel, _ *thread, a *[6]uint64) int64 {
 	switch {
 	case errno != 0:
 		return errno
-	case uint32(a[2])&sIFMT != sIFREG && uint32(a[2])&sIFMT != 0:
+	}
+	kind := uint32(a[2]) & sIFMT
+	switch kind {
+	case 0:
+		kind = sIFREG
+	case sIFREG, sIFIFO:
+	default:
 		return -ePERM
 	}
 	now := k.realtime()
-	k.disk.link(at.dir, at.name, k.disk.add(sIFREG|uint32(a[2])&0o7777&^k.umask, now), now)
+	k.disk.link(at.dir, at.name, k.disk.add(kind|uint32(a[2])&0o7777&^k.umask, now), now)
 	return 0
 }
 
@@ -411,7 +431,8 @@ func sysReadlinkat(k *kernel, _ *thread, a *[6]uint64) int64 {
 	case at.in.mode&sIFMT != sIFLNK || int64(a[3]) <= 0:
 		return -eINVAL
 	}
-	b := at.in.target[:min(uint64(len(at.in.target)), a[3])]
+	b := k.linkTarget(at.in)
+	b = b[:min(uint64(len(b)), a[3])]
 	if !k.mem.writeBytes(a[2], []byte(b)) {
 		return -eFAULT
 	}

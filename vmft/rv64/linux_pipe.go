@@ -8,7 +8,8 @@ type pipe struct {
 	data    []byte
 	readers int // open files of each end
 	writers int
-	ends    [2]int // the files: that for reading, that for writing. -1: closed
+	inode   int       // of a pipe with a name, 0: it has none
+	opened  [2]uint64 // how often a named one was opened for reading, and for writing
 }
 
 func sysPipe2(k *kernel, _ *thread, a *[6]uint64) int64 {
@@ -18,27 +19,82 @@ func sysPipe2(k *kernel, _ *thread, a *[6]uint64) int64 {
 	if !k.mem.writable(a[0], 8) {
 		return -eFAULT
 	}
-	p := &pipe{id: slot(&k.pipes), readers: 1, writers: 1, ends: [2]int{-1, -1}}
+	p := &pipe{id: slot(&k.pipes), readers: 1, writers: 1}
 	k.pipes[p.id] = p
 	flags, cloexec := int(a[1]&oNONBLOCK), a[1]&oCLOEXEC != 0
-	read := &file{kind: kindPipe, flags: flags | oRDONLY, pipe: p.id}
-	write := &file{kind: kindPipe, flags: flags | oWRONLY, pipe: p.id, writeEnd: true}
-	r := k.install(read, cloexec)
+	r := k.install(&file{kind: kindPipe, flags: flags | oRDONLY, pipe: p.id}, cloexec)
 	if r < 0 {
-		p.writers = 0
 		k.pipes[p.id] = nil
 		return r
 	}
-	p.ends[0] = read.id
-	w := k.install(write, cloexec)
+	w := k.install(&file{kind: kindPipe, flags: flags | oWRONLY, pipe: p.id}, cloexec)
 	if w < 0 {
 		k.closeDescriptor(int(r))
 		return w
 	}
-	p.ends[1] = write.id
 	k.mem.store(a[0], 4, uint64(r))
 	k.mem.store(a[0]+4, 4, uint64(w))
 	return 0
+}
+
+// ends says which ends of a pipe a file is.
+func (f *file) ends() (reads, writes bool) {
+	return f.flags&oACCMODE != oWRONLY, f.flags&oACCMODE != oRDONLY
+}
+
+// joinPipe makes a file that is not yet a descriptor an end of the pipe of an inode.
+func (k *kernel) joinPipe(f *file, in *inode) {
+	i := slices.IndexFunc(k.pipes, func(p *pipe) bool { return p != nil && p.inode == in.id })
+	if i < 0 {
+		i = slot(&k.pipes)
+		k.pipes[i] = &pipe{id: i, inode: in.id}
+	}
+	p := k.pipes[i]
+	f.kind, f.pipe = kindPipe, i
+	reads, writes := f.ends()
+	f.counter = p.opened[truth(reads)] // what it waits for: another one of the other end
+	if reads {
+		p.readers++
+		p.opened[0]++
+	}
+	if writes {
+		p.writers++
+		p.opened[1]++
+	}
+	k.pipeChanged(p)
+}
+
+// openPipe opens a named pipe: it waits until somebody has opened the other end. Until
+// then the file belongs to the thread.
+func (k *kernel) openPipe(t *thread, cloexec bool) int64 {
+	f := k.files[t.opening-1]
+	p := k.pipes[f.pipe]
+	reads, writes := f.ends()
+	if there := p.readers > 0 && p.writers > 0 || p.opened[truth(reads)] != f.counter; !there {
+		switch {
+		case f.flags&oNONBLOCK == 0:
+			return k.wait(t, waitChange, 0)
+		case writes:
+			return -eNXIO
+		}
+	}
+	fd := k.freeDescriptor(0)
+	if fd < 0 {
+		return -eMFILE
+	}
+	k.connect(fd, f, cloexec)
+	t.opening = 0
+	k.kick()
+	return int64(fd)
+}
+
+// abandonOpen gives up to open a named pipe.
+func (k *kernel) abandonOpen(t *thread) {
+	f := k.files[t.opening-1]
+	t.opening = 0
+	k.files[f.id] = nil
+	k.discardFile(f)
+	k.kick()
 }
 
 func (k *kernel) closePipe(f *file) {
@@ -46,10 +102,12 @@ func (k *kernel) closePipe(f *file) {
 	if p == nil {
 		return
 	}
-	if f.writeEnd {
-		p.writers, p.ends[1] = 0, -1
-	} else {
-		p.readers, p.ends[0] = 0, -1
+	reads, writes := f.ends()
+	if reads {
+		p.readers--
+	}
+	if writes {
+		p.writers--
 	}
 	if p.readers+p.writers == 0 {
 		k.pipes[p.id] = nil
@@ -59,29 +117,32 @@ func (k *kernel) closePipe(f *file) {
 }
 
 func (k *kernel) pipeChanged(p *pipe) {
-	for _, id := range p.ends {
-		if id >= 0 {
-			k.changed(k.files[id])
+	for _, f := range k.files {
+		if f != nil && f.kind == kindPipe && f.pipe == p.id {
+			k.changed(f)
 		}
 	}
+	k.kick()
 }
 
 func (k *kernel) pipeReadiness(f *file) (r uint32) {
 	p := k.pipes[f.pipe]
-	if f.writeEnd {
+	reads, writes := f.ends()
+	if writes {
 		if p.readers == 0 {
-			return epollOut | epollErr
+			r |= epollOut | epollErr
+		} else if maxPipe-len(p.data) >= pageSize {
+			r |= epollOut
 		}
-		if maxPipe-len(p.data) >= pageSize {
-			r = epollOut
+	}
+	if reads {
+		if len(p.data) > 0 {
+			r |= epollIn
 		}
-		return r
-	}
-	if len(p.data) > 0 {
-		r = epollIn
-	}
-	if p.writers == 0 {
-		r |= epollHup
+		// Who has opened a named pipe first has not lost a writer yet.
+		if p.writers == 0 && (p.inode == 0 || p.opened[1] != f.counter) {
+			r |= epollHup
+		}
 	}
 	return r
 }

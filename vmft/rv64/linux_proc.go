@@ -26,6 +26,8 @@ const (
 	deviceConst // text that never changes, in the inode's target
 	deviceAuxv
 	deviceMounts
+	deviceExe // the links in /proc/self
+	deviceCwd
 )
 
 // number is the device number, as stat shows it.
@@ -80,7 +82,7 @@ func (k *kernel) furnish() {
 		at.in.target = f[1]
 	}
 	for _, f := range [][2]string{
-		{"/proc/self/exe", k.exe}, {"/proc/self/cwd", "/"}, {"/dev/fd", "/proc/self/fd"}, {"/dev/stdin", "/proc/self/fd/0"},
+		{"/dev/fd", "/proc/self/fd"}, {"/dev/stdin", "/proc/self/fd/0"},
 		{"/dev/stdout", "/proc/self/fd/1"}, {"/dev/stderr", "/proc/self/fd/2"}, {"/proc/" + strconv.Itoa(processID), "self"},
 		{"/proc/thread-self", "self"},
 	} {
@@ -88,9 +90,22 @@ func (k *kernel) furnish() {
 		in.target = f[1]
 		d.place(f[0], in, now)
 	}
+	special("/proc/self/exe", sIFLNK|0o777, deviceExe)
+	special("/proc/self/cwd", sIFLNK|0o777, deviceCwd)
 	d.mkdirAll("/proc/self/fd", now).device = deviceFDs
 	tmp := d.mkdirAll("/tmp", now)
 	tmp.mode = sIFDIR | 0o1777
+}
+
+// linkTarget is where a symbolic link leads.
+func (k *kernel) linkTarget(in *inode) string {
+	switch in.device {
+	case deviceExe:
+		return k.exe
+	case deviceCwd:
+		return k.disk.path(k.cwd)
+	}
+	return in.target
 }
 
 func (k *kernel) descriptorNames() (names []dirent) {
@@ -113,12 +128,12 @@ func (k *kernel) snapshot(in *inode) []byte {
 			k.mapsLine(&b, a)
 		}
 	case deviceStatus:
-		fmt.Fprintf(&b, "Name:\t%s\nUmask:\t%04o\nState:\tR (running)\nTgid:\t%d\nPid:\t%d\nPPid:\t1\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n"+
+		fmt.Fprintf(&b, "Name:\t%s\nUmask:\t%04o\nState:\tR (running)\nTgid:\t%d\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n"+
 			"VmSize:\t%d kB\nVmRSS:\t%d kB\nThreads:\t%d\nCpus_allowed:\t1\n",
-			k.name, k.umask, processID, processID, k.mem.areas.bytes()>>10, k.mem.resident*pageSize>>10, len(k.threads))
+			k.name, k.umask, k.id, k.id, k.parent, k.mem.areas.bytes()>>10, k.mem.resident*pageSize>>10, k.threadsOf())
 	case deviceStat:
-		fmt.Fprintf(&b, "%d (%s) R 1 %d %d 0 -1 0 0 0 0 0 %d 0 0 0 20 0 %d 0 0 %d %d\n", processID, k.name, processID, processID,
-			k.cpu.count*k.set.tick/1e7, len(k.threads), k.mem.areas.bytes(), k.mem.resident)
+		fmt.Fprintf(&b, "%d (%s) R %d %d %d 0 -1 0 0 0 0 0 %d 0 0 0 20 0 %d 0 0 %d %d\n", k.id, k.name, k.parent, k.group, k.session,
+			k.cpu.count*k.set.tick/1e7, k.threadsOf(), k.mem.areas.bytes(), k.mem.resident)
 	case deviceCPUInfo:
 		b.WriteString("processor\t: 0\nhart\t\t: 0\nisa\t\t: rv64imafdc_zicsr_zifencei_zba_zbb_zbs\nmmu\t\t: sv39\n\n")
 	case deviceMemInfo:

@@ -22,6 +22,7 @@ type signalInfo struct {
 	number int
 	code   int32
 	value  uint64 // of faults the address, of others the sender
+	status int32  // of a child
 }
 
 func bitOf(sig int) uint64 { return 1 << (sig - 1) }
@@ -69,11 +70,11 @@ func (k *kernel) post(t *thread, s signalInfo) {
 
 // taker picks the thread that is to handle a signal of the process.
 func (k *kernel) taker(sig int) *thread {
-	if t := k.current; t != nil && t.mask&bitOf(sig) == 0 {
+	if t := k.current; t != nil && t.process == k.id && t.mask&bitOf(sig) == 0 {
 		return t
 	}
 	for _, t := range k.threads {
-		if t.mask&bitOf(sig) == 0 {
+		if t.process == k.id && t.mask&bitOf(sig) == 0 {
 			return t
 		}
 	}
@@ -83,11 +84,12 @@ func (k *kernel) taker(sig int) *thread {
 // restartable are the calls that go on after a handler with SA_RESTART.
 var restartable = map[uint64]bool{
 	63: true, 64: true, 65: true, 66: true, 98: true, 202: true, 242: true, 203: true, 206: true, 207: true, 211: true, 212: true, 25: true, 32: true,
+	56: true, 95: true, 260: true,
 }
 
 // interrupt ends the wait of a thread that a signal is for.
 func (k *kernel) interrupt(t *thread) {
-	if t.waiting == waitNot {
+	if t.waiting == waitNot || t.waiting == waitVfork {
 		return
 	}
 	if t.waiting == waitFutex {
@@ -197,9 +199,8 @@ func (k *kernel) pushFrame(t *thread, s signalInfo, act sigAction) {
 	sp = (sp - frameSize) &^ 15
 	var b [frameSize]byte
 	le := binary.LittleEndian
-	le.PutUint32(b[0:], uint32(s.number))
-	le.PutUint32(b[8:], uint32(s.code))
-	le.PutUint64(b[16:], s.value)
+	info := s.bytes()
+	copy(b[:], info[:])
 	le.PutUint64(b[frameAltSP:], t.altSP)
 	flags := t.altFlags
 	if onAlt {
@@ -258,15 +259,19 @@ func sysRtSigreturn(k *kernel, t *thread, _ *[6]uint64) int64 {
 	return callReturnsItself
 }
 
-// kill ends the program by a signal.
+// kill ends the process by a signal.
 func (k *kernel) kill(t *thread, s signalInfo) {
+	if k.id != processID {
+		k.end(s.number)
+		return
+	}
 	if t == k.current {
 		k.save(t)
 	}
 	k.crash = &Crash{
 		Signal: s.number, Code: int(s.code), Address: s.value, Thread: t.id, PC: t.pc, Registers: t.x, Position: k.cpu.count,
 	}
-	k.exit(128 + s.number)
+	k.end(s.number)
 }
 
 func sysRtSigaction(k *kernel, _ *thread, a *[6]uint64) int64 {
@@ -291,7 +296,9 @@ func sysRtSigaction(k *kernel, _ *thread, a *[6]uint64) int64 {
 			drop := func(s signalInfo) bool { return s.number == sig }
 			k.pending = slices.DeleteFunc(k.pending, drop)
 			for _, t := range k.threads {
-				t.pending = slices.DeleteFunc(t.pending, drop)
+				if t.process == k.id {
+					t.pending = slices.DeleteFunc(t.pending, drop)
+				}
 			}
 		}
 	}
@@ -382,22 +389,16 @@ func sysSigaltstack(k *kernel, t *thread, a *[6]uint64) int64 {
 	return 0
 }
 
-// send is kill, tkill and tgkill. Signal 0 only asks whether there is the target.
-func (k *kernel) send(target *thread, sig uint64, code int32) int64 {
+// send is kill, tkill and tgkill: to a thread of a process, or to any if it is nil.
+// Signal 0 only asks whether there is the target.
+func (k *kernel) send(p *process, target *thread, sig uint64, code int32) int64 {
 	if sig > signals {
 		return -eINVAL
 	}
-	if sig != 0 {
-		k.post(target, signalInfo{number: int(sig), code: code, value: processID})
+	if from := k.id; sig != 0 && !p.zombie {
+		k.in(p, func() { k.post(target, signalInfo{number: int(sig), code: code, value: uint64(from)}) })
 	}
 	return 0
-}
-
-func sysKill(k *kernel, _ *thread, a *[6]uint64) int64 {
-	if pid := int64(a[0]); pid != processID && pid != 0 && pid != -processID && pid != -1 {
-		return -eSRCH
-	}
-	return k.send(nil, a[1], 0)
 }
 
 const sentByThread = -6 // SI_TKILL
@@ -407,11 +408,11 @@ func sysTkill(k *kernel, _ *thread, a *[6]uint64) int64 {
 	if target == nil {
 		return -eSRCH
 	}
-	return k.send(target, a[1], sentByThread)
+	return k.send(k.proc(target.process), target, a[1], sentByThread)
 }
 
 func sysTgkill(k *kernel, t *thread, a *[6]uint64) int64 {
-	if int32(a[0]) != processID {
+	if target := k.thread(int(int32(a[1]))); target == nil || target.process != int(int32(a[0])) {
 		return -eSRCH
 	}
 	return sysTkill(k, t, &[6]uint64{a[1], a[2]})
@@ -454,10 +455,7 @@ func sysRtSigtimedwait(k *kernel, t *thread, a *[6]uint64) int64 {
 	if queue, i := k.nextSignal(t, set); queue != nil {
 		s := (*queue)[i]
 		*queue = slices.Delete(*queue, i, i+1)
-		var b [frameInfo]byte
-		binary.LittleEndian.PutUint32(b[0:], uint32(s.number))
-		binary.LittleEndian.PutUint32(b[8:], uint32(s.code))
-		binary.LittleEndian.PutUint64(b[16:], s.value)
+		b := s.bytes()
 		if a[1] != 0 && !k.mem.writeBytes(a[1], b[:]) {
 			return -eFAULT
 		}

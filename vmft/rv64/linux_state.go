@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/trilith-go/trilith/internal/wire"
 )
@@ -20,6 +21,9 @@ type codec struct {
 	// digest is set when what is written is only to be hashed: then files are written
 	// as the sums of their chunks.
 	digest bool
+	// spaces are the address spaces of an image that is read, as far as no process has
+	// taken them.
+	spaces []*memory
 }
 
 // varint is what is written as one.
@@ -119,15 +123,6 @@ func (k *kernel) state(c *codec) {
 	list(c, &k.futexes, func(w *futexWaiter) { num(c, &w.addr); num(c, &w.thread); num(c, &w.bits) })
 	num(c, &k.due)
 	num(c, &k.skipped)
-	for i := range k.actions {
-		a := &k.actions[i]
-		num(c, &a.handler)
-		num(c, &a.flags)
-		num(c, &a.mask)
-	}
-	list(c, &k.pending, c.signal)
-	c.alarm(&k.alarms[0])
-	list(c, &k.fds, func(d *descriptor) { num(c, &d.file); c.bool(&d.cloexec) })
 	table(c, &k.files, k.fileState(c))
 	num(c, &k.timers)
 	table(c, &k.pipes, func(p *pipe) {
@@ -135,8 +130,9 @@ func (k *kernel) state(c *codec) {
 		c.bytes(&p.data)
 		num(c, &p.readers)
 		num(c, &p.writers)
-		num(c, &p.ends[0])
-		num(c, &p.ends[1])
+		num(c, &p.inode)
+		num(c, &p.opened[0])
+		num(c, &p.opened[1])
 	})
 	table(c, &k.sockets, k.socketState(c))
 	num(c, &k.nextConn)
@@ -144,24 +140,69 @@ func (k *kernel) state(c *codec) {
 	c.bytes(&k.input.data)
 	c.bool(&k.input.ended)
 	k.diskState(c)
-	num(c, &k.cwd)
-	num(c, &k.umask)
-	num(c, &k.brkStart)
-	num(c, &k.brk)
-	c.text(&k.exe)
-	c.text(&k.name)
 	c.fixed(k.noise.seed[:])
 	num(c, &k.noise.counter)
-	c.bytes(&k.strings.args)
-	c.bytes(&k.strings.env)
-	c.bytes(&k.strings.auxv)
 	c.fixed(k.outputSum[:])
 	k.endState(c)
-	num(c, &k.env.tohost)
-	list(c, &k.env.csrs, func(r *csr) { num(c, &r.number); num(c, &r.value) })
-	num(c, &k.mem.limit)
-	num(c, &k.mem.resident)
-	list(c, (*[]area)(&k.mem.areas), func(a *area) {
+	num(c, &k.set.pages)
+	table(c, &k.procs, k.processState(c))
+}
+
+func (k *kernel) processState(c *codec) func(*process) {
+	return func(p *process) {
+		num(c, &p.id)
+		num(c, &p.parent)
+		num(c, &p.group)
+		num(c, &p.session)
+		num(c, &p.vfork)
+		c.bool(&p.zombie)
+		num(c, &p.status)
+		for i := range p.actions {
+			a := &p.actions[i]
+			num(c, &a.handler)
+			num(c, &a.flags)
+			num(c, &a.mask)
+		}
+		list(c, &p.pending, c.signal)
+		c.alarm(&p.alarms[0])
+		list(c, &p.fds, func(d *descriptor) { num(c, &d.file); c.bool(&d.cloexec) })
+		num(c, &p.cwd)
+		num(c, &p.umask)
+		num(c, &p.brkStart)
+		num(c, &p.brk)
+		c.text(&p.exe)
+		c.text(&p.name)
+		c.bytes(&p.strings.args)
+		c.bytes(&p.strings.env)
+		c.bytes(&p.strings.auxv)
+		num(c, &p.env.tohost)
+		list(c, &p.env.csrs, func(r *csr) { num(c, &r.number); num(c, &r.value) })
+		k.spaceState(c, p)
+	}
+}
+
+// spaceState is for a process's address space. It is written with the first process
+// that has it; the others name that one.
+func (k *kernel) spaceState(c *codec, p *process) {
+	owner := k.spaceOf(p)
+	num(c, &owner)
+	if c.reading {
+		switch i := slices.IndexFunc(k.procs, func(q *process) bool { return q != nil && q.id == owner }); {
+		case owner == 0:
+		case owner == p.id && len(c.spaces) > 0:
+			p.mem, c.spaces = c.spaces[0], c.spaces[1:]
+		case owner != p.id && i >= 0 && k.procs[i].mem != nil:
+			p.mem = k.procs[i].mem
+		default:
+			c.d.Fail("process %d has the memory of %d", p.id, owner)
+			return
+		}
+	}
+	if owner != p.id || p.mem == nil {
+		return
+	}
+	num(c, &p.mem.resident)
+	list(c, (*[]area)(&p.mem.areas), func(a *area) {
 		num(c, &a.start)
 		num(c, &a.end)
 		num(c, &a.perm)
@@ -174,6 +215,7 @@ func (k *kernel) state(c *codec) {
 func (k *kernel) threadState(c *codec) func(*thread) {
 	return func(t *thread) {
 		num(c, &t.id)
+		num(c, &t.process)
 		for i := range t.x {
 			num(c, &t.x[i])
 		}
@@ -203,6 +245,7 @@ func (k *kernel) threadState(c *codec) func(*thread) {
 		c.bool(&t.woken)
 		c.bool(&t.restart)
 		num(c, &t.progress)
+		num(c, &t.opening)
 	}
 }
 
@@ -210,6 +253,7 @@ func (c *codec) signal(s *signalInfo) {
 	num(c, &s.number)
 	num(c, &s.code)
 	num(c, &s.value)
+	num(c, &s.status)
 }
 
 func (c *codec) alarm(a *alarm) {
@@ -230,7 +274,6 @@ func (k *kernel) fileState(c *codec) func(*file) {
 		c.bytes(&f.data)
 		num(c, &f.stream)
 		num(c, &f.pipe)
-		c.bool(&f.writeEnd)
 		num(c, &f.socket)
 		num(c, &f.counter)
 		c.bool(&f.semaphore)
@@ -366,8 +409,11 @@ func (k *kernel) check() error {
 	if len(k.threads) == 0 || k.set.tick == 0 || k.set.quantum == 0 {
 		return bad("threads", len(k.threads))
 	}
+	if err := k.checkProcesses(isFile, isInode); err != nil {
+		return err
+	}
 	for i, t := range k.threads {
-		if t == nil || i > 0 && k.threads[i-1].id >= t.id || t.waiting > waitSleep {
+		if t == nil || i > 0 && k.threads[i-1].id >= t.id || t.waiting > waitVfork || k.proc(t.process) == nil {
 			return bad("thread", i)
 		}
 	}
@@ -379,11 +425,6 @@ func (k *kernel) check() error {
 	for _, w := range k.futexes {
 		if k.thread(w.thread) == nil {
 			return bad("waiter", w.thread)
-		}
-	}
-	for fd, d := range k.fds {
-		if d.file != -1 && !isFile(d.file) || len(k.fds) > maxFiles {
-			return bad("descriptor", fd)
 		}
 	}
 	for id, f := range k.files {
@@ -403,7 +444,7 @@ func (k *kernel) check() error {
 		}
 	}
 	for id, p := range k.pipes {
-		if p != nil && (p.id != id || p.ends[0] >= 0 && !isFile(p.ends[0]) || p.ends[1] >= 0 && !isFile(p.ends[1])) {
+		if p != nil && p.id != id {
 			return bad("pipe", id)
 		}
 	}
@@ -420,10 +461,47 @@ func (k *kernel) check() error {
 			}
 		}
 	}
-	if !isInode(rootInode) || !isInode(k.cwd) {
-		return bad("directory", k.cwd)
+	if !isInode(rootInode) {
+		return bad("directory", rootInode)
 	}
 	return k.checkDisk()
+}
+
+func (k *kernel) checkProcesses(isFile, isInode func(int) bool) error {
+	bad := func(what string, n int) error { return fmt.Errorf("%w: %s %d", wire.ErrCorrupt, what, n) }
+	if len(k.procs) == 0 || len(k.procs) > maxProcesses {
+		return bad("processes", len(k.procs))
+	}
+	for i, p := range k.procs {
+		if p == nil || i == 0 && p.id != processID || i > 0 && k.procs[i-1].id >= p.id || p.zombie != (p.mem == nil) || p.zombie && i == 0 {
+			return bad("process", i)
+		}
+		for fd, d := range p.fds {
+			if d.file != -1 && !isFile(d.file) || len(p.fds) > maxFiles {
+				return bad("descriptor", fd)
+			}
+		}
+		if p.zombie {
+			continue
+		}
+		if !isInode(p.cwd) {
+			return bad("directory", p.cwd)
+		}
+		for i, a := range p.mem.areas {
+			if a.start >= a.end || a.end > addressEnd || (a.start|a.end)&pageMask != 0 || i > 0 && p.mem.areas[i-1].end > a.start {
+				return bad("area", i)
+			}
+		}
+	}
+	for i, t := range k.threads {
+		if t == nil || k.proc(t.process) == nil || k.proc(t.process).zombie {
+			return bad("process of thread", i)
+		}
+		if t.opening != 0 && (!isFile(t.opening-1) || k.files[t.opening-1].kind != kindPipe) {
+			return bad("file of thread", i)
+		}
+	}
+	return nil
 }
 
 func (k *kernel) checkDisk() error {
@@ -442,11 +520,6 @@ func (k *kernel) checkDisk() error {
 	for _, id := range k.disk.free {
 		if id <= 0 || id >= len(k.disk.inodes) || k.disk.inodes[id] != nil {
 			return fmt.Errorf("%w: free inode %d", wire.ErrCorrupt, id)
-		}
-	}
-	for i, a := range k.mem.areas {
-		if a.start >= a.end || a.end > addressEnd || (a.start|a.end)&pageMask != 0 || i > 0 && k.mem.areas[i-1].end > a.start {
-			return fmt.Errorf("%w: area %d", wire.ErrCorrupt, i)
 		}
 	}
 	return nil

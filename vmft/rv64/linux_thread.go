@@ -10,12 +10,14 @@ const (
 	waitChange                 // for a change of files, sockets or signals: its call is tried again
 	waitFutex                  // for a FUTEX_WAKE
 	waitSleep                  // for its deadline
+	waitVfork                  // for a child to leave the memory that they share
 )
 
 // A thread is one of the program's. While it is the current one its registers are
 // in the cpu, and those here are old.
 type thread struct {
 	id       int
+	process  int
 	x, f     [32]uint64
 	pc       uint64
 	fcsr     uint32
@@ -38,6 +40,7 @@ type thread struct {
 	woken    bool   // a futex was woken
 	restart  bool   // a signal has interrupted a call that may be done again
 	progress uint64 // bytes that the waiting call has moved already
+	opening  int    // the file of a named pipe that it opens, plus 1; 0: none
 }
 
 // A pendingCall is the call that a thread is in, or was in last.
@@ -71,6 +74,10 @@ func (k *kernel) suspend() {
 // resume gives a thread the processor, for a turn.
 func (k *kernel) resume(t *thread) {
 	c := k.cpu
+	if t.process != k.id {
+		k.activate(k.proc(t.process))
+	}
+	c.mem = k.mem
 	copy(c.x[:32], t.x[:])
 	copy(c.f[:32], t.f[:])
 	c.pc, c.fcsr = t.pc, t.fcsr
@@ -108,18 +115,18 @@ const (
 	cloneChildSettid   = 0x1000000
 )
 
-// sysClone makes threads. A process of its own would need a second address space.
+// sysClone makes threads and processes.
 func sysClone(k *kernel, t *thread, a *[6]uint64) int64 {
 	flags, stack, parentTID, tls, childTID := a[0], a[1], a[2], a[3], a[4]
 	if flags&(cloneVM|cloneThread) != cloneVM|cloneThread {
-		return -eNOSYS
+		return k.newProcess(t, a)
 	}
 	if len(k.threads) >= maxThreads {
 		return -eAGAIN
 	}
 	k.save(t)
 	child := &thread{
-		id: k.nextID, x: t.x, f: t.f, pc: t.pc, fcsr: t.fcsr, mask: t.mask, name: t.name, altFlags: ssDisable,
+		id: k.nextID, process: k.id, x: t.x, f: t.f, pc: t.pc, fcsr: t.fcsr, mask: t.mask, name: t.name, altFlags: ssDisable,
 	}
 	if flags&cloneParentSettid != 0 && !k.mem.store(parentTID, 4, uint64(child.id)) {
 		return -eFAULT
@@ -145,8 +152,8 @@ func sysClone(k *kernel, t *thread, a *[6]uint64) int64 {
 
 // sysExit ends a thread.
 func sysExit(k *kernel, t *thread, a *[6]uint64) int64 {
-	if len(k.threads) == 1 {
-		k.exit(int(uint8(a[0])))
+	if k.threadsOf() == 1 {
+		k.end(int(uint8(a[0])) << 8)
 		return callReturnsItself
 	}
 	if t.clearTID != 0 && k.mem.store(t.clearTID, 4, 0) {
@@ -161,7 +168,7 @@ func sysExit(k *kernel, t *thread, a *[6]uint64) int64 {
 }
 
 func sysExitGroup(k *kernel, _ *thread, a *[6]uint64) int64 {
-	k.exit(int(uint8(a[0])))
+	k.end(int(uint8(a[0])) << 8)
 	return callReturnsItself
 }
 
@@ -221,7 +228,7 @@ func sysFutex(k *kernel, t *thread, a *[6]uint64) int64 {
 		woken := k.wakeFutex(addr, int(int32(val)), ^uint32(0))
 		moved := int64(0)
 		for i := range k.futexes {
-			if w := &k.futexes[i]; w.addr == addr && moved < int64(int32(a[3])) {
+			if w := &k.futexes[i]; w.addr == addr && k.thread(w.thread).process == k.id && moved < int64(int32(a[3])) {
 				w.addr = a[4]
 				moved++
 			}
@@ -278,7 +285,7 @@ func (k *kernel) wakeFutex(addr uint64, n int, bits uint32) int64 {
 	woken := int64(0)
 	for i := 0; i < len(k.futexes) && n > 0; {
 		w := k.futexes[i]
-		if w.addr != addr || w.bits&bits == 0 {
+		if w.addr != addr || w.bits&bits == 0 || k.thread(w.thread).process != k.id {
 			i++
 			continue
 		}
@@ -367,15 +374,8 @@ func sysSetRobustList(_ *kernel, t *thread, a *[6]uint64) int64 {
 
 func sysGettid(_ *kernel, t *thread, _ *[6]uint64) int64 { return int64(t.id) }
 
-// processID is that of the one process, and of its first thread.
-const processID = 1000
-
-func sysGetpid(*kernel, *thread, *[6]uint64) int64 { return processID }
-
-func sysGetppid(*kernel, *thread, *[6]uint64) int64 { return 1 }
-
 func sysSchedGetaffinity(k *kernel, t *thread, a *[6]uint64) int64 {
-	if a[0] != 0 && k.thread(int(a[0])) == nil && a[0] != processID {
+	if a[0] != 0 && k.thread(int(a[0])) == nil && k.proc(int(a[0])) == nil {
 		return -eSRCH
 	}
 	if a[1] < 8 || a[1]%8 != 0 {

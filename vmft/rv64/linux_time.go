@@ -216,8 +216,10 @@ func (al *alarm) advance(now uint64) (times uint64) {
 
 // expireTimers lets alarms and timer descriptors go off.
 func (k *kernel) expireTimers(now uint64) {
-	if k.alarms[0].advance(now) > 0 {
-		k.post(nil, signalInfo{number: sigALRM, code: 0x80})
+	for _, p := range k.procs {
+		if p.alarms[0].advance(now) > 0 {
+			k.in(p, func() { k.post(nil, signalInfo{number: sigALRM, code: 0x80}) })
+		}
 	}
 	if k.timers == 0 {
 		return
@@ -233,8 +235,10 @@ func (k *kernel) expireTimers(now uint64) {
 }
 
 func (k *kernel) dueTimers() {
-	if d := k.alarms[0].deadline; d != 0 {
-		k.due = min(k.due, d)
+	for _, p := range k.procs {
+		if d := p.alarms[0].deadline; d != 0 {
+			k.due = min(k.due, d)
+		}
 	}
 	if k.timers == 0 {
 		return

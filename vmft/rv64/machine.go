@@ -118,9 +118,8 @@ func (c *Config) complete() error {
 // Interrupt, and what Freeze returns, which go beside all others.
 type Machine struct {
 	cpu     *cpu
-	mem     *memory
 	kernel  *kernel
-	engine  engine
+	engines []spaceEngine // of the address spaces
 	stepper bool
 	stop    atomic.Bool
 	log     hclog.Logger
@@ -174,10 +173,11 @@ func Load(elf []byte, cfg Config) (*Machine, error) {
 // newMachine makes one without a program.
 func newMachine(cfg Config) *Machine {
 	mem := newMemory(int(cfg.Memory / pageSize))
-	m := &Machine{mem: mem, cpu: &cpu{mem: mem}, stepper: cfg.Stepper, log: cfg.Logger}
+	m := &Machine{cpu: &cpu{mem: mem}, stepper: cfg.Stepper, log: cfg.Logger}
+	first := &process{id: processID, parent: outsideID, group: processID, session: processID, mem: mem, umask: 0o022}
 	k := &kernel{
-		cpu: m.cpu, mem: mem, disk: newDisk(cfg.Disk), umask: 0o022, due: ^uint64(0), nextConn: firstConn, told: make(map[string]bool),
-		set:   settings{quantum: cfg.Quantum, tick: uint64(cfg.Tick), start: cfg.Start.UnixNano(), hostname: cfg.Hostname},
+		cpu: m.cpu, process: first, procs: []*process{first}, disk: newDisk(cfg.Disk), due: ^uint64(0), nextConn: firstConn, told: make(map[string]bool),
+		set:   settings{quantum: cfg.Quantum, tick: uint64(cfg.Tick), start: cfg.Start.UnixNano(), hostname: cfg.Hostname, pages: mem.limit},
 		noise: noise{seed: cfg.Seed},
 	}
 	k.report = func(name string) {
@@ -185,16 +185,31 @@ func newMachine(cfg Config) *Machine {
 	}
 	m.cpu.clock = func() uint64 { return k.monotonic() / 100 } // RDTIME counts at 10 MHz
 	m.kernel = k
-	m.useEngine()
 	return m
 }
 
-func (m *Machine) useEngine() {
-	if m.stepper {
-		m.engine = stepper{}
-	} else {
-		m.engine = newBlocks(m.mem)
+// A spaceEngine is the engine of an address space: what it has decoded is of that.
+type spaceEngine struct {
+	mem    *memory
+	engine engine
+}
+
+// engine returns the one of the process that runs.
+func (m *Machine) engine() engine {
+	mem := m.kernel.mem
+	for i := range m.engines {
+		if m.engines[i].mem == mem {
+			return m.engines[i].engine
+		}
 	}
+	spaces := m.kernel.spaces()
+	m.engines = slices.DeleteFunc(m.engines, func(e spaceEngine) bool { return !slices.Contains(spaces, e.mem) })
+	e := spaceEngine{mem, stepper{}}
+	if !m.stepper {
+		e.engine = newBlocks(mem)
+	}
+	m.engines = append(m.engines, e)
+	return e.engine
 }
 
 // Position is the clock: how many instructions have been executed.
@@ -210,7 +225,7 @@ func (m *Machine) Run(until uint64) uint64 {
 			break
 		}
 		limit := min(until, k.turnEnd, k.countAt(k.due), c.count+slice)
-		if t := m.engine.run(c, limit); t != trapNone {
+		if t := m.engine().run(c, limit); t != trapNone {
 			m.trap(t)
 		}
 		k.settle()
@@ -221,7 +236,7 @@ func (m *Machine) Run(until uint64) uint64 {
 // trap does what a trap asks for.
 func (m *Machine) trap(t trap) {
 	k, c := m.kernel, m.cpu
-	s := signalInfo{number: sigSEGV, code: 1, value: m.mem.fault.addr}
+	s := signalInfo{number: sigSEGV, code: 1, value: k.mem.fault.addr}
 	switch t {
 	case trapCall:
 		k.trapCall()
@@ -237,7 +252,7 @@ func (m *Machine) trap(t trap) {
 		if t == trapStore && k.toHost() {
 			return
 		}
-		switch m.mem.fault.kind {
+		switch k.mem.fault.kind {
 		case faultAccess:
 			s.code = 2
 		case faultMisaligned:
@@ -245,7 +260,9 @@ func (m *Machine) trap(t trap) {
 		case faultMemory:
 			c.count++
 			k.kill(k.current, signalInfo{number: sigKILL, value: s.value})
-			k.crash.OutOfMemory = true
+			if k.crash != nil {
+				k.crash.OutOfMemory = true
+			}
 			return
 		}
 	}
@@ -319,9 +336,11 @@ func (m *Machine) Hash() [32]byte {
 	}
 	c := codec{digest: true}
 	k.state(&c)
-	pages := m.mem.digest()
-	c.buf = binary.LittleEndian.AppendUint64(c.buf, pages.hi)
-	c.buf = binary.LittleEndian.AppendUint64(c.buf, pages.lo)
+	for _, mem := range k.spaces() {
+		pages := mem.digest()
+		c.buf = binary.LittleEndian.AppendUint64(c.buf, pages.hi)
+		c.buf = binary.LittleEndian.AppendUint64(c.buf, pages.lo)
+	}
 	return sha256.Sum256(c.buf)
 }
 
@@ -332,10 +351,20 @@ const version = 2
 func (m *Machine) Fingerprint() string { return fmt.Sprintf("rv64/%d", version) }
 
 // Resident is how much memory the program uses, in bytes.
-func (m *Machine) Resident() int64 { return int64(m.mem.resident) * pageSize }
+func (m *Machine) Resident() (n int64) {
+	for _, mem := range m.kernel.spaces() {
+		n += int64(mem.resident) * pageSize
+	}
+	return n
+}
 
 // Dirty is how much memory was written since the last Freeze, in bytes.
-func (m *Machine) Dirty() int64 { return int64(m.mem.dirty()) * pageSize }
+func (m *Machine) Dirty() (n int64) {
+	for _, mem := range m.kernel.spaces() {
+		n += int64(mem.dirty()) * pageSize
+	}
+	return n
+}
 
 var _ interface {
 	Position() uint64

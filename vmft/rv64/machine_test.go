@@ -115,7 +115,7 @@ func TestRecordAndReplay(t *testing.T) {
 	if _, err := r.Run(at); err != nil {
 		t.Fatal(err)
 	}
-	r.Machine().mem.store(stackTop-8, 8, 0x1234567) // nothing that the program would look at
+	r.Machine().kernel.mem.store(stackTop-8, 8, 0x1234567) // nothing that the program would look at
 	_, err = r.Run(1 << 40)
 	var d *Divergence
 	if !errors.Is(err, ErrDiverged) || !errors.As(err, &d) || d.After > at || d.At < at || d.At-d.After > 1_000_000 {

@@ -23,11 +23,6 @@ type stdPackage struct {
 	left map[string]string
 }
 
-const (
-	noProcess = "it starts another process, which the machine has not"
-	noFIFO    = "it makes a named pipe, which the machine has not"
-)
-
 var stdPackages = []stdPackage{
 	{path: "sort"},
 	{path: "strconv"},
@@ -51,10 +46,7 @@ var stdPackages = []stdPackage{
 	{path: "container/heap", quick: true},
 	{path: "container/list"},
 	{path: "context", quick: true},
-	{path: "sync", left: map[string]string{
-		"TestMutexMisuse": noProcess,
-		"TestIssue76126":  noProcess,
-	}},
+	{path: "sync"},
 	{path: "sync/atomic"},
 	{path: "time", files: []string{"lib/time/zoneinfo.zip", "src/time/testdata"}},
 	{path: "io", quick: true},
@@ -66,20 +58,7 @@ var stdPackages = []stdPackage{
 	{path: "net/textproto"},
 	{path: "net/url"},
 	{path: "net/http/httptest", quick: true},
-	{path: "os", left: map[string]string{
-		"TestStdPipe":                noProcess,
-		"TestGetppid":                noProcess,
-		"TestKillStartProcess":       noProcess,
-		"TestKillFindProcess":        noProcess,
-		"TestProcessWithHandleLinux": noProcess,
-		"TestStatStdin":              noProcess,
-		"TestFileChdirTestlog":       noProcess,
-		"TestStartProcess":           noProcess,
-		"TestExecutable":             noProcess,
-		"TestFifoEOF":                noFIFO,
-		"TestReadNonblockingFd":      noProcess,
-		"TestFIFONonBlockingEOF":     noFIFO,
-	}},
+	{path: "os"},
 	{path: "go/parser", files: []string{"src/go/printer/nodes.go", "src/go/ast", "src/go/parser/testdata"}},
 }
 

@@ -177,7 +177,7 @@ func (m *Machine) Backtrace() []Frame {
 		}
 		size := fn.frameSize(at)
 		if size > 0 {
-			v, ok := m.mem.load(sp, 8)
+			v, ok := m.kernel.mem.load(sp, 8)
 			if !ok {
 				return frames
 			}
@@ -203,7 +203,7 @@ func (m *Machine) guess(s *symbols, frames []Frame, ra, sp uint64) []Frame {
 		if v < s.text[0]+4 || v >= s.text[1] || v&1 != 0 {
 			return
 		}
-		w, ok := m.mem.load(v-4, 4)
+		w, ok := m.kernel.mem.load(v-4, 4)
 		if !ok {
 			return
 		}
@@ -216,7 +216,7 @@ func (m *Machine) guess(s *symbols, frames []Frame, ra, sp uint64) []Frame {
 	}
 	add(ra)
 	for off := uint64(0); off < 64<<10 && len(frames) < maxFrames; off += 8 {
-		v, ok := m.mem.load(sp+off, 8)
+		v, ok := m.kernel.mem.load(sp+off, 8)
 		if !ok {
 			break
 		}
@@ -227,7 +227,7 @@ func (m *Machine) guess(s *symbols, frames []Frame, ra, sp uint64) []Frame {
 
 // Word reads 8 bytes of the program's memory, for looking at them. ok is false if
 // nothing can be read there.
-func (m *Machine) Word(addr uint64) (v uint64, ok bool) { return m.mem.load(addr, 8) }
+func (m *Machine) Word(addr uint64) (v uint64, ok bool) { return m.kernel.mem.load(addr, 8) }
 
 // A pclntab is the table by which the Go runtime finds functions.
 type pclntab struct {
