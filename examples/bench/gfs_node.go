@@ -32,6 +32,14 @@ type gfsNode struct {
 	Heartbeat     time.Duration
 	ServerTimeout time.Duration
 	Near          bool // its first chunkserver is in nearRack
+
+	// Of a master that is one of several. Its log is in memory.
+	Listen string
+	Log    string   // where its node listens, by which others follow its log; "": it is the only one
+	Peers  []string // the nodes of the others
+	Lock   string   // the directory in which it is decided who leads
+
+	Masters []string // of a chunkserver that has several
 }
 
 // serve is main of the process. It prints the address, and ends when stdin does.
@@ -77,7 +85,10 @@ func (n *gfsNode) start(ctx context.Context) (addr string, s gfsServer, err erro
 		}
 		return e.ln.Addr().String(), e, nil
 	}
-	if n.Master == "" {
+	if n.Log != "" {
+		return n.startReplicated(ctx)
+	}
+	if n.Master == "" && n.Masters == nil {
 		m, err := gfs.StartMaster(ctx, gfs.MasterConfig{
 			Transport: &transport.TCP{}, Addr: local, Dir: n.Dir, Retention: -1, RepairRate: -1,
 			Lease: n.Lease, Heartbeat: n.Heartbeat, ServerTimeout: n.ServerTimeout,
@@ -91,8 +102,12 @@ func (n *gfsNode) start(ctx context.Context) (addr string, s gfsServer, err erro
 	if n.Slow > 1 {
 		by = &slowTransport{by, n.Slow}
 	}
+	masters := n.Masters
+	if masters == nil {
+		masters = []string{n.Master}
+	}
 	c, err := gfs.StartChunkserver(ctx, gfs.ChunkserverConfig{
-		Transport: by, Addr: local, Dir: n.Dir, Rack: n.Rack, Masters: []string{n.Master}, ScrubInterval: -1,
+		Transport: by, Addr: local, Dir: n.Dir, Rack: n.Rack, Masters: masters, ScrubInterval: -1,
 	})
 	if err != nil {
 		return "", nil, err

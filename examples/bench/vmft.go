@@ -19,7 +19,10 @@ var vmftSuite = suite{
 	about: "two nodes in one process, of which callers propose to the primary, and the logging channel is loopback TCP. apply64: commands of " +
 		"64 bytes; memory: on the network in memory; tcp+journal: both nodes sync; solo: no backup, no journal; limit: a bare batched " +
 		"send and acknowledge loop; client64: by an exactly-once client over TCP; failover: two processes, from kill -9 or SIGSTOP until " +
-		"the call of a client that hangs on the primary is acknowledged, 4 in a turn; clone: a new backup, with a state of -size, under load; overhead: calls/s with a backup to without",
+		"the call of a client that hangs on the primary is acknowledged, 4 in a turn; gfs-failover: two masters and three chunkservers, " +
+		"processes, from kill -9 of the master that leads to the first directory that is made (ms), and to the first append to a file that " +
+		"is open (append_ms), each by a client that had worked with the first master; clone: a new backup, with a state of -size, under " +
+		"load; overhead: calls/s with a backup to without",
 	cases:    names(vmftCases),
 	subjects: []string{"limit", "memory", "tcp", "tcp+journal", "solo", "kill", "stop"},
 	baseline: func(string) string { return "limit" },
@@ -44,6 +47,7 @@ var vmftCases = []named[vmftCase]{
 	{"apply64/conc1024", applies(1024)},
 	{"client64/conc64", vmftCase{"tcp": openPairClients}},
 	{"failover", vmftCase{"kill": openFailover(false), "stop": openFailover(true)}},
+	{"gfs-failover", vmftCase{"tcp": openMasterPair}},
 	{"clone", vmftCase{"tcp": openClone}},
 	{"overhead", vmftCase{"tcp": openOverhead}},
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -16,10 +17,10 @@ func TestVMFT(t *testing.T) {
 	calls := []string{"calls/s", "p50_us", "p99_us", "p999_us", "allocs"}
 	for kase, want := range map[string][]string{
 		"apply64/conc1": calls, "apply64/conc64": calls, "apply64/conc1024": calls, "client64/conc64": calls,
-		"failover": {"ms"}, "clone": {"pause_ms", "total_ms"}, "overhead": {"ratio"},
+		"failover": {"ms"}, "gfs-failover": {"ms", "append_ms"}, "clone": {"pause_ms", "total_ms"}, "overhead": {"ratio"},
 	} {
 		t.Run(kase, func(t *testing.T) {
-			if kase == "failover" && testing.Short() {
+			if strings.HasSuffix(kase, "failover") && testing.Short() {
 				t.Skip("takes seconds")
 			}
 			p := plan{rounds: 1, turn: 20 * time.Millisecond, warmup: 5 * time.Millisecond, work: w}

@@ -19,6 +19,22 @@
 // Kill a worker, and the others do its work again; kill the coordinator, and start
 // it again with the same arguments: it goes on where it was.
 //
+// It also goes on by itself, if there are two of which one leads and the other stands by:
+// both run the job, and print what comes out.
+//
+//	mkdir -p /tmp/lock
+//	wordcount -coordinator 127.0.0.1:7000 -node 127.0.0.1:7010 -standby 127.0.0.1:7011 -lock /tmp/lock -output /tmp/counts &
+//	wordcount -coordinator 127.0.0.1:7001 -node 127.0.0.1:7011 -standby 127.0.0.1:7010 -lock /tmp/lock -output /tmp/counts &
+//	wordcount -worker 127.0.0.1:7000,127.0.0.1:7001 &
+//
+// Without -journal the lock is for one run: another needs another.
+//
+// With -chaos there are two masters of the gfs and two coordinators in this process, and
+// those that lead are crashed while the job runs: a master when a third of the input has
+// been read, a coordinator at two thirds, a master again when the first reduce writes, a
+// coordinator when the output is given its names. What was crashed is started again, and
+// stands by then. A timeline tells who led when.
+//
 // With -status localhost:8080 a browser can watch at http://localhost:8080/: the
 // tasks, rates, workers and failures. The page stays until you interrupt.
 //

@@ -119,6 +119,12 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		{"-sequential -status localhost:0", local.ExitUsage, "-status does not go with -sequential"},
 		{"-status nonsense", local.ExitFailed, "-status: "},
 		{"-worker localhost:1 -input x", local.ExitUsage, "-input does not go with -worker"},
+		{"-chaos -sequential", local.ExitUsage, "-chaos does not go with"},
+		{"-chaos -fs dir", local.ExitUsage, "-fs does not go with -chaos"},
+		{"-standby a:1", local.ExitUsage, "-standby goes with -coordinator"},
+		{"-coordinator a:1 -node a:2", local.ExitUsage, "-node goes with -standby"},
+		{"-coordinator a:1 -standby b:2", local.ExitUsage, "-standby needs -node"},
+		{"-coordinator a:1 -node a:2 -standby b:2", local.ExitUsage, "-lock or -arbiter"},
 		{"-help", 0, "-sequential"},
 	} {
 		status, _, stderr := invoke(t, strings.Fields(c.args)...)
@@ -131,17 +137,24 @@ func TestSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+// freeAddrs returns addresses with ports that nobody has.
+func freeAddrs(t *testing.T, n int) (addrs []string) {
+	t.Helper()
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close() // when all are found
+		addrs = append(addrs, l.Addr().String())
+	}
+	return addrs
+}
+
 // The same over TCP, as processes would do it: the workers end when the
 // coordinator has dismissed them.
 func TestCoordinatorAndWorkers(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // for a port that nobody has
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	addr := freeAddrs(t, 1)[0]
 	dir := t.TempDir()
 	input, cluster, oracle := filepath.Join(dir, "in"), filepath.Join(dir, "cluster"), filepath.Join(dir, "oracle")
 	if err := os.WriteFile(input, []byte(strings.Repeat("so much depends upon a red wheel barrow\n", 1000)), 0o666); err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/trilith-go/trilith/examples/internal/local"
+	"github.com/trilith-go/trilith/examples/internal/standby"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -22,6 +23,8 @@ type options struct {
 	sequential  bool
 	coordinator string
 	worker      string
+	standby     standby.Flags
+	chaos       bool
 	listen      string
 	journal     string
 	timeout     time.Duration
@@ -39,7 +42,9 @@ func (o *options) define(f *flag.FlagSet) {
 	f.IntVar(&o.top, "top", 10, "print so many of the most frequent `words`")
 	f.BoolVar(&o.sequential, "sequential", false, "run on one goroutine, without a cluster")
 	f.StringVar(&o.coordinator, "coordinator", "", "coordinate workers in other processes, at this `address`")
-	f.StringVar(&o.worker, "worker", "", "work for the coordinator at this `address`")
+	f.StringVar(&o.worker, "worker", "", "work for the coordinator at this `address`; several, separated by commas, if any of them may lead")
+	o.standby.Define(f, "coordinator")
+	f.BoolVar(&o.chaos, "chaos", false, "run two masters of gfs and two coordinators, and crash the ones that lead while the job runs")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "with -worker: the `address` at which other workers fetch")
 	f.StringVar(&o.journal, "journal", "", "with -coordinator: keep the job's state in this `directory`, to go on after a crash")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "with -coordinator: how long a worker may be silent before it counts as dead")
@@ -60,6 +65,9 @@ func (o *options) check(rest []string, set map[string]bool) error {
 		if set[mode] {
 			modes++
 		}
+	}
+	if o.chaos && modes > 0 {
+		return local.BadUsage("-chaos does not go with -sequential, -coordinator and -worker: all that it crashes is in one process")
 	}
 	only := func(mode string, flags ...string) error {
 		for _, f := range flags {
@@ -100,8 +108,8 @@ func (o *options) check(rest []string, set map[string]bool) error {
 	case o.fs == fsGFS && modes > 0:
 		return local.BadUsage("-fs %s does not go with -sequential, -coordinator and -worker: it is in one process", fsGFS)
 	}
-	return cmp.Or(o.spec.Check(), only("worker", "listen"), only("coordinator", "journal", "timeout"),
-		without("sequential", "workers"), without("coordinator", "workers"),
+	return cmp.Or(o.spec.Check(), only("worker", "listen"), only("coordinator", append([]string{"journal", "timeout"}, standby.Names...)...), o.standby.Check(),
+		without("chaos", "fs", "status"), without("sequential", "workers"), without("coordinator", "workers"),
 		without("sequential", "status"), without("worker", append([]string{"workers", "input", "output", "top", "status"}, local.SpecFlagNames...)...))
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -205,11 +206,12 @@ func (g *Group) watch(ctx context.Context, host string, n *vmft.Node) {
 			}
 		}
 		for _, c := range news {
-			what := c.Record.String()
-			if c.Note != "" {
-				what = c.Note + " (" + what + ")"
+			switch r := c.Record; {
+			case c.Note != "":
+				g.note(c.At, host, fmt.Sprintf("epoch %d: %s", r.Epoch, c.Note))
+			case r.Primary.Addr == s.Addr: // who wrote it; others only hear of it
+				g.note(c.At, host, fmt.Sprintf("epoch %d: %s leads, %s stands by", r.Epoch, hostOf(r.Primary), hostOf(r.Backup)))
 			}
-			g.note(c.At, host, what)
 			last = c
 		}
 		if s.Role == vmft.RoleEnded {
@@ -221,6 +223,14 @@ func (g *Group) watch(ctx context.Context, host string, n *vmft.Node) {
 			return
 		}
 	}
+}
+
+// hostOf returns the host of a member of a group.
+func hostOf(m vmft.Member) string {
+	if m.IsZero() {
+		return "nobody"
+	}
+	return strings.TrimSuffix(m.Addr, nodePort)
 }
 
 // FailOvers returns how often another process came to lead, after the first.
