@@ -12,11 +12,14 @@ import (
 
 // Defaults and bounds of [Config].
 const (
-	DefaultHeartbeat       = 20 * time.Millisecond
-	DefaultTimeout         = 300 * time.Millisecond
-	DefaultStall           = 2 * time.Second
-	DefaultMaxLag          = time.Second
-	DefaultMaxStep         = time.Minute
+	DefaultHeartbeat = 20 * time.Millisecond
+	DefaultTimeout   = 300 * time.Millisecond
+	DefaultStall     = 2 * time.Second
+	DefaultMaxLag    = time.Second
+	DefaultMaxStep   = time.Minute
+
+	DefaultMaxLagInstructions = 1_000_000_000
+
 	DefaultMaxPending      = 16 << 10
 	DefaultMaxPendingBytes = 64 << 20
 	DefaultBufferBytes     = 64 << 20
@@ -29,8 +32,8 @@ const (
 	MaxCommand = 32 << 20
 )
 
-// Config says how to run a node. Transport, Addr, Arbiter and Machine are required; the
-// zero value of every other field is usable.
+// Config says how to run a node. Transport, Addr, Arbiter and one of Machine and Processor are
+// required; the zero value of every other field is usable.
 type Config struct {
 	// Transport listens and dials. If it is a transport.PacketTransport, signs of life go
 	// as packets too, to the same port.
@@ -46,6 +49,10 @@ type Config struct {
 	Arbiter Arbiter
 	// Machine is what runs. It must be new: its state comes from the log.
 	Machine Machine
+	// Processor is what runs instead of a Machine, if it is one that runs by itself. It must
+	// be new, and all nodes have an equal one. The node owns it. [Node.Port] connects it
+	// with the world.
+	Processor Processor
 	// Upgrades are fingerprints of earlier versions whose images Machine can restore. When
 	// this node joins a primary of such a version, the machine is handed over to it: the
 	// primary drains, the image moves, and this node goes live. Default: none.
@@ -76,6 +83,9 @@ type Config struct {
 	// MaxLag is how far the backup's execution may be behind before the primary is slowed.
 	// Default: 1 s.
 	MaxLag time.Duration
+	// MaxLagInstructions is how many instructions the backup may be behind before the
+	// primary of a Processor is slowed, if that comes before MaxLag. Default: 1,000,000,000.
+	MaxLagInstructions int64
 	// MaxStep is the most that the time of the machine advances from one entry to the next.
 	// Default: 1 minute.
 	MaxStep time.Duration
@@ -142,6 +152,7 @@ func (c Config) withDefaults() (Config, error) {
 	}{
 		{"MaxPendingBytes", &c.MaxPendingBytes, DefaultMaxPendingBytes}, {"BufferBytes", &c.BufferBytes, DefaultBufferBytes},
 		{"CloneBytes", &c.CloneBytes, DefaultCloneBytes}, {"CheckpointBytes", &c.CheckpointBytes, DefaultCheckpointBytes},
+		{"MaxLagInstructions", &c.MaxLagInstructions, DefaultMaxLagInstructions},
 	} {
 		if *f.field < 0 {
 			return c, invalid(f.name, "is negative")
@@ -165,8 +176,10 @@ func (c Config) withDefaults() (Config, error) {
 		return c, invalid("Addr", "is missing")
 	case c.Arbiter == nil:
 		return c, invalid("Arbiter", "is missing")
-	case c.Machine == nil:
+	case c.Machine == nil && c.Processor == nil:
 		return c, invalid("Machine", "is missing")
+	case c.Machine != nil && c.Processor != nil:
+		return c, invalid("Processor", "is given beside a Machine")
 	case c.MaxPending < 0:
 		return c, invalid("MaxPending", "is negative")
 	case c.MaxCommand < 0 || c.MaxCommand > MaxCommand:

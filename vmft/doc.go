@@ -92,6 +92,75 @@
 // A suspicion that is wrong costs a fail-over and never correctness: a process that was
 // stopped and goes on later finds that nobody acknowledges, seals itself, loses its claim.
 //
+// # Free-running machines
+//
+// A [Processor] executes by itself; it is what the paper replicates. With Config.Processor a
+// node runs one under the same protocol: positions of the log, acknowledgements, epochs,
+// fencing, detection, journals and clones are those of commands. What is different is how
+// entries come to be, and what it is to apply one:
+//
+//	processor ──runs──► stops at an instruction ─┬─► entry {count, event} ─► log, backup
+//	    ▲                    │                    │
+//	    └──────event─────────┘     outputs since ─┴─► held for that entry ─► Port.Next
+//
+// Which means:
+//
+//   - The primary runs the processor in turns of half a millisecond or so, and interrupts
+//     one when something comes in. Where it stands then, it gives it the event, and logs
+//     that with the instruction count (§2.1): an input ([Port.Input]), the completion of
+//     outputs ([Port.Complete]), time that has passed, a preemption. After a turn without an
+//     event it logs how far it has come (progress), which is what the turn's outputs wait
+//     for. What decides all this is free_pilot.go; it may depend on anything, for it is
+//     logged.
+//   - The backup runs to an entry's count, and never past it: what it has not been told of
+//     may still get an event. Entries of progress keep it a turn and a transmission behind.
+//     One that cannot get there, because its processor waits or has ended before, has
+//     diverged, and is made anew from an image.
+//   - The output rule holds for all that leaves, and for the word to a sender that its input
+//     is safe. Execution waits for neither; it is slowed when the backup is more than MaxLag
+//     or MaxLagInstructions behind, and stands still when buffers are full.
+//   - Outputs are numbered, and kept on both nodes (they are part of images) until an entry
+//     says that they are done. A backup that goes live first applies all entries that it
+//     has, and then does again, in order, what is not known to be done: pending input and
+//     output is issued again (§2.3). So outputs have their effect at least once, and who
+//     receives them tells repeats by their numbers.
+//   - When states are compared, the processor's own hash is, and what is kept.
+//
+// What an unmodified guest may rely on: it is one machine that never stops. What it was told
+// stays told, what was acknowledged to whoever sent it input has come in, and what others
+// have seen of it has happened. Its clock goes on from where it was, not from what another
+// host's shows: a fail-over is a pause in which little or no time has passed for it. It sees
+// no other host: names, addresses, randomness and files are its own. What it may not rely
+// on: that an output has its effect once (as with any device or network), and that
+// connections which the outside end gave up during a pause are still there. It has one
+// processor; [Processor] says why.
+//
+// # The seam to streams
+//
+// What is needed of outputs and events so that connections survive, whoever makes them
+// survive (a Port's user, on both sides of the node):
+//
+//   - A connection has an id that is never given again, and each of its directions an
+//     offset, which counts the bytes since it began. Both are the machine's: they are in its
+//     images, and equal on both nodes.
+//   - Outputs of a connection are {id, offset, bytes}, {id, offset, half-close} and {id,
+//     offset, close}; the offset of an end is that of the byte which will not come. They are
+//     kept until they are completed, and they are when the far side has them, not when they
+//     were sent. Done again, they come with the same offsets: the far side drops the part of
+//     them that it has.
+//   - Inputs of a connection are events {id, bytes}, {id, half-close} and {id, reset}, given
+//     to Port.Input in order and one at a time for each connection; their offset is how many
+//     bytes the machine has been given. Only when Input has returned is the far side told
+//     that it may forget them. After a fail-over it asks where to go on: [Port.Inspect]
+//     finds the offset in the machine. What it sends again of what has come in is cut off.
+//   - Who issues again: of outputs the new primary's node, by Port.Next; of inputs the far
+//     side, from the offset that it is told. Nobody else keeps anything.
+//   - Bounds: the machine gives windows (rv64: OutputWindow, TakenEvent); a far side that
+//     does not take what is kept stops its connection, and not the machine, as long as
+//     windows of all connections fit into Config.BufferBytes.
+//   - A far side that cannot resume (a plain connection, through no sidecar) ends with its
+//     host: the new primary gives the machine a reset of it, as an input like any other.
+//
 // # What the lecture notes ask
 //
 //   - What state is replicated? The inputs, not the memory: commands in order, each with its
@@ -111,14 +180,16 @@
 //     freeze alone. Spares wait for it, so it begins by itself.
 //   - Shared or separate disks (§4.1)? Separate: each node has its journal, and the third
 //     party that breaks ties is the arbiter.
-//   - Why one processor? Apply is called from one goroutine. Reads run beside it.
+//   - Why one processor? Apply is called from one goroutine. Reads run beside it. Of a
+//     free-running machine's, [Processor] says what several would need.
 //
 // # Departures from the paper
 //
 // The primary that loses its backup goes on alone by a record of the chain, too; in the
 // paper it takes the same lock. Log entries are commands with their outputs computed on
-// both sides, not instructions and interrupts. The backup's disk reads (§4.2) have no
-// counterpart, since machines read no disks. A node may have a journal; then a restart of
+// both sides, but for a Processor, where they are events with instruction counts. The
+// backup's disk reads (§4.2) have no counterpart: commands read no disks, and a processor's
+// reads are answered by events. A node may have a journal; then a restart of
 // both loses nothing.
 //
 // # Reading the source
@@ -126,6 +197,8 @@
 // The deterministic cores: epoch.go (records and members), primary.go and backup.go (the
 // protocol), gate.go (what waits for a position), pulse.go (who is silent), pace.go (the
 // lag), clock.go (the machine's time), machine.go (the machine and its duplicate table),
-// frame.go (what is on the channel). What a node says about itself: status.go, and
+// frame.go (what is on the channel); of free-running machines processor.go (the contract),
+// free.go (entries, and what is kept), free_pilot.go (what the primary decides). The shells:
+// node.go, leader.go and leader_*.go, follower.go; flight.go and port.go. What a node says about itself: status.go, and
 // status_page.go for people.
 package vmft

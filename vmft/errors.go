@@ -32,6 +32,11 @@ const (
 	ErrGap = rpc.Code("vmft: the epoch before the claimed one is not in the chain")
 	// ErrNoQuery says that the machine answers no queries: it is no Reader.
 	ErrNoQuery = rpc.Code("vmft: the machine answers no queries")
+	// ErrNoCommand says that the machine takes no commands: it runs by itself, and takes what
+	// comes through a Port.
+	ErrNoCommand = rpc.Code("vmft: the machine takes no commands")
+	// ErrRefused says that a processor could make no sense of an event: it had no effect.
+	ErrRefused = rpc.Code("vmft: the processor refuses the event")
 	// ErrConfig says that a field of a configuration is wrong.
 	ErrConfig = rpc.Code("vmft: bad configuration")
 )

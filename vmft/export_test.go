@@ -2,3 +2,15 @@ package vmft
 
 // PlantReleaseEarly lets outputs leave before the backup has acknowledged them.
 func PlantReleaseEarly(c *Config) { c.planted.core.releaseEarly = true }
+
+// PlantAckInputEarly lets inputs of a processor count as safe when they are on their way.
+func PlantAckInputEarly(c *Config) { c.planted.core.ackInputEarly = true }
+
+// PlantRunPast lets a backup's processor run past the last entry.
+func PlantRunPast(c *Config) { c.planted.core.runPast = true }
+
+// PlantForgetPending lets a new primary do nothing again.
+func PlantForgetPending(c *Config) { c.planted.core.forgetPending = true }
+
+// PlantReissueAnyhow lets a new primary do again what is pending in another order.
+func PlantReissueAnyhow(c *Config) { c.planted.core.reissueAnyhow = true }

@@ -32,6 +32,7 @@ type follower struct {
 	queue      []batch     // received, not executed
 	queued     int64       // bytes of it
 	full       bool        // it is too much, and nothing is read from the stream
+	count      uint64      // of a processor's instructions
 	moved      *sync.Cond  // the queue has changed, or all is over
 	lost       bool        // the state is not whole: an image was not completed
 	ended      bool
@@ -51,6 +52,10 @@ func (n *Node) follow(ctx context.Context) (Record, bool) {
 	f.ctx, f.cancel = context.WithCancelCause(ctx)
 	f.core = newRestarted(n.self, n.fresh, n.host.position)
 	f.core.bugs = n.cfg.planted.core
+	if r := n.host.free; r != nil {
+		r.become(false)
+		f.count, f.lost = r.told, r.fault != nil
+	}
 	n.setFollower(f)
 	f.work.Go(f.claims)
 	f.work.Go(f.apply)
@@ -512,6 +517,9 @@ func (f *follower) apply() {
 			}
 		})
 		f.busy.Store(0)
+		if f.astray() {
+			return
+		}
 		f.mu.Lock()
 		f.core.apply(b.last)
 		f.queued -= int64(len(b.data))

@@ -28,6 +28,7 @@ type leader struct {
 	// called: whoever sees anything of a command sees started at or beyond it.
 	started atomic.Uint64
 	busy    atomic.Int64 // since when the applier is at it, UnixNano; 0: it waits
+	flight  *flight      // of a processor; nil: the machine is none
 
 	qmu     sync.Mutex // guards the queue: what follows, and the queued of proposals
 	queue   []*proposal
@@ -111,6 +112,8 @@ func (l *leader) wake() {
 	if l.idle {
 		l.idle = false
 		l.kick <- struct{}{} // has room: there is one for each time it idles
+	} else {
+		l.flight.interrupt()
 	}
 }
 
@@ -197,6 +200,7 @@ func (l *leader) over() error {
 func (l *leader) settle() (released [][]*proposal) {
 	position := l.core.release()
 	released = l.outputs.release(position, nil)
+	l.flight.release(position)
 	n := 0
 	for n < len(l.waiting) && l.waiting[n].position <= position && l.waiting[n].round <= l.core.confirmed {
 		close(l.waiting[n].ready)

@@ -42,6 +42,7 @@ func (l *leader) apply() {
 			l.applier.crowded = len(taken) > 1
 			l.log(&b, taken)
 		}
+		l.flight.turn()
 		l.rest(time.Since(began))
 	}
 }
@@ -65,9 +66,13 @@ func (l *leader) take() (b batch, taken []*proposal, jobs []func(), ok bool) {
 		if l.down != nil {
 			return b, nil, nil, false
 		}
+		wait := l.flight.rest()
+		if wait == 0 { // the processor runs
+			return b, nil, nil, true
+		}
 		l.idle = true
 		l.qmu.Unlock()
-		<-l.kick
+		l.doze(wait)
 		if l.applier.crowded { // those who are woken together come into one batch
 			runtime.Gosched()
 		}
@@ -112,7 +117,7 @@ func (l *leader) batch(n, size int) (b batch, taken []*proposal) {
 		p.queued = false
 		l.pending++
 		l.bytes += p.size
-		b.data = addEntry(b.data, p.kind, p.cmd)
+		b.data = addEntry(b.data, p.kind, l.flight.count(p.cmd))
 		p.cmd = nil
 		taken = append(taken, p)
 	}
@@ -165,6 +170,10 @@ func (l *leader) log(b *batch, outputs []*proposal) {
 		return
 	}
 	l.execute(b, len(outputs))
+	if err := l.host.fault(); err != nil {
+		l.fail(err)
+		return
+	}
 
 	l.mu.Lock()
 	l.pace.applied(b.last, time.Now())
@@ -177,6 +186,7 @@ func (l *leader) log(b *batch, outputs []*proposal) {
 		p.index, p.out = b.first+uint64(i), l.applier.outs[i]
 	}
 	free := len(outputs) > 0 && !l.outputs.push(b.last, outputs)
+	l.flight.hold(b.last)
 	released := l.settle()
 	l.bound()
 	l.mu.Unlock()
@@ -343,6 +353,11 @@ var crcTable = crc64.MakeTable(crc64.ECMA)
 
 // hash freezes the state, and returns where the hash of the image will come.
 func (h *host) hash(ctx context.Context, work interface{ Go(func()) }) (<-chan uint64, error) {
+	if h.free != nil { // it knows its own, for the cost of what has changed
+		sum := make(chan uint64, 1)
+		sum <- h.free.sum()
+		return sum, nil
+	}
 	image, err := h.sessions.Freeze()
 	if err != nil {
 		return nil, err

@@ -56,6 +56,7 @@ type host struct {
 	machine  Machine
 	upgrades []string // fingerprints of versions whose images the machine restores
 	sessions Machine  // the duplicate table with the machine behind it; its images hold both
+	free     *runner  // the machine, if it is free-running; else nil
 	position uint64   // of the last entry that was applied
 	at       int64    // its time
 }
@@ -70,7 +71,18 @@ func (h *host) apply(e entry, dst []byte) []byte {
 	case kindCall:
 		return h.sessions.Apply(h.position, machineTime(e.at), e.data, dst)
 	}
+	if e.kind >= kindProgress && h.free != nil {
+		return h.free.apply(e, dst)
+	}
 	return dst
+}
+
+// fault returns why the machine is not what the log says any more.
+func (h *host) fault() error {
+	if h.free == nil {
+		return nil
+	}
+	return h.free.fault
 }
 
 func (h *host) fingerprint() string { return h.machine.Fingerprint() }

@@ -76,6 +76,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func (n *Node) start(ctx context.Context) error {
+	free := n.cfg.free()
 	sessions, err := rpc.NewSessionMachine(n.cfg.Machine, n.cfg.Sessions)
 	if err != nil {
 		return err
@@ -83,7 +84,7 @@ func (n *Node) start(ctx context.Context) error {
 	if len(n.cfg.Machine.Fingerprint()) > maxText {
 		return invalid("Machine", "has too long a fingerprint")
 	}
-	n.host = &host{machine: n.cfg.Machine, sessions: sessions, upgrades: n.cfg.Upgrades}
+	n.host = &host{machine: n.cfg.Machine, sessions: sessions, upgrades: n.cfg.Upgrades, free: free}
 	if n.cfg.Dir != "" {
 		if n.store, n.fresh, err = openStore(n.cfg, n.host); err != nil {
 			return err
@@ -163,6 +164,7 @@ func (n *Node) lead(record Record) {
 	if n.host.at == 0 {
 		l.applier.clock.last = time.Now().UnixNano() // a new log begins now
 	}
+	l.flight = newFlight(l)
 	if n.store != nil {
 		poke(l.dirty)
 		l.work.Go(l.syncs)
@@ -240,6 +242,9 @@ func (n *Node) Lead(ctx context.Context) (term context.Context, epoch uint64, er
 // is an *Error that matches ErrNotLogged or ErrUnknown, and its cause: ErrNotPrimary,
 // ErrFenced, ErrTooLarge, ErrClosed, ErrFailed, or that of ctx.
 func (n *Node) Propose(ctx context.Context, cmd []byte) (index uint64, out []byte, err error) {
+	if n.host.free != nil {
+		return 0, nil, n.notLogged(ErrNoCommand)
+	}
 	return n.propose(ctx, kindCommand, cmd)
 }
 

@@ -47,6 +47,9 @@ func (c calls) Confirm(ctx context.Context) (uint64, error) { return c.n.Confirm
 
 // serveCall executes a client's command.
 func (n *Node) serveCall(ctx context.Context, req *blob) (*blob, error) {
+	if n.host.free != nil {
+		return nil, rpc.Refuse(ErrNoCommand)
+	}
 	_, out, err := n.guard.Propose(ctx, req.b)
 	if err != nil {
 		return nil, err
@@ -213,7 +216,7 @@ func (n *Node) tick(now time.Time) {
 	if paired && now.Sub(l.looked) >= paceEvery {
 		l.looked = now
 		l.lag = l.pace.lag(l.applied, now)
-		l.pace.look(l.lag)
+		l.pace.look(max(l.lag, l.flight.lag(l.applied)))
 	}
 	due := paired && n.cfg.CheckEvery > 0 && now.Sub(l.checked) >= n.cfg.CheckEvery
 	if due || l.checked.IsZero() {

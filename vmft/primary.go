@@ -58,6 +58,12 @@ type bugs struct {
 	ownClock         bool // a new primary sets the machine's time by its own clock
 	claimBeforeGate  bool // a newcomer is named before outputs wait for it
 	keepAfterUnknown bool // a claim with an unknown result counts as lost, and the old epoch goes on
+
+	// Of free-running machines.
+	ackInputEarly bool // an input is acknowledged to its sender when it is in the log
+	runPast       bool // a backup executes past the last entry
+	forgetPending bool // a new primary does not do again what is not known to be done
+	reissueAnyhow bool // or in another order
 }
 
 // newPrimary returns the core of a primary that has just won a record, at a position up

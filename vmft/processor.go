@@ -81,7 +81,7 @@ type Preempter interface {
 }
 
 // An Output is one thing that has left a Processor. Who takes it does it, and says so with
-// Port.Complete. Until then it is kept on both nodes, and whoever becomes the primary does
+// [Port.Complete]. Until then it is kept on both nodes, and whoever becomes the primary does
 // it again: an output has its effect at least once, and those that are done again come in
 // their order, before any new one. Number is the same each time, so that who receives it can
 // tell (§2.3: pending input and output is issued again).

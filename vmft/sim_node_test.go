@@ -25,9 +25,13 @@ const (
 	simLost                         // I do not follow, or do not know, your session
 	simBeat                         // I live
 	simTold                         // this is the newest record
+	simInput                        // an event for a processor
+	simTaken                        // it is safe
+	simOutput                       // one has left a processor
+	simDone                         // it is done
 )
 
-var simKindNames = [...]string{"", "call", "read", "reply", "elsewhere", "claim", "chain", "join", "image", "attach", "entries", "ack", "lost", "beat", "told"}
+var simKindNames = [...]string{"", "call", "read", "reply", "elsewhere", "claim", "chain", "join", "image", "attach", "entries", "ack", "lost", "beat", "told", "input", "taken", "output", "done"}
 
 type simMessage struct {
 	kind     simKind
@@ -42,6 +46,7 @@ type simMessage struct {
 	round    uint64
 	entries  []simEntry
 	image    simMachine
+	free     freePart // of groups that run a processor
 }
 
 func (m *simMessage) String() string {

@@ -57,7 +57,11 @@ type Status struct {
 	Acked    uint64        // the last one that the backup has acknowledged, or this backup has
 	Synced   uint64        // the last one in the journal, if there is one
 	Lag      time.Duration // of the backup's execution; on a primary
-	Share    float64       // of its time that the primary may execute: 1 unless it is slowed
+
+	Instructions    uint64 // that a Processor has retired, as far as the log has told
+	LagInstructions uint64 // how many of them the backup is behind; on a primary
+
+	Share float64 // of its time that the primary may execute: 1 unless it is slowed
 
 	Queued    int   // proposals that wait to be taken up
 	Pending   int   // proposals that were taken up and not answered
@@ -124,12 +128,14 @@ func (l *leader) status(s *Status) {
 	if l.pace.share > 0 {
 		s.Share = l.pace.share
 	}
+	l.flight.status(s)
 }
 
 func (f *follower) status(s *Status) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s.Self, s.Applied, s.Acked, s.KeptBytes = f.core.self, f.core.applied, f.core.acked, f.queued
+	s.Instructions = f.count
 	if f.core.durable() {
 		s.Synced = f.core.synced
 	}

@@ -281,6 +281,7 @@ func (r *recovery) Replay(_ uint64, data []byte) error {
 		}
 		if err == nil {
 			r.scratch = r.host.apply(e, r.scratch[:0])
+			err = r.host.fault()
 		}
 	})
 	return err

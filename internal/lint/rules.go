@@ -169,6 +169,7 @@ var Trilith = Rules{
 		{Files: "vmft/clock.go"},
 		{Files: "vmft/epoch.go"},
 		{Files: "vmft/frame.go"},
+		{Files: "vmft/free*.go"},
 		{Files: "vmft/gate.go"},
 		{Files: "vmft/machine.go"},
 		{Files: "vmft/pace.go"},
@@ -201,7 +202,7 @@ var Trilith = Rules{
 		"rpc":                     {"Call", "Client_ExactlyOnce", "OpenStream", "SessionMachine"},
 		"vmft/rv64":               {"Drive", "Load", "Machine_Freeze", "NewReplayer"},
 		"transport":               {"Network", "TCP", "TLS", "Transport"},
-		"vmft":                    {"Record", "Start"},
+		"vmft":                    {"Node_Port", "Record", "Start"},
 		"vmft/vmfttest":           {"CheckMachine", "CheckProcessor"},
 	},
 
