@@ -10,7 +10,7 @@ import "fmt"
 // States and the transitions that are legal:
 //
 //	candidate ─► backup ── suspect ── sealed ─► live    its claim was won
-//	backup ─► live                                      the primary has handed over
+//	backup, candidate ─► live                           the primary has handed over
 //	candidate, backup ─► out                            a record that does not name it
 //	spare ── suspect ── sealed ─► live                  it has a member's journal, or begins the chain
 //
@@ -49,6 +49,12 @@ func newCandidate(self, primary Member, record Record, session ID, position uint
 		self: self, primary: primary, record: record, session: session,
 		received: position, synced: position, applied: position, acked: position,
 	}
+}
+
+// newMember returns the core of a former primary that has handed over by a record, which
+// names it as the backup, at the position where its log has ended. It has no stream yet.
+func newMember(self Member, record Record, position uint64) *backup {
+	return newCandidate(self, record.Primary, record, 0, position)
 }
 
 // newRestarted returns the core of a process that follows nobody, and has recovered

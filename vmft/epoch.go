@@ -82,8 +82,9 @@ func (r Record) follows(before Record) error {
 		return errors.New("a record without a primary")
 	case r.Primary.Incarnation == r.Backup.Incarnation:
 		return errors.New("a primary that is its own backup")
-	case !r.Backup.IsZero() && r.Primary != before.Primary:
-		// Only a primary that goes on can know that a newcomer has everything.
+	case !r.Backup.IsZero() && r.Primary != before.Primary && r.Backup != before.Primary:
+		// Only the primary can know that a newcomer has everything, whether it goes on or
+		// makes that one the primary.
 		return errors.New("a backup that was taken in by another than the primary")
 	}
 	return nil

@@ -45,12 +45,16 @@ var (
 )
 
 // follow follows until the node is live, and returns the record by which it is; or until it
-// has to begin anew, or ctx ends.
-func (n *Node) follow(ctx context.Context) (Record, bool) {
+// has to begin anew, or ctx ends. It begins as the backup of a record, if that is not zero.
+func (n *Node) follow(ctx context.Context, member Record) (Record, bool) {
 	f := &follower{n: n, host: n.host, chain: make(chan struct{}, 1), dirty: make(chan struct{}, 1)}
 	f.moved = sync.NewCond(&f.mu)
 	f.ctx, f.cancel = context.WithCancelCause(ctx)
 	f.core = newRestarted(n.self, n.fresh, n.host.position)
+	if member.Epoch != 0 {
+		f.core = newMember(n.self, member, n.host.position)
+		n.detector.watch(newID(), member.Primary.Addr, f.silent)
+	}
 	f.core.bugs = n.cfg.planted.core
 	if r := n.host.free; r != nil {
 		r.become(false)
@@ -109,6 +113,7 @@ func (f *follower) claims() {
 		idle := step.none() || f.installing || f.lost && step.claim.Epoch == 0 && f.core.primary.IsZero()
 		f.mu.Unlock()
 		if idle {
+			f.n.unasked()
 			select {
 			case <-f.chain:
 			case <-grace.C:

@@ -341,6 +341,7 @@ func (l *leader) claims() {
 		step := l.core.step()
 		l.mu.Unlock()
 		if step.none() {
+			l.n.unasked()
 			select {
 			case <-l.chain:
 			case <-l.term.Done():
@@ -358,7 +359,7 @@ func (l *leader) claims() {
 			l.core.claimed(r)
 		}
 		released := l.settle()
-		won, fenced := l.core.record == r && step.claim == r, l.core.fenced
+		won, fenced, passed := l.core.record == r && step.claim == r, l.core.fenced, l.core.passed.Epoch != 0
 		if won && r.Backup.IsZero() {
 			l.drop()
 		} else if won {
@@ -370,6 +371,10 @@ func (l *leader) claims() {
 		switch {
 		case won:
 			l.n.note(r, "")
+		case passed:
+			l.n.note(r, "handed over")
+			l.n.tell(r, l.session)
+			l.finish(fmt.Errorf("%w: %v", ErrFenced, r))
 		case fenced && err == nil:
 			l.n.note(r, "fenced")
 			l.n.tell(r, l.session)

@@ -312,8 +312,14 @@ func (l *leader) syncAll() bool {
 	}
 }
 
-// check has both sides hash their states, if it is time. It runs on the applier.
+// check has both sides hash their states. It runs on the applier.
 func (l *leader) check() {
+	l.mu.Lock()
+	closed := !l.core.heir.IsZero() || l.over() != nil
+	l.mu.Unlock()
+	if closed { // the log has ended
+		return
+	}
 	l.note(kindCheck, nil)
 	position := l.host.position
 	sum, err := l.host.hash(l.term, &l.work)

@@ -22,8 +22,10 @@ type session struct {
 	kick   chan struct{} // there is something to be sent
 	ended  chan struct{}
 	once   sync.Once
+	hello  []byte // the first thing to be sent, if there is one
 
 	sent uint64 // the last position that went out; guarded by l.mu
+	last bool   // nothing is to be appended any more: the follower takes over; guarded by l.mu
 	beat bool   // a sign of life is due; guarded by l.mu
 	told Record // the newest record that went out; guarded by l.mu
 }
@@ -50,10 +52,11 @@ func (l *leader) serve(ctx context.Context, req *followReq, st *rpc.Stream) erro
 	upgrade := false
 	if req.Fingerprint != l.host.fingerprint() {
 		if upgrade = slices.Contains(req.Upgrades, l.host.fingerprint()); !upgrade {
+			l.dismiss(req.Member)
 			return rpc.Refuse(fmt.Errorf("%w: the primary runs %q, the follower %q", ErrFingerprint, l.host.fingerprint(), req.Fingerprint))
 		}
 	}
-	s := &session{l: l, id: req.Session, member: req.Member, st: st, kick: make(chan struct{}, 1), ended: make(chan struct{})}
+	s := &session{l: l, id: req.Session, member: req.Member, st: st, last: upgrade, kick: make(chan struct{}, 1), ended: make(chan struct{})}
 	stop := context.AfterFunc(l.term, s.close)
 	defer stop()
 	in := &frames{r: st}
@@ -82,7 +85,7 @@ func (l *leader) resume(s *session, req *followReq) error {
 	s.beat = true
 	s.wake()
 	accept := acceptance{record: l.core.record, session: s.id, position: req.Position, fingerprint: l.host.fingerprint()}
-	go func() { _, _ = s.st.Write(appendFrame(nil, frameAccept, accept.append(nil))) }()
+	s.hello = appendFrame(nil, frameAccept, accept.append(nil))
 	return nil
 }
 
@@ -118,14 +121,67 @@ func (l *leader) clone(ctx context.Context, s *session, in *frames, upgrade bool
 	return err
 }
 
-// hold stops the taking up of commands, or lets it go on.
+// hold stops the taking up of commands, or lets it go on, unless the machine is being handed
+// over for good.
 func (l *leader) hold(held bool) {
 	l.qmu.Lock()
-	l.held = held
-	if !held {
+	defer l.qmu.Unlock()
+	l.mu.Lock()
+	l.held = held || !l.core.heir.IsZero()
+	l.mu.Unlock()
+	if !l.held {
 		l.wake()
 	}
-	l.qmu.Unlock()
+}
+
+// handOver begins to hand the machine over to a follower, when that has executed everything.
+// It decides so between two batches, and nothing is taken up any more.
+func (l *leader) handOver(ctx context.Context, to func() Member) error {
+	for {
+		begun := make(chan bool, 1) // whoever waits may have gone
+		l.do(func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			begun <- l.applied >= l.host.position && l.core.handOver(to())
+			l.core.ask() // it answers with what it has executed, too
+			l.session.wake()
+			poke(l.chain)
+		})
+		select {
+		case done := <-begun:
+			if done {
+				return nil
+			}
+		case <-l.term.Done():
+			return context.Cause(l.term)
+		case <-ctx.Done():
+			return causeOf(ctx)
+		}
+		if err := l.n.sleep(ctx, time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// dismiss does without a backup that cannot follow: a former primary of an older version,
+// which has handed over.
+func (l *leader) dismiss(m Member) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !m.IsZero() && l.core.peer.member == m {
+		l.core.lose()
+		poke(l.chain)
+	}
+}
+
+// seek looks whether the backup is there that is to open a stream.
+func (l *leader) seek() {
+	l.mu.Lock()
+	addr, found := l.core.record.Backup.Addr, l.session != nil
+	l.mu.Unlock()
+	if !found && l.n.gone(l.term, addr) {
+		l.silent()
+	}
 }
 
 // sendImage freezes the machine and streams the image, at a bounded rate, and attaches the
@@ -161,19 +217,26 @@ func (l *leader) sendImage(ctx context.Context, s *session, in *frames, upgrade 
 	if kind != frameAttach || r.UnmarshalBinary(payload) != nil || r.Primary.IsZero() {
 		return errFormat
 	}
+	if err := l.adopt(s, r, accept.position, w.began); err != nil || !upgrade {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return l.handOver(ctx, func() Member { return s.member })
+}
+
+// adopt makes who has become a clone the follower.
+func (l *leader) adopt(s *session, r Record, position uint64, began time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.n.note(l.core.record, fmt.Sprintf("a clone was made in %v; the machine stood still for %v", // before it is a member
-		time.Since(w.began).Round(time.Microsecond), time.Duration(l.n.stats.pause.Load()).Round(time.Microsecond)))
+		time.Since(began).Round(time.Microsecond), time.Duration(l.n.stats.pause.Load()).Round(time.Microsecond)))
 	s.member = r.Primary // of the frame: who it is from now on
-	if !l.cloning || !l.core.attach(s.member, s.id, accept.position) {
+	if !l.cloning || !l.core.attach(s.member, s.id, position) {
 		return errBusy
 	}
-	l.session, s.sent, l.cloning = s, accept.position, false
+	l.session, s.sent, l.cloning, l.applied = s, position, false, position
 	l.n.detector.watch(s.id, s.member.Addr, l.silent)
-	if upgrade && !l.core.handOver(s.member) {
-		return errBusy
-	}
 	l.admit1()
 	l.settle()
 	s.wake()
@@ -342,7 +405,12 @@ func (l *leader) silent() {
 // feed sends what the follower does not have.
 func (s *session) feed() {
 	defer s.st.Close()
-	var buf []byte
+	buf := s.hello
+	if len(buf) > 0 {
+		if _, err := s.st.Write(buf); err != nil {
+			return
+		}
+	}
 	for {
 		s.l.mu.Lock()
 		buf = s.collect(buf[:0])
@@ -451,7 +519,7 @@ func (l *leader) acknowledged(s *session, a acknowledgement) error {
 
 // admit1 makes the backup of a candidate that has everything. l.mu is held.
 func (l *leader) admit1() {
-	if l.session != nil && l.keptSize < admitBelow && l.core.record.Backup.IsZero() && l.core.admit(l.session.id) {
+	if l.session != nil && !l.session.last && l.keptSize < admitBelow && l.core.record.Backup.IsZero() && l.core.admit(l.session.id) {
 		poke(l.chain)
 	}
 }

@@ -130,19 +130,24 @@ func (n *Node) reborn() {
 }
 
 // run lives one life after the other: as a follower, and then, if it goes live, as the
-// primary.
+// primary. A primary that has handed over stays who it is.
 func (n *Node) run() {
+	var member Record // that names the node as the backup of whom it has handed over to; zero: none does
 	for n.ctx.Err() == nil {
-		record, live := n.follow(n.ctx)
+		record, live := n.follow(n.ctx, member)
+		member = Record{}
 		if live {
-			n.lead(record)
+			member = n.lead(record)
 		}
-		n.reborn()
+		if member.Epoch == 0 {
+			n.reborn()
+		}
 	}
 }
 
-// lead makes the node the primary of a record, until its term ends.
-func (n *Node) lead(record Record) {
+// lead makes the node the primary of a record, until its term ends. It returns the record
+// by which it has handed over, if it has.
+func (n *Node) lead(record Record) (passed Record) {
 	l := &leader{
 		n: n, host: n.host, store: n.store, epoch: record.Epoch,
 		kick: make(chan struct{}, 1), chain: make(chan struct{}, 1),
@@ -171,6 +176,10 @@ func (n *Node) lead(record Record) {
 	}
 	l.work.Go(l.apply)
 	l.work.Go(l.claims)
+	if !record.Backup.IsZero() { // whoever has handed over: it will open a stream
+		n.detector.watch(newID(), record.Backup.Addr, l.silent)
+		l.work.Go(l.seek)
+	}
 	n.cfg.Logger.Info("live", "addr", n.addr, "record", record.String())
 	n.note(record, "live")
 	n.leading.Store(l)
@@ -189,6 +198,7 @@ func (n *Node) lead(record Record) {
 	l.stop(context.Cause(l.term))
 	l.work.Wait()
 	n.changed()
+	return l.core.passed
 }
 
 // changed tells whoever waits that the role has changed.
@@ -308,32 +318,35 @@ func (n *Node) PowerOff(ctx context.Context) error {
 	return nil
 }
 
-// HandOver makes the backup the primary, in an orderly way: what is in progress is
-// completed first, and clients notice a pause of milliseconds. This node comes back as a
-// clone.
+// HandOver makes the backup the primary, in an orderly way, and this node its backup: what
+// is in progress is completed first, and clients notice a pause of some milliseconds. Each of
+// the two has everything all the time, so that either may be lost. HandOver waits for a
+// backup. With an error that is of ctx it may still come to it.
 func (n *Node) HandOver(ctx context.Context) error {
 	fail := func(err error) error { return &Error{Op: "hand over", Addr: n.addr, Err: err} }
 	l := n.leading.Load()
 	if l == nil {
 		return fail(n.elsewhere())
 	}
-	l.hold(true)
-	defer l.hold(false)
-	if err := l.drainTaken(ctx); err != nil {
-		return fail(err)
-	}
-	for {
+	for { // let the backup execute what it has, while everything goes on
 		l.mu.Lock()
-		done := !l.core.record.Backup.IsZero() && l.core.handOver(l.core.record.Backup)
+		near := !l.core.record.Backup.IsZero() && l.lag < paceEvery
 		l.mu.Unlock()
-		if done {
+		if near {
 			break
 		}
 		if err := n.sleep(ctx, n.cfg.Heartbeat); err != nil {
 			return fail(err)
 		}
 	}
-	poke(l.chain)
+	l.hold(true)
+	defer l.hold(false)
+	if err := l.drainTaken(ctx); err != nil {
+		return fail(err)
+	}
+	if err := l.handOver(ctx, func() Member { return l.core.record.Backup }); err != nil {
+		return fail(err)
+	}
 	select {
 	case <-l.term.Done():
 		return nil
@@ -455,8 +468,13 @@ func (n *Node) pause(ctx context.Context, err error) {
 func (n *Node) consult(ctx context.Context, step chainStep) (r Record, err error) {
 	ctx, cancel := context.WithTimeout(ctx, max(4*n.cfg.Timeout, time.Second))
 	defer cancel()
+	n.mu.Lock()
+	known := n.newest
+	n.mu.Unlock()
 	if step.read {
-		r, err = n.cfg.Arbiter.Newest(ctx)
+		if r, err = n.cfg.Arbiter.Newest(ctx); err == nil && r.Epoch < known.Epoch {
+			err = fmt.Errorf("the chain ends with epoch %d, and %v is known: it is not the same storage", r.Epoch, known)
+		}
 	} else {
 		r, err = n.cfg.Arbiter.Claim(ctx, step.claim)
 	}
@@ -464,6 +482,13 @@ func (n *Node) consult(ctx context.Context, step chainStep) (r Record, err error
 	n.arbiter = err
 	n.mu.Unlock()
 	return r, err
+}
+
+// unasked takes note that nothing is wanted of the arbiter any more.
+func (n *Node) unasked() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.arbiter = nil
 }
 
 // gone reports whether nobody listens at an address any more: the process there has ended.

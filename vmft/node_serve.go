@@ -12,6 +12,9 @@ import (
 func (n *Node) serveFollow(ctx context.Context, req *followReq, st *rpc.Stream) error {
 	l := n.leading.Load()
 	if l == nil || l.term.Err() != nil {
+		if req.Resume { // nobody else will do
+			return rpc.Refuse(ErrNotPrimary)
+		}
 		return rpc.Refuse(n.elsewhere())
 	}
 	return l.serve(ctx, req, st)

@@ -9,11 +9,13 @@ import "fmt"
 //
 //	paired ── suspect ── sealed ─► alone       a claim of the next epoch was won
 //	alone ── gated ─► paired                   likewise
+//	paired, alone ── sealed ─► fenced, passed  it has handed over, and is the new one's backup
 //	any ─► fenced                              another's record follows
 //
 // Invariants, checked by check: what was released is in the journal, if there is one; what
 // was released while there was a backup, or a candidate on which outputs are gated, was
-// acknowledged by it; nothing is released while sealed; a claim follows the record.
+// acknowledged by it; nothing is released while sealed; a claim follows the record; the log
+// ends where it is handed over.
 type primary struct {
 	self   Member
 	record Record // the newest link that this primary has won
@@ -23,6 +25,7 @@ type primary struct {
 	gated   bool   // alone, and outputs wait for the candidate already
 	fenced  bool   // another goes on; all is over
 	heir    Member // whom the machine is being handed over to
+	passed  Record // by which it was; zero: it was not
 	claim   Record // the link that is being written; zero: none
 
 	appended uint64 // the last position of the log
@@ -66,10 +69,15 @@ type bugs struct {
 	reissueAnyhow bool // or in another order
 }
 
-// newPrimary returns the core of a primary that has just won a record, at a position up
-// to which it has everything.
+// newPrimary returns the core of a primary that a record has just made one, at a position up
+// to which it has everything. So has its backup, if the record names one: that has handed
+// over.
 func newPrimary(self Member, record Record, position uint64) *primary {
-	return &primary{self: self, record: record, appended: position, synced: position, released: position}
+	p := &primary{self: self, record: record, appended: position, synced: position, released: position}
+	if !record.Backup.IsZero() {
+		p.peer = peerState{member: record.Backup, acked: position}
+	}
+	return p
 }
 
 // durable reports whether the own journal counts.
@@ -155,14 +163,16 @@ func (p *primary) lose() {
 func (p *primary) heard() { p.suspect = false }
 
 // handOver begins to make another the primary: the backup, or a candidate of a newer
-// version that has the last image. Nothing leaves from here on, so it is called when all
-// has left.
+// version that has the last image. Nothing leaves from here on, and nothing may be appended,
+// so it is called when all has left. The record names this primary as the backup: it has
+// all that the heir has, and no output leaves before one of them has done more than win it.
+// So the heir can be lost at once, and the machine is not.
 func (p *primary) handOver(to Member) bool {
-	if p.fenced || p.sealed || p.claim.Epoch != 0 || to.IsZero() || to != p.peer.member || p.peer.acked < p.appended {
+	if p.fenced || p.sealed || p.claim.Epoch != 0 || to.IsZero() || to != p.peer.member || p.peer.acked < p.appended || p.durable() && p.synced < p.appended {
 		return false
 	}
 	p.heir, p.sealed = to, true
-	p.claim = p.record.alone(to)
+	p.claim = Record{Epoch: p.record.Epoch + 1, Primary: to, Backup: p.self}
 	return true
 }
 
@@ -199,8 +209,13 @@ func (p *primary) claimed(r Record) {
 	if p.fenced || p.claim.Epoch == 0 || r.Epoch != p.claim.Epoch {
 		return
 	}
-	if r != p.claim || r.Primary != p.self {
-		p.fence() // lost, or handed over
+	switch {
+	case r != p.claim:
+		p.fence()
+		return
+	case r.Primary != p.self:
+		p.fence()
+		p.passed = r
 		return
 	}
 	p.record, p.claim = r, Record{}
@@ -215,7 +230,7 @@ func (p *primary) claimed(r Record) {
 func (p *primary) unclear() {
 	if p.bugs.keepAfterUnknown {
 		p.claim, p.sealed = Record{}, false
-		p.gated, p.suspect = false, true
+		p.gated, p.suspect, p.heir = false, true, Member{}
 	}
 }
 
@@ -275,6 +290,8 @@ func (p *primary) check() error {
 		return fmt.Errorf("released %d, the journal has %d", p.released, p.synced)
 	case (p.claim.Epoch != 0 || !p.gated) && p.waits() && !p.sealed && p.released > p.peer.acked && p.bugs == bugs{}:
 		return fmt.Errorf("released %d, %v has %d", p.released, p.peer.member, p.peer.acked)
+	case !p.heir.IsZero() && p.appended > p.peer.acked:
+		return fmt.Errorf("handed over at %d, the log ends at %d", p.peer.acked, p.appended)
 	case p.confirmed > p.asked:
 		return fmt.Errorf("confirmed round %d of %d", p.confirmed, p.asked)
 	case p.claim.Epoch != 0 && p.claim.Epoch != p.record.Epoch+1:

@@ -91,6 +91,7 @@ type simNode struct {
 	joining ID     // the session that an image is awaited for; 0: none
 	pending ID     // the session of an image that is being made durable
 	staged  uint64 // the position of that image
+	alone   bool   // it has handed over, and has heard nothing of the new primary yet
 	grace   int    // ticks until a restarted process contests
 	tries   int
 	ticks   int
@@ -148,7 +149,7 @@ func (s *simNode) reborn() {
 		s.self.Incarnation = ID(s.n.ID() + 1)
 	}
 	s.p, s.b = nil, nil
-	s.joining, s.pending, s.asked = 0, 0, 0
+	s.joining, s.pending, s.asked, s.alone = 0, 0, 0, false
 	s.outputs, s.reads = gate[*simMessage]{}, nil
 	s.pulse.heard()
 }
@@ -261,6 +262,9 @@ func (s *simNode) tick() {
 		if s.ticks++; s.ticks%2 == 0 {
 			s.beat()
 		}
+		if s.alone && s.ticks%2 == 0 && s.b.sign() != 0 {
+			s.attach()
+		}
 	case s.b != nil:
 		if s.grace--; s.grace <= 0 {
 			s.b.lose()
@@ -324,6 +328,10 @@ func (s *simNode) lead() {
 		kept = append(kept, r)
 	}
 	s.reads = kept
+	if p.passed.Epoch != 0 {
+		s.stay(p.passed)
+		return
+	}
 	if p.fenced {
 		s.n.Count("fenced", 1)
 		s.leave("is fenced")
@@ -376,6 +384,20 @@ func (s *simNode) chain(step chainStep) {
 	s.n.Send(s.arbiter, &simMessage{kind: simClaim, id: s.asked, record: step.claim})
 }
 
+// stay makes the node, which has handed over by a record, the backup of that.
+func (s *simNode) stay(r Record) {
+	s.n.Count("stayed", 1)
+	s.p, s.asked, s.joining = nil, 0, 0
+	s.outputs, s.reads = gate[*simMessage]{}, nil
+	clear(s.syncs)
+	s.b = newMember(s.self, r, s.machine.position)
+	s.b.bugs = s.bugs
+	s.b.session = ID(s.id())
+	s.tries, s.alone = 0, true
+	s.pulse.heard()
+	s.attach()
+}
+
 // goLive makes the node the primary of a record that it has won.
 func (s *simNode) goLive(r Record) {
 	if r.Primary.Incarnation != s.self.Incarnation {
@@ -387,8 +409,9 @@ func (s *simNode) goLive(r Record) {
 		s.disk.current = s.self.Log
 	}
 	s.n.Count("live", 1)
-	s.b, s.joining, s.asked = nil, 0, 0
+	s.b, s.joining, s.asked, s.alone = nil, 0, 0, false
 	s.fresh = false
+	s.pulse.heard()
 	s.p = newPrimary(s.self, r, s.machine.position)
 	s.p.bugs = s.bugs
 	s.p.synced = s.machine.position

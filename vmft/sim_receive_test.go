@@ -48,7 +48,7 @@ func (s *simNode) Receive(from int, m *simMessage) {
 }
 
 func (s *simNode) serve(from int, m *simMessage) {
-	if s.p == nil || s.p.fenced {
+	if s.p == nil || s.p.fenced || !s.p.heir.IsZero() {
 		s.n.Send(from, &simMessage{kind: simElsewhere, id: m.id})
 		return
 	}
@@ -120,6 +120,7 @@ func (s *simNode) takeImage(m *simMessage) {
 	s.tries = 0
 	if !s.durable {
 		s.b.session = session
+		s.n.Count("clones", 1)
 		s.attach()
 		return
 	}
@@ -145,11 +146,11 @@ func (s *simNode) takeImage(m *simMessage) {
 func (s *simNode) installed() {
 	s.disk.current = s.self.Log
 	s.b.session, s.pending = s.pending, 0
+	s.n.Count("clones", 1)
 	s.attach()
 }
 
 func (s *simNode) attach() {
-	s.n.Count("clones", 1)
 	for _, peer := range s.peers {
 		if simName(peer) == s.b.primary.Addr {
 			s.n.Send(peer, &simMessage{kind: simAttach, member: s.self, session: s.b.session, position: s.b.received})
@@ -168,7 +169,7 @@ func (s *simNode) takeEntries(from int, m *simMessage) {
 	}
 	s.pulse.heard()
 	b.heard()
-	s.tries = 0
+	s.tries, s.alone = 0, false
 	if !b.told(m.record) || m.position > b.received {
 		return // a gap: it will be sent again
 	}
