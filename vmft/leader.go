@@ -33,6 +33,7 @@ type leader struct {
 	queue   []*proposal
 	idle    bool // the applier waits for kick
 	pending int  // proposals that were taken up and not answered
+	lately  int  // proposals that were answered together, the last time
 	bytes   int64
 	down    error // why nothing is accepted any more
 	jobs    []func()
@@ -231,6 +232,7 @@ func (l *leader) deliver(released [][]*proposal) {
 	}
 	l.qmu.Lock()
 	l.pending -= count
+	l.lately = count
 	l.bytes -= bytes
 	if len(l.queue) > 0 {
 		l.wake()

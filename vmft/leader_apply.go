@@ -18,7 +18,6 @@ type applier struct {
 	began   time.Time // when clock showed 0
 	scratch []byte    // an output, before it is its caller's
 	outs    [][]byte  // of the batch
-	crowded bool      // the last batch was of more than one command
 }
 
 // apply is the goroutine that gives commands their places in the log and executes them.
@@ -39,7 +38,6 @@ func (l *leader) apply() {
 			job()
 		}
 		if len(taken) > 0 {
-			l.applier.crowded = len(taken) > 1
 			l.log(&b, taken)
 		}
 		l.rest(time.Since(began))
@@ -68,12 +66,30 @@ func (l *leader) take() (b batch, taken []*proposal, jobs []func(), ok bool) {
 		l.idle = true
 		l.qmu.Unlock()
 		<-l.kick
-		if l.applier.crowded { // those who are woken together come into one batch
-			runtime.Gosched()
-		}
 		l.qmu.Lock()
+		l.gather()
 	}
 }
+
+// gather lets those who are about to propose do so first, so that all come into one batch,
+// for as long as some do. l.qmu is held on entry and on return.
+func (l *leader) gather() {
+	for range maxYields {
+		n := len(l.queue)
+		if n == 0 || l.lately+l.pending < 2 && n < 2 {
+			return // nobody else is here
+		}
+		l.qmu.Unlock()
+		runtime.Gosched()
+		l.qmu.Lock()
+		if len(l.queue) == n {
+			return
+		}
+	}
+}
+
+// maxYields bounds how often the applier waits for others.
+const maxYields = 4
 
 // admit returns how many proposals at the head of the queue there is room for, and the
 // bytes of their batch. l.qmu is held.
