@@ -37,7 +37,7 @@ func (l *leader) apply() {
 		for _, job := range jobs {
 			job()
 		}
-		if len(taken) > 0 {
+		if taken.count > 0 {
 			l.log(&b, taken)
 		}
 		l.rest(time.Since(began))
@@ -46,22 +46,22 @@ func (l *leader) apply() {
 
 // take waits for commands, or for something else to do between two of them, and takes up
 // those that there is room for, in a batch. It returns false when there will be no more.
-func (l *leader) take() (b batch, taken []*proposal, jobs []func(), ok bool) {
+func (l *leader) take() (b batch, taken crowd, jobs []func(), ok bool) {
 	l.qmu.Lock()
 	defer l.qmu.Unlock()
 	for {
 		if jobs, l.jobs = l.jobs, nil; len(jobs) > 0 {
-			return b, nil, jobs, true
+			return b, taken, jobs, true
 		}
 		if n, size := l.admit(); n > 0 {
 			b, taken = l.batch(n, size)
-			if len(taken) > 0 {
+			if taken.count > 0 {
 				return b, taken, nil, true
 			}
 			continue // they were all withdrawn
 		}
 		if l.down != nil {
-			return b, nil, nil, false
+			return b, taken, nil, false
 		}
 		l.idle = true
 		l.qmu.Unlock()
@@ -118,8 +118,7 @@ const entryOverhead = 6
 
 // batch makes a batch of the first n proposals of the queue, whose commands it copies: they
 // are their callers' again. l.qmu is held.
-func (l *leader) batch(n, size int) (b batch, taken []*proposal) {
-	taken = make([]*proposal, 0, n)
+func (l *leader) batch(n, size int) (b batch, taken crowd) {
 	b = l.begin(size)
 	for _, p := range l.queue[:n] {
 		if !p.queued {
@@ -130,11 +129,11 @@ func (l *leader) batch(n, size int) (b batch, taken []*proposal) {
 		l.bytes += p.size
 		b.data = addEntry(b.data, p.kind, p.cmd)
 		p.cmd = nil
-		taken = append(taken, p)
+		taken.add(p)
 	}
 	l.queue = slices.Delete(l.queue, 0, n)
-	b.last = b.first + uint64(len(taken)) - 1
-	endBatch(b.data, len(taken))
+	b.last = b.first + uint64(taken.count) - 1
+	endBatch(b.data, taken.count)
 	return b, taken
 }
 
@@ -152,12 +151,12 @@ func (l *leader) note(kind byte, data []byte) {
 	b.data = addEntry(b.data, kind, data)
 	b.last = b.first
 	endBatch(b.data, 1)
-	l.log(&b, nil)
+	l.log(&b, crowd{})
 }
 
 // log hands a batch to the journal and the follower, executes it, and holds its outputs
 // back.
-func (l *leader) log(b *batch, outputs []*proposal) {
+func (l *leader) log(b *batch, outputs crowd) {
 	if l.store != nil {
 		if err := l.store.append(b); err != nil {
 			l.fail(err)
@@ -180,7 +179,7 @@ func (l *leader) log(b *batch, outputs []*proposal) {
 		l.refuse(outputs, ErrUnknown, over)
 		return
 	}
-	l.execute(b, len(outputs))
+	l.execute(b, outputs.count)
 
 	l.mu.Lock()
 	l.pace.applied(b.last, time.Now())
@@ -188,17 +187,19 @@ func (l *leader) log(b *batch, outputs []*proposal) {
 		l.mu.Unlock() // who has ended the term has answered them
 		return
 	}
-	l.running = nil
-	for i, p := range outputs {
-		p.index, p.out = b.first+uint64(i), l.applier.outs[i]
+	l.running = crowd{}
+	p := outputs.first
+	for i, out := range l.applier.outs {
+		p.index, p.out = b.first+uint64(i), out
+		p = p.next
 	}
-	free := len(outputs) > 0 && !l.outputs.push(b.last, outputs)
+	free := outputs.count > 0 && !l.outputs.push(b.last, outputs)
 	released := l.settle()
+	if free {
+		released.join(outputs)
+	}
 	l.bound()
 	l.mu.Unlock()
-	if free {
-		released = append(released, outputs)
-	}
 	l.deliver(released)
 	l.room()
 }

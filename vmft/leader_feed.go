@@ -161,6 +161,8 @@ func (l *leader) sendImage(ctx context.Context, s *session, in *frames, upgrade 
 	if kind != frameAttach || r.UnmarshalBinary(payload) != nil || r.Primary.IsZero() {
 		return errFormat
 	}
+	var released crowd
+	defer func() { l.deliver(released) }()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.n.note(l.core.record, fmt.Sprintf("a clone was made in %v; the machine stood still for %v", // before it is a member
@@ -175,7 +177,7 @@ func (l *leader) sendImage(ctx context.Context, s *session, in *frames, upgrade 
 		return errBusy
 	}
 	l.admit1()
-	l.settle()
+	released = l.settle()
 	s.wake()
 	return nil
 }
