@@ -195,10 +195,11 @@
 // # Reading the source
 //
 // The deterministic cores: epoch.go (records and members), primary.go and backup.go (the
-// protocol), gate.go (what waits for a position), pulse.go (who is silent), pace.go (the
-// lag), clock.go (the machine's time), machine.go (the machine and its duplicate table),
-// frame.go (what is on the channel); of free-running machines processor.go (the contract),
-// free.go (entries, and what is kept), free_pilot.go (what the primary decides). The shells:
-// node.go, leader.go and leader_*.go, follower.go; flight.go and port.go. What a node says about itself: status.go, and
-// status_page.go for people.
+// protocol), gate.go (what waits for a position), backlog.go (what waits to be executed),
+// pulse.go (who is silent), pace.go (the lag), clock.go (the machine's time), machine.go
+// (the machine and its duplicate table), frame.go (what is on the channel); of free-running
+// machines processor.go (the contract), free.go (entries, and what is kept), free_pilot.go
+// (what the primary decides). The shells: node.go, leader.go and leader_*.go, follower.go;
+// flight.go and port.go. What a node says about itself: status.go, and status_page.go for
+// people.
 package vmft

@@ -24,12 +24,13 @@ type follower struct {
 	chain   chan struct{} // wakes the claimer
 	busy    atomic.Int64  // since when the applier is at it, UnixNano; 0: it waits
 	beating atomic.Bool   // a sign of life is on its way to the stream
+	acks    sync.Pool     // of *[]byte, of acknowledgements that are being written
 
 	mu         sync.Mutex // guards what follows
 	core       *backup
 	st         *rpc.Stream // from the primary; nil: there is none
 	installing bool        // an image is: nothing is claimed
-	queue      []batch     // received, not executed
+	queue      backlog     // received, not executed
 	queued     int64       // bytes of it
 	full       bool        // it is too much, and nothing is read from the stream
 	count      uint64      // of a processor's instructions
@@ -301,7 +302,7 @@ func (f *follower) install(st *rpc.Stream, in *frames, accept acceptance) error 
 	f.core = newCandidate(self, accept.record.Primary, accept.record, accept.session, accept.position)
 	f.core.bugs = f.n.cfg.planted.core
 	f.st = st
-	f.queue, f.queued = nil, 0
+	f.queue, f.queued = backlog{}, 0
 	f.n.detector.watch(accept.session, accept.record.Primary.Addr, f.silent)
 	who, _ := (&Record{Primary: self}).AppendBinary(nil) // never fails
 	_, err = st.Write(appendFrame(nil, frameAttach, who))
@@ -473,7 +474,7 @@ func (f *follower) accept(session ID, round uint64, data []byte) error {
 			f.core.powerOff()
 		}
 	})
-	f.queue = append(f.queue, b)
+	f.queue.push(b)
 	f.queued += int64(len(b.data))
 	f.moved.Broadcast()
 	if f.n.store != nil {
@@ -493,8 +494,14 @@ func (f *follower) acknowledge(always bool) error {
 		return nil
 	}
 	f.mu.Unlock()
-	var b [frameHead + 24]byte
-	_, err := st.Write(appendFrame(b[:0], frameAck, a.append(make([]byte, 0, 24))))
+	b, _ := f.acks.Get().(*[]byte)
+	if b == nil {
+		b = new([]byte)
+	}
+	defer f.acks.Put(b)
+	var payload [24]byte
+	*b = appendFrame((*b)[:0], frameAck, a.append(payload[:0]))
+	_, err := st.Write(*b)
 	return err
 }
 
@@ -503,16 +510,14 @@ func (f *follower) apply() {
 	var scratch []byte
 	for {
 		f.mu.Lock()
-		for len(f.queue) == 0 && !f.ended {
+		for f.queue.empty() && !f.ended {
 			f.moved.Wait()
 		}
-		if f.ended && !f.core.live || len(f.queue) == 0 {
+		if f.ended && !f.core.live || f.queue.empty() {
 			f.mu.Unlock()
 			return
 		}
-		b := f.queue[0]
-		f.queue[0] = batch{}
-		f.queue = f.queue[1:]
+		b := f.queue.next()
 		f.mu.Unlock()
 		f.busy.Store(time.Now().UnixNano())
 		b.each(func(e entry) {

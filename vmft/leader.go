@@ -34,6 +34,7 @@ type leader struct {
 	queue   []*proposal
 	idle    bool // the applier waits for kick
 	pending int  // proposals that were taken up and not answered
+	lately  int  // proposals that were answered together, the last time
 	bytes   int64
 	down    error // why nothing is accepted any more
 	jobs    []func()
@@ -42,10 +43,11 @@ type leader struct {
 
 	mu       sync.Mutex // guards what follows; taken after qmu
 	core     *primary
-	outputs  gate[[]*proposal]
-	running  []*proposal // that are being executed
-	waiting  []*reading  // the oldest first
-	kept     []batch     // what the follower may not have, in order
+	outputs  gate[crowd]
+	freed    []crowd    // what settle is about to return
+	running  crowd      // that are being executed
+	waiting  []*reading // the oldest first
+	kept     []batch    // what the follower may not have, in order
 	keptSize int64
 	stopped  bool     // full, for those who have only this lock
 	cloning  bool     // a clone is being made, and kept begins with what its image lacks
@@ -71,6 +73,42 @@ type proposal struct {
 	out    []byte
 	err    error
 	done   chan struct{} // has room for one: index, out and err are set
+	next   *proposal     // in a crowd
+}
+
+// A crowd is proposals that go on together, in the order of their positions.
+type crowd struct {
+	first, last *proposal
+	count       int
+	bytes       int64
+}
+
+func (c *crowd) add(p *proposal) { c.join(crowd{p, p, 1, p.size}) }
+
+// join appends another crowd, which is of no use any more.
+func (c *crowd) join(d crowd) {
+	if d.count == 0 {
+		return
+	}
+	if c.count == 0 {
+		*c = d
+		return
+	}
+	c.last.next = d.first
+	c.last = d.last
+	c.count += d.count
+	c.bytes += d.bytes
+}
+
+// each takes the crowd apart, and calls f with one after the other.
+func (c *crowd) each(f func(p *proposal)) {
+	for p := c.first; p != nil; {
+		next := p.next // before p is another's
+		p.next = nil
+		f(p)
+		p = next
+	}
+	*c = crowd{}
 }
 
 // reading is a read that waits to be confirmed. Readers that wait for the same share it.
@@ -197,9 +235,13 @@ func (l *leader) over() error {
 
 // settle lets go what may go, after anything that the core was told. It returns what the
 // caller delivers once it has given up l.mu, which is held.
-func (l *leader) settle() (released [][]*proposal) {
+func (l *leader) settle() (released crowd) {
 	position := l.core.release()
-	released = l.outputs.release(position, nil)
+	l.freed = l.outputs.release(position, l.freed[:0])
+	for _, outputs := range l.freed {
+		released.join(outputs)
+	}
+	clear(l.freed)
 	l.flight.release(position)
 	n := 0
 	for n < len(l.waiting) && l.waiting[n].position <= position && l.waiting[n].round <= l.core.confirmed {
@@ -222,38 +264,28 @@ func poke(c chan struct{}) {
 }
 
 // deliver hands released outputs to their callers.
-func (l *leader) deliver(released [][]*proposal) {
-	if len(released) == 0 {
+func (l *leader) deliver(released crowd) {
+	if released.count == 0 {
 		return
 	}
-	count, bytes := 0, int64(0)
-	for _, outputs := range released {
-		count += len(outputs)
-		for _, p := range outputs {
-			bytes += p.size
-		}
-	}
 	l.qmu.Lock()
-	l.pending -= count
-	l.bytes -= bytes
+	l.pending -= released.count
+	l.bytes -= released.bytes
+	l.lately = released.count
 	if len(l.queue) > 0 {
 		l.wake()
 	}
 	l.qmu.Unlock()
-	for _, outputs := range released {
-		for _, p := range outputs {
-			p.done <- struct{}{} // p may be another's from here on
-		}
-	}
+	released.each(func(p *proposal) { p.done <- struct{}{} })
 }
 
 // refuse answers proposals with an error.
-func (l *leader) refuse(proposals []*proposal, outcome, why error) {
-	for _, p := range proposals {
+func (l *leader) refuse(proposals crowd, outcome, why error) {
+	proposals.each(func(p *proposal) {
 		p.index, p.out = 0, nil
 		p.err = &Error{Op: "propose", Addr: l.n.addr, Outcome: outcome, Err: why}
 		p.done <- struct{}{}
-	}
+	})
 }
 
 // stop refuses all that is queued, and what comes from now on. It reports whether it was
@@ -265,9 +297,12 @@ func (l *leader) stop(why error) bool {
 		return false
 	}
 	l.down = why
-	queue := slices.DeleteFunc(l.queue, func(p *proposal) bool { return !p.queued })
-	for _, p := range queue {
-		p.queued = false
+	var queue crowd
+	for _, p := range l.queue {
+		if p.queued {
+			p.queued = false
+			queue.add(p)
+		}
 	}
 	l.queue = nil
 	l.wake()
@@ -286,16 +321,18 @@ func (l *leader) finish(why error) {
 	}
 	l.core.fence()
 	l.end(why)
-	left := append(l.outputs.empty(nil), l.running)
-	l.running = nil
+	var left crowd
+	for _, outputs := range l.outputs.empty(nil) {
+		left.join(outputs)
+	}
+	left.join(l.running)
+	l.running = crowd{}
 	waiting := l.waiting
 	l.waiting = nil
 	s := l.session
 	l.mu.Unlock()
 	s.close()
-	for _, outputs := range left {
-		l.refuse(outputs, ErrUnknown, why)
-	}
+	l.refuse(left, ErrUnknown, why)
 	for _, r := range waiting {
 		close(r.ready)
 	}

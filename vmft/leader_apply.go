@@ -18,7 +18,6 @@ type applier struct {
 	began   time.Time // when clock showed 0
 	scratch []byte    // an output, before it is its caller's
 	outs    [][]byte  // of the batch
-	crowded bool      // the last batch was of more than one command
 }
 
 // apply is the goroutine that gives commands their places in the log and executes them.
@@ -38,8 +37,7 @@ func (l *leader) apply() {
 		for _, job := range jobs {
 			job()
 		}
-		if len(taken) > 0 {
-			l.applier.crowded = len(taken) > 1
+		if taken.count > 0 {
 			l.log(&b, taken)
 		}
 		l.flight.turn()
@@ -49,36 +47,54 @@ func (l *leader) apply() {
 
 // take waits for commands, or for something else to do between two of them, and takes up
 // those that there is room for, in a batch. It returns false when there will be no more.
-func (l *leader) take() (b batch, taken []*proposal, jobs []func(), ok bool) {
+func (l *leader) take() (b batch, taken crowd, jobs []func(), ok bool) {
 	l.qmu.Lock()
 	defer l.qmu.Unlock()
 	for {
 		if jobs, l.jobs = l.jobs, nil; len(jobs) > 0 {
-			return b, nil, jobs, true
+			return b, taken, jobs, true
 		}
 		if n, size := l.admit(); n > 0 {
 			b, taken = l.batch(n, size)
-			if len(taken) > 0 {
+			if taken.count > 0 {
 				return b, taken, nil, true
 			}
 			continue // they were all withdrawn
 		}
 		if l.down != nil {
-			return b, nil, nil, false
+			return b, taken, nil, false
 		}
 		wait := l.flight.rest()
 		if wait == 0 { // the processor runs
-			return b, nil, nil, true
+			return b, taken, nil, true
 		}
 		l.idle = true
 		l.qmu.Unlock()
 		l.doze(wait)
-		if l.applier.crowded { // those who are woken together come into one batch
-			runtime.Gosched()
-		}
 		l.qmu.Lock()
+		l.gather()
 	}
 }
+
+// gather lets those who are about to propose do so first, so that all come into one batch,
+// for as long as some do. l.qmu is held on entry and on return.
+func (l *leader) gather() {
+	for range maxYields {
+		n := len(l.queue)
+		if n == 0 || l.lately+l.pending < 2 && n < 2 {
+			return // nobody else is here
+		}
+		l.qmu.Unlock()
+		runtime.Gosched()
+		l.qmu.Lock()
+		if len(l.queue) == n {
+			return
+		}
+	}
+}
+
+// maxYields bounds how often the applier waits for others.
+const maxYields = 4
 
 // admit returns how many proposals at the head of the queue there is room for, and the
 // bytes of their batch. l.qmu is held.
@@ -107,8 +123,7 @@ const entryOverhead = 6
 
 // batch makes a batch of the first n proposals of the queue, whose commands it copies: they
 // are their callers' again. l.qmu is held.
-func (l *leader) batch(n, size int) (b batch, taken []*proposal) {
-	taken = make([]*proposal, 0, n)
+func (l *leader) batch(n, size int) (b batch, taken crowd) {
 	b = l.begin(size)
 	for _, p := range l.queue[:n] {
 		if !p.queued {
@@ -119,11 +134,11 @@ func (l *leader) batch(n, size int) (b batch, taken []*proposal) {
 		l.bytes += p.size
 		b.data = addEntry(b.data, p.kind, l.flight.count(p.cmd))
 		p.cmd = nil
-		taken = append(taken, p)
+		taken.add(p)
 	}
 	l.queue = slices.Delete(l.queue, 0, n)
-	b.last = b.first + uint64(len(taken)) - 1
-	endBatch(b.data, len(taken))
+	b.last = b.first + uint64(taken.count) - 1
+	endBatch(b.data, taken.count)
 	return b, taken
 }
 
@@ -141,12 +156,12 @@ func (l *leader) note(kind byte, data []byte) {
 	b.data = addEntry(b.data, kind, data)
 	b.last = b.first
 	endBatch(b.data, 1)
-	l.log(&b, nil)
+	l.log(&b, crowd{})
 }
 
 // log hands a batch to the journal and the follower, executes it, and holds its outputs
 // back.
-func (l *leader) log(b *batch, outputs []*proposal) {
+func (l *leader) log(b *batch, outputs crowd) {
 	if l.store != nil {
 		if err := l.store.append(b); err != nil {
 			l.fail(err)
@@ -169,7 +184,7 @@ func (l *leader) log(b *batch, outputs []*proposal) {
 		l.refuse(outputs, ErrUnknown, over)
 		return
 	}
-	l.execute(b, len(outputs))
+	l.execute(b, outputs.count)
 	if err := l.host.fault(); err != nil {
 		l.fail(err)
 		return
@@ -181,18 +196,20 @@ func (l *leader) log(b *batch, outputs []*proposal) {
 		l.mu.Unlock() // who has ended the term has answered them
 		return
 	}
-	l.running = nil
-	for i, p := range outputs {
-		p.index, p.out = b.first+uint64(i), l.applier.outs[i]
+	l.running = crowd{}
+	p := outputs.first
+	for i, out := range l.applier.outs {
+		p.index, p.out = b.first+uint64(i), out
+		p = p.next
 	}
-	free := len(outputs) > 0 && !l.outputs.push(b.last, outputs)
+	free := outputs.count > 0 && !l.outputs.push(b.last, outputs)
 	l.flight.hold(b.last)
 	released := l.settle()
+	if free {
+		released.join(outputs)
+	}
 	l.bound()
 	l.mu.Unlock()
-	if free {
-		released = append(released, outputs)
-	}
 	l.deliver(released)
 	l.room()
 }

@@ -227,6 +227,8 @@ func (l *leader) sendImage(ctx context.Context, s *session, in *frames, upgrade 
 
 // adopt makes who has become a clone the follower.
 func (l *leader) adopt(s *session, r Record, position uint64, began time.Time) error {
+	var released crowd
+	defer func() { l.deliver(released) }()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.n.note(l.core.record, fmt.Sprintf("a clone was made in %v; the machine stood still for %v", // before it is a member
@@ -238,7 +240,7 @@ func (l *leader) adopt(s *session, r Record, position uint64, began time.Time) e
 	l.session, s.sent, l.cloning, l.applied = s, position, false, position
 	l.n.detector.watch(s.id, s.member.Addr, l.silent)
 	l.admit1()
-	l.settle()
+	released = l.settle()
 	s.wake()
 	return nil
 }

@@ -37,7 +37,8 @@ type store struct {
 
 	mu    sync.Mutex // guards spots
 	spots gate[uint64]
-	safe  uint64 // position; guarded by mu
+	freed []uint64 // by the last sync; guarded by mu
+	safe  uint64   // position; guarded by mu
 }
 
 func newID() ID {
@@ -202,7 +203,8 @@ func (s *store) sync() (position uint64, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.spots.release(sequence, nil) {
+	s.freed = s.spots.release(sequence, s.freed[:0])
+	for _, p := range s.freed {
 		s.safe = max(s.safe, p)
 	}
 	return s.safe, nil

@@ -165,6 +165,7 @@ var Trilith = Rules{
 		{Files: "transport/distribution.go"},
 		{Files: "transport/links.go"},
 		{Files: "transport/matrix.go"},
+		{Files: "vmft/backlog.go"},
 		{Files: "vmft/backup.go"},
 		{Files: "vmft/clock.go"},
 		{Files: "vmft/epoch.go"},
