@@ -40,10 +40,7 @@ type follower struct {
 	dirty      chan struct{} // wakes the syncer
 }
 
-var (
-	errLive = errors.New("live")
-	errOut  = errors.New("out")
-)
+var errLive, errOut = errors.New("live"), errors.New("out")
 
 // follow follows until the node is live, and returns the record by which it is; or until it
 // has to begin anew, or ctx ends. It begins as the backup of a record, if that is not zero.

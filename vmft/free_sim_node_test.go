@@ -93,7 +93,7 @@ func (s *freeNode) Timer(key uint64) {
 		s.tick()
 		s.n.After(simTick, tickKey)
 	case freeTurnKey:
-		if s.p != nil {
+		if s.serves() {
 			s.turn()
 		}
 		s.n.After(freeTurn, freeTurnKey)
@@ -243,9 +243,9 @@ func (s *freeNode) lead() {
 	for _, m := range s.acks.release(position, nil) {
 		s.n.Send(s.world, m)
 	}
-	if p.fenced {
+	if p.fenced || p.passed.Epoch != 0 {
 		s.n.Count("fenced", 1)
-		s.restart()
+		s.restart() // one that has handed over could stay; the other simulation has that
 		return
 	}
 	s.chain(p.step())
@@ -337,7 +337,7 @@ func (s *freeNode) Receive(from int, m *simMessage) {
 		s.input(from, m)
 	case simDone:
 		i := slices.IndexFunc(s.out, func(o Output) bool { return o.Number == m.position })
-		if s.p != nil && !s.p.fenced && i >= 0 {
+		if s.serves() && i >= 0 {
 			s.out = slices.Delete(s.out, i, i+1)
 			s.propose(kindCompletion, appendCompletion(nil, m.free.event, []uint64{m.position}))
 		}
@@ -375,9 +375,12 @@ func (s *freeNode) Receive(from int, m *simMessage) {
 	s.pump()
 }
 
+// serves reports whether the node is the primary, and does not hand over.
+func (s *freeNode) serves() bool { return s.p != nil && !s.p.fenced && s.p.heir.IsZero() }
+
 // input gives the processor an event, where it stands; the sender is told when it is safe.
 func (s *freeNode) input(from int, m *simMessage) {
-	if s.p == nil || s.p.fenced {
+	if !s.serves() {
 		s.n.Send(from, &simMessage{kind: simElsewhere, id: m.id})
 		return
 	}

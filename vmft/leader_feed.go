@@ -140,9 +140,14 @@ func (l *leader) handOver(ctx context.Context, to func() Member) error {
 	for {
 		begun := make(chan bool, 1) // whoever waits may have gone
 		l.do(func() {
+			l.qmu.Lock()
+			defer l.qmu.Unlock()
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			begun <- l.applied >= l.host.position && l.core.handOver(to())
+			if l.applied >= l.host.position && l.core.handOver(to()) {
+				l.held = true // a processor stands still, too
+			}
+			begun <- l.held && !l.core.heir.IsZero()
 			l.core.ask() // it answers with what it has executed, too
 			l.session.wake()
 			poke(l.chain)
