@@ -3,6 +3,7 @@ package vmft
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/trilith-go/trilith/rpc"
 )
@@ -69,6 +70,12 @@ func (e *Error) Unwrap() []error {
 	}
 	return []error{e.Err}
 }
+
+// Timeout and Temporary make it a net.Error, for the operations of a [Stream].
+func (e *Error) Timeout() bool { return errors.Is(e.Err, os.ErrDeadlineExceeded) }
+
+// Temporary is what Timeout is.
+func (e *Error) Temporary() bool { return e.Timeout() }
 
 // NotLogged reports whether the command was not and never will be applied. It is how users
 // of a Log that do not import this package tell.
