@@ -38,6 +38,8 @@ const (
 	ErrNoCommand = rpc.Code("vmft: the machine takes no commands")
 	// ErrRefused says that a processor could make no sense of an event: it had no effect.
 	ErrRefused = rpc.Code("vmft: the processor refuses the event")
+	// ErrNoStreams says that the machine has no connections: its node has no Config.Network.
+	ErrNoStreams = rpc.Code("vmft: the machine has no connections")
 	// ErrConfig says that a field of a configuration is wrong.
 	ErrConfig = rpc.Code("vmft: bad configuration")
 )

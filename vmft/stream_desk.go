@@ -61,7 +61,7 @@ func (d *streamDesk) released(n *streamNote, now time.Time) {
 		}
 		return
 	case noteGone:
-		if s != nil && !s.side.reset { // the client has everything, or the stream is unknown
+		if s != nil && (!s.side.reset || s.attached == 0) { // there is nothing that its client has to be told
 			delete(d.streams, n.id)
 		}
 		return

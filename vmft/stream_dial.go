@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -73,7 +74,7 @@ func (d *streamDialer) attach(ctx context.Context, h *streamHello) (*attachment,
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return nil, errors.Join(causeOf(ctx), err)
+			return nil, fmt.Errorf("%w: %w", causeOf(ctx), err)
 		}
 	}
 }

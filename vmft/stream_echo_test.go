@@ -17,10 +17,11 @@ import (
 const echoPort = 7
 
 // An echoProcessor is a program that sends back what it receives, each byte changed by where
-// it stands, and by when it was sent back: whatever is lost, repeated or out of place shows,
+// it stands and, if it is keyed, by when it was sent back: whatever is lost, repeated or out of place shows,
 // and so does what another run of the same program would have sent. It takes one connection
 // after the other, a few bytes an instruction, and remembers all that it has sent.
 type echoProcessor struct {
+	keyed   bool
 	count   uint64
 	conns   []*echoConn
 	next    int
@@ -43,6 +44,16 @@ type echoConn struct {
 
 const echoRoom = 3000 // bytes of output that may be under way
 
+// EchoProcessor returns a program that sends back what it receives, changed by [EchoByte],
+// and EchoNetwork how it is told of connections.
+func EchoProcessor() Processor { return &echoProcessor{} }
+
+// EchoNetwork belongs to [EchoProcessor].
+func EchoNetwork() Network { return echoNetwork{} }
+
+// EchoByte is what a byte at a place comes back as.
+func EchoByte(at uint64, b byte) byte { return echoByte(at, b) }
+
 func echoByte(at uint64, b byte) byte { return b ^ byte(at*7>>3) ^ byte(at) }
 
 // Position implements Processor, and so do the others.
@@ -50,10 +61,11 @@ func (p *echoProcessor) Position() uint64 { return p.count }
 
 func (p *echoProcessor) Run(until uint64) uint64 {
 	for ; p.count < until; p.count++ {
-		if len(p.conns) > 0 {
-			p.next = (p.next + 1) % len(p.conns)
-			p.serve(p.conns[p.next])
+		if _, idle := p.Idle(); idle {
+			break
 		}
+		p.next = (p.next + 1) % len(p.conns)
+		p.serve(p.conns[p.next])
 	}
 	return p.count
 }
@@ -62,7 +74,10 @@ func (p *echoProcessor) serve(c *echoConn) {
 	n := min(len(c.in), 100, echoRoom-c.unacked)
 	if n > 0 {
 		b := make([]byte, n)
-		key := byte(p.count * 0x9e3779b97f4a7c15 >> 56)
+		key := byte(0)
+		if p.keyed {
+			key = byte(p.count * 0x9e3779b97f4a7c15 >> 56)
+		}
 		h := p.remembered(c.id)
 		for i := range b {
 			b[i] = echoByte(c.done+uint64(i), c.in[i]) ^ key
@@ -151,11 +166,16 @@ func (p *echoProcessor) NextOutput() (at uint64, out []byte, ok bool) {
 	return o.at, o.wire, true
 }
 
-func (p *echoProcessor) Idle() (wake time.Duration, idle bool) { return 0, false }
-func (p *echoProcessor) Exited() (status int, exited bool)     { return 0, false }
-func (p *echoProcessor) Now() time.Duration                    { return time.Duration(p.count) }
-func (p *echoProcessor) Skip(time.Duration) []byte             { return []byte{'s', 0} }
-func (p *echoProcessor) Fingerprint() string                   { return "echo" }
+func (p *echoProcessor) Idle() (wake time.Duration, idle bool) {
+	return -1, !slices.ContainsFunc(p.conns, func(c *echoConn) bool {
+		return len(c.in) > 0 && c.unacked < echoRoom || c.ended && len(c.in) == 0
+	})
+}
+
+func (p *echoProcessor) Exited() (status int, exited bool) { return 0, false }
+func (p *echoProcessor) Now() time.Duration                { return time.Duration(p.count) }
+func (p *echoProcessor) Skip(time.Duration) []byte         { return []byte{'s', 0} }
+func (p *echoProcessor) Fingerprint() string               { return "echo" }
 
 func (p *echoProcessor) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, p.count)
@@ -186,7 +206,7 @@ func (p *echoProcessor) Restore(r io.Reader) error {
 		return err
 	}
 	d := wire.NewDecoder(b)
-	n := echoProcessor{count: d.Uvarint(), next: d.Int(1 << 20)}
+	n := echoProcessor{keyed: p.keyed, count: d.Uvarint(), next: d.Int(1 << 20)}
 	for range d.Count(1) {
 		n.conns = append(n.conns, &echoConn{id: d.Uvarint(), in: bytes.Clone(d.Bytes()), done: d.Uvarint(), unacked: d.Int(echoRoom), ended: d.Bool()})
 	}

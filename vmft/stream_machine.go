@@ -10,22 +10,6 @@ import (
 	"time"
 )
 
-// processor is what a streamMachine needs of a Processor, and is to its own user.
-type processor interface {
-	Position() uint64
-	Run(until uint64) uint64
-	Interrupt()
-	Inject(event []byte) error
-	NextOutput() (at uint64, out []byte, ok bool)
-	Idle() (wake time.Duration, idle bool)
-	Exited() (status int, exited bool)
-	Now() time.Duration
-	Freeze() (io.WriterTo, error)
-	Restore(r io.Reader) error
-	Hash() [32]byte
-	Fingerprint() string
-}
-
 // maxTable bounds the table in an image, in bytes.
 const maxTable = 1 << 31
 
@@ -35,7 +19,7 @@ const maxTable = 1 << 31
 // The table sees the processor's outputs in order, and all of them up to a position before
 // anything happens to it there: when it sees them is never visible.
 type streamMachine struct {
-	processor
+	Processor
 	table *streamTable
 	queue []streamOutput
 	head  int
@@ -46,9 +30,44 @@ type streamOutput struct {
 	wire []byte
 }
 
-func newStreamMachine(p processor, net Network) *streamMachine {
-	return &streamMachine{processor: p, table: newStreamTable(net)}
+func newStreamMachine(p Processor, net Network) *streamMachine {
+	return &streamMachine{Processor: p, table: newStreamTable(net)}
 }
+
+// streamed makes a processor one whose connections are streams.
+func streamed(p Processor, net Network) Processor {
+	m := newStreamMachine(p, net)
+	if turns, ok := p.(Preempter); ok {
+		return &preemptedStreams{m, turns}
+	}
+	return m
+}
+
+// A preemptedStreams is a streamMachine whose processor is a Preempter.
+type preemptedStreams struct {
+	*streamMachine
+	turns Preempter
+}
+
+// Preempt implements Preempter.
+func (m *preemptedStreams) Preempt() []byte { return plain(m.turns.Preempt()) }
+
+// streams returns the machine itself, to whoever has it as a Processor.
+func (m *streamMachine) streams() *streamMachine { return m }
+
+// streamsOf returns the streamMachine that a processor is, or nil.
+func streamsOf(p Processor) *streamMachine {
+	if s, ok := p.(interface{ streams() *streamMachine }); ok {
+		return s.streams()
+	}
+	return nil
+}
+
+// plain tags an event of the processor itself.
+func plain(event []byte) []byte { return append([]byte{tagPlain}, event...) }
+
+// Skip implements Processor.
+func (m *streamMachine) Skip(d time.Duration) []byte { return plain(m.Processor.Skip(d)) }
 
 func (m *streamMachine) put(at uint64, wire []byte) {
 	m.queue = append(m.queue, streamOutput{at, wire})
@@ -57,13 +76,13 @@ func (m *streamMachine) put(at uint64, wire []byte) {
 // drain has the table see all outputs.
 func (m *streamMachine) drain() {
 	for {
-		at, out, ok := m.processor.NextOutput()
+		at, out, ok := m.Processor.NextOutput()
 		if !ok {
 			return
 		}
 		note := func(n streamNote) { m.put(at, n.append(nil)) }
 		if !m.table.effect(out, note) {
-			m.put(at, append([]byte{tagPlain}, out...))
+			m.put(at, plain(out))
 		}
 	}
 }
@@ -72,7 +91,7 @@ func (m *streamMachine) drain() {
 func (m *streamMachine) Inject(event []byte) error {
 	if len(event) > 0 && event[0] == tagPlain {
 		m.drain()
-		return m.processor.Inject(event[1:])
+		return m.Processor.Inject(event[1:])
 	}
 	e, err := parseStreamEvent(event)
 	if err != nil {
@@ -82,7 +101,7 @@ func (m *streamMachine) Inject(event []byte) error {
 	at := m.Position()
 	note := func(n streamNote) { m.put(at, n.append(nil)) }
 	fresh := e.kind == streamOpen && m.table.byID[e.id] == nil
-	if err := m.table.told(&e, m.processor.Inject, note); err != nil {
+	if err := m.table.told(&e, m.Processor.Inject, note); err != nil {
 		return fmt.Errorf("telling the processor of a stream: %w", err)
 	}
 	if !fresh {
@@ -113,18 +132,18 @@ func (m *streamMachine) NextOutput() (at uint64, out []byte, ok bool) {
 // Hash is that of the processor and the table.
 func (m *streamMachine) Hash() [32]byte {
 	m.drain()
-	sum := m.processor.Hash()
+	sum := m.Processor.Hash()
 	return sha256.Sum256(m.table.append(sum[:]))
 }
 
 // Fingerprint is that of machines which can read one another's images and logs.
-func (m *streamMachine) Fingerprint() string { return m.processor.Fingerprint() + " streams 1" }
+func (m *streamMachine) Fingerprint() string { return m.Processor.Fingerprint() + " streams 1" }
 
 // Freeze makes an image of the processor and the table. Outputs that were not taken are not
 // in it.
 func (m *streamMachine) Freeze() (io.WriterTo, error) {
 	m.drain()
-	image, err := m.processor.Freeze()
+	image, err := m.Processor.Freeze()
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +189,7 @@ func (m *streamMachine) Restore(r io.Reader) error {
 	if err := table.decode(b); err != nil {
 		return err
 	}
-	if err := m.processor.Restore(r); err != nil {
+	if err := m.Processor.Restore(r); err != nil {
 		return err
 	}
 	m.table, m.queue, m.head = table, nil, 0

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/trilith-go/trilith/rpc"
@@ -19,82 +20,135 @@ const deskTick = time.Second
 
 // A streamPort serves the streams of a machine while its node is live.
 type streamPort struct {
-	// inject hands an event to the machine. It never blocks: the windows of the streams bound
-	// what is under way.
-	inject func(event []byte)
-	term   context.Context
-	now    func() time.Time
+	l      *leader
+	f      *flight
+	news   chan struct{} // of capacity 1: there are notes
+	active chan struct{} // closed when what the desk began with may be told
+	count  atomic.Int64  // of streams
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards what follows; taken before those of the leader
 	desk    *streamDesk
 	last    uint64 // number of the last attachment
 	kicks   map[uint64]chan struct{}
 	opening map[streamID]chan byte // what the client is to be answered
 }
 
-// newStreamPort returns the port of a node that has gone live with a table.
-func newStreamPort(term context.Context, t *streamTable, timeout time.Duration, inject func([]byte)) *streamPort {
-	return &streamPort{
-		inject: inject, term: term, now: time.Now, desk: newStreamDesk(t, timeout, time.Now()),
+// isNote reports whether an output of a streamMachine is one of its own.
+func isNote(output []byte) bool { return len(output) > 0 && output[0] != tagPlain }
+
+// board opens the port for streams, if the processor has them. What its table has may be told
+// when all that it follows from may, which a marker among the outputs tells.
+func (f *flight) board() {
+	m := streamsOf(f.r.p)
+	if m == nil {
+		return
+	}
+	l := f.l
+	f.streams = &streamPort{
+		l: l, f: f, news: make(chan struct{}, 1), active: make(chan struct{}), desk: newStreamDesk(m.table, l.n.cfg.StreamTimeout, time.Now()),
 		kicks: make(map[uint64]chan struct{}), opening: make(map[streamID]chan byte),
 	}
+	if marker := (Output{}); !f.held.push(l.host.position, marker) {
+		f.leave(marker)
+	}
+	l.work.Go(f.streams.run)
 }
 
-// run looks after streams that nobody is attached to, until the term ends.
+// run takes the notes that may leave, and looks after streams that nobody is attached to,
+// until the term ends.
 func (p *streamPort) run() {
 	ticker := time.NewTicker(deskTick)
 	defer ticker.Stop()
 	for {
 		select {
+		case <-p.news:
+			p.l.mu.Lock()
+			notes := p.f.notes
+			p.f.notes = nil
+			p.l.mu.Unlock()
+			p.released(notes)
 		case <-ticker.C:
 			p.mu.Lock()
-			p.desk.tick(p.now())
+			p.desk.tick(time.Now())
 			p.flush()
 			p.mu.Unlock()
-		case <-p.term.Done():
+		case <-p.l.term.Done():
 			return
 		}
 	}
 }
 
+// serveStream is one attachment.
+func (n *Node) serveStream(ctx context.Context, h *streamHello, st *rpc.Stream) error {
+	l := n.leading.Load()
+	switch {
+	case l == nil || l.term.Err() != nil:
+		return rpc.Refuse(n.elsewhere())
+	case l.flight == nil || l.flight.streams == nil:
+		return rpc.Refuse(ErrNoStreams)
+	}
+	return l.flight.streams.serve(ctx, h, st)
+}
+
+// serveLive tells whether this node is live.
+func (n *Node) serveLive(context.Context, *rpc.Empty) (*rpc.Empty, error) {
+	if l := n.leading.Load(); l == nil || l.term.Err() != nil {
+		return nil, rpc.Refuse(n.elsewhere())
+	}
+	return &rpc.Empty{}, nil
+}
+
 // flush hands the events to the machine. p.mu is held.
 func (p *streamPort) flush() {
 	for i := range p.desk.events {
-		p.inject(p.desk.events[i].append(nil))
+		_ = p.l.submit(kindInput, p.desk.events[i].append(nil)) // fails when the term has ended, and clients know what to do
 	}
+	p.count.Store(int64(len(p.desk.streams)))
 	clear(p.desk.events)
 	p.desk.events = p.desk.events[:0]
 }
 
-// released takes an output of the machine that may leave. It is borrowed.
-func (p *streamPort) released(output []byte) error {
-	n, err := parseStreamNote(output)
-	if err != nil {
-		return err
-	}
+// released takes notes, which may leave now.
+func (p *streamPort) released(notes []Output) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.desk.released(&n, p.now())
-	if c := p.opening[n.id]; c != nil && (n.kind == noteOpened || n.kind == noteRefused) {
-		delete(p.opening, n.id)
-		status := byte(welcomeOK)
-		if n.kind == noteRefused {
-			status = welcomeRefused
+	now := time.Now()
+	for i := range notes {
+		if notes[i].Number == 0 {
+			close(p.active)
+			continue
 		}
-		c <- status
+		n, err := parseStreamNote(notes[i].Data)
+		if err != nil { // the table has written it
+			p.l.n.cfg.Logger.Error("a note of a stream makes no sense", "error", err)
+			continue
+		}
+		p.desk.released(&n, now)
+		if c := p.opening[n.id]; c != nil && (n.kind == noteOpened || n.kind == noteRefused) {
+			delete(p.opening, n.id)
+			status := byte(welcomeOK)
+			if n.kind == noteRefused {
+				status = welcomeRefused
+			}
+			c <- status
+		}
+		if s := p.desk.streams[n.id]; s != nil && s.attached != 0 {
+			poke(p.kicks[s.attached])
+		}
 	}
 	p.flush()
-	if s := p.desk.streams[n.id]; s != nil && s.attached != 0 {
-		poke(p.kicks[s.attached])
-	}
-	return nil
 }
 
 // serve is one attachment.
 func (p *streamPort) serve(ctx context.Context, h *streamHello, st *rpc.Stream) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(p.term, func() { cancel(); st.Close() })()
+	defer context.AfterFunc(p.l.term, func() { cancel(); st.Close() })()
+	select {
+	case <-p.active:
+	case <-ctx.Done():
+		return rpc.Refuse(errors.Join(context.Cause(ctx), rpc.ErrUnavailable))
+	}
 	s, number, kick, status := p.attach(h)
 	if s == nil && h.fresh {
 		var err error
@@ -127,8 +181,8 @@ func (p *streamPort) serve(ctx context.Context, h *streamHello, st *rpc.Stream) 
 	cancel()
 	writer.Wait()
 	p.detach(s, number)
-	if p.term.Err() != nil {
-		return rpc.Refuse(context.Cause(p.term))
+	if p.l.term.Err() != nil {
+		return rpc.Refuse(context.Cause(p.l.term))
 	}
 	if errors.Is(err, errFormat) {
 		return err
@@ -159,7 +213,8 @@ func (p *streamPort) detach(s *deskStream, number uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.kicks, number)
-	p.desk.detach(s, number, p.now())
+	p.desk.detach(s, number, time.Now())
+	p.flush()
 }
 
 // open has a stream opened, and waits for the position at which it is to be released.
@@ -168,7 +223,7 @@ func (p *streamPort) open(ctx context.Context, h *streamHello) (status byte, err
 	e := streamEvent{kind: streamOpen, id: h.id, port: h.port, from: h.from}
 	p.mu.Lock()
 	p.opening[h.id] = c
-	p.inject(e.append(nil))
+	_ = p.l.submit(kindInput, e.append(nil)) // as above
 	p.mu.Unlock()
 	select {
 	case status = <-c:

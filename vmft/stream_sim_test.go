@@ -89,7 +89,7 @@ func newStreamWorld(seed uint64, bugs streamWorldBugs) *streamWorld {
 }
 
 func (w *streamWorld) machine() *streamMachine {
-	m := newStreamMachine(&echoProcessor{}, echoNetwork{})
+	m := newStreamMachine(&echoProcessor{keyed: true}, echoNetwork{})
 	m.table.bugs = w.bugs.table
 	return m
 }
@@ -334,7 +334,7 @@ func (w *streamWorld) step(c *simStream) error {
 // check compares what a client has with what the machine says that it has sent, and that with
 // what it was to send.
 func (w *streamWorld) check(c *simStream) error {
-	h := w.live.processor.(*echoProcessor).remembered(c.conn)
+	h := w.live.Processor.(*echoProcessor).remembered(c.conn)
 	if len(c.got) > len(h.sent) || len(h.sent) > len(c.sent) {
 		return fmt.Errorf("%d bytes have come back, %d were sent back, of %d", len(c.got), len(h.sent), len(c.sent))
 	}
