@@ -4,7 +4,8 @@
 //
 //	GET  /              a page that ticks
 //	GET  /status        what the page shows, as JSON
-//	POST /count         adds one to the counter, and returns it
+//	POST /count         adds one to the page's counter, and returns it
+//	POST /count/NAME    adds one to another counter, and returns that
 //	GET  /kv/KEY        the value of a key
 //	PUT  /kv/KEY        sets it, and returns the number of the write
 //	GET  /bytes/N       N bytes, which follow from their places
@@ -36,8 +37,8 @@ type service struct {
 	id    string // random
 	began time.Time
 
-	mu     sync.Mutex // guards what follows
-	count  uint64
+	mu     sync.Mutex        // guards what follows
+	counts map[string]uint64 // the page's is ""
 	writes uint64
 	keys   map[string]string
 	ticks  uint64
@@ -50,7 +51,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 		os.Exit(1)
 	}
-	s := &service{id: hex.EncodeToString(id[:]), began: time.Now(), keys: make(map[string]string)}
+	s := &service{id: hex.EncodeToString(id[:]), began: time.Now(), counts: make(map[string]uint64), keys: make(map[string]string)}
 	go s.tick()
 	for i := range uint64(4) {
 		go s.mix(i)
@@ -71,13 +72,8 @@ func (s *service) handler() http.Handler {
 		w.Write(page)
 	})
 	mux.HandleFunc("GET /status", s.status)
-	mux.HandleFunc("POST /count", func(w http.ResponseWriter, _ *http.Request) {
-		s.mu.Lock()
-		s.count++
-		n := s.count
-		s.mu.Unlock()
-		fmt.Fprintln(w, n)
-	})
+	mux.HandleFunc("POST /count", s.count)
+	mux.HandleFunc("POST /count/{name}", s.count)
 	mux.HandleFunc("GET /kv/{key}", s.get)
 	mux.HandleFunc("PUT /kv/{key}", s.put)
 	mux.HandleFunc("GET /bytes/{n}", sendBytes)
@@ -113,12 +109,24 @@ func (s *service) mix(n uint64) {
 func (s *service) status(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
 	answer := map[string]any{
-		"id": s.id, "uptime": time.Since(s.began).Seconds(), "count": s.count, "writes": s.writes, "keys": len(s.keys),
+		"id": s.id, "uptime": time.Since(s.began).Seconds(), "count": s.counts[""], "writes": s.writes, "keys": len(s.keys),
 		"ticks": s.ticks, "mixed": fmt.Sprintf("%016x", s.mixed),
 	}
 	s.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(answer)
+}
+
+func (s *service) count(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name := r.PathValue("name")
+	if _, ok := s.counts[name]; !ok && len(s.counts) >= maxKeys {
+		http.Error(w, "too many counters", http.StatusInsufficientStorage)
+		return
+	}
+	s.counts[name]++
+	fmt.Fprintln(w, s.counts[name])
 }
 
 func (s *service) get(w http.ResponseWriter, r *http.Request) {
