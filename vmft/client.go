@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/trilith-go/trilith/rpc"
 	"github.com/trilith-go/trilith/transport"
 )
@@ -11,7 +13,11 @@ import (
 // A Client calls a machine that runs on a group of nodes, wherever its primary is: it
 // follows redirects, and goes on at the new primary after a fail-over. Its methods may be
 // called concurrently.
-type Client struct{ rpc *rpc.Client }
+type Client struct {
+	rpc     *rpc.Client
+	streams *streamDialer
+	log     hclog.Logger
+}
 
 // Dial returns a client of the nodes at some addresses. It does not connect yet. The error
 // names what is wrong with the configuration.
@@ -41,7 +47,11 @@ func NewClient(cfg rpc.ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, &Error{Op: "dial", Err: err}
 	}
-	return &Client{c}, nil
+	log := cfg.Logger
+	if log == nil {
+		log = hclog.NewNullLogger()
+	}
+	return &Client{c, newStreamDialer(c), log}, nil
 }
 
 // Call has the machine execute a command, exactly once, and returns its output. It tries
@@ -65,5 +75,8 @@ func (c *Client) Query(ctx context.Context, query []byte) ([]byte, error) {
 	return out.b, nil
 }
 
-// Close ends the client. Calls in progress fail.
-func (c *Client) Close() error { return c.rpc.Close() }
+// Close ends the client. Calls in progress fail, and streams break.
+func (c *Client) Close() error {
+	c.streams.close()
+	return c.rpc.Close()
+}

@@ -53,6 +53,10 @@ type Config struct {
 	// be new, and all nodes have an equal one. The node owns it. [Node.Port] connects it
 	// with the world.
 	Processor Processor
+	// Network says how the Processor is told of connections: with it, clients reach its ports
+	// by [DialStream] and [Forward], and their connections survive its hosts. The Port lets
+	// out then, and takes, what is about anything else. Default: none, the Port has it all.
+	Network Network
 	// Upgrades are fingerprints of earlier versions whose images Machine can restore. When
 	// this node joins a primary of such a version, the machine is handed over to it: the
 	// primary drains, the image moves, and this node goes live. Default: none.
@@ -86,6 +90,9 @@ type Config struct {
 	// MaxLagInstructions is how many instructions the backup may be behind before the
 	// primary of a Processor is slowed, if that comes before MaxLag. Default: 1,000,000,000.
 	MaxLagInstructions int64
+	// StreamTimeout is how long a stream is kept whose client does not come back. Default:
+	// 1 minute.
+	StreamTimeout time.Duration
 	// MaxStep is the most that the time of the machine advances from one entry to the next.
 	// Default: 1 minute.
 	MaxStep time.Duration
@@ -139,6 +146,7 @@ func (c Config) withDefaults() (Config, error) {
 	}{
 		{"Heartbeat", &c.Heartbeat, DefaultHeartbeat}, {"Timeout", &c.Timeout, DefaultTimeout}, {"Stall", &c.Stall, DefaultStall},
 		{"MaxLag", &c.MaxLag, DefaultMaxLag}, {"MaxStep", &c.MaxStep, DefaultMaxStep},
+		{"StreamTimeout", &c.StreamTimeout, DefaultStreamTimeout},
 	} {
 		if *f.field < 0 {
 			return c, invalid(f.name, "is negative")
@@ -178,6 +186,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, invalid("Arbiter", "is missing")
 	case c.Machine == nil && c.Processor == nil:
 		return c, invalid("Machine", "is missing")
+	case c.Network != nil && c.Processor == nil:
+		return c, invalid("Network", "is given without a Processor")
 	case c.Machine != nil && c.Processor != nil:
 		return c, invalid("Processor", "is given beside a Machine")
 	case c.MaxPending < 0:

@@ -3,6 +3,7 @@ package vmft
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/trilith-go/trilith/rpc"
 )
@@ -37,6 +38,8 @@ const (
 	ErrNoCommand = rpc.Code("vmft: the machine takes no commands")
 	// ErrRefused says that a processor could make no sense of an event: it had no effect.
 	ErrRefused = rpc.Code("vmft: the processor refuses the event")
+	// ErrNoStreams says that the machine has no connections: its node has no Config.Network.
+	ErrNoStreams = rpc.Code("vmft: the machine has no connections")
 	// ErrConfig says that a field of a configuration is wrong.
 	ErrConfig = rpc.Code("vmft: bad configuration")
 )
@@ -69,6 +72,12 @@ func (e *Error) Unwrap() []error {
 	}
 	return []error{e.Err}
 }
+
+// Timeout and Temporary make it a net.Error, for the operations of a [Stream].
+func (e *Error) Timeout() bool { return errors.Is(e.Err, os.ErrDeadlineExceeded) }
+
+// Temporary is what Timeout is.
+func (e *Error) Temporary() bool { return e.Timeout() }
 
 // NotLogged reports whether the command was not and never will be applied. It is how users
 // of a Log that do not import this package tell.

@@ -24,7 +24,11 @@ type flight struct {
 	out      []Output     // that may leave the node
 	news     chan struct{}
 	progress mileage
-	position uint64 // of the processor, after the last entry
+	position uint64   // of the processor, after the last entry
+	ready    []Output // scratch of release
+	notes    []Output // of streams, that may leave
+
+	streams *streamPort // nil: connections are its user's
 }
 
 // newFlight takes the processor over. What is not known to be done is done again, as soon as
@@ -39,6 +43,7 @@ func newFlight(l *leader) *flight {
 		f.held.push(l.host.position, o)
 	}
 	r.become(true)
+	f.board()
 	return f
 }
 
@@ -48,6 +53,10 @@ func (c *Config) free() *runner {
 		return nil
 	}
 	r := newRunner(c.Processor)
+	if c.Network != nil {
+		r.p = streamed(c.Processor, c.Network)
+		r.fleeting = isNote
+	}
 	r.bugs = c.planted.core
 	c.Machine = r
 	return r
@@ -140,8 +149,7 @@ func (f *flight) hold(position uint64) {
 	f.progress.mark(position, f.position)
 	for _, o := range f.r.take() {
 		if !f.held.push(position, o) {
-			f.out = append(f.out, o)
-			poke(f.news)
+			f.leave(o)
 		}
 	}
 }
@@ -151,8 +159,25 @@ func (f *flight) release(position uint64) {
 	if f == nil || f.held.len() == 0 {
 		return
 	}
-	before := len(f.out)
-	if f.out = f.held.release(position, f.out); len(f.out) > before {
+	f.ready = f.held.release(position, f.ready[:0])
+	for _, o := range f.ready {
+		f.leave(o)
+	}
+	clear(f.ready)
+}
+
+// leave hands an output to who has to do with it. l.mu is held.
+func (f *flight) leave(o Output) {
+	switch {
+	case f.streams == nil:
+		f.out = append(f.out, o)
+		poke(f.news)
+	case o.Number == 0 || isNote(o.Data):
+		f.notes = append(f.notes, o)
+		poke(f.streams.news)
+	default:
+		o.Data = o.Data[1:] // without the tag
+		f.out = append(f.out, o)
 		poke(f.news)
 	}
 }
@@ -174,6 +199,9 @@ func (f *flight) status(s *Status) {
 	}
 	s.Instructions, s.Held = f.position, s.Held+f.held.len()
 	s.LagInstructions = f.progress.behind(f.l.applied)
+	if f.streams != nil {
+		s.Streams = int(f.streams.count.Load())
+	}
 }
 
 // astray takes note of how far the processor is, and gives up one that cannot follow the

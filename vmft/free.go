@@ -37,7 +37,8 @@ type runner struct {
 	size     int64  // bytes of those that are not
 	live     bool   // it is the primary's
 	fresh    []Output
-	fault    error // why it is not what the log says any more
+	fleeting func(output []byte) bool // outputs that are not kept; nil: none is
+	fault    error                    // why it is not what the log says any more
 	bugs     bugs
 }
 
@@ -145,8 +146,10 @@ func (r *runner) drain() {
 		}
 		r.outputs++
 		o := Output{Number: r.outputs, Position: at, Data: data}
-		r.kept = append(r.kept, kept{Output: o})
-		r.size += int64(len(data))
+		if r.fleeting == nil || !r.fleeting(data) {
+			r.kept = append(r.kept, kept{Output: o})
+			r.size += int64(len(data))
+		}
 		if r.live {
 			r.fresh = append(r.fresh, o)
 		}
@@ -262,7 +265,7 @@ func (r *runner) Restore(in io.Reader) error {
 	if err != nil {
 		return err
 	}
-	fresh := runner{p: r.p, live: r.live, bugs: r.bugs}
+	fresh := runner{p: r.p, live: r.live, fleeting: r.fleeting, bugs: r.bugs}
 	d := wire.NewDecoder(head)
 	fresh.told, fresh.outputs = d.Uvarint(), d.Uvarint()
 	for range d.Count(3) {

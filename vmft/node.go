@@ -100,6 +100,8 @@ func (n *Node) start(ctx context.Context) error {
 	rpc.HandleStream(n.server, methodFollow, n.serveFollow)
 	rpc.Handle(n.server, methodCall, n.serveCall)
 	rpc.Handle(n.server, methodQuery, n.serveQuery)
+	rpc.HandleStream(n.server, methodStream, n.serveStream)
+	rpc.HandleInline(n.server, methodLive, n.serveLive)
 	// A node goes on beyond the ctx of its start.
 	n.ctx, n.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	addr, err := n.server.Listen(ctx, n.cfg.Transport, n.cfg.Addr)

@@ -77,6 +77,7 @@ func (p *Port) Input(ctx context.Context, event []byte) error {
 	if len(event) > l.n.cfg.MaxCommand {
 		return l.n.notLogged(fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrTooLarge, len(event), l.n.cfg.MaxCommand))
 	}
+	event = p.tagged(event)
 	if l.n.cfg.planted.core.ackInputEarly {
 		return l.submit(kindInput, event)
 	}
@@ -93,7 +94,16 @@ func (p *Port) Input(ctx context.Context, event []byte) error {
 // if the node fails first, the next primary does the outputs again. The error is an *Error,
 // if the term has ended. The event is borrowed.
 func (p *Port) Complete(event []byte, numbers ...uint64) error {
+	event = p.tagged(event)
 	return p.l.submit(kindCompletion, appendCompletion(make([]byte, 0, len(event)+10*len(numbers)+10), event, numbers))
+}
+
+// tagged returns an event as the processor's of those that streams have to do with.
+func (p *Port) tagged(event []byte) []byte {
+	if p.l.flight.streams == nil || len(event) == 0 {
+		return event
+	}
+	return plain(event)
 }
 
 // Inspect calls f with the processor while it stands still between two turns, and returns
@@ -103,7 +113,7 @@ func (p *Port) Inspect(ctx context.Context, f func(Processor)) error {
 	done := make(chan struct{})
 	p.l.do(func() {
 		defer close(done)
-		f(p.l.flight.r.p)
+		f(p.l.n.cfg.Processor)
 	})
 	select {
 	case <-done:

@@ -60,6 +60,7 @@ type Status struct {
 
 	Instructions    uint64 // that a Processor has retired, as far as the log has told
 	LagInstructions uint64 // how many of them the backup is behind; on a primary
+	Streams         int    // that it has; on a primary
 
 	Share float64 // of its time that the primary may execute: 1 unless it is slowed
 

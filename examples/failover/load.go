@@ -9,12 +9,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/trilith-go/trilith/examples/internal/nodes"
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/vmft"
 )
 
 // patience is how long a call may take before the service counts as down.
-const patience = time.Minute
+const patience = nodes.Patience
 
 // A load is clients, each of which counts.
 type load struct {
@@ -111,8 +112,11 @@ func (l *load) pauses() (least, most time.Duration) {
 	return least, most
 }
 
-// settle waits until every client is answered again, and returns the pauses.
-func (l *load) settle(ctx context.Context) (least, most time.Duration, err error) {
+// Watch implements nodes.Witness.
+func (l *load) Watch() { l.pauses() }
+
+// Settle waits until every client is answered again, and tells of the pauses.
+func (l *load) Settle(ctx context.Context) (string, error) {
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
 	for _, c := range l.counters {
@@ -120,14 +124,14 @@ func (l *load) settle(ctx context.Context) (least, most time.Duration, err error
 			select {
 			case <-ticker.C:
 			case err := <-l.failed:
-				return 0, 0, err
+				return "", err
 			case <-ctx.Done():
-				return 0, 0, context.Cause(ctx)
+				return "", context.Cause(ctx)
 			}
 		}
 	}
-	least, most = l.pauses()
-	return least, most, nil
+	least, most := l.pauses()
+	return fmt.Sprintf("clients saw a pause of %s to %s", nodes.Millis(least), nodes.Millis(most)), nil
 }
 
 // acked returns how many increments were acknowledged.

@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/trilith-go/trilith/examples/internal/local"
+	"github.com/trilith-go/trilith/examples/internal/nodes"
+	"github.com/trilith-go/trilith/vmft"
 )
 
 func main() { os.Exit(run(local.Context(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -28,7 +32,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			if o.node != "" {
 				return o.serve(ctx, stdin, stdout)
 			}
-			return o.show(ctx, stdout)
+			return o.show(ctx, stdout, stderr)
 		}
 	}}.Run(args, stderr)
 }
@@ -100,27 +104,37 @@ func (o *options) check(args []string, set map[string]bool) error {
 }
 
 // open makes the group that the flags ask for.
-func (o *options) open() (*group, error) {
+func (o *options) open(stderr io.Writer) (*nodes.Group, error) {
 	if o.memory {
-		return inMemory()
+		return nodes.InMemory(func(ctx context.Context, cfg vmft.Config) (*vmft.Node, error) {
+			cfg.Machine = newStore()
+			return vmft.Start(ctx, cfg)
+		})
 	}
-	if o.dir != "" {
-		if err := os.MkdirAll(o.dir, 0o777); err != nil {
+	dir, keep := o.dir, func() error { return nil }
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o777); err != nil {
 			return nil, err
 		}
-		if err := local.CheckEmpty(o.dir); err != nil {
-			return nil, local.BadUsage("-dir: %s is not empty; choose another directory, or remove what is in it", o.dir)
+		if err := local.CheckEmpty(dir); err != nil {
+			return nil, local.BadUsage("-dir: %s is not empty; choose another directory, or remove what is in it", dir)
 		}
-		return processes(o.dir, true)
+	} else {
+		temp, err := os.MkdirTemp("", "failover-")
+		if err != nil {
+			return nil, err
+		}
+		dir, keep = temp, func() error { return os.RemoveAll(temp) }
 	}
-	dir, err := os.MkdirTemp("", "failover-")
+	g, err := nodes.Processes(stderr, func(i int, addr string, addrs []string) []string {
+		args := []string{"-child", "-node", addr, "-peers", strings.Join(addrs, ","), "-lock", filepath.Join(dir, "lock")}
+		if o.dir != "" {
+			args = append(args, "-dir", filepath.Join(dir, fmt.Sprintf("node%d", i+1)))
+		}
+		return args
+	}, keep)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, keep())
 	}
-	g, err := processes(dir, false)
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	g.close = func() error { return os.RemoveAll(dir) }
 	return g, nil
 }

@@ -8,58 +8,10 @@ import (
 	"io"
 	"time"
 
+	"github.com/trilith-go/trilith/examples/internal/nodes"
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/vmft"
 )
-
-// An event is something that a node has seen or done.
-type event struct {
-	Node   string // its address
-	At     time.Time
-	Role   vmft.Role   // the new one, or ""
-	Record vmft.Record // the newest of the chain, as the node knows it
-	Note   string
-	Ended  bool // there is no node any more
-}
-
-// lookEvery is how often a node's Status is looked at. What is in it has times of its own.
-const lookEvery = 5 * time.Millisecond
-
-// watch tells of what happens to a node, until it or ctx ends.
-func watch(ctx context.Context, n *vmft.Node, tell func(event)) {
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
-	var last vmft.Change
-	var before vmft.Status
-	for {
-		s := n.Status()
-		news := s.History
-		for i := len(news) - 1; i >= 0; i-- {
-			if news[i] == last {
-				news = news[i+1:]
-				break
-			}
-		}
-		for _, c := range news {
-			tell(event{Node: s.Addr, At: c.At, Record: c.Record, Note: c.Note})
-			last = c
-		}
-		if s.Role != before.Role {
-			tell(event{Node: s.Addr, At: time.Now(), Role: s.Role, Record: s.Newest})
-		}
-		if before = s; s.Role == vmft.RoleEnded {
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// millis shows a time in milliseconds.
-func millis(d time.Duration) string { return fmt.Sprintf("%.1f ms", d.Seconds()*1e3) }
 
 // serve is what the process of one node does. It prints events, one a line, and ends with
 // ctx, or when whoever has started it has gone.
@@ -80,9 +32,9 @@ func (o *options) serve(ctx context.Context, stdin io.Reader, stdout io.Writer) 
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
 	out := json.NewEncoder(stdout)
-	watch(ctx, n, func(e event) {
+	nodes.Watch(ctx, n, func(e nodes.Event) {
 		if !o.child {
-			fmt.Fprintln(stdout, e.At.Format(time.TimeOnly), e.text())
+			fmt.Fprintln(stdout, e.At.Format(time.TimeOnly), e.Text())
 			return
 		}
 		if out.Encode(e) != nil {
@@ -93,25 +45,4 @@ func (o *options) serve(ctx context.Context, stdin io.Reader, stdout io.Writer) 
 		return nil
 	}
 	return n.Wait(ctx)
-}
-
-// text says what has happened.
-func (e event) text() string {
-	switch {
-	case e.Role != "":
-		return "is " + article(e.Role)
-	case e.Note != "":
-		return e.Note
-	}
-	return e.Record.String()
-}
-
-func article(r vmft.Role) string {
-	switch r {
-	case vmft.RolePrimary, vmft.RoleBackup:
-		return "the " + string(r)
-	case vmft.RoleCandidate, vmft.RoleSpare:
-		return "a " + string(r)
-	}
-	return string(r)
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/trilith-go/trilith/examples/internal/guest"
 	"github.com/trilith-go/trilith/vmft/rv64"
 )
 
@@ -21,7 +22,7 @@ func demonstrate(ctx context.Context, stdout io.Writer) error {
 		return err
 	}
 	cfg := rv64.Config{Args: []string{"guest"}, Start: time.Now()}
-	if cfg.Seed, err = seed(); err != nil {
+	if cfg.Seed, err = guest.Seed(); err != nil {
 		return err
 	}
 	m, err := rv64.Load(elf, cfg)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/trilith-go/trilith/examples/internal/guest"
 	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/vmft/rv64"
 )
@@ -96,7 +97,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case len(o.args) == 0:
 		return 0, demonstrate(ctx, stdout)
 	}
-	elf, err := program(ctx, o.args[0])
+	elf, err := guest.Program(ctx, o.args[0])
 	if err != nil {
 		return 0, err
 	}
@@ -105,7 +106,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		Args: o.args, Dir: o.dir, Memory: o.memory << 20, Start: time.Now(), Logger: log,
 		Env: []string{"PATH=/bin", "HOME=/tmp", "TMPDIR=/tmp"},
 	}
-	if cfg.Seed, err = seed(); err != nil {
+	if cfg.Seed, err = guest.Seed(); err != nil {
 		return 0, err
 	}
 	if o.root != "" {

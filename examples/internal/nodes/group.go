@@ -1,4 +1,4 @@
-package main
+package nodes
 
 import (
 	"bufio"
@@ -6,13 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -20,16 +19,17 @@ import (
 	"github.com/trilith-go/trilith/vmft"
 )
 
-// groupSize is how many nodes there are: a primary, a backup, a spare.
-const groupSize = 3
+// Size is how many nodes a group has: a primary, a backup, a spare.
+const Size = 3
 
-// A group is all nodes, and how to reach them.
-type group struct {
+// A Group is all nodes, and how to reach them.
+type Group struct {
+	Addrs   []string
+	Clients transport.Transport
+	Killing string // what is done to a primary
+
 	members []member
-	addrs   []string
-	clients transport.Transport
-	killing string // what is done to a primary
-	events  chan event
+	events  chan Event
 	close   func() error
 }
 
@@ -42,8 +42,8 @@ type member interface {
 	stop() error
 }
 
-// stop ends all nodes.
-func (g *group) stop() error {
+// Stop ends all nodes.
+func (g *Group) Stop() error {
 	var err error
 	for _, m := range g.members {
 		err = errors.Join(err, m.stop())
@@ -52,8 +52,8 @@ func (g *group) stop() error {
 }
 
 // name returns what a node is called in the timeline.
-func (g *group) name(addr string) string {
-	for i, a := range g.addrs {
+func (g *Group) name(addr string) string {
+	for i, a := range g.Addrs {
 		if a == addr {
 			return fmt.Sprintf("node %d", i+1)
 		}
@@ -61,34 +61,34 @@ func (g *group) name(addr string) string {
 	return addr
 }
 
-// processes returns a group of processes, which does not run yet. Their lock, and with
-// journals those, are in dir.
-func processes(dir string, journals bool) (*group, error) {
+// Processes returns a group of processes of this program, which do not run yet. args gives
+// the arguments of each: it runs a node at addr and prints an [Event] a line, as JSON. What they
+// print besides goes to stderr. When the group has been stopped, close is called.
+func Processes(stderr io.Writer, args func(i int, addr string, addrs []string) []string, close func() error) (*Group, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	g := &group{clients: &transport.TCP{}, killing: "kill -9", events: make(chan event, 1024), close: func() error { return nil }}
-	for range groupSize {
-		addr, err := freeAddr(g.addrs)
+	g := &Group{Clients: &transport.TCP{}, Killing: "kill -9", events: make(chan Event, 1024), close: close}
+	for range Size {
+		addr, err := FreeAddr(g.Addrs)
 		if err != nil {
 			return nil, err
 		}
-		g.addrs = append(g.addrs, addr)
+		g.Addrs = append(g.Addrs, addr)
 	}
-	for i, addr := range g.addrs {
-		args := []string{"-child", "-node", addr, "-peers", strings.Join(g.addrs, ","), "-lock", filepath.Join(dir, "lock")}
-		if journals {
-			args = append(args, "-dir", filepath.Join(dir, fmt.Sprintf("node%d", i+1)))
-		}
-		g.members = append(g.members, &process{addr: addr, self: self, args: args, tell: func(e event) { g.events <- e }})
+	for i, addr := range g.Addrs {
+		g.members = append(g.members, &process{addr: addr, self: self, args: args(i, addr, g.Addrs), stderr: stderr, tell: g.tell})
 	}
 	return g, nil
 }
 
-// freeAddr returns an address on which nothing listens. Its port is not one of those that
-// systems give to whoever dials: a node that is started again needs it to be free then.
-func freeAddr(taken []string) (string, error) {
+func (g *Group) tell(e Event) { g.events <- e }
+
+// FreeAddr returns an address on which nothing listens, and none of those taken. Its port is
+// not one of those that systems give to whoever dials: a node that is started again needs it
+// to be free then.
+func FreeAddr(taken []string) (string, error) {
 	const first, ports, tries = 20_000, 10_000, 100
 	var err error
 	for range tries {
@@ -113,15 +113,16 @@ type process struct {
 	addr   string
 	self   string
 	args   []string
-	tell   func(event)
+	stderr io.Writer
+	tell   func(Event)
 	cmd    *exec.Cmd
 	killed atomic.Bool
 	ended  chan struct{} // closed when it has; nil: it was never started
 }
 
-func (p *process) start(ctx context.Context) error {
+func (p *process) start(context.Context) error {
 	p.cmd = exec.Command(p.self, p.args...)
-	p.cmd.Stderr = os.Stderr
+	p.cmd.Stderr = p.stderr
 	if _, err := p.cmd.StdinPipe(); err != nil { // which ends with this process, and ends that one
 		return err
 	}
@@ -140,14 +141,14 @@ func (p *process) start(ctx context.Context) error {
 		defer close(ended)
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
-			var e event
+			var e Event
 			if json.Unmarshal(lines.Bytes(), &e) == nil {
 				p.tell(e)
 			}
 		}
 		err := cmd.Wait()
 		if !p.killed.Load() {
-			p.tell(event{Node: p.addr, Ended: true, Note: fmt.Sprint(err)})
+			p.tell(Event{Node: p.addr, Ended: true, Note: fmt.Sprint(err)})
 		}
 	}()
 	return nil
@@ -169,20 +170,21 @@ func (p *process) stop() error {
 	return p.kill()
 }
 
-// inMemory returns a group in this process, which does not run yet.
-func inMemory() (*group, error) {
+// InMemory returns a group in this process, which does not run yet. start starts a node by a
+// configuration in which what the program is about is missing.
+func InMemory(start func(ctx context.Context, cfg vmft.Config) (*vmft.Node, error)) (*Group, error) {
 	network, err := transport.NewNetwork(transport.NetworkConfig{})
 	if err != nil {
 		return nil, err
 	}
-	g := &group{clients: network.Host("clients"), killing: "crash", events: make(chan event, 1024), close: network.Close}
+	g := &Group{Clients: network.Host("clients"), Killing: "crash", events: make(chan Event, 1024), close: network.Close}
 	arbiter := vmft.MemoryArbiter()
-	for i := range groupSize {
-		g.addrs = append(g.addrs, fmt.Sprintf("node%d:7101", i+1))
+	for i := range Size {
+		g.Addrs = append(g.Addrs, fmt.Sprintf("node%d:7101", i+1))
 	}
-	for i, addr := range g.addrs {
+	for i, addr := range g.Addrs {
 		host := network.Host(fmt.Sprintf("node%d", i+1))
-		g.members = append(g.members, &hosted{host: host, addr: addr, peers: g.addrs, arbiter: arbiter, tell: func(e event) { g.events <- e }})
+		g.members = append(g.members, &hosted{host: host, addr: addr, peers: g.Addrs, arbiter: arbiter, make: start, tell: g.tell})
 	}
 	return g, nil
 }
@@ -193,7 +195,8 @@ type hosted struct {
 	addr    string
 	peers   []string
 	arbiter vmft.Arbiter
-	tell    func(event)
+	make    func(ctx context.Context, cfg vmft.Config) (*vmft.Node, error)
+	tell    func(Event)
 
 	cord   *cord
 	node   *vmft.Node
@@ -207,16 +210,14 @@ func (h *hosted) start(ctx context.Context) error {
 	h.host.Restart()
 	h.cord = &cord{Arbiter: h.arbiter}
 	var err error
-	h.node, err = vmft.Start(ctx, vmft.Config{
-		Transport: h.host, Addr: h.addr, Peers: h.peers, Arbiter: h.cord, Machine: newStore(),
-	})
+	h.node, err = h.make(ctx, vmft.Config{Transport: h.host, Addr: h.addr, Peers: h.peers, Arbiter: h.cord})
 	if err != nil {
 		return err
 	}
 	h.down = false
 	ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	n := h.node
-	h.work.Go(func() { watch(ctx, n, h.tell) })
+	h.work.Go(func() { Watch(ctx, n, h.tell) })
 	return nil
 }
 

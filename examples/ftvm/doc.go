@@ -1,0 +1,26 @@
+// Ftvm keeps a program alive that knows nothing of it: a static riscv64 program for Linux, of
+// Go or C, runs in a virtual machine on two hosts at a time, and goes on at the other when one
+// of them dies, in the middle of what it was doing, with its connections:
+//
+//	go run ./examples/ftvm
+//	go run ./examples/ftvm -chaos 5s
+//	go run ./examples/ftvm -memory -chaos 2s -for 20s
+//	go run ./examples/ftvm -port 9000 ./cmd/server args…
+//
+// Three nodes of package vmft, each a process that this program starts of itself, run one
+// machine of package vmft/rv64: a primary, a backup and a spare. By default the guest is an
+// HTTP server with a counter, keys, timers and goroutines (guest/main.go), built on the spot.
+// It is reached at -forward, by any client: the sidecar there carries connections over streams
+// that outlive the machine's hosts. Kill the primary by kill -9: the connections go on, the
+// counter does not go back, nothing that was acknowledged is lost, and the page in the browser
+// keeps ticking. With -chaos this program does that every so often, prints a timeline, and
+// proves it with a connection of its own.
+//
+// A node by itself, on machines that share a directory, and the sidecar by itself:
+//
+//	ftvm -node host1:7101 -peers host2:7101,host3:7101 -lock /shared/lock ./server
+//	ftvm -connect host1:7101,host2:7101,host3:7101 -forward :8080 -port 8080
+//
+// The nodes keep their logs in memory: if primary and backup die at once, the program is lost.
+// It cannot be reached by datagrams, and connections that it opens itself break at a fail-over.
+package main

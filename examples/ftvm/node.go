@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/trilith-go/trilith/examples/internal/guest"
+	"github.com/trilith-go/trilith/examples/internal/nodes"
+	"github.com/trilith-go/trilith/transport"
+	"github.com/trilith-go/trilith/vmft"
+	"github.com/trilith-go/trilith/vmft/rv64"
+)
+
+//go:embed guest/main.go guest/page.html
+var guestSource embed.FS
+
+// startNode starts a node that runs a program. The first of a group decides what the
+// program's randomness and clock begin with; the others get its state.
+func (o *options) startNode(ctx context.Context, cfg vmft.Config, elf []byte) (*vmft.Node, error) {
+	args := []string{"guest"}
+	if len(o.args) > 0 {
+		args = o.args
+	}
+	seed, err := guest.Seed()
+	if err != nil {
+		return nil, err
+	}
+	m, err := rv64.Load(elf, rv64.Config{
+		Args: args, Memory: o.size << 20, Start: time.Now(), Seed: seed, Env: []string{"PATH=/bin", "HOME=/tmp", "TMPDIR=/tmp"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	cfg.Processor, cfg.Network = m, rv64.Network{}
+	return vmft.Start(ctx, cfg)
+}
+
+// serve is what the process of one node does. It prints events, one a line, and ends with
+// ctx, or when whoever has started it has gone.
+func (o *options) serve(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if o.child {
+		go func() {
+			_, _ = io.Copy(io.Discard, stdin)
+			cancel()
+		}()
+	}
+	elf, err := o.program(ctx)
+	if err != nil {
+		return err
+	}
+	log := hclog.New(&hclog.LoggerOptions{Name: "ftvm", Output: stderr, Level: hclog.Error})
+	n, err := o.startNode(ctx, vmft.Config{
+		Transport: &transport.TCP{}, Addr: o.node, Peers: o.others, Arbiter: vmft.DirArbiter(o.lock), Logger: log,
+	}, elf)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	if o.status != "" {
+		l, err := net.Listen("tcp", o.status)
+		if err != nil {
+			return err
+		}
+		page := &http.Server{Handler: n.StatusHandler(), ReadHeaderTimeout: 10 * time.Second}
+		defer page.Close()
+		go page.Serve(l)
+	}
+	console := stdout
+	if o.child {
+		console = stderr // stdout is for events
+	}
+	go attend(ctx, n, console, stderr)
+	out := json.NewEncoder(stdout)
+	nodes.Watch(ctx, n, func(e nodes.Event) {
+		if !o.child {
+			fmt.Fprintln(stdout, e.At.Format(time.TimeOnly), e.Text())
+			return
+		}
+		if out.Encode(e) != nil {
+			cancel() // nobody reads
+		}
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err := n.Wait(ctx); !errors.Is(err, vmft.ErrPoweredOff) {
+		return err
+	}
+	return nil
+}
+
+// attend does what the program wants done outside of its streams, while its node is the
+// primary, until the node has ended.
+func attend(ctx context.Context, n *vmft.Node, stdout, stderr io.Writer) {
+	for {
+		port, err := n.Port(ctx)
+		if err != nil {
+			return
+		}
+		newOutside(port, stdout, stderr).run(ctx, n)
+	}
+}
+
+// An outside is what the program is connected to beside its streams, in one epoch: its
+// standard output, and those that it connects to.
+type outside struct {
+	port           *vmft.Port
+	stdout, stderr io.Writer
+	conns          map[uint64]net.Conn // that the program has opened; nil while that is under way
+	dialed         chan dialed
+}
+
+type dialed struct {
+	id   uint64
+	conn net.Conn
+	err  error
+}
+
+func newOutside(port *vmft.Port, stdout, stderr io.Writer) *outside {
+	return &outside{port: port, stdout: stdout, stderr: stderr, conns: make(map[uint64]net.Conn), dialed: make(chan dialed, 16)}
+}
+
+// run does what leaves, in order. A connection that an earlier primary has opened is not here,
+// and breaks as soon as the program has something to say on it.
+func (w *outside) run(ctx context.Context, n *vmft.Node) {
+	defer func() {
+		for _, c := range w.conns {
+			if c != nil {
+				c.Close()
+			}
+		}
+	}()
+	if err := w.port.Input(w.port.Term(), rv64.InputEndEvent()); err != nil { // the program is no terminal's
+		return
+	}
+	for {
+		o, err := w.port.Next(ctx)
+		if err != nil {
+			return
+		}
+		out, err := rv64.ParseOutput(o.Data)
+		if err != nil {
+			fmt.Fprintln(w.stderr, "ftvm:", err)
+		}
+		event := w.do(&out)
+		if err := w.port.Complete(event, o.Number); err != nil {
+			return
+		}
+		if out.Kind == rv64.OutputExit {
+			fmt.Fprintf(w.stderr, "ftvm: the program has ended with status %d\n", out.Number)
+			if err := n.PowerOff(ctx); err != nil {
+				fmt.Fprintln(w.stderr, "ftvm:", err)
+			}
+			return
+		}
+	}
+}
+
+// do does one thing, and returns what the program is to be told of it, or nil.
+func (w *outside) do(out *rv64.Output) []byte {
+	switch out.Kind {
+	case rv64.OutputData:
+		switch out.Conn {
+		case 1:
+			w.stdout.Write(out.Data)
+		case 2:
+			w.stderr.Write(out.Data)
+		default:
+			return w.send(out)
+		}
+	case rv64.OutputDial:
+		return w.dial(out)
+	case rv64.OutputShutdown, rv64.OutputClose:
+		if c := w.conns[out.Conn]; c != nil {
+			if h, ok := c.(interface{ CloseWrite() error }); ok && out.Kind == rv64.OutputShutdown {
+				h.CloseWrite()
+				break
+			}
+			delete(w.conns, out.Conn)
+			c.Close()
+		}
+	}
+	return nil
+}
+
+// dialPatience is how long the program waits for a connection that it opens.
+const dialPatience = 5 * time.Second
+
+// dial connects the program. It waits for that meanwhile, and so do its other outputs of this
+// kind: programs that dial much want a sidecar of their own.
+func (w *outside) dial(out *rv64.Output) []byte {
+	const refused = 111 // ECONNREFUSED
+	addr := netip.AddrPortFrom(netip.AddrFrom16(out.IP).Unmap(), out.Port)
+	c, err := net.DialTimeout("tcp", addr.String(), dialPatience)
+	if err != nil {
+		return rv64.DialedEvent(out.Conn, refused)
+	}
+	w.conns[out.Conn] = c
+	go w.receive(out.Conn, c)
+	return rv64.DialedEvent(out.Conn, 0)
+}
+
+// receive tells the program of what comes in.
+func (w *outside) receive(id uint64, c net.Conn) {
+	b := make([]byte, 32<<10)
+	for {
+		n, err := c.Read(b)
+		if n > 0 && w.port.Input(w.port.Term(), rv64.DataEvent(id, b[:n])) != nil {
+			return
+		}
+		if err != nil {
+			_ = w.port.Input(w.port.Term(), rv64.EndEvent(id)) // the term may be over
+			return
+		}
+	}
+}
+
+func (w *outside) send(out *rv64.Output) []byte {
+	c := w.conns[out.Conn]
+	if c == nil {
+		return rv64.ResetEvent(out.Conn)
+	}
+	if _, err := c.Write(out.Data); err != nil {
+		return rv64.ResetEvent(out.Conn)
+	}
+	return rv64.TakenEvent(out.Conn, len(out.Data))
+}
