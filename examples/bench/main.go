@@ -44,7 +44,7 @@ import (
 )
 
 // suites are all there is to measure.
-var suites = []*suite{&rpcSuite, &mapreduceSuite, &gfsSuite, &vmftSuite, &rv64Suite}
+var suites = []*suite{&rpcSuite, &mapreduceSuite, &gfsSuite, &vmftSuite, &rv64Suite, &ftvmSuite}
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == taskArg {

@@ -49,6 +49,7 @@ type task struct {
 
 	Node *gfsNode  // instead of all that: the process is one of a gfs cluster
 	Vmft *vmftNode // or one of a pair of vmft
+	Ftvm *ftvmNode // or one with a virtual machine
 }
 
 // The roles.
@@ -140,6 +141,9 @@ func doTask(ctx context.Context, arg string, stdout io.Writer) error {
 	}
 	if t.Vmft != nil {
 		return t.Vmft.serve(ctx, os.Stdin, stdout)
+	}
+	if t.Ftvm != nil {
+		return t.Ftvm.serve(ctx, os.Stdin, stdout)
 	}
 	if t.Profile != "" && t.Role != roleWorker {
 		stop, err := startProfile(t.Profile)

@@ -2,11 +2,13 @@
 // for the host from this one source:
 //
 //	kernels NAME N
+//	kernels wait N NAME
 //
 // does the work N times, with a line before and one after.
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"math/bits"
@@ -33,7 +35,12 @@ func main() {
 	case "fill":
 		fill(n)
 	}
-	f := kernels[os.Args[1]]
+	name := os.Args[1]
+	if name == "wait" && len(os.Args) > 3 { // for a line, and only then begins
+		bufio.NewReader(os.Stdin).ReadString('\n')
+		name = os.Args[3]
+	}
+	f := kernels[name]
 	if f == nil {
 		fmt.Fprintln(os.Stderr, "no such kernel")
 		os.Exit(2)

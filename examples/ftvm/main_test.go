@@ -1,0 +1,73 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/trilith-go/trilith/examples/internal/local"
+)
+
+// TestMain also is what the processes run that the program starts of itself.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "-child" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// The primary is killed, and the program goes on with its connection.
+func TestChaos(t *testing.T) {
+	for name, args := range map[string]string{"memory": "-memory", "process": ""} {
+		t.Run(name, func(t *testing.T) {
+			if testing.Short() && name == "process" {
+				t.Skip("takes seconds")
+			}
+			var out, errs bytes.Buffer
+			args := strings.Fields("-chaos 1s -for 1500ms -forward 127.0.0.1:0 " + args)
+			if status := run(t.Context(), args, strings.NewReader(""), &out, &errs); status != 0 {
+				t.Fatalf("status %d: %s\n%s", status, errs.String(), out.String())
+			}
+			for _, want := range []string{
+				"fail-over 1: ", "the primary seems to be dead", ": live\n", "a clone was made in", "on a connection that went on",
+				"no count was lost or done twice",
+			} {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("there is no %q in\n%s", want, out.String())
+				}
+			}
+		})
+	}
+}
+
+func TestFlagsThatAreWrong(t *testing.T) {
+	for args, want := range map[string]string{
+		"-chaos soon":               "soon",
+		"-chaos -1s":                "-chaos -1s",
+		"-for -1s":                  "-for -1s",
+		"-port 0":                   "-port 0",
+		"-port 70000":               "-port 70000",
+		"-size 1":                   "-size 1",
+		"-peers a:1":                "-peers is of no use without -node",
+		"-node a:1":                 "-node needs -lock",
+		"-node a:1 -lock x -for 3s": "-for is of no use with -node",
+		"-connect a:1 -memory":      "-memory is of no use with -connect",
+		"-connect a:1 ./server":     `"./server"`,
+		"-connect a:1 -node b:1":    "-node and -connect",
+	} {
+		var errs bytes.Buffer
+		if status := run(t.Context(), strings.Fields(args), nil, io.Discard, &errs); status != local.ExitUsage || !strings.Contains(errs.String(), want) {
+			t.Errorf("%s: status %d and %q, want one about %q", args, status, errs.String(), want)
+		}
+	}
+}
+
+// What is no program is said so before anything runs.
+func TestNoProgram(t *testing.T) {
+	var errs bytes.Buffer
+	if status := run(t.Context(), []string{"-memory", "-forward", "127.0.0.1:0", "main.go.none"}, nil, io.Discard, &errs); status != local.ExitFailed {
+		t.Errorf("status %d: %s", status, errs.String())
+	}
+}
