@@ -185,6 +185,7 @@ func newMachine(cfg Config) *Machine {
 	}
 	m.cpu.clock = func() uint64 { return k.monotonic() / 100 } // RDTIME counts at 10 MHz
 	m.kernel = k
+	k.disk.gone = k.forgetInode
 	return m
 }
 
