@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -23,6 +24,8 @@ func seed() (s [32]byte, err error) {
 func program(ctx context.Context, name string) ([]byte, error) {
 	if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() && filepath.Ext(name) != ".go" {
 		return os.ReadFile(name)
+	} else if err != nil && filepath.IsAbs(name) {
+		return nil, err
 	}
 	return compile(ctx, "", name)
 }
@@ -39,9 +42,13 @@ func compile(ctx context.Context, dir, pkg string) ([]byte, error) {
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=riscv64", "CGO_ENABLED=0", "GOFLAGS=")
 	if b, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building %s for riscv64: %v\n%s", pkg, err, b)
+		return nil, fmt.Errorf("building %s for riscv64: %v\n%s", pkg, err, bytes.TrimSpace(b))
 	}
-	return os.ReadFile(out)
+	elf, err := os.ReadFile(out)
+	if err == nil && !bytes.HasPrefix(elf, []byte("\x7fELF")) { // what the Go tool makes of a library
+		err = fmt.Errorf("%s is not a main package", pkg)
+	}
+	return elf, err
 }
 
 // compileGuest builds the guest that is shipped with the example.
