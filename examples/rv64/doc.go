@@ -8,7 +8,8 @@
 // A Go package instead of a file is built first, with the Go toolchain at hand. With
 // -listen 9000:8080 the guest's port 8080 is reached at 127.0.0.1:9000. With -root
 // the guest finds a copy of that directory as /; what it changes there is lost with
-// it. With -trace a line a thousandth of the way says where the guest is.
+// it unless -write-back is given, which writes it to the directory when the guest has
+// ended. With -trace a line a thousandth of the way says where the guest is.
 //
 // A log holds all that is needed: program, files, and what came from outside. The
 // replay compares the state with what was recorded every so many instructions and

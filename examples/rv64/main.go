@@ -37,6 +37,7 @@ type options struct {
 	record, replay string
 	until          uint64
 	trace          bool
+	writeBack      bool
 	ports          map[uint16]string // of the guest → where it is reached
 	root, dir      string
 	memory         int64
@@ -51,6 +52,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	f.Uint64Var(&o.until, "until", 0, "with -replay: stop before this `instruction`, and show where the guest is")
 	f.BoolVar(&o.trace, "trace", false, "say every 10 million instructions where the guest is")
 	f.StringVar(&o.root, "root", "", "the guest finds a copy of this `directory` as /")
+	f.BoolVar(&o.writeBack, "write-back", false, "at the end, write what the guest has changed to the directory of -root")
 	f.StringVar(&o.dir, "dir", "/", "the guest's working `directory`")
 	f.Int64Var(&o.memory, "memory", 1024, "what the guest may use, in `MiB`")
 	f.Func("listen", "`port:guestport` or address:port:guestport: reach the guest's port there; may be repeated", func(s string) error {
@@ -78,6 +80,8 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	switch {
 	case o.replay != "" && (o.record != "" || len(o.args) > 0):
 		return nil, local.BadUsage("-replay takes no program and goes with no -record: the log has the program")
+	case o.writeBack && o.root == "":
+		return nil, local.BadUsage("-write-back needs -root: that is where it writes")
 	case o.until != 0 && o.replay == "":
 		return nil, local.BadUsage("-until needs -replay")
 	case o.memory < 1 || o.memory > 1<<17:
@@ -124,6 +128,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if crash := m.Crash(); crash != nil {
 		fmt.Fprintf(stderr, "the guest was killed: %v\n", crash)
 		show(stderr, m)
+	}
+	if o.writeBack {
+		err = errors.Join(err, m.Export(o.root))
 	}
 	return status, err
 }

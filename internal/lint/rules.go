@@ -193,6 +193,7 @@ var Trilith = Rules{
 		{Files: "vmft/rv64/quick.go"},
 		{Files: "vmft/rv64/run.go"},
 		{Files: "vmft/rv64/step*.go"},
+		{Files: "vmft/rv64/testenv.go"},
 	},
 
 	Verbs: map[string][]string{

@@ -44,6 +44,15 @@ nobody 1
 named, then 0
 exec last -, fd 9 closed
 `},
+		"shared": {0, `refused 1
+stored Stored Stored
+60 to the end 10000
+Stored
+few few
+turns 200, sum 4957
+sent 2 2, got 3 one 5 three
+probe 0 1 3b 3 -1
+`},
 		"poll": {0, `poll 0 1
 eventfd 3 times, then Resource temporarily unavailable
 timer went off often: 1

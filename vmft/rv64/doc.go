@@ -37,7 +37,11 @@
 //   - Randomness is a stream from the seed in the Config.
 //   - Files are a tree in the machine's own memory, filled from Config.Root at the
 //     start. It is part of the state, like a disk that is not shared: nothing that a
-//     program does reaches the host's files, and a replay needs none of them.
+//     program does reaches the host's files, and a replay needs none of them. What it
+//     has changed is written to a directory by [Machine.Export], when that is asked for.
+//   - Processes (fork, execve, wait) have address spaces of their own; their threads
+//     take turns with all others. The machine ends with the program that it was loaded
+//     with, whatever else runs in it.
 //   - Connections are ids. Bytes that arrive are events, bytes that leave are
 //     outputs, and both ends have windows that say how much may be under way.
 //
@@ -66,6 +70,7 @@
 //     table of calls.
 //   - testenv.go: what programs find that expect no kernel, the official tests of
 //     instructions.
+//   - export.go: what the program has changed, for the host.
 //   - machine.go: the machine. elf.go loads it, image.go freezes it, record.go and
 //     debug.go look after its history.
 //   - host.go: [Host] drives a machine in real time, with standard input and
@@ -73,8 +78,10 @@
 //
 // # What it is not
 //
-// It has one process: fork, and with it os/exec, is refused. There are no named pipes,
-// no descriptors passed over sockets, and no shared mappings that write to a file.
-// What a private mapping shows is the file as it was when it was mapped. There are no
-// vector instructions, no privileged mode and no devices.
+// Processes are not stopped and continued (SIGSTOP is ignored), are not traced, have no
+// terminals, no pidfds, and no tables of descriptors or working directories in common;
+// /proc shows each of them itself alone. File locks always succeed, without effect. No
+// descriptors are passed over sockets. What a private mapping shows is the file as it was
+// when it was mapped. There are no vector instructions, no privileged mode (except what
+// testenv.go fakes for the official tests) and no devices.
 package rv64

@@ -8,15 +8,17 @@ import (
 	"time"
 )
 
-// fill copies a tree to an empty disk.
-func (d *disk) fill(root fs.FS, now int64) error {
+// fill copies a tree to an empty disk. It returns the paths of what it copied.
+func (d *disk) fill(root fs.FS, now int64) (loaded map[string]bool, err error) {
 	if root == nil {
-		return nil
+		return nil, nil
 	}
-	return fs.WalkDir(root, ".", func(name string, e fs.DirEntry, err error) error {
+	loaded = make(map[string]bool)
+	return loaded, fs.WalkDir(root, ".", func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
+		loaded[name] = true
 		info, err := e.Info()
 		if err != nil {
 			return err
@@ -27,6 +29,7 @@ func (d *disk) fill(root fs.FS, now int64) error {
 		}
 		switch mode := info.Mode(); {
 		case name == ".":
+			delete(loaded, name)
 		case mode.IsDir():
 			d.mkdirAll(name, now).mode = sIFDIR | uint32(mode.Perm())
 		case mode&fs.ModeSymlink != 0:
@@ -44,6 +47,8 @@ func (d *disk) fill(root fs.FS, now int64) error {
 			}
 			in.atime, in.mtime, in.ctime = info.ModTime().UnixNano(), info.ModTime().UnixNano(), info.ModTime().UnixNano()
 			d.link(dir, path.Base(name), in, in.mtime)
+		default: // a device, a pipe or a socket
+			delete(loaded, name)
 		}
 		return nil
 	})

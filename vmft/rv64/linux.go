@@ -37,7 +37,10 @@ type kernel struct {
 	pipes   []*pipe
 	sockets []*socket
 	disk    *disk
-	input   console
+	shared  bool // there has been a shared mapping of a file
+	// memoryFiles are the inodes of shared memory.
+	memoryFiles []int
+	input       console
 
 	nextConn uint64 // external connections are never given a number twice
 	nextPort uint16
@@ -234,6 +237,11 @@ func (k *kernel) wait(t *thread, kind waitKind, deadline uint64) int64 {
 
 // exit ends the program.
 func (k *kernel) exit(code int) {
+	for _, p := range k.procs {
+		if !p.zombie {
+			k.in(p, func() { k.flushAll(0, addressEnd) })
+		}
+	}
 	k.exited, k.exitCode = true, code
 	k.emit(output{Kind: OutputExit, Number: uint64(code)})
 }

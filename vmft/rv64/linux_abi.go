@@ -169,11 +169,12 @@ const (
 	sockNonblock = 0x800
 	sockCloexec  = 0x80000
 
-	msgPeek     = 2
-	msgTrunc    = 0x20
-	msgDontwait = 0x40
-	msgWaitall  = 0x100
-	msgNosignal = 0x4000
+	msgPeek       = 2
+	msgTrunc      = 0x20
+	msgDontwait   = 0x40
+	msgWaitall    = 0x100
+	msgNosignal   = 0x4000
+	msgWaitForOne = 0x10000
 )
 
 // Limits of a guest. What exceeds one gets the error that Linux gives.

@@ -47,6 +47,7 @@ type disk struct {
 	epoch  uint64
 	used   int64 // bytes of all files
 	limit  int64
+	gone   func(id int) // is told of each inode that is released
 }
 
 const rootInode = 1
@@ -85,6 +86,9 @@ func (d *disk) release(in *inode) {
 		return
 	}
 	d.truncate(in, 0)
+	if d.gone != nil {
+		d.gone(in.id)
+	}
 	d.inodes[in.id] = nil
 	d.free = append(d.free, in.id)
 }

@@ -104,6 +104,11 @@ func sysExecve(k *kernel, t *thread, a *[6]uint64) int64 {
 		k.activate(k.process)
 		return -eNOMEM
 	}
+	if new := k.mem; old.mem != nil {
+		k.mem = old.mem
+		k.flushAll(0, addressEnd)
+		k.mem = new
+	}
 	k.endThreads(t)
 	*t = thread{id: k.id, process: k.id, mask: t.mask, pending: t.pending, pc: p.entry, altFlags: ssDisable, name: k.name}
 	t.x[2] = sp

@@ -251,7 +251,9 @@ func (k *kernel) readAt(f *file, b []byte, off int64) int64 {
 			n = copy(b, f.data[at:])
 		}
 	} else {
-		n = k.disk.inode(f.inode).read(b, at)
+		in := k.disk.inode(f.inode)
+		k.flush(in)
+		n = in.read(b, at)
 	}
 	if off < 0 {
 		f.offset += int64(n)
@@ -325,9 +327,11 @@ func (k *kernel) writeAt(f *file, b []byte, off int64) int64 {
 	if at > math.MaxInt64-int64(len(b)) {
 		return -eFBIG
 	}
+	k.flush(in)
 	if errno := k.disk.write(in, b, at, k.realtime()); errno != 0 {
 		return errno
 	}
+	k.refresh(in, at, at+int64(len(b)))
 	if off < 0 {
 		f.offset = at + int64(len(b))
 	}

@@ -61,6 +61,11 @@ func sysMmap(k *kernel, _ *thread, a *[6]uint64) int64 {
 		return errno
 	}
 	ar.start, ar.end = addr, addr+n
+	k.flushAll(ar.start, ar.end)
+	if from != nil {
+		k.flush(from)
+		k.shared = k.shared || ar.shared
+	}
 	k.mem.mapArea(ar)
 	if from != nil && !k.fillMapping(from, ar) {
 		k.mem.unmap(ar.start, ar.end)
@@ -84,9 +89,8 @@ func (k *kernel) mappable(fd int, prot, flags uint64) (*inode, int64) {
 	if f.flags&oACCMODE == oWRONLY {
 		return nil, -eACCES
 	}
-	if flags&3 != mapPrivate && prot&protWrite != 0 {
-		// A shared mapping would have to change the file by stores.
-		return nil, -eNODEV
+	if flags&3 != mapPrivate && prot&protWrite != 0 && f.flags&oACCMODE != oRDWR {
+		return nil, -eACCES
 	}
 	return k.disk.inode(f.inode), 0
 }
@@ -117,8 +121,8 @@ func (k *kernel) place(addr, n, flags uint64) (uint64, int64) {
 	return start, 0
 }
 
-// fillMapping copies a file into its mapping. Pages of zeroes stay untouched. The
-// copy is private: what is written to the file later is not seen in it.
+// fillMapping copies a file into its mapping. Pages of zeroes stay untouched. A private
+// mapping does not see what is written to the file later.
 func (k *kernel) fillMapping(from *inode, a area) bool {
 	var buf page
 	for at := a.start; at < a.end && a.offset+at-a.start < uint64(from.size); at += pageSize {
@@ -144,6 +148,7 @@ func sysMunmap(k *kernel, _ *thread, a *[6]uint64) int64 {
 	if len(k.mem.areas) >= maxAreas {
 		return -eNOMEM
 	}
+	k.flushAll(start, end)
 	k.mem.unmap(start, end)
 	return 0
 }
@@ -158,6 +163,7 @@ func sysMprotect(k *kernel, _ *thread, a *[6]uint64) int64 {
 	case !k.mem.areas.covers(start, end) || len(k.mem.areas) >= maxAreas:
 		return -eNOMEM
 	}
+	k.flushAll(start, end)
 	k.mem.protect(start, end, permOf(a[2]))
 	return 0
 }
@@ -180,6 +186,7 @@ func sysMadvise(k *kernel, _ *thread, a *[6]uint64) int64 {
 			if ar.end <= start || ar.start >= end {
 				continue
 			}
+			k.flushAll(ar.start, ar.end)
 			lo, hi := max(ar.start, start), min(ar.end, end)
 			if ar.inode != 0 && a[2] == madvFree {
 				return -eINVAL
@@ -211,6 +218,7 @@ func sysMremap(k *kernel, _ *thread, a *[6]uint64) int64 {
 	if !found || k.mem.areas[i].end < oldEnd {
 		return -eFAULT
 	}
+	k.flushAll(start, oldEnd)
 	ar, old := k.mem.areas[i], oldEnd-start
 	ar.offset += start - ar.start
 	if flags&mremapFixed == 0 {
@@ -224,6 +232,9 @@ func sysMremap(k *kernel, _ *thread, a *[6]uint64) int64 {
 			grown := ar
 			grown.start, grown.end, grown.offset = oldEnd, start+n, ar.offset+old
 			k.mem.mapArea(grown)
+			if in := k.disk.inode(grown.inode); in != nil && !k.fillMapping(in, grown) {
+				return -eNOMEM
+			}
 			return int64(start)
 		}
 		if flags&mremapMaymove == 0 {
@@ -241,6 +252,12 @@ func sysMremap(k *kernel, _ *thread, a *[6]uint64) int64 {
 	moved.start, moved.end = to, to+n
 	k.mem.mapArea(moved)
 	k.mem.move(start, to, min(old, n))
+	if in := k.disk.inode(ar.inode); in != nil && n > old {
+		tail := area{start: to + old, end: to + n, offset: ar.offset + old}
+		if !k.fillMapping(in, tail) {
+			k.mem.unmap(tail.start, tail.end)
+		}
+	}
 	k.mem.unmap(start, oldEnd)
 	return int64(to)
 }
@@ -290,6 +307,7 @@ func sysMsync(k *kernel, _ *thread, a *[6]uint64) int64 {
 	if !k.mem.areas.covers(start, end) {
 		return -eNOMEM
 	}
+	k.flushAll(start, end)
 	return 0
 }
 

@@ -48,6 +48,34 @@ func sysUname(k *kernel, _ *thread, a *[6]uint64) int64 {
 	return 0
 }
 
+// What riscv_hwprobe answers, by key; the identities of the processor are zeroes.
+var hwprobe = map[int64]uint64{
+	0: 0, 1: 0, 2: 0,
+	3: 1,                                // IMA
+	4: 1<<0 | 1<<1 | 1<<3 | 1<<4 | 1<<5, // FD, C, Zba, Zbb, Zbs
+	5: 3,                                // misaligned accesses are fast
+}
+
+func sysHwprobe(k *kernel, _ *thread, a *[6]uint64) int64 {
+	if a[4] != 0 || a[2] == 0 != (a[3] == 0) || a[1] > 1<<16 {
+		return -eINVAL
+	}
+	for i := range a[1] {
+		at := a[0] + 16*i
+		key, ok := k.mem.load(at, 8)
+		v, known := hwprobe[int64(key)]
+		if !known {
+			key = ^uint64(0)
+		}
+		if !ok || !k.mem.writable(at, 16) {
+			return -eFAULT
+		}
+		k.mem.store(at, 8, key)
+		k.mem.store(at+8, 8, v)
+	}
+	return 0
+}
+
 func sysSysinfo(k *kernel, _ *thread, a *[6]uint64) int64 {
 	var b [112]byte
 	le := binary.LittleEndian

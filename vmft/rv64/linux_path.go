@@ -245,7 +245,7 @@ func (k *kernel) opened(f *file, in *inode, flags int, now int64) int64 {
 			}
 			f.kind, f.data = kindSnapshot, k.snapshot(in)
 		} else if flags&oTRUNC != 0 && writing {
-			k.disk.truncate(in, 0)
+			k.truncate(in, 0)
 			in.mtime, in.ctime = now, now
 		}
 	case sIFCHR:

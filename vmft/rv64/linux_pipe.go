@@ -1,6 +1,9 @@
 package rv64
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // A pipe is what its ends have in common.
 type pipe struct {
@@ -77,6 +80,8 @@ func (k *kernel) openPipe(t *thread, cloexec bool) int64 {
 		case writes:
 			return -eNXIO
 		}
+	} else {
+		f.counter = math.MaxUint64 // it has somebody to lose
 	}
 	fd := k.freeDescriptor(0)
 	if fd < 0 {

@@ -155,6 +155,12 @@ func (k *kernel) newProcess(t *thread, a *[6]uint64) int64 {
 	case flags&cloneParentSettid != 0 && !k.mem.writable(parentTID, 4):
 		return -eFAULT
 	}
+	if flags&cloneVM == 0 {
+		k.sweepMemory()
+		if errno := k.shareMemory(); errno != 0 {
+			return errno
+		}
+	}
 	k.save(t)
 	p := *k.process
 	p.id, p.parent, p.pending, p.alarms, p.vfork = k.nextID, k.id, nil, [1]alarm{}, 0
@@ -248,6 +254,7 @@ func (k *kernel) end(status int) {
 		k.exit(code)
 		return
 	}
+	k.flushAll(0, addressEnd)
 	k.endThreads(nil)
 	for fd := range p.fds {
 		if p.fds[fd].file >= 0 {

@@ -95,9 +95,11 @@ func (k *kernel) interrupt(t *thread) {
 	if t.waiting == waitFutex {
 		k.forgetFutex(t.id)
 	}
-	if t.progress > 0 {
-		n := t.progress
-		t.progress = 0
+	if n := t.progress; n > 0 || t.batch > 0 {
+		if t.batch > 0 {
+			n = t.batch
+		}
+		t.progress, t.batch = 0, 0
 		k.finish(t, int64(n))
 		return
 	}

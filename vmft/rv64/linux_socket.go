@@ -472,6 +472,37 @@ func sysRecvmsg(k *kernel, t *thread, a *[6]uint64) int64 {
 	return n
 }
 
+// messages does a call for each struct mmsghdr of an array, and says how many it did
+// before the first one that failed.
+func (k *kernel) messages(t *thread, a *[6]uint64, call func(k *kernel, t *thread, a *[6]uint64) int64) int64 {
+	for n := min(uint64(uint32(a[2])), maxVectors); t.batch < n; t.batch++ {
+		at, flags := a[1]+64*t.batch, a[3]
+		if flags&msgWaitForOne != 0 && t.batch > 0 {
+			flags |= msgDontwait
+		}
+		size := call(k, t, &[6]uint64{a[0], at, flags})
+		switch {
+		case size == callBlocks:
+			return size
+		case size < 0 && t.batch == 0:
+			return size
+		case size < 0:
+			n = t.batch
+			t.batch = 0
+			return int64(n)
+		}
+		k.mem.store(at+56, 4, uint64(size))
+		t.timedOut = false
+	}
+	n := t.batch
+	t.batch = 0
+	return int64(n)
+}
+
+// sysRecvmmsg looks at no time limit, as Linux does while a message is waited for.
+func sysRecvmmsg(k *kernel, t *thread, a *[6]uint64) int64 { return k.messages(t, a, sysRecvmsg) }
+func sysSendmmsg(k *kernel, t *thread, a *[6]uint64) int64 { return k.messages(t, a, sysSendmsg) }
+
 func sysSetsockopt(k *kernel, _ *thread, a *[6]uint64) int64 {
 	s, _, errno := k.socketOf(a[0])
 	if errno != 0 {

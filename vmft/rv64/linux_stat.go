@@ -249,7 +249,7 @@ func sysTruncate(k *kernel, _ *thread, a *[6]uint64) int64 {
 func (k *kernel) resize(in *inode, size int64) int64 {
 	now := k.realtime()
 	in.mtime, in.ctime = now, now
-	return k.disk.truncate(in, size)
+	return k.truncate(in, size)
 }
 
 func sysFallocate(k *kernel, _ *thread, a *[6]uint64) int64 {

@@ -140,6 +140,8 @@ func (k *kernel) state(c *codec) {
 	c.bytes(&k.input.data)
 	c.bool(&k.input.ended)
 	k.diskState(c)
+	c.bool(&k.shared)
+	list(c, &k.memoryFiles, func(v *int) { num(c, v) })
 	c.fixed(k.noise.seed[:])
 	num(c, &k.noise.counter)
 	c.fixed(k.outputSum[:])
@@ -245,6 +247,7 @@ func (k *kernel) threadState(c *codec) func(*thread) {
 		c.bool(&t.woken)
 		c.bool(&t.restart)
 		num(c, &t.progress)
+		num(c, &t.batch)
 		num(c, &t.opening)
 	}
 }
@@ -459,6 +462,11 @@ func (k *kernel) check() error {
 			if !isSocket(b) {
 				return bad("backlog", b)
 			}
+		}
+	}
+	for _, id := range k.memoryFiles {
+		if !isInode(id) {
+			return bad("shared memory", id)
 		}
 	}
 	if !isInode(rootInode) {

@@ -40,6 +40,7 @@ type thread struct {
 	woken    bool   // a futex was woken
 	restart  bool   // a signal has interrupted a call that may be done again
 	progress uint64 // bytes that the waiting call has moved already
+	batch    uint64 // messages that the waiting call has done
 	opening  int    // the file of a named pipe that it opens, plus 1; 0: none
 }
 
@@ -68,6 +69,7 @@ func (k *kernel) save(t *thread) {
 // suspend takes the processor from the current thread.
 func (k *kernel) suspend() {
 	k.save(k.current)
+	k.leave()
 	k.current = nil
 }
 

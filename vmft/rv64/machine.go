@@ -23,8 +23,9 @@ type Config struct {
 	// Env is its environment, as NAME=value. Default: none.
 	Env []string
 	// Root is the tree that the program finds as /. It is read by Load, as a whole; what
-	// the program changes stays in the machine ([Machine.Files] shows it). Default: an
-	// empty one. The kernel adds /proc, /dev, /tmp, and the program itself in /bin.
+	// the program changes stays in the machine ([Machine.Files] shows it, [Machine.Export]
+	// writes it to a directory). Default: an empty one. The kernel adds /proc, /dev, /tmp,
+	// and the program itself in /bin.
 	Root fs.FS
 	// Dir is the working directory. Default: /.
 	Dir string
@@ -123,6 +124,10 @@ type Machine struct {
 	stepper bool
 	stop    atomic.Bool
 	log     hclog.Logger
+
+	// What Export has to know. It is not part of the state: a machine of an image has none.
+	loaded  map[string]bool // the paths of Config.Root
+	program string          // the path of the program
 }
 
 // Load makes a machine that is about to execute the first instruction of a program,
@@ -138,7 +143,7 @@ func Load(elf []byte, cfg Config) (*Machine, error) {
 	}
 	m := newMachine(cfg)
 	k := m.kernel
-	if err := k.disk.fill(cfg.Root, cfg.Start.UnixNano()); err != nil {
+	if m.loaded, err = k.disk.fill(cfg.Root, cfg.Start.UnixNano()); err != nil {
 		return nil, &Error{Op: "load Config.Root of", Path: cfg.Args[0], Err: err}
 	}
 	k.name = path.Base(cfg.Args[0])
@@ -148,6 +153,7 @@ func Load(elf []byte, cfg Config) (*Machine, error) {
 		return nil, &Error{Op: "load", Path: cfg.Args[0], Err: errors.New("the program does not fit in Config.Disk")}
 	}
 	k.disk.place(k.exe, exe, k.realtime())
+	m.program = strings.TrimPrefix(k.exe, "/")
 	k.furnish()
 	k.name = k.name[:min(len(k.name), 15)]
 	k.cwd = rootInode
@@ -185,6 +191,7 @@ func newMachine(cfg Config) *Machine {
 	}
 	m.cpu.clock = func() uint64 { return k.monotonic() / 100 } // RDTIME counts at 10 MHz
 	m.kernel = k
+	k.disk.gone = k.forgetInode
 	return m
 }
 

@@ -74,6 +74,9 @@ func stdRoot(t *testing.T, goroot string, p stdPackage) fs.FS {
 		"usr/lib/empty": {Mode: 0o644},
 		"root/empty":    {Mode: 0o644},
 	}
+	if p.path == "os" {
+		root["usr/bin/pwd"] = &fstest.MapFile{Data: guest(t, "pwd"), Mode: 0o755}
+	}
 	for _, name := range append([]string{"src/" + p.path}, p.files...) {
 		err := filepath.WalkDir(filepath.Join(goroot, filepath.FromSlash(name)), func(file string, e fs.DirEntry, err error) error {
 			if err != nil || !e.Type().IsRegular() {

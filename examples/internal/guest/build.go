@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"embed"
@@ -21,6 +22,8 @@ func Seed() (s [32]byte, err error) {
 func Program(ctx context.Context, name string) ([]byte, error) {
 	if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() && filepath.Ext(name) != ".go" {
 		return os.ReadFile(name)
+	} else if err != nil && filepath.IsAbs(name) {
+		return nil, err
 	}
 	return compile(ctx, "", name)
 }
@@ -37,9 +40,13 @@ func compile(ctx context.Context, dir, pkg string) ([]byte, error) {
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=riscv64", "CGO_ENABLED=0", "GOFLAGS=")
 	if b, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building %s for riscv64: %v\n%s", pkg, err, b)
+		return nil, fmt.Errorf("building %s for riscv64: %v\n%s", pkg, err, bytes.TrimSpace(b))
 	}
-	return os.ReadFile(out)
+	elf, err := os.ReadFile(out)
+	if err == nil && !bytes.HasPrefix(elf, []byte("\x7fELF")) { // what the Go tool makes of a library
+		err = fmt.Errorf("%s is not a main package", pkg)
+	}
+	return elf, err
 }
 
 // Build builds a main package of the files in a directory of what a program embeds.
