@@ -28,6 +28,12 @@
 // chunkservers for everything else (§2.3). Reading and writing steadily sends the master
 // nothing.
 //
+// There can be several masters, with one replicated log ([MasterConfig].OpenLog): one leads,
+// the others stand by with the same state, and chunkservers report to all of them. When
+// another comes to lead, it tells the chunkservers, which take no mutations under grants of
+// the former one from then on, and report at once; it grants leases when they have. Clients
+// that know the addresses of all masters go on by themselves.
+//
 // A shadow is a Master that follows another one's log and answers what reads, less than a
 // second late (§5.1.3). Chunkservers report to it as they do to the master.
 //
@@ -145,7 +151,8 @@
 // # Where this departs from the paper
 //
 // A rename revokes no lease, as chunks are found by the identity of the file. The master
-// is replaced by one that is started on the same log, not by an operator. Directories are
+// is replaced by one that is started on the same log, or that has stood by with a replica of
+// it, not by an operator. Directories are
 // entries of their own, so that an empty one can exist and have permissions. A secondary
 // that fails is left out by a new grant, instead of the client retrying until it is back.
 // Chunks that are being written are copied only when their lease has ended, or has been

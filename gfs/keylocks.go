@@ -52,18 +52,24 @@ func (l *handleLocks) release(key chunkKey, mine chan struct{}) {
 // replica is made before the log knows of its chunk, and its handle must not be issued
 // again, whatever happens in between.
 type handleIssue struct {
-	mu        sync.Mutex // guards what follows, and is held while a range is reserved
+	turn      chan struct{} // of capacity 1: full while a call has what follows, which may reserve a range
 	next, end handle
 	epoch     uint64 // in which the range was reserved
 }
+
+func newHandleIssue() *handleIssue { return &handleIssue{turn: make(chan struct{}, 1)} }
 
 // handleRange is how many handles are reserved at a time.
 const handleRange = 4096
 
 // take returns a handle that was never issued before.
-func (i *handleIssue) take(epoch uint64, reserve func() (first handle, err error)) (handle, error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+func (i *handleIssue) take(ctx context.Context, epoch uint64, reserve func() (first handle, err error)) (handle, error) {
+	select {
+	case i.turn <- struct{}{}:
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	defer func() { <-i.turn }()
 	if i.next == i.end || i.epoch != epoch {
 		first, err := reserve()
 		if err != nil {

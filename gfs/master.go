@@ -31,7 +31,8 @@ type MasterConfig struct {
 	// master alone. Default none: the namespace is lost with the process.
 	Dir string
 	// OpenLog returns the log that the state is kept in, which Close closes if it is an
-	// io.Closer. Default: a journal in Dir, or memory.
+	// io.Closer. Default: a journal in Dir, or memory. A node of package vmft is a log too:
+	// then this master leads, or stands by, as its node does, and is one of several.
 	OpenLog func(Machine) (Log, error)
 	// Follow makes this a shadow (§5.1.3) of the master at these addresses: it answers
 	// what reads, slightly late, and nothing else. It has no Dir and no OpenLog.
@@ -174,7 +175,7 @@ type Master struct {
 	peers  *peerTable // to chunkservers
 	locks  *pathLocks
 	chunks *handleLocks
-	issue  handleIssue
+	issue  *handleIssue
 	events *eventLog
 	trend  trend       // for the status page
 	tails  shadowTails // likewise
@@ -202,7 +203,7 @@ func StartMaster(ctx context.Context, cfg MasterConfig) (*Master, error) {
 		return nil, err
 	}
 	m := &Master{
-		cfg: cfg, locks: newPathLocks(), chunks: newHandleLocks(), events: newEventLog(),
+		cfg: cfg, locks: newPathLocks(), chunks: newHandleLocks(), issue: newHandleIssue(), events: newEventLog(),
 		kick: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	fail := func(err error) (*Master, error) {

@@ -156,7 +156,7 @@ func (m *Master) carryOut(epoch uint64, g *grant, log func(context.Context, *gra
 	for {
 		switch step.what {
 		case stepIssue:
-			h, err := m.issue.take(epoch, func() (handle, error) { return m.reserve(ctx, epoch) })
+			h, err := m.issue.take(ctx, epoch, func() (handle, error) { return m.reserve(ctx, epoch) })
 			step = m.withFleet(func(now time.Time) grantStep { return g.issued(now, h, err) })
 		case stepAsk:
 			step = m.askAll(ctx, epoch, g)
@@ -174,6 +174,9 @@ func (m *Master) carryOut(epoch uint64, g *grant, log func(context.Context, *gra
 				&leaseReq{order: m.order(epoch, where[0].id), leaseTerm: step.term, others: where[1:]})
 			step = m.withFleet(func(now time.Time) grantStep { return g.leased(now, err) })
 		case stepDone:
+			if errors.Is(step.err, ErrReadOnly) { // the term has ended meanwhile
+				return errNotLeading
+			}
 			return step.err
 		default:
 			return fmt.Errorf("a grant that waits for nothing")

@@ -37,7 +37,8 @@ type CoordinatorConfig struct {
 	// jobs. Default none: the state is lost with the process.
 	Dir string
 	// OpenLog returns the log that the state is kept in, which Close closes if it
-	// is an io.Closer. Default: a journal in Dir, or memory.
+	// is an io.Closer. Default: a journal in Dir, or memory. A node of package vmft is a
+	// log too: then this coordinator leads, or stands by, as its node does.
 	OpenLog func(Machine) (Log, error)
 
 	// Cluster and Secret are as in rpc.ServerConfig.

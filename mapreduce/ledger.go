@@ -1,6 +1,7 @@
 package mapreduce
 
 import (
+	"bytes"
 	"io"
 	"sync"
 	"time"
@@ -105,11 +106,16 @@ func (l *ledger) Freeze() (io.WriterTo, error) {
 	return l.tasks.freeze(), nil
 }
 
-// Restore implements Machine.
+// Restore implements Machine. The image may come over a network, which nobody is to wait
+// for who wants to know whether this process leads.
 func (l *ledger) Restore(r io.Reader) error {
+	image, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.tasks.restore(r)
+	return l.tasks.restore(bytes.NewReader(image))
 }
 
 // Fingerprint implements Machine.

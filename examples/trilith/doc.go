@@ -8,6 +8,15 @@
 //	trilith chunkserver -master 127.0.0.1:7100,127.0.0.1:7101 -dir /var/trilith/chunks
 //	trilith fs put -master 127.0.0.1:7100 texts /texts
 //
+// With -standby there are two masters, of which one leads and the other goes on by itself
+// when it dies:
+//
+//	trilith master -listen host1:7100 -node host1:7110 -standby host2:7110 -lock /shared/lock
+//	trilith master -listen host2:7100 -node host2:7110 -standby host1:7110 -lock /shared/lock
+//
+// Who leads is decided in a directory that both reach, or by "trilith arbiter" on a third
+// machine. Coordinators have the same flags.
+//
 // Start four chunkservers, each on a directory of its own; kill one, and delete its
 // directory: everything can still be read, and is replicated anew. "trilith all" is all
 // of this in one process, and the roles of mapreduce with it.

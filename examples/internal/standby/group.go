@@ -111,14 +111,19 @@ func (g *Group) Form(ctx context.Context) error {
 	return g.Await(ctx, g.Paired)
 }
 
-// Primary returns which process leads, or -1.
+// Primary returns which process leads, or -1. One that is stopped takes itself for the
+// leader, too: the one of the newest epoch counts.
 func (g *Group) Primary() int {
+	primary, epoch := -1, uint64(0)
 	for i, m := range g.members {
-		if !m.down && m.node.Status().Role == vmft.RolePrimary {
-			return i
+		if m.down {
+			continue
+		}
+		if s := m.node.Status(); s.Role == vmft.RolePrimary && s.Newest.Epoch > epoch {
+			primary, epoch = i, s.Newest.Epoch
 		}
 	}
-	return -1
+	return primary
 }
 
 // Paired reports whether one process leads and another stands by, as its backup.
