@@ -11,37 +11,32 @@ type blob struct {
 	n     int // bytes
 	phase int
 	sums  []uint32
-	segs  []*slab // what the data is in: cut where phase+place is a multiple of segmentSize
-	whole []byte  // instead of segs: all of it
+	parts [][]byte // the data, in the parts of memory that it is in
 }
 
-// segmentSize is the most bytes of data in one piece of memory: a multiple of blockSize.
+// segmentSize is how many bytes of a replica are read, copied or received at a time: a
+// multiple of blockSize.
 const segmentSize = 1 << 20
 
 // newBlob returns a blob of data, which it borrows, to be written at an offset.
 func newBlob(data []byte, off int64) *blob {
 	phase := int(off % blockSize)
-	return &blob{n: len(data), phase: phase, whole: data, sums: pushSums(nil, phase, data)}
-}
-
-// segmentEnd returns where the segment ends that begins at a place in the data.
-func segmentEnd(phase, at, n int) int {
-	return min(n, at+segmentSize-(phase+at)%segmentSize)
+	return &blob{n: len(data), phase: phase, parts: [][]byte{data}, sums: pushSums(nil, phase, data)}
 }
 
 // each calls f with the data from one place to another, in as few parts as it is in.
 func (b *blob) each(from, to int, f func(p []byte) error) error {
-	if b.whole != nil {
-		return f(b.whole[from:to])
-	}
-	for at := from; at < to; {
-		segment := (b.phase + at) / segmentSize
-		start := max(0, segment*segmentSize-b.phase)
-		end := min(to, segmentEnd(b.phase, at, b.n))
-		if err := f(b.segs[segment].b[at-start : end-start]); err != nil {
-			return err
+	for _, p := range b.parts {
+		if to <= 0 {
+			break
 		}
-		at = end
+		if from < len(p) {
+			if err := f(p[from:min(to, len(p))]); err != nil {
+				return err
+			}
+			from = len(p)
+		}
+		from, to = from-len(p), to-len(p)
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"sync"
 	"time"
+
+	"github.com/trilith-go/trilith/rpc"
 )
 
 // Limits of a pushBuffer.
@@ -42,8 +44,10 @@ type pushBuffer struct {
 // in the table no more and nobody uses it, who receives it included.
 type pushed struct {
 	blob
-	id   dataID
-	held int64 // bytes of memory
+	id     dataID
+	slabs  []*slab     // what parts are in,
+	pieces []rpc.Piece // or the stream's own memory: one for each of parts
+	held   int64       // bytes of memory
 
 	ready   chan struct{} // closed when it is complete
 	arrives bool          // a stream is receiving it: it alone touches the blob
@@ -81,11 +85,34 @@ func (b *pushBuffer) begin(f *pushFrame) *pushed {
 	return p
 }
 
-// grow adds memory for the segment of the data that begins at a place, and returns it.
-// It waits for room.
-func (b *pushBuffer) grow(ctx context.Context, p *pushed, at int) ([]byte, error) {
-	m := newSlab(segmentEnd(p.phase, at, p.n) - at)
-	size := int64(cap(m.b))
+// grow adds memory for n bytes of the data, and returns it. It waits for room.
+func (b *pushBuffer) grow(ctx context.Context, p *pushed, n int) ([]byte, error) {
+	m := newSlab(n)
+	if err := b.hold(ctx, p, cap(m.b)); err != nil {
+		m.free()
+		return nil, err
+	}
+	p.slabs, p.parts = append(p.slabs, m), append(p.parts, m.b)
+	return m.b, nil
+}
+
+// keep adds bytes of the data in the memory in which they have arrived. It waits for room.
+func (b *pushBuffer) keep(ctx context.Context, p *pushed, piece rpc.Piece) error {
+	if last := len(p.pieces) - 1; last >= 0 && p.pieces[last].Join(&piece) {
+		p.parts[last] = p.pieces[last].Bytes()
+		return nil
+	}
+	if err := b.hold(ctx, p, piece.Memory()); err != nil {
+		piece.Free()
+		return err
+	}
+	p.pieces, p.parts = append(p.pieces, piece), append(p.parts, piece.Bytes())
+	return nil
+}
+
+// hold counts more memory for data that is arriving. It waits for room.
+func (b *pushBuffer) hold(ctx context.Context, p *pushed, n int) error {
+	size := int64(n)
 	var limit <-chan time.Time
 	for {
 		b.mu.Lock()
@@ -95,9 +122,8 @@ func (b *pushBuffer) grow(ctx context.Context, p *pushed, at int) ([]byte, error
 		if b.held+size <= b.budget {
 			b.held += size
 			p.held += size
-			p.segs = append(p.segs, m)
 			b.mu.Unlock()
-			return m.b, nil
+			return nil
 		}
 		room := b.room
 		b.waits++
@@ -110,11 +136,9 @@ func (b *pushBuffer) grow(ctx context.Context, p *pushed, at int) ([]byte, error
 		select {
 		case <-room:
 		case <-limit:
-			m.free()
-			return nil, fmt.Errorf("%w: the buffer of pushed data is full", ErrUnavailable)
+			return fmt.Errorf("%w: the buffer of pushed data is full", ErrUnavailable)
 		case <-ctx.Done():
-			m.free()
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
@@ -253,11 +277,14 @@ func (b *pushBuffer) remove(p *pushed) {
 
 // free gives the memory of data back. b.mu is held.
 func (b *pushBuffer) free(p *pushed) {
-	for _, m := range p.segs {
+	for _, m := range p.slabs {
 		m.free()
 	}
+	for i := range p.pieces {
+		p.pieces[i].Free()
+	}
 	b.held -= p.held
-	p.blob, p.held = blob{}, 0
+	p.blob, p.slabs, p.pieces, p.held = blob{}, nil, nil, 0
 	b.stir()
 }
 

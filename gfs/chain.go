@@ -71,6 +71,11 @@ func (c *chain) push(ctx context.Context, id dataID, data []byte) error {
 // pushAt is push of data that will be written at an offset of a chunk. A wrong offset
 // does no harm; the right one saves the chunkservers a part of their work.
 func (c *chain) pushAt(ctx context.Context, id dataID, data []byte, off int64) error {
+	return c.pushSummed(ctx, id, data, off, nil)
+}
+
+// pushSummed is pushAt with the sums of data's pieces, if somebody has taken them.
+func (c *chain) pushSummed(ctx context.Context, id dataID, data []byte, off int64, sums []uint32) error {
 	if len(data) == 0 || len(data) > maxPush {
 		return fmt.Errorf("%w: data of %d bytes", ErrTooLarge, len(data))
 	}
@@ -92,14 +97,13 @@ func (c *chain) pushAt(ctx context.Context, id dataID, data []byte, off int64) e
 	}
 	f := &c.frame
 	f.id, f.n, f.phase = id, len(data), int(off%blockSize)
-	f.sums = pushSums(f.sums[:0], f.phase, data)
+	if f.sums = append(f.sums[:0], sums...); sums == nil {
+		f.sums = pushSums(f.sums, f.phase, data)
+	}
 	c.head = f.append(c.head[:0])
 
 	stop := context.AfterFunc(ctx, func() { c.st.SetWriteDeadline(time.Unix(1, 0)) })
-	_, err := c.st.Write(c.head)
-	if err == nil {
-		_, err = c.st.Write(data)
-	}
+	_, err := c.st.WriteAfter(c.head, data)
 	if !stop() && err == nil {
 		err = ctx.Err() // the deadline is set, or about to be: the next would fail
 	}

@@ -30,14 +30,12 @@ func openTestStore(t testing.TB, fsys vfs.FS, boot uint64) *chunkStore {
 	return s
 }
 
-// pushedBlob returns a blob in segments, as it comes out of the buffer.
+// pushedBlob returns a blob in several parts, as it comes out of the buffer.
 func pushedBlob(data []byte, phase int) *blob {
 	b := &blob{n: len(data), phase: phase, sums: pushSums(nil, phase, data)}
 	for at := 0; at < len(data); {
-		end := segmentEnd(phase, at, len(data))
-		m := newSlab(end - at)
-		copy(m.b, data[at:end])
-		b.segs = append(b.segs, m)
+		end := min(len(data), at+segmentSize-(phase+at)%segmentSize)
+		b.parts = append(b.parts, append([]byte(nil), data[at:end]...))
 		at = end
 	}
 	return b

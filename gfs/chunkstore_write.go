@@ -156,7 +156,7 @@ func (s *chunkStore) put(c *storedChunk, off int64, b *blob) error {
 	at := off
 	err = b.each(0, b.n, func(p []byte) error {
 		for len(p) > 0 {
-			n, err := c.data.WriteAt(p[:min(len(p), storeWrite)], at)
+			n, err := c.data.WriteAt(p[:min(int64(len(p)), storeWrite-at%storeWrite)], at)
 			if at += int64(n); err != nil {
 				return err
 			}

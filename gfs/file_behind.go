@@ -2,6 +2,7 @@ package gfs
 
 import (
 	"context"
+	"hash/crc32"
 	"io"
 	"sync"
 )
@@ -13,8 +14,10 @@ import (
 // has room for. The first error stays: nothing is written after it.
 type writeBehind struct {
 	f     *File
-	buf   []byte // nil: nothing
-	room  int    // how long buf may become: to the end of its piece
+	buf   []byte   // nil: nothing
+	sums  []uint32 // of the blocks that are whole in buf, taken while it is in the cache
+	sure  int      // bytes of buf that they are of
+	room  int      // how long buf may become: to the end of its piece
 	off   int64
 	slots chan struct{} // one held by each piece that is under way
 
@@ -33,9 +36,10 @@ func (b *writeBehind) write(ctx context.Context, p []byte, off int64) (int, erro
 		if err := b.place(ctx, off+int64(n)); err != nil {
 			return n, err
 		}
-		k := min(len(p)-n, b.room-len(b.buf))
+		k := min(len(p)-n, b.room-len(b.buf), b.blockEnd()-len(b.buf))
 		b.buf = append(b.buf, p[n:n+k]...)
 		n += k
+		b.sum()
 		if err := b.dispatchFull(ctx); err != nil {
 			return n, err
 		}
@@ -54,6 +58,7 @@ func (b *writeBehind) readFrom(ctx context.Context, r io.Reader, off int64) (int
 		got, err := r.Read(b.buf[have:b.room])
 		b.buf = b.buf[:have+got]
 		n += int64(got)
+		b.sum()
 		if werr := b.dispatchFull(ctx); werr != nil {
 			return n, werr
 		}
@@ -83,7 +88,21 @@ func (b *writeBehind) place(ctx context.Context, off int64) error {
 	b.buf = getPiece(readPiece)
 	b.room = b.f.reader().span(b.buf, off)
 	b.buf, b.off = b.buf[:0], off
+	b.sums, b.sure = make([]uint32, 0, readPiece/blockSize+1), 0
 	return nil
+}
+
+// blockEnd returns up to where in buf the first block goes that has no sum.
+func (b *writeBehind) blockEnd() int {
+	return b.sure + blockSize - int((b.off+int64(b.sure))%blockSize)
+}
+
+// sum takes the sums of the blocks that are whole.
+func (b *writeBehind) sum() {
+	for end := b.blockEnd(); end <= len(b.buf); end = b.blockEnd() {
+		b.sums = append(b.sums, crc32.Checksum(b.buf[b.sure:end], blockPoly))
+		b.sure = end
+	}
 }
 
 func (b *writeBehind) failure() error {
@@ -111,10 +130,13 @@ func (b *writeBehind) dispatch(ctx context.Context) error {
 		<-b.slots
 		return err
 	}
-	buf, off := b.buf, b.off
+	buf, off, sums := b.buf, b.off, b.sums
+	if b.sure < len(buf) {
+		sums = append(sums, crc32.Checksum(buf[b.sure:], blockPoly))
+	}
 	b.buf, b.off = nil, off+int64(len(buf))
 	running := b.f.c.background(func(context.Context) {
-		err := b.f.writeSpan(b.f.ctx, buf, off)
+		err := b.f.writeSpan(b.f.ctx, buf, off, sums)
 		putPiece(buf)
 		if err != nil {
 			b.fail(err)

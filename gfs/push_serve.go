@@ -18,6 +18,9 @@ const (
 	// forwardStall how long the next member may take to accept a stretch of it.
 	pushStall    = 30 * time.Second
 	forwardStall = 5 * time.Second
+	// copiedPush is the size up to which data is copied out of the memory in which it
+	// arrives, which it may share with other data.
+	copiedPush = 64 << 10
 )
 
 // A receiver is a chunkserver's end of one stream of pushed data: see push.go.
@@ -28,6 +31,10 @@ type receiver struct {
 	head   []byte
 	frame  pushFrame
 	count  *atomic.Int64 // of the bytes that arrive
+
+	// Of the data that is arriving:
+	verified int    // bytes, up to the end of a piece
+	sum      uint32 // of what has come of the piece after them
 }
 
 // serve receives data until the stream ends.
@@ -83,15 +90,37 @@ func (r *receiver) readFull(p []byte) error {
 // receive reads the data of a frame, verifies it and passes it on.
 func (r *receiver) receive(ctx context.Context, p *pushed) error {
 	r.next.begin(p.id, r.head)
-	for at := 0; at < p.n; {
-		memory, err := r.buffer.grow(ctx, p, at)
+	r.verified, r.sum = 0, 0
+	for at, due := 0, 0; at < p.n; {
+		if at >= due {
+			if err := r.st.SetReadDeadline(time.Now().Add(pushStall)); err != nil {
+				return err
+			}
+			due += segmentSize
+		}
+		arrived, err := r.more(ctx, p, at)
 		if err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
 			return err
 		}
-		if err := r.receiveSegment(p, at, memory); err != nil {
+		from := r.verified
+		if err := r.verify(p, at, arrived); err != nil {
 			return err
 		}
-		at += len(memory)
+		at += len(arrived)
+		r.count.Add(int64(len(arrived)))
+		if at == p.n {
+			r.buffer.complete(p)
+		}
+		_ = p.each(from, r.verified, func(b []byte) error { // which never fails
+			r.next.forward(b)
+			return nil
+		})
+	}
+	if err := r.st.SetReadDeadline(time.Time{}); err != nil {
+		return err
 	}
 	if r.next == nil {
 		_, err := r.st.Write(appendAck(nil, p.id, 0))
@@ -100,40 +129,40 @@ func (r *receiver) receive(ctx context.Context, p *pushed) error {
 	return r.next.sent()
 }
 
-// receiveSegment reads a segment of the data, which begins at a place.
-func (r *receiver) receiveSegment(p *pushed, at int, memory []byte) error {
-	if err := r.st.SetReadDeadline(time.Now().Add(pushStall)); err != nil {
-		return err
+// more takes what comes next of the data, from a place on, into the buffer.
+func (r *receiver) more(ctx context.Context, p *pushed, at int) ([]byte, error) {
+	if p.n <= copiedPush {
+		memory, err := r.buffer.grow(ctx, p, p.n)
+		if err == nil {
+			err = r.readFull(memory)
+		}
+		return memory, err
 	}
-	got, verified := 0, 0 // bytes of memory
-	for verified < len(memory) {
-		n, err := r.st.Read(memory[got:])
-		if err != nil {
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return err
-		}
-		got += n
-		r.count.Add(int64(n))
-		from := verified
-		for verified < got {
-			end := pieceEnd(p.phase, at+verified, p.n) - at
-			if end > got {
-				break
-			}
-			piece := (p.phase + at + verified) / blockSize
-			if crc32.Checksum(memory[verified:end], blockPoly) != p.sums[piece] {
-				return fmt.Errorf("%w in piece %d of pushed data", ErrChecksum, piece)
-			}
-			verified = end
-		}
-		if at+verified == p.n {
-			r.buffer.complete(p)
-		}
-		r.next.forward(memory[from:verified])
+	piece, err := r.st.ReadPiece(p.n - at)
+	if err != nil {
+		return nil, err
 	}
-	return r.st.SetReadDeadline(time.Time{})
+	arrived := piece.Bytes()
+	return arrived, r.buffer.keep(ctx, p, piece)
+}
+
+// verify holds what has arrived of the data, at a place, against the sums.
+func (r *receiver) verify(p *pushed, at int, arrived []byte) error {
+	for len(arrived) > 0 {
+		end := pieceEnd(p.phase, r.verified, p.n)
+		n := min(len(arrived), end-at)
+		r.sum = crc32.Update(r.sum, blockPoly, arrived[:n])
+		at, arrived = at+n, arrived[n:]
+		if at < end {
+			break
+		}
+		piece := (p.phase + r.verified) / blockSize
+		if r.sum != p.sums[piece] {
+			return fmt.Errorf("%w in piece %d of pushed data", ErrChecksum, piece)
+		}
+		r.verified, r.sum = end, 0
+	}
+	return nil
 }
 
 // A nextMember is the next member of a chain, as the one before sees it. A nil one is
@@ -145,6 +174,7 @@ type nextMember struct {
 	up     *rpc.Stream // where acknowledgements go
 	stall  *time.Timer // closes st
 	logf   func(err error)
+	head   []byte        // of a frame: it leaves with the first of the data
 	ended  chan struct{} // closed when no more acknowledgements come
 
 	mu      sync.Mutex // guards what follows, and the order of acknowledgements
@@ -170,7 +200,7 @@ func openNext(ctx context.Context, up *rpc.Stream, client *rpc.Client, rest []lo
 	return n
 }
 
-// begin passes the head of a frame on.
+// begin passes the head of a frame on, which stays as it is until sent is called.
 func (n *nextMember) begin(id dataID, head []byte) {
 	if n == nil {
 		return
@@ -178,7 +208,7 @@ func (n *nextMember) begin(id dataID, head []byte) {
 	n.mu.Lock()
 	n.owing, n.partial = append(n.owing, id), true
 	n.mu.Unlock()
-	n.forward(head)
+	n.head = head
 }
 
 // forward passes bytes on.
@@ -187,8 +217,9 @@ func (n *nextMember) forward(p []byte) {
 		return
 	}
 	n.stall.Reset(forwardStall)
-	_, err := n.st.Write(p)
+	_, err := n.st.WriteAfter(n.head, p)
 	n.stall.Stop()
+	n.head = nil
 	if err != nil {
 		n.lose(err)
 	}

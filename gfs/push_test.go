@@ -118,7 +118,7 @@ func bufferPut(t *testing.T, b *pushBuffer, n uint64, data []byte) error {
 	p := b.begin(bufferFrame(n, data))
 	defer b.end(p)
 	for at := 0; at < len(data); {
-		m, err := b.grow(context.Background(), p, at)
+		m, err := b.grow(context.Background(), p, min(len(data)-at, segmentSize))
 		if err != nil {
 			return err
 		}

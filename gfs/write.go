@@ -122,6 +122,7 @@ type mutation struct {
 	w    *chunkWriter
 	data []byte                                                               // nil: nothing is pushed
 	off  int64                                                                // in the chunk: where data belongs, or is guessed to
+	sums []uint32                                                             // of data's pieces there; nil: not taken yet
 	ask  func(ctx context.Context, g *writerGrant, id dataID) (placed, error) // the primary
 
 	retry retry
@@ -182,7 +183,7 @@ func (m *mutation) attempt(ctx context.Context, g *writerGrant) (placed, error) 
 	c := m.w.f.c
 	if m.data != nil && m.to != g {
 		m.id, m.to = c.nextData(), g
-		if err := c.push(ctx, g, m.id, m.data, m.off); err != nil {
+		if err := c.push(ctx, g, m.id, m.data, m.off, m.sums); err != nil {
 			m.to = nil
 			return placed{}, err
 		}
@@ -248,7 +249,7 @@ type pushError struct{ error }
 func (p pushError) Unwrap() error { return p.error }
 
 // push sends data down the chain of a grant.
-func (c *Client) push(ctx context.Context, g *writerGrant, id dataID, data []byte, off int64) error {
+func (c *Client) push(ctx context.Context, g *writerGrant, id dataID, data []byte, off int64, sums []uint32) error {
 	members := g.members
 	g.mu.Lock()
 	if time.Now().Before(g.short) {
@@ -262,7 +263,7 @@ func (c *Client) push(ctx context.Context, g *writerGrant, id dataID, data []byt
 		return pushError{err}
 	}
 	defer c.chains.done(s)
-	if err := s.pushAt(ctx, id, data, off); err != nil {
+	if err := s.pushSummed(ctx, id, data, off, sums); err != nil {
 		return pushError{err}
 	}
 	return nil
@@ -314,7 +315,7 @@ func askPrimary[Resp, Req any](ctx context.Context, c *Client, g *writerGrant, m
 // how many bytes from its beginning on have been acknowledged.
 func (f *File) writeAt(ctx context.Context, p []byte, off int64) (int, error) {
 	if span := f.reader().span(p, off); span == len(p) {
-		if err := f.writeSpan(ctx, p, off); err != nil {
+		if err := f.writeSpan(ctx, p, off, nil); err != nil {
 			return 0, err
 		}
 		return len(p), nil
@@ -327,7 +328,7 @@ func (f *File) writeAt(ctx context.Context, p []byte, off int64) (int, error) {
 		n := f.reader().span(p[at:], off+int64(at))
 		from := at
 		g.Go(func() error {
-			err := f.writeSpan(gctx, p[from:from+n], off+int64(from))
+			err := f.writeSpan(gctx, p[from:from+n], off+int64(from), nil)
 			if err != nil {
 				mu.Lock()
 				failed = min(failed, from)
@@ -343,15 +344,16 @@ func (f *File) writeAt(ctx context.Context, p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// writeSpan writes a piece that lies within one chunk.
-func (f *File) writeSpan(ctx context.Context, p []byte, off int64) error {
+// writeSpan writes a piece that lies within one chunk. sums are those of its parts in
+// blocks, or nil.
+func (f *File) writeSpan(ctx context.Context, p []byte, off int64, sums []uint32) error {
 	index := uint64(off / f.c.chunkSize)
 	w, err := f.writers.take(f, index)
 	if err != nil {
 		return err
 	}
 	defer f.writers.done(w)
-	m := mutation{w: w, data: p, off: off % f.c.chunkSize}
+	m := mutation{w: w, data: p, off: off % f.c.chunkSize, sums: sums}
 	m.ask = m.askWrite
 	_, err = m.run(ctx)
 	if derr := f.touched(ctx, &m, off, err); err == nil { // if it failed, a part may have been written

@@ -44,15 +44,14 @@ type Stream struct {
 	// The receiving side.
 	rlock  chan struct{} // of capacity 1, held by the reader, with cur
 	rlimit streamDeadline
-	cur    *buffer // being read
-	at     int     // bytes of cur that have been read
+	cur    arrival // being read
 
 	mu      sync.Mutex    // guards what follows; taken after mux.mu, if both are
 	want    []byte        // the memory of a Read that waits, for the connection's reader to fill
 	got     int           // bytes that it has put there; it is then no longer wanted
 	filling bool          // it is about to
 	letGo   chan struct{} // to be closed when it has stopped
-	arrived []*buffer
+	arrived []arrival
 	window  int64         // what the peer may send ahead; changed under mux.mu too
 	owed    int64         // bytes read for which no credit has been given back
 	unread  int64         // bytes arrived that the peer has not been given back
@@ -143,11 +142,8 @@ func (st *Stream) Read(p []byte) (int, error) {
 	case <-limit:
 		return 0, st.err("read stream", os.ErrDeadlineExceeded)
 	}
-	if st.cur != nil && st.isClosed() {
-		st.cur.free()
-		st.cur = nil
-	}
-	for st.cur == nil {
+	st.dropClosed()
+	for st.cur.in == nil {
 		if n, err := st.await(p, limit); n > 0 || err != nil {
 			if err != nil {
 				return 0, st.err("read stream", err)
@@ -156,13 +152,8 @@ func (st *Stream) Read(p []byte) (int, error) {
 			return n, nil
 		}
 	}
-	n := copy(p, st.cur.b[st.at:])
-	st.at += n
-	if st.at == len(st.cur.b) {
-		st.cur.free()
-		st.cur = nil
-	}
-	st.giveBack(int64(n))
+	n := copy(p, st.cur.b)
+	st.took(n)
 	return n, nil
 }
 
@@ -174,7 +165,24 @@ func (st *Stream) isClosed() bool {
 }
 
 // Write sends p, and waits while the peer's window is full. p is not kept.
-func (st *Stream) Write(p []byte) (int, error) {
+func (st *Stream) Write(p []byte) (int, error) { return st.write(nil, p) }
+
+// WriteAfter is Write of p after a short head, which leaves in the same go. It returns
+// how much of both was sent.
+func (st *Stream) WriteAfter(head, p []byte) (int, error) {
+	if len(head) <= smallWrite && len(p) > 0 {
+		return st.write(head, p)
+	}
+	n, err := st.write(nil, head)
+	if err != nil {
+		return n, err
+	}
+	m, err := st.write(nil, p)
+	return n + m, err
+}
+
+// write sends head, which is short, and p.
+func (st *Stream) write(head, p []byte) (int, error) {
 	limit := st.wlimit.wait()
 	select {
 	case st.wlock <- struct{}{}:
@@ -186,10 +194,11 @@ func (st *Stream) Write(p []byte) (int, error) {
 		return 0, st.err("write stream", os.ErrDeadlineExceeded)
 	}
 	st.m.mu.Lock()
-	if st.wend == nil && len(p) <= smallWrite && st.credit >= int64(len(p)) {
-		return st.writeSmall(p, limit)
+	all := len(head) + len(p)
+	if st.wend == nil && all <= smallWrite && st.credit >= int64(all) {
+		return st.writeSmall(head, p, limit)
 	}
-	if st.wend != nil || len(p) == 0 {
+	if st.wend != nil || all == 0 {
 		err := st.wend
 		st.m.mu.Unlock()
 		if err != nil {
@@ -197,9 +206,15 @@ func (st *Stream) Write(p []byte) (int, error) {
 		}
 		return 0, err
 	}
+	copied := 0
+	if n := len(head); n > 0 && st.credit >= int64(n) && !st.m.full() {
+		st.credit -= int64(n)
+		st.m.add(kindData, st.id, head)
+		head, copied = nil, n
+	}
 	done := make(chan struct{})
-	o := &outflow{kind: kindData, id: st.id, rest: [2][]byte{p}, stream: st, done: func(error) { close(done) }}
-	left := func() int { return len(p) - o.sent }
+	o := &outflow{kind: kindData, id: st.id, rest: [2][]byte{head, p}, stream: st, done: func(error) { close(done) }}
+	left := func() int { return all - copied - o.sent }
 	st.out = o
 	st.m.pushBulk(o)
 	st.m.unlockAndWrite(st.rounds(workerRounds))
@@ -222,14 +237,15 @@ func (st *Stream) Write(p []byte) (int, error) {
 	}
 	st.m.mu.Unlock()
 	if left() == 0 {
-		return len(p), nil
+		return all, nil
 	}
-	return o.sent, st.err("write stream", err)
+	return copied + o.sent, st.err("write stream", err)
 }
 
-// writeSmall copies p into the frames that wait. The mux is locked on entry.
-func (st *Stream) writeSmall(p []byte, limit <-chan struct{}) (int, error) {
-	if len(p) > 0 {
+// writeSmall copies head and p into the frames that wait. The mux is locked on entry.
+func (st *Stream) writeSmall(head, p []byte, limit <-chan struct{}) (int, error) {
+	all := len(head) + len(p)
+	if all > 0 {
 		var err error
 		for err == nil && st.wend == nil && st.m.full() {
 			if st.m.awaitRoom(limit) {
@@ -243,11 +259,15 @@ func (st *Stream) writeSmall(p []byte, limit <-chan struct{}) (int, error) {
 			st.m.mu.Unlock()
 			return 0, st.err("write stream", err)
 		}
-		st.credit -= int64(len(p))
-		st.m.add(kindData, st.id, p)
+		st.credit -= int64(all)
+		for _, part := range [2][]byte{head, p} {
+			if len(part) > 0 {
+				st.m.add(kindData, st.id, part)
+			}
+		}
 	}
 	st.m.unlockAndWrite(st.rounds(fewRounds))
-	return len(p), nil
+	return all, nil
 }
 
 // rounds returns for how many rounds a Write may be the connection's writer: for
@@ -372,8 +392,8 @@ func (st *Stream) Close() error {
 	}
 	st.mu.Lock()
 	st.rclosed = true
-	for _, b := range st.arrived {
-		b.free()
+	for i := range st.arrived {
+		st.arrived[i].free()
 	}
 	st.arrived = nil
 	st.mu.Unlock()

@@ -369,3 +369,101 @@ func TestChunkInOneRead(t *testing.T) {
 		t.Fatalf("%d of %d bytes, %v", n, maxChunk, err)
 	}
 }
+
+// TestStreamPieces: what is handed out piece by piece is what was sent, whether pieces
+// are kept, joined or freed at once, and beside reads that copy.
+func TestStreamPieces(t *testing.T) {
+	onEach(t, func(t *testing.T, r rig) {
+		p := r.start(t, ServerConfig{}, ClientConfig{}, func(s *Server) { HandleStream(s, "Echo", echoStream) })
+		for _, piece := range []int{10, 1000, smallWrite, smallWrite + 1, 100 << 10, 1 << 20} {
+			data := pattern(min(500*piece, 3<<20), byte(piece))
+			st, err := OpenStream(t.Context(), p.c, "Echo", &Empty{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				for rest := data; len(rest) > 0; {
+					n := min(piece, len(rest))
+					if m, err := st.WriteAfter(rest[:n/3], rest[n/3:n]); err != nil || m != n {
+						t.Errorf("wrote %d of %d: %v", m, n, err)
+						break
+					}
+					rest = rest[n:]
+				}
+				st.CloseWrite()
+			}()
+			var got []byte
+			var kept []Piece
+			for i := 0; ; i++ {
+				if i%5 == 4 {
+					b := make([]byte, 100)
+					n, err := io.ReadFull(st, b)
+					for _, k := range kept {
+						got = append(got, k.Bytes()...)
+						k.Free()
+					}
+					kept = kept[:0]
+					if got = append(got, b[:n]...); err != nil {
+						break
+					}
+					continue
+				}
+				next, err := st.ReadPiece(50_000)
+				if err == io.EOF {
+					continue // until Read says so too
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(next.Bytes()) == 0 || len(next.Bytes()) > 50_000 || next.Memory() < len(next.Bytes()) {
+					t.Fatalf("a piece of %d bytes in %d", len(next.Bytes()), next.Memory())
+				}
+				if last := len(kept) - 1; last < 0 || !kept[last].Join(&next) {
+					kept = append(kept, next)
+				}
+			}
+			mustEqual(t, "echo", got, data)
+			st.Close()
+		}
+		if err := p.s.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if held := p.s.Stats().HeldBytes; held != 0 {
+			t.Errorf("%d bytes still held of the budget", held)
+		}
+	})
+}
+
+// TestPieceOfClosedStream: a piece stays what it is when its stream has ended.
+func TestPieceOfClosedStream(t *testing.T) {
+	onEach(t, func(t *testing.T, r rig) {
+		p := r.start(t, ServerConfig{}, ClientConfig{}, func(s *Server) {
+			Handle(s, "Echo", echo)
+			HandleStream(s, "Echo stream", echoStream)
+		})
+		st, err := OpenStream(t.Context(), p.c, "Echo stream", &Empty{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := pattern(100<<10, 3)
+		if _, err := st.Write(data); err != nil {
+			t.Fatal(err)
+		}
+		piece, err := st.ReadPiece(len(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.Close()
+		for range 10 { // memory that is free would be used for these
+			if _, err := Call[note](t.Context(), p.c, "Echo", &note{Body: Body{Data: pattern(100<<10, 9)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mustEqual(t, "piece", piece.Bytes(), data[:len(piece.Bytes())])
+		piece.Free()
+		piece.Free()
+		if _, err := st.ReadPiece(1); !errors.Is(err, ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+	})
+}

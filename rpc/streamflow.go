@@ -19,8 +19,8 @@ func (st *Stream) await(p []byte, limit <-chan struct{}) (int, error) {
 		case st.rclosed:
 			err = ErrClosed
 		case len(st.arrived) > 0:
-			st.cur, st.at = st.arrived[0], 0
-			st.arrived[0] = nil
+			st.cur = st.arrived[0]
+			st.arrived[0] = arrival{}
 			st.arrived = st.arrived[1:]
 			st.want = nil
 			return 0, nil
@@ -136,26 +136,21 @@ func (st *Stream) wake() {
 	}
 }
 
-// deliver takes bytes from the connection. It reports whether the peer kept
-// within its window.
-func (st *Stream) deliver(b *buffer) bool {
+// deliver takes bytes from the connection, which are in d. It reports whether the peer
+// kept within its window.
+func (st *Stream) deliver(d *delivery, b []byte) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.unread += int64(len(b.b))
+	st.unread += int64(len(b))
 	if st.unread > st.window {
 		return false
 	}
-	switch last := len(st.arrived) - 1; {
-	case st.rclosed || st.rend != nil:
-		b.free()
+	if st.rclosed || st.rend != nil {
 		return true
-	case last >= 0 && cap(st.arrived[last].b)-len(st.arrived[last].b) >= len(b.b):
-		// Small pieces share a buffer, so that what is held is in proportion
-		// to what was sent.
-		st.arrived[last].b = append(st.arrived[last].b, b.b...)
-		b.free()
-	default:
-		st.arrived = append(st.arrived, b)
+	}
+	if last := len(st.arrived) - 1; last < 0 || !st.arrived[last].append(d, b) {
+		d.holders.Add(1)
+		st.arrived = append(st.arrived, arrival{d, b})
 	}
 	st.wake()
 	return true
@@ -183,6 +178,8 @@ func (m *mux) readData(h frameHead) error {
 	if st == nil { // it ended here while this was under way
 		return m.in.skip(h.size)
 	}
+	var d *delivery
+	defer func() { d.release() }()
 	for n := h.size; n > 0; {
 		got, tried, err := st.fill(n)
 		if err != nil {
@@ -192,19 +189,23 @@ func (m *mux) readData(h frameHead) error {
 			runtime.Gosched() // so that Read may be back before there is more
 			continue
 		}
-		b := getBuffer(n)
-		if got, err = m.in.read(b.b[:n]); got == 0 {
-			b.free()
+		if d == nil {
+			d = newDelivery(n)
+		}
+		at := d.filled
+		got, err = m.in.read(d.buf.b[at : at+n])
+		if got == 0 {
 			if err != nil {
 				return err
 			}
 			continue
 		}
 		n -= got
-		b.b = b.b[:got]
-		if !st.deliver(b) {
+		d.filled += got
+		if !st.deliver(d, d.buf.b[at:at+got]) {
 			return errBeyondWindow
 		}
+		runtime.Gosched() // likewise
 	}
 	return nil
 }
