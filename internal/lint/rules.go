@@ -185,7 +185,7 @@ var Trilith = Rules{
 		{Files: "vmft/rv64/engine.go"},
 		{Files: "vmft/rv64/events.go"},
 		{Files: "vmft/rv64/float.go"},
-		{Files: "vmft/rv64/fuse.go"},
+		{Files: "vmft/rv64/fuse*.go"},
 		{Files: "vmft/rv64/linux*.go"},
 		{Files: "vmft/rv64/memory.go"},
 		{Files: "vmft/rv64/ops.go"},

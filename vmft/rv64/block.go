@@ -5,108 +5,191 @@ import "unsafe"
 // Limits of the block engine.
 const (
 	blockLength = 64      // instructions of a block, at most; it fits a uint8
-	blockLimit  = 1 << 16 // blocks that are kept; then all are dropped
-	jumpSize    = 1 << 13 // entries of the cache of indirect jumps
+	codeLimit   = 1 << 20 // instructions that are kept decoded; then all are dropped
+	jumpSize    = 1 << 12 // entries of the cache of indirect jumps
 	jumpMask    = jumpSize - 1
+	fusedLength = 8 // instructions of a sequence that is one operation, at most
 )
 
 // Operations that only blocks contain, besides those of the instruction set. The
-// rest of them, made of two instructions, are in fuse.go.
+// rest of them are the sequences of fused.go.
 const (
 	opStep op = opCount + iota // leave it to the stepper
-	opJump                     // go on at imm: the end of a block, or a jump to its start
+	opHead                     // what stands before a block; imm is its number
+	opJump                     // go on where the last instruction has led: the end of a block
+	opRET                      // JALR without a return address
 	opFused
 )
 
 // A block is a straight line of code: up to blockLength instructions that are
 // executed one after the other unless a branch leaves, decoded across direct jumps.
 //
-// In it, the result of AUIPC and the return address of JAL are those of LUI, the
-// immediate of a branch is the target, JALR has its return address in imm and its
-// immediate in imm2, and what writes x0 writes the sink.
+// In it, the result of AUIPC and the return address of JAL are those of LUI, and what
+// writes x0 writes the sink. The immediate of JALR has its return address in the lower
+// 48 bits and the distance in the upper. That of a branch has the distance there, and
+// in the lower 32 bits where the decoded block is that it leads to: so many bytes from
+// the first decoded instruction, or 0 for not yet known.
 type block struct {
-	pc   uint64
-	n    uint64   // instructions, if no branch leaves
-	code []inst   // ends with an operation that leaves, and one that is not reached
-	pcs  []uint64 // of each instruction, and of the one after the last
+	pc  uint64
+	at  uint32   // where the first instruction is, in bytes from the first decoded
+	n   uint64   // instructions, if no branch leaves
+	pcs []uint64 // of each instruction, and of the one after the last
+}
+
+// A window is an instruction and those after it.
+type window [fusedLength + 1]inst
+
+// A landing is an entry of the cache of indirect jumps.
+type landing struct {
+	pc uint64 // odd if there is none
+	at uint32
 }
 
 // blocks is the engine of decoded blocks. Instructions are counted on the way out
 // of a block: each knows how many have been retired with it.
 type blocks struct {
-	byPC map[uint64]*block // never ranged over
-	jump [jumpSize]*block
-	none block // what stands in jump for nothing: its pc is odd
-	mem  *memory
+	code   []inst // each block with a head before and one instruction that is not reached after
+	blocks []block
+	byPC   map[uint64]uint32 // the number of the block that starts there; never ranged over
+	jump   [jumpSize]landing
+	mem    *memory
 }
 
 func newBlocks(m *memory) *blocks {
-	e := &blocks{mem: m, none: block{pc: 1}}
+	e := &blocks{mem: m}
 	e.forget()
 	return e
 }
 
 func (e *blocks) forget() {
-	e.byPC = make(map[uint64]*block)
+	e.code, e.blocks = e.code[:0], e.blocks[:0]
+	e.byPC = make(map[uint64]uint32)
 	for i := range e.jump {
-		e.jump[i] = &e.none
+		e.jump[i].pc = 1
 	}
 	e.mem.forgetCode()
 }
 
-// How a run through blocks ends.
-type outcome uint8
+// How execute ends.
+type exit uint8
 
 const (
-	outcomeLookup outcome = iota // go on at c.pc, with a block that has to be found
-	outcomeStep                  // the next instruction is for the stepper
-	outcomeFault                 // an instruction trapped
+	exitSlow  exit = iota // the instruction is to be done elsewhere
+	exitTaken             // it is a branch that is taken, or a jump
+	exitJump              // it was a jump to c.pc
 )
 
 func (e *blocks) run(c *cpu, limit uint64) trap {
 	for c.count < limit {
-		if e.mem.codeStale || len(e.byPC) >= blockLimit {
+		if e.mem.codeStale || len(e.code) >= codeLimit {
 			e.forget()
 		}
 		b := e.lookup(c.pc)
+		var t trap
 		if b == nil || limit-c.count < b.n {
-			if t := c.step(); t != trapNone {
-				return t
-			}
-			continue
+			t = c.step()
+		} else {
+			t = e.follow(c, b, limit)
 		}
-		out, t := e.execute(c, b, limit)
-		switch {
-		case out == outcomeFault:
+		if t != trapNone {
 			return t
-		case out == outcomeStep && c.count < limit:
-			if t := c.step(); t != trapNone {
-				return t
-			}
 		}
 	}
 	return trapNone
 }
 
+// follow executes from the start of b on, which limit allows all of.
+func (e *blocks) follow(c *cpu, b *block, limit uint64) trap {
+	in, left := e.at(b.at), limit-c.count
+	for {
+		var why exit
+		in, left, why = e.execute(c, in, left)
+		switch why {
+		case exitJump:
+			c.count = limit - left
+			return trapNone
+		case exitTaken:
+			b := e.of(in)
+			c.count = limit - left + uint64(in.n)
+			c.pc = b.pcs[in.n]
+			if in.op != opJump {
+				c.pc = b.pcs[in.n-1] + uint64(in.imm>>48)
+			}
+			if to := e.linked(c.pc); to != 0 {
+				in.imm = in.imm&^(1<<32-1) | int64(to)
+			}
+			return trapNone
+		}
+		if o := in.original(); o == opStep {
+			c.stop(e.of(in), in.n-1, limit-left)
+			if c.count < limit {
+				return c.step()
+			}
+			return trapNone
+		} else if t := c.executeSlow(in, o); t != trapNone {
+			c.stop(e.of(in), in.n-1, limit-left)
+			return t
+		}
+		if e.mem.codeStale {
+			c.stop(e.of(in), in.n, limit-left)
+			return trapNone
+		}
+		in = &(*window)(unsafe.Pointer(in))[1]
+	}
+}
+
+// executeSlow executes an instruction of a block that execute has left.
+func (c *cpu) executeSlow(in *inst, o op) trap {
+	if o >= opFADDS && c.quickFloat(in) {
+		return trapNone
+	}
+	if o != in.op {
+		single := *in
+		single.op = o
+		in = &single
+	}
+	return c.execute(in, nil)
+}
+
+func (e *blocks) at(at uint32) *inst { return &e.code[at/uint32(unsafe.Sizeof(inst{}))] }
+
+// of returns the block that an instruction belongs to.
+func (e *blocks) of(in *inst) *block {
+	at := (uintptr(unsafe.Pointer(in)) - uintptr(unsafe.Pointer(unsafe.SliceData(e.code)))) / unsafe.Sizeof(inst{})
+	for e.code[at].op != opHead {
+		at--
+	}
+	return &e.blocks[e.code[at].imm]
+}
+
+// stop brings the processor up to date at an exit from a block that was entered at a
+// count: after its first n instructions.
+func (c *cpu) stop(b *block, n uint8, entered uint64) {
+	c.pc = b.pcs[n]
+	c.count = entered + uint64(n)
+}
+
 // lookup returns the block that starts at pc, or nil if there is no instruction
-// that can be fetched, or no room for another block.
+// that can be fetched. It is valid until the next lookup.
 func (e *blocks) lookup(pc uint64) *block {
-	slot := &e.jump[pc>>1&jumpMask]
-	if (*slot).pc == pc {
-		return *slot
-	}
-	b := e.byPC[pc]
-	if b == nil {
-		if len(e.byPC) >= blockLimit {
+	i, ok := e.byPC[pc]
+	if !ok {
+		if i, ok = e.decode(pc); !ok {
 			return nil
 		}
-		if b = e.decode(pc); b == nil {
-			return nil
-		}
-		e.byPC[pc] = b
+		e.byPC[pc] = i
 	}
-	e.jump[pc>>1&jumpMask] = b
+	b := &e.blocks[i]
+	e.jump[pc>>1&jumpMask] = landing{pc, b.at}
 	return b
+}
+
+// linked returns where the block is that starts at pc, or 0 if there is none yet.
+func (e *blocks) linked(pc uint64) uint32 {
+	if i, ok := e.byPC[pc]; ok {
+		return e.blocks[i].at
+	}
+	return 0
 }
 
 // mark tells the memory which pages a block was decoded from.
@@ -117,45 +200,43 @@ func (e *blocks) mark(b *block) {
 	}
 }
 
-// decode makes the block that starts at pc.
-func (e *blocks) decode(pc uint64) *block {
-	b := &block{pc: pc, code: make([]inst, 0, 16), pcs: make([]uint64, 0, 16)}
-	for at := pc; ; {
-		if b.n > 0 && (b.n == blockLength || at == pc) {
-			b.leave(at)
+// decode makes the block that starts at pc, and returns its number.
+func (e *blocks) decode(pc uint64) (number uint32, ok bool) {
+	number = uint32(len(e.blocks))
+	b := block{pc: pc, pcs: make([]uint64, 0, 16)}
+	var code []inst
+	for at, ends := pc, false; !ends; {
+		w, ok := e.mem.fetch(at)
+		if b.n > 0 && (!ok || b.n == blockLength || at == pc) {
+			code = append(code, inst{op: opJump, n: uint8(b.n)})
+			b.pcs = append(b.pcs, at)
 			break
 		}
-		w, ok := e.mem.fetch(at)
 		if !ok {
-			if b.n == 0 {
-				return nil
-			}
-			b.leave(at)
-			break
+			return 0, false
 		}
 		in := decode(w)
 		b.n++
 		b.pcs = append(b.pcs, at)
 		in.n = uint8(b.n)
-		next, ends := in.place(at)
+		at, ends = in.place(at)
 		if in.op != opJump {
-			b.code = append(b.code, in)
+			code = append(code, in)
 		}
-		if at = next; ends {
+		if ends {
 			b.pcs = append(b.pcs, at)
-			break
 		}
 	}
-	b.code = fuse(b.code)
-	b.code = append(b.code, inst{op: opStep}) // not reached: what follows the last may be looked at
-	e.mark(b)
-	return b
-}
-
-// leave ends a block with a jump.
-func (b *block) leave(to uint64) {
-	b.code = append(b.code, inst{op: opJump, n: uint8(b.n), imm: int64(to)})
-	b.pcs = append(b.pcs, to)
+	e.mark(&b)
+	e.code = append(e.code, inst{op: opHead, imm: int64(number)})
+	b.at = uint32(uintptr(len(e.code)) * unsafe.Sizeof(inst{}))
+	e.code = append(e.code, fuse(code)...)
+	for range fusedLength {
+		e.code = append(e.code, inst{op: opStep})
+	}
+	e.code = e.code[:len(e.code)-fusedLength+1]
+	e.blocks = append(e.blocks, b)
+	return number, true
 }
 
 // place fits an instruction that was decoded at pc into a block. It returns where
@@ -173,9 +254,12 @@ func (in *inst) place(pc uint64) (next uint64, ends bool) {
 			return next, false
 		}
 	case o == opJALR:
-		in.imm2, in.imm, ends = int32(in.imm), int64(next), true
+		in.imm, ends = in.imm<<48|int64(next), true
+		if in.rd == 0 {
+			in.op = opRET
+		}
 	case o.branch():
-		in.imm += int64(pc)
+		in.imm <<= 48
 	case o == opFENCE:
 		in.op = opADDI // of x0 to x0
 		in.rd, in.rs1, in.imm = 0, 0, 0
@@ -188,24 +272,4 @@ func (in *inst) place(pc uint64) (next uint64, ends bool) {
 		in.rd = sink
 	}
 	return next, ends
-}
-
-// next is the instruction after in in its block.
-func (in *inst) next() *inst {
-	return (*inst)(unsafe.Add(unsafe.Pointer(in), unsafe.Sizeof(inst{})))
-}
-
-// connect finds the block that a branch leads to and remembers it. It returns nil
-// if there is none yet.
-func (e *blocks) connect(in *inst) *block {
-	b := e.lookup(uint64(in.imm))
-	in.link = b
-	return b
-}
-
-// stop brings the processor up to date at an exit from a block: after the first n
-// instructions of b, of which left says how many the limit allowed from its start.
-func (c *cpu) stop(b *block, n uint64, limit, left uint64) {
-	c.pc = b.pcs[n]
-	c.count = limit - left + n
 }

@@ -6,8 +6,7 @@ package rv64
 //   - imm is the immediate, for branches and jumps the distance to the target, for
 //     CSR instructions the number of the register (the immediate operand is in rs1),
 //     for what rounds the rounding mode, for the illegal the word.
-//   - In a block, the engine has made targets and results that depend on the pc
-//     absolute, and has set n and link; see block.go.
+//   - In a block, the engine has made them fit; see block.go.
 type inst struct {
 	op   op
 	rd   uint8
@@ -17,12 +16,6 @@ type inst struct {
 	size uint8 // bytes: 2 or 4
 	n    uint8 // in a block: instructions retired from its start, with this one
 	imm  int64
-
-	// The second half of a fused pair.
-	imm2          int32
-	rd2, ra2, rb2 uint8
-
-	link *block // in a block: where this branch last led
 }
 
 func bitsOf(w uint32, hi, lo uint) uint32 { return w << (31 - hi) >> (31 - hi + lo) }

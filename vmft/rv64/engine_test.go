@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
 )
 
 // examples are the words of testdata/decode.txt.
@@ -193,6 +194,18 @@ func TestLimitsAtBlockEdges(t *testing.T) {
 			t.Fatalf("asked for %d, at %d: x5 %d, pc %#x", limit, c.count, c.x[5], c.pc)
 		}
 	}
+}
+
+// runSingle executes the instruction at testCode in a block that is cut after it, so
+// that a limit of one lets it be executed.
+func runSingle(e *blocks, c *cpu) trap {
+	b := e.lookup(testCode)
+	w := (*window)(unsafe.Pointer(e.at(b.at)))
+	if w[0].op = w[0].original(); w[0].op == opStep {
+		return c.step()
+	}
+	w[1] = inst{op: opStep, n: 2}
+	return e.follow(c, b, 1)
 }
 
 func BenchmarkEngine(b *testing.B) {

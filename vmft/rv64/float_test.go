@@ -350,8 +350,6 @@ func TestQuickFloat(t *testing.T) {
 		c := newCPU(w)
 		ref := newCPU(w)
 		e := newBlocks(c.mem)
-		b := e.lookup(testCode)
-		one := &block{pc: b.pc, n: 1, code: []inst{b.code[0], {op: opStep, n: 2}, {op: opStep}}, pcs: b.pcs[:2]}
 		for range 3000 {
 			start := *c
 			for r := range start.f[:32] {
@@ -364,7 +362,7 @@ func TestQuickFloat(t *testing.T) {
 			*ref = start
 			ref.mem = refMem
 			want := ref.step()
-			_, got := e.execute(c, one, 1)
+			got := runSingle(e, c)
 			if got != want || c.f != ref.f || c.fcsr != ref.fcsr || [32]uint64(c.x[:32]) != [32]uint64(ref.x[:32]) {
 				t.Fatalf("%v of f %#x %#x %#x, x %#x: f %#x x %#x fcsr %#x, not f %#x x %#x fcsr %#x (from %#x)", o, start.f[6], start.f[7], start.f[28], start.x[6],
 					c.f[5], c.x[5], c.fcsr, ref.f[5], ref.x[5], ref.fcsr, start.fcsr)

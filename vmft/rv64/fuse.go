@@ -1,139 +1,111 @@
 package rv64
 
-// Pairs of instructions that often follow one another are one operation in a block.
-// Which pairs is a matter of counting: these are the most frequent ones of Go
-// programs. Both halves happen one after the other, with the registers as they are
-// then; only the dispatch is saved. In a fused pair, size is the count of
-// instructions retired with the first half. If the second is a branch, imm is its
-// target and imm2 the immediate of the first.
-const (
-	opSLLIThenADD op = opFused + iota
-	opADDThenADD
-	opADDIThenADD
-	opADDThenADDI
-	opADDIThenADDI
-	opLDThenADD
-	opLDThenADDI
-	opADDIThenLD
-	opADDThenLD
-	opLUIThenLD
-	opLDThenLD
-	opSDThenSD
-	opSDThenADDI
-	opADDIThenSD
-	opSDThenLD
-	opADDThenFLD
-	opADDThenLWU
-	opSLLIThenOR
-	opSRLIThenXOR
-	opLBUThenSLLI
-	opORThenXOR
-	opANDThenXOR
-	opXORThenADD
-	opLDThenMUL
-	opLWUThenADD
-	opXORThenAND
-	opADDThenSLLI
-	opORThenLBU
-	opADDIThenBEQ
-	opADDIThenBNE
-	opADDIThenBLT
-	opADDIThenBGE
-	opADDIThenBLTU
-	opADDIThenBGEU
-	opLDThenBLTU
-	opLDThenBLT
-	opLDThenBNE
-	opSH3ADDThenFLD
-	opRotate
-	opRow
+//go:generate go run ./internal/fusing
 
-	opEnd // how many operations there are in blocks
+// Sequences of instructions that often follow one another are one operation in a
+// block. Which is a matter of counting: see fused.txt. Each part happens as if it were
+// alone, one after the other, and leaves the registers as they are then; only the
+// dispatch is saved, and for a result that the next part uses the way through the
+// register. The instructions stay in the block as they are, except that the first has
+// the operation of the sequence: if it is left at one of them, it goes on with the next.
+
+// A sequence is what is fused.
+type sequence []element
+
+// An element is one instruction of a sequence.
+type element struct {
+	op op
+	// How many instructions before are those that gave the first and the second
+	// operand. 0 is for any.
+	a, b uint8
+}
+
+// byFirst are the numbers of the sequences, by their first operation.
+var byFirst = func() (all [opFused][]op) {
+	for i, s := range sequences {
+		all[s[0].op] = append(all[s[0].op], op(i))
+	}
+	return all
+}()
+
+// original is the operation of an instruction alone.
+func (in *inst) original() op {
+	if in.op >= opFused {
+		return sequences[in.op-opFused][0].op
+	}
+	return in.op
+}
+
+// matches reports whether code starts with a sequence.
+func (s sequence) matches(code []inst) bool {
+	if len(code) < len(s) {
+		return false
+	}
+	for i, want := range s {
+		if code[i].op != want.op ||
+			want.a > 0 && !gives(code[i-int(want.a):i], code[i].rs1) ||
+			want.b > 0 && !gives(code[i-int(want.b):i], code[i].rs2) {
+			return false
+		}
+	}
+	return true
+}
+
+// gives reports whether the first instruction is the last one to write a register.
+func gives(code []inst, register uint8) bool {
+	if code[0].rd != register {
+		return false
+	}
+	for _, in := range code[1:] {
+		if in.rd == register && in.op.writesX() {
+			return false
+		}
+	}
+	return true
+}
+
+// What a block is divided for: as few operations as possible, and among these as
+// many results passed on as possible.
+const (
+	costDispatch = 4
+	gainPassed   = 1
 )
 
-var fusedPairs = map[[2]op]op{
-	{opSLLI, opADD}:   opSLLIThenADD,
-	{opADD, opADD}:    opADDThenADD,
-	{opADDI, opADD}:   opADDIThenADD,
-	{opADD, opADDI}:   opADDThenADDI,
-	{opADDI, opADDI}:  opADDIThenADDI,
-	{opLD, opADD}:     opLDThenADD,
-	{opLD, opADDI}:    opLDThenADDI,
-	{opADDI, opLD}:    opADDIThenLD,
-	{opADD, opLD}:     opADDThenLD,
-	{opLUI, opLD}:     opLUIThenLD,
-	{opLD, opLD}:      opLDThenLD,
-	{opSD, opSD}:      opSDThenSD,
-	{opSD, opADDI}:    opSDThenADDI,
-	{opADDI, opSD}:    opADDIThenSD,
-	{opSD, opLD}:      opSDThenLD,
-	{opADD, opFLD}:    opADDThenFLD,
-	{opADD, opLWU}:    opADDThenLWU,
-	{opSH3ADD, opFLD}: opSH3ADDThenFLD,
-	{opSLLI, opOR}:    opSLLIThenOR,
-	{opSRLI, opXOR}:   opSRLIThenXOR,
-	{opLBU, opSLLI}:   opLBUThenSLLI,
-	{opOR, opXOR}:     opORThenXOR,
-	{opAND, opXOR}:    opANDThenXOR,
-	{opXOR, opADD}:    opXORThenADD,
-	{opLD, opMUL}:     opLDThenMUL,
-	{opLWU, opADD}:    opLWUThenADD,
-	{opXOR, opAND}:    opXORThenAND,
-	{opADD, opSLLI}:   opADDThenSLLI,
-	{opOR, opLBU}:     opORThenLBU,
-	{opADDI, opBEQ}:   opADDIThenBEQ,
-	{opADDI, opBNE}:   opADDIThenBNE,
-	{opADDI, opBLT}:   opADDIThenBLT,
-	{opADDI, opBGE}:   opADDIThenBGE,
-	{opADDI, opBLTU}:  opADDIThenBLTU,
-	{opADDI, opBGEU}:  opADDIThenBGEU,
-	{opLD, opBLTU}:    opLDThenBLTU,
-	{opLD, opBLT}:     opLDThenBLT,
-	{opLD, opBNE}:     opLDThenBNE,
-}
-
-// fuse makes one instruction of pairs, from the start of a block on.
+// fuse divides a block into sequences.
 func fuse(code []inst) []inst {
 	code = foldConstants(code)
-	out := code[:0]
-	for i := 0; i < len(code); i++ {
-		if i+3 < len(code) {
-			if in, ok := row(code[i : i+4]); ok {
-				out = append(out, in)
-				i += 3
-				continue
+	var cost [blockLength + 2]int // from there to the end
+	var choice [blockLength + 2]op
+	for i := len(code) - 1; i >= 0; i-- {
+		cost[i], choice[i] = costDispatch+cost[i+1], opFused
+		for _, number := range byFirst[code[i].op] {
+			s := sequences[number]
+			if c := s.cost() + cost[min(i+len(s), len(code))]; c < cost[i] && s.matches(code[i:]) {
+				cost[i], choice[i] = c, number
 			}
 		}
-		if i+2 < len(code) {
-			if in, ok := rotate(code[i : i+3]); ok {
-				out = append(out, in)
-				i += 2
-				continue
-			}
-		}
-		if i+1 < len(code) {
-			if o := fusedPairs[[2]op{code[i].op, code[i+1].op}]; o != opIllegal {
-				out = append(out, pair(o, code[i], code[i+1]))
-				i++
-				continue
-			}
-		}
-		out = append(out, code[i])
 	}
-	return out
+	for i := 0; i < len(code); {
+		number := choice[i]
+		if number == opFused {
+			i++
+			continue
+		}
+		code[i].op = opFused + number
+		i += len(sequences[number])
+	}
+	return code
 }
 
-// pair puts two instructions into one.
-func pair(o op, a, b inst) inst {
-	in := a
-	in.op, in.size, in.n = o, a.n, b.n
-	in.rd2, in.ra2, in.rb2 = b.rd, b.rs1, b.rs2
-	if b.op.branch() {
-		in.imm, in.imm2 = b.imm, int32(a.imm)
-	} else {
-		in.imm2 = int32(b.imm)
+// cost is what a sequence costs.
+func (s sequence) cost() int {
+	c := costDispatch
+	for _, e := range s {
+		if e.a > 0 || e.b > 0 {
+			c -= gainPassed
+		}
 	}
-	return in
+	return c
 }
 
 // foldConstants makes one instruction of the two that load a large constant.
@@ -163,39 +135,4 @@ func constant(a, b inst) (inst, bool) {
 	}
 	a.imm, a.n = int64(v), b.n
 	return a, true
-}
-
-// rotate recognises the three instructions that rotate a word where there is none
-// that does.
-func rotate(code []inst) (inst, bool) {
-	a, b, c := code[0], code[1], code[2]
-	if a.op != opSRLIW || b.op != opSLLIW || c.op != opOR || a.rs1 != b.rs1 || a.rd == a.rs1 || a.rd == b.rd || b.rd == a.rs1 ||
-		!(c.rs1 == a.rd && c.rs2 == b.rd || c.rs1 == b.rd && c.rs2 == a.rd) || a.rd == sink || b.rd == sink {
-		return inst{}, false
-	}
-	return inst{op: opRotate, rd: a.rd, rd2: b.rd, rs3: c.rd, rs1: a.rs1, imm: a.imm, imm2: int32(b.imm), n: c.n}, true
-}
-
-// row recognises the four instructions that find a row of an array that is far from
-// the stack pointer: its number times the columns, plus where the array is.
-func row(code []inst) (inst, bool) {
-	mul, lui, base, sum := code[0], code[1], code[2], code[3]
-	if mul.op != opMUL || lui.op != opLUI || base.op != opADD || sum.op != opADD {
-		return inst{}, false
-	}
-	if base.rs1 == lui.rd {
-		base.rs1, base.rs2 = base.rs2, base.rs1
-	}
-	if sum.rs1 == base.rd {
-		sum.rs1, sum.rs2 = sum.rs2, sum.rs1
-	}
-	if base.rs2 != lui.rd || sum.rs2 != base.rd || sum.rs1 != mul.rd || sum.rd != mul.rd ||
-		mul.rd == sink || lui.rd == sink || base.rd == sink ||
-		base.rs1 == lui.rd || base.rs1 == mul.rd || lui.rd == mul.rd || lui.rd == base.rd || base.rd == mul.rd {
-		return inst{}, false
-	}
-	return inst{
-		op: opRow, rd: mul.rd, rs1: mul.rs1, rs2: mul.rs2, rs3: lui.rd, imm: lui.imm,
-		rd2: base.rd, ra2: base.rs1, n: sum.n,
-	}, true
 }

@@ -5,103 +5,200 @@ import (
 	"testing"
 )
 
-// encodeAs writes an operation of a fused pair with given registers.
-func encodeAs(o op, rd, rs1, rs2 uint32, imm int32) uint32 {
+// encodeAs writes an operation of a sequence with given registers, as far as it has
+// them, and an immediate.
+func encodeAs(t *testing.T, o op, rd, rs1, rs2 uint32, imm int32) uint32 {
 	switch {
 	case o.branch():
 		return encB([]uint32{0, 1, 4, 5, 6, 7}[o-opBEQ], rs1, rs2, 64)
-	case o == opSD:
-		return encS(0x23, 3, rs1, rs2, imm)
-	case o == opLUI:
-		return uint32(testData+pageSize) | rd<<7 | 0x37
+	case o >= opSB && o <= opSD:
+		return encS(0x23, uint32(o-opSB), rs1, rs2, imm)
+	case o == opFSD, o == opFSW:
+		return encS(0x27, 2+uint32(o-opFSW)/2, rs1, rs2, imm)
 	case o >= opLB && o <= opLWU:
 		return encI(0x03, uint32(o-opLB), rd, rs1, imm)
-	case o == opFLD:
-		return encI(0x07, 3, rd, rs1, imm)
-	case o == opADDI:
-		return encI(0x13, 0, rd, rs1, imm)
-	case o == opADDIW:
-		return encI(0x1b, 0, rd, rs1, imm)
-	case o == opSLLI, o == opSRLI:
-		return encI(0x13, map[op]uint32{opSLLI: 1, opSRLI: 5}[o], rd, rs1, imm&63)
-	case o == opSLLIW, o == opSRLIW:
-		return encI(0x1b, map[op]uint32{opSLLIW: 1, opSRLIW: 5}[o], rd, rs1, imm&31)
-	case o == opMUL:
-		return encR(0x33, 0, 1, rd, rs1, rs2)
-	case o == opSH3ADD:
-		return encR(0x33, 6, 0x10, rd, rs1, rs2)
+	case o == opFLD, o == opFLW:
+		return encI(0x07, 2+uint32(o-opFLW)/2, rd, rs1, imm)
+	case o == opLUI:
+		return uint32(testData+pageSize) | rd<<7 | 0x37
+	case o == opJALR:
+		return encI(0x67, 0, max(rd, 1), rs1, imm)
+	case o == opRET:
+		return encI(0x67, 0, 0, rs1, imm)
 	}
-	return encR(0x33, map[op]uint32{opADD: 0, opXOR: 4, opOR: 6, opAND: 7}[o], 0, rd, rs1, rs2)
+	w := encodingOf(t, o)&^(31<<7|31<<15) | rd<<7 | rs1<<15
+	tries := []uint32{w&^(31<<20) | rs2<<20}
+	if opcode := w & 0x7f; opcode == 0x13 || opcode == 0x1b {
+		tries = []uint32{w&^(0xfff<<20) | uint32(imm)<<20, w&^(31<<20) | uint32(imm)&31<<20}
+	}
+	for _, try := range tries {
+		if in := decode(try); in.op == o {
+			return try
+		}
+	}
+	return w
 }
 
-// Every fused pair does what its halves do, one after the other, with any registers
-// in common, and faults in either half.
-func TestFusedPairs(t *testing.T) {
+// encodeSequence writes a sequence with random registers, such that it is one.
+func encodeSequence(t *testing.T, s sequence, rng *rand.Rand) (words []uint32) {
+	register := func() uint32 { return []uint32{0, 5, 6, 7, 8}[rng.IntN(5)] }
+	for try := 0; ; try++ {
+		if try > 100_000 {
+			t.Fatalf("no registers for %v", s)
+		}
+		words = words[:0]
+		var code []inst
+		for i, e := range s {
+			rd, rs1, rs2 := register(), register(), register()
+			if e.a > 0 {
+				rs1 = uint32(code[i-int(e.a)].rd)
+			}
+			if e.b > 0 {
+				rs2 = uint32(code[i-int(e.b)].rd)
+			}
+			imm := int32(rng.IntN(128)-64) &^ 7
+			w := encodeAs(t, e.op, rd, rs1&31, rs2&31, imm)
+			in := decode(w)
+			in.place(testCode)
+			code, words = append(code, in), append(words, w)
+		}
+		if len(foldConstants(append([]inst{}, code...))) == len(code) && s.matches(code) {
+			return words
+		}
+	}
+}
+
+// tile makes a sequence of the start of the block at testCode.
+func tile(t *testing.T, e *blocks, number int) {
+	t.Helper()
+	at := 1 // after the head
+	if b := e.lookup(testCode); e.at(b.at) != &e.code[at] {
+		t.Fatal("it is not the first block")
+	}
+	code := e.code[at:]
+	for i := range sequences[number] {
+		code[i].op = code[i].original()
+	}
+	if !sequences[number].matches(code) {
+		t.Fatalf("%v is not at the start of %v", sequences[number], code)
+	}
+	code[0].op = opFused + op(number)
+}
+
+// Every fused sequence does what its parts do, one after the other, with any registers
+// in common, and faults and branches anywhere.
+func TestFusedSequences(t *testing.T) {
 	rng := rand.New(rand.NewPCG(21, 22))
-	check := func(want op, words ...uint32) (faults int) {
-		for range 4 {
-			a, b := newRig(nil, 0, stepEngine), newRig(nil, 0, blockEngine)
+	const rounds = 12
+	faults, inner, whole := 0, 0, 0
+	a, b := newRig(nil, 0, stepEngine), newRig(nil, 0, blockEngine)
+	for number, s := range sequences {
+		for range rounds {
+			words := encodeSequence(t, s, rng)
+			words = append(words, encJ(0, int32(-4*len(words)))) // keeps the block short
 			seed := rng.Uint64()
 			for _, r := range []*rig{a, b} {
-				chance := rand.New(rand.NewPCG(seed, 1))
-				for i, w := range words {
-					r.c.mem.store(testCode+4*uint64(i), 4, uint64(w))
-				}
-				for i := 1; i < 32; i++ {
-					r.c.x[i] = testData + chance.Uint64N(2*pageSize)&^(chance.Uint64N(2)*7)
-					if chance.IntN(4) == 0 {
-						r.c.x[i] = chance.Uint64() >> chance.UintN(64)
-					}
-				}
-				r.c.x[0] = 0
+				r.fill(words, seed)
+				r.c.pc, r.c.count, r.c.mem.codeStale = testCode, 0, false
+				r.e.forget()
 			}
+			tile(t, b.e.(*blocks), number)
 			n := uint64(len(words))
 			for _, limit := range []uint64{n, n + 1} {
 				ta, tb := a.e.run(a.c, limit), b.e.run(b.c, limit)
 				if ta != tb {
-					t.Fatalf("%d: traps %d and %d", want, ta, tb)
+					t.Fatalf("%v: traps %d and %d", s, ta, tb)
 				}
 				a.compare(t, b)
+				if a.c.pc == testCode {
+					whole++
+				}
 				if ta != trapNone {
-					faults++
+					if faults++; a.c.count > 0 && a.c.count < uint64(len(s)) {
+						inner++
+					}
 				}
 			}
-			blk := b.e.(*blocks).byPC[testCode]
-			found := false
-			if blk != nil {
-				for _, in := range blk.code {
-					found = found || in.op == want
+		}
+	}
+	if faults < 3*len(sequences) || inner < len(sequences)/2 || whole < 3*len(sequences) {
+		t.Errorf("%d faults, %d of them inside, %d went through", faults, inner, whole)
+	}
+}
+
+// fill writes words to testCode, and random numbers to the registers, most of which are
+// addresses.
+func (r *rig) fill(words []uint32, seed uint64) {
+	chance := rand.New(rand.NewPCG(seed, 1))
+	for i, w := range words {
+		r.c.mem.store(testCode+4*uint64(i), 4, uint64(w))
+	}
+	for i := 1; i < 32; i++ {
+		r.c.x[i] = testData + chance.Uint64N(2*pageSize)&^(chance.Uint64N(2)*7)
+		if chance.IntN(4) == 0 {
+			r.c.x[i] = chance.Uint64() >> chance.UintN(64)
+		}
+	}
+	r.c.x[0] = 0
+	if chance.IntN(2) == 0 {
+		r.c.fcsr = flagInexact
+	}
+}
+
+// A block is divided into as few operations as the sequences allow.
+func TestFuseDividesWell(t *testing.T) {
+	rng := rand.New(rand.NewPCG(23, 24))
+	for range 2000 {
+		code := make([]inst, 1+rng.IntN(7))
+		for i := range code {
+			code[i] = inst{op: []op{opLD, opADDI, opADD, opSD, opLUI, opBEQ}[rng.IntN(6)], rd: uint8(5 + rng.IntN(3)), rs1: uint8(5 + rng.IntN(3)), rs2: uint8(5 + rng.IntN(3))}
+		}
+		code = foldConstants(code)
+		want := leastCost(code)
+		got := 0
+		for fused := fuse(append([]inst{}, code...)); len(fused) > 0; {
+			n, c := 1, costDispatch
+			if o := fused[0].op; o >= opFused {
+				n, c = len(sequences[o-opFused]), sequences[o-opFused].cost()
+			}
+			fused, got = fused[n:], got+c
+		}
+		if got != want {
+			t.Fatalf("%v: cost %d, not %d", code, got, want)
+		}
+	}
+}
+
+func leastCost(code []inst) int {
+	if len(code) == 0 {
+		return 0
+	}
+	least := costDispatch + leastCost(code[1:])
+	for _, s := range sequences {
+		if s.matches(code) {
+			least = min(least, s.cost()+leastCost(code[len(s):]))
+		}
+	}
+	return least
+}
+
+// Constants are loaded at once.
+func TestFoldConstants(t *testing.T) {
+	rng := rand.New(rand.NewPCG(25, 26))
+	for range 40 {
+		n := int32(rng.IntN(4096) - 2048)
+		for _, lui := range []uint32{0x80000000, uint32(testData), 0x7ffff000, rng.Uint32() &^ 0xfff} {
+			for _, add := range []uint32{encI(0x13, 0, 5, 5, n), encI(0x1b, 0, 5, 5, n)} {
+				a, b := newRig(nil, 0, stepEngine), newRig(nil, 0, blockEngine)
+				for _, r := range []*rig{a, b} {
+					r.fill([]uint32{lui | 5<<7 | 0x37, add, encJ(0, -8)}, 1)
+					r.runTo(3)
+				}
+				a.compare(t, b)
+				if code := b.e.(*blocks).code; code[1].op != opLUI || code[1].n != 2 {
+					t.Fatalf("it is %v", code)
 				}
 			}
-			if !found {
-				t.Fatalf("%v is not fused to %d", words, want)
-			}
 		}
-		return faults
-	}
-	// A limit below the block's length would be stepped: nops make it long enough to be
-	// told apart, and the jump at the end keeps it short.
-	program := func(words ...uint32) []uint32 { return append(words, encJ(0, int32(-4*len(words)))) }
-	faults := 0
-	for pair, fused := range fusedPairs {
-		for range 3 {
-			r := func() uint32 { return []uint32{0, 5, 6, 7, 8}[rng.IntN(5)] }
-			i := func() int32 { return int32(rng.IntN(128)-64) &^ 7 }
-			faults += check(fused, program(encodeAs(pair[0], r(), r(), r(), i()), encodeAs(pair[1], r(), r(), r(), i()))...)
-		}
-	}
-	if faults < 20 {
-		t.Errorf("only %d faults", faults)
-	}
-	for range 10 {
-		n := int32(1 + rng.IntN(31))
-		check(opRotate, program(encodeAs(opSRLIW, 5, 6, 0, n), encodeAs(opSLLIW, 7, 6, 0, 32-n), encodeAs(opOR, []uint32{0, 5, 6, 7, 8}[rng.IntN(5)], 5, 7, 0))...)
-		check(opLUI, program(encodeAs(opLUI, 5, 0, 0, 0), encodeAs(opADDI, 5, 5, 0, n-16))...)
-		mul, lui := encodeAs(opMUL, 5, []uint32{5, 6, 7, 8, 9}[rng.IntN(5)], []uint32{5, 6, 7, 8, 9}[rng.IntN(5)], 0), encodeAs(opLUI, 6, 0, 0, 0)
-		base := []uint32{encodeAs(opADD, 7, 9, 6, 0), encodeAs(opADD, 7, 6, 9, 0), encodeAs(opADD, 7, 7, 6, 0)}[rng.IntN(3)]
-		sum := []uint32{encodeAs(opADD, 5, 5, 7, 0), encodeAs(opADD, 5, 7, 5, 0)}[rng.IntN(2)]
-		check(opRow, program(mul, lui, base, sum)...)
-		check(opRow, program(mul, lui, encodeAs(opADDIW, 6, 6, 0, n-16), base, sum)...)
-		check(opLUI, program(0x80000000|5<<7|0x37, encodeAs(opADDIW, 5, 5, 0, n-16))...)
 	}
 }

@@ -179,15 +179,8 @@ func oneEach(t *testing.T, w uint32, f func(run func(c *cpu) trap, c *cpu)) {
 	e := newBlocks(c.mem)
 	f(func(c *cpu) trap {
 		c.pc = testCode
-		b := e.lookup(testCode)
 		c.count = 0
-		// A block of this one instruction, so that the limit lets it be executed.
-		one := &block{pc: b.pc, n: 1, code: []inst{b.code[0], {op: opStep, n: 2}, {op: opStep}}, pcs: b.pcs[:2]}
-		if one.code[0].op == opStep {
-			return c.step()
-		}
-		_, trap := e.execute(c, one, 1)
-		return trap
+		return runSingle(e, c)
 	}, c)
 }
 
