@@ -19,13 +19,14 @@ type flight struct {
 	next    move // what was decided
 	decided bool
 
+	looks map[uint64]uint64 // the counts at positions where states are compared; guarded by l.mu
+
 	// Guarded by l.mu.
 	held     gate[Output] // that have left the processor
 	out      []Output     // that may leave the node
 	news     chan struct{}
 	progress mileage
-	position uint64            // of the processor, after the last entry
-	looks    map[uint64]uint64 // the counts at positions where states are being compared
+	position uint64 // of the processor, after the last entry
 }
 
 // newFlight takes the processor over. What is not known to be done is done again, as soon as
