@@ -314,7 +314,7 @@ func (l *leader) syncAll() bool {
 
 // check has both sides hash their states, if it is time. It runs on the applier.
 func (l *leader) check() {
-	l.note(kindCheck, l.flight.count(nil))
+	l.note(kindCheck, nil)
 	position := l.host.position
 	l.flight.checks(position)
 	sum, err := l.host.hash(l.term, &l.work)
