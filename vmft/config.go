@@ -18,6 +18,7 @@ const (
 	DefaultMaxLag    = time.Second
 	DefaultMaxStep   = time.Minute
 
+	DefaultMaxLagProcessor    = 100 * time.Millisecond
 	DefaultMaxLagInstructions = 1_000_000_000
 
 	DefaultMaxPending      = 16 << 10
@@ -85,7 +86,8 @@ type Config struct {
 	// counts as hung and gives no sign of life. Default: 2 s.
 	Stall time.Duration
 	// MaxLag is how far the backup's execution may be behind before the primary is slowed.
-	// Default: 1 s.
+	// Default: 1 s; with a Processor, which may be as fast on both sides so that a lag would
+	// never go, 100 ms.
 	MaxLag time.Duration
 	// MaxLagInstructions is how many instructions the backup may be behind before the
 	// primary of a Processor is slowed, if that comes before MaxLag. Default: 1,000,000,000.
@@ -139,6 +141,9 @@ type planted struct {
 // withDefaults returns c with every zero field set, or an error that names the field that
 // is wrong.
 func (c Config) withDefaults() (Config, error) {
+	if c.Processor != nil {
+		setDefault(&c.MaxLag, DefaultMaxLagProcessor)
+	}
 	for _, f := range []struct {
 		name  string
 		field *time.Duration

@@ -135,31 +135,28 @@
 // connections which the outside end gave up during a pause are still there. It has one
 // processor; [Processor] says why.
 //
-// # The seam to streams
+// # What connections need
 //
-// What is needed of outputs and events so that connections survive, whoever makes them
-// survive (a Port's user, on both sides of the node):
+// A connection that is to survive stands on these rules, whoever keeps them: the processor
+// itself, or a layer before it that is a Processor too, and whose table is in images and
+// hashes as memory is.
 //
 //   - A connection has an id that is never given again, and each of its directions an
-//     offset, which counts the bytes since it began. Both are the machine's: they are in its
-//     images, and equal on both nodes.
-//   - Outputs of a connection are {id, offset, bytes}, {id, offset, half-close} and {id,
-//     offset, close}; the offset of an end is that of the byte which will not come. They are
-//     kept until they are completed, and they are when the far side has them, not when they
-//     were sent. Done again, they come with the same offsets: the far side drops the part of
-//     them that it has.
-//   - Inputs of a connection are events {id, bytes}, {id, half-close} and {id, reset}, given
-//     to Port.Input in order and one at a time for each connection; their offset is how many
-//     bytes the machine has been given. Only when Input has returned is the far side told
-//     that it may forget them. After a fail-over it asks where to go on: [Port.Inspect]
-//     finds the offset in the machine. What it sends again of what has come in is cut off.
-//   - Who issues again: of outputs the new primary's node, by Port.Next; of inputs the far
-//     side, from the offset that it is told. Nobody else keeps anything.
-//   - Bounds: the machine gives windows (rv64: OutputWindow, TakenEvent); a far side that
-//     does not take what is kept stops its connection, and not the machine, as long as
-//     windows of all connections fit into Config.BufferBytes.
-//   - A far side that cannot resume (a plain connection, through no sidecar) ends with its
-//     host: the new primary gives the machine a reset of it, as an input like any other.
+//     offset, which counts the bytes since it began. Both are replicated state.
+//   - What leaves is {id, offset, bytes}, {id, offset, half-close} or {id, reset}. It is kept
+//     on both nodes until the far side has it, which it says, and which is an input. Sent
+//     again, it has the same offset; the far side drops the part of it that it has.
+//   - What comes in is {id, offset, bytes}, {id, offset, half-close} or {id, reset}, as an
+//     event, in the order of offsets. The machine drops what it has. Only when the entry is
+//     safe is the far side told that it may forget so much: that is an output.
+//   - Who issues again: of what leaves, the new primary, from the offset that the far side
+//     tells it; of what comes in, the far side, from the offset that it was told last.
+//     Nobody else keeps anything.
+//   - Bounds: both directions have windows. A far side that does not take what is kept stops
+//     its own connection. The processor stands still when all that is kept of a Port's
+//     outputs is more than Config.BufferBytes.
+//   - A far side that cannot resume ends with its host: the new primary gives the machine a
+//     reset of the connection, as an input like any other.
 //
 // # What the lecture notes ask
 //

@@ -19,6 +19,8 @@ type flight struct {
 	next    move // what was decided
 	decided bool
 
+	looks map[uint64]uint64 // the counts at positions where states are compared; guarded by l.mu
+
 	// Guarded by l.mu.
 	held     gate[Output] // that have left the processor
 	out      []Output     // that may leave the node
@@ -38,7 +40,7 @@ func newFlight(l *leader) *flight {
 	if r == nil {
 		return nil
 	}
-	f := &flight{l: l, r: r, pilot: newPilot(r.p, l.n.cfg.MaxStep), news: make(chan struct{}, 1), position: r.told}
+	f := &flight{l: l, r: r, pilot: newPilot(r.p, l.n.cfg.MaxStep), news: make(chan struct{}, 1), looks: make(map[uint64]uint64), position: r.told}
 	for _, o := range r.pending() {
 		f.held.push(l.host.position, o)
 	}
@@ -182,6 +184,26 @@ func (f *flight) leave(o Output) {
 	}
 }
 
+// checks takes note of where the processor stands at a position where states are compared.
+// It is called on the applier's goroutine.
+func (f *flight) checks(position uint64) {
+	if f == nil {
+		return
+	}
+	f.l.mu.Lock()
+	defer f.l.mu.Unlock()
+	f.looks[position] = f.r.told
+}
+
+// checked returns where it stood there, and forgets it. l.mu is held.
+func (f *flight) checked(position uint64) uint64 {
+	if f == nil {
+		return 0
+	}
+	defer delete(f.looks, position)
+	return f.looks[position]
+}
+
 // lag returns how far a follower that has applied up to a position is behind, as a time that
 // counts as much as so many instructions. l.mu is held.
 func (f *flight) lag(applied uint64) time.Duration {
@@ -219,7 +241,7 @@ func (f *follower) astray() bool {
 		return false
 	}
 	f.n.cfg.Logger.Error("the processor cannot follow the log", "error", r.fault)
-	f.n.diverged(f.host.position)
+	f.n.diverged(f.host.position, r.told)
 	if f.core.live {
 		f.n.failed(fmt.Errorf("%w: %w", ErrFailed, r.fault))
 		return true

@@ -537,7 +537,7 @@ func (f *follower) apply() {
 		f.mu.Unlock()
 		if f.n.store != nil && f.n.store.logged.Load() >= f.n.cfg.CheckpointBytes {
 			f.n.store.logged.Store(0)
-			f.n.checkpoint(f.ctx, f.n.store, f.host, &f.work)
+			f.n.checkpoint(f.ctx, f.n.store, f.host, b.sequence, &f.work)
 		}
 	}
 }

@@ -103,6 +103,7 @@ type batch struct {
 	first, last uint64
 	at          int64
 	data        []byte // encoded, all of it
+	sequence    uint64 // of its record in the journal, if it is in one
 }
 
 // parseBatch checks a batch and returns it. data is kept.

@@ -152,8 +152,7 @@ type freeGroup struct {
 	model *freeModel
 	world *freeWorld
 	nodes []*freeNode
-	asked int // questions that were answered when all words had been taken
-	floor int
+	floor int // of answers, when all words have been echoed
 }
 
 func buildFreeGroup(w *sim.World[*simMessage], planted bugs) *freeGroup {

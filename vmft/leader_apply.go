@@ -324,7 +324,7 @@ func (l *leader) syncAll() bool {
 		l.deliver(released)
 		if l.store.logged.Load() >= l.n.cfg.CheckpointBytes {
 			l.store.logged.Store(0)
-			l.do(func() { l.n.checkpoint(l.term, l.store, l.host, &l.work) })
+			l.do(func() { l.n.checkpoint(l.term, l.store, l.host, l.store.journal.Status().Last, &l.work) })
 		}
 	}
 }
@@ -339,6 +339,7 @@ func (l *leader) check() {
 	}
 	l.note(kindCheck, nil)
 	position := l.host.position
+	l.flight.checks(position)
 	sum, err := l.host.hash(l.term, &l.work)
 	if err != nil {
 		l.n.cfg.Logger.Warn("the state could not be hashed", "error", err)
@@ -364,8 +365,9 @@ func (l *leader) compare(position, hash uint64, side map[uint64]uint64) {
 	delete(l.hashes, position)
 	delete(l.theirs, position)
 	l.n.stats.checks.Add(1)
+	instructions := l.flight.checked(position)
 	if a != b {
-		l.n.diverged(position)
+		l.n.diverged(position, instructions)
 		l.session.close() // the backup is made anew, from an image
 		l.core.lose()
 		poke(l.chain)

@@ -49,6 +49,8 @@ type Node struct {
 	clients  map[string]*rpc.Client
 	refusals map[string]string // by peers, of following them
 	diverge  uint64            // the position of the last divergence
+
+	divergedAt uint64 // and the instruction count of a processor
 }
 
 const (
@@ -358,17 +360,17 @@ func (n *Node) HandOver(ctx context.Context) error {
 }
 
 // checkpoint makes a checkpoint of the journal beside the machine, so that the next start
-// has little to replay.
-func (n *Node) checkpoint(ctx context.Context, s *store, h *host, work *sync.WaitGroup) {
+// has little to replay. The machine has executed what the journal has up to a sequence
+// number; there may be more in that already.
+func (n *Node) checkpoint(ctx context.Context, s *store, h *host, executed uint64, work *sync.WaitGroup) {
 	image, err := h.sessions.Freeze()
 	if err != nil {
 		n.cfg.Logger.Warn("a checkpoint failed; the log goes on", "error", err)
 		return
 	}
-	status := s.journal.Status()
 	head := imageHead{position: h.position, at: h.at, fingerprint: h.fingerprint()}
 	work.Go(func() {
-		if err := s.journal.Checkpoint(status.Last, &frozen{ctx, head, image}); err != nil && ctx.Err() == nil {
+		if err := s.journal.Checkpoint(executed, &frozen{ctx, head, image}); err != nil && ctx.Err() == nil {
 			n.cfg.Logger.Warn("a checkpoint failed; the log goes on", "error", err)
 		}
 	})

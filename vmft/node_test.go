@@ -159,6 +159,13 @@ func newGroup(t *testing.T, size int, tune func(i int, cfg *vmft.Config)) *group
 	return g
 }
 
+// grow adds nodes that are not started.
+func (g *group) grow(by int) {
+	g.nodes = append(g.nodes, make([]*vmft.Node, by)...)
+	g.books = append(g.books, make([]*counter, by)...)
+	g.disks = append(g.disks, make([]*vfs.Memory, by)...)
+}
+
 func (g *group) addr(i int) string { return fmt.Sprintf("node%d:1", i) }
 
 func (g *group) host(i int) *transport.Host { return g.network.Host(fmt.Sprintf("node%d", i)) }

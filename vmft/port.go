@@ -17,7 +17,8 @@ type Port struct {
 }
 
 // Port blocks until this node is the primary, in an epoch in which it was not asked for, as
-// [Node.Lead] does, and returns the port of that. Only nodes with a Config.Processor have
+// [Node.Lead] does, and returns the port of that: an epoch is told once, to the one or the
+// other. Only nodes with a Config.Processor have
 // ports: else the error matches ErrConfig.
 func (n *Node) Port(ctx context.Context) (*Port, error) {
 	if n.host.free == nil {

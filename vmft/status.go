@@ -76,6 +76,8 @@ type Status struct {
 	LastClone time.Duration // that it took in all
 	Checks    uint64        // hashes of the state that were compared
 	Diverged  uint64        // the position at which they last differed; 0: they never did
+	// DivergedInstructions is how many instructions a Processor had retired there.
+	DivergedInstructions uint64
 
 	Arbiter  error             // why the arbiter could not be asked, the last time
 	Refusals map[string]string // why peers do not want to be followed by this node
@@ -92,6 +94,7 @@ func (n *Node) Status() Status {
 	n.mu.Lock()
 	f := n.follower
 	s.Newest, s.Arbiter, s.Err, s.Diverged = n.newest, n.arbiter, n.err, n.diverge
+	s.DivergedInstructions = n.divergedAt
 	s.History = append(s.History, n.history...)
 	s.Refusals = make(map[string]string)
 	for addr, why := range n.refusals {
@@ -167,10 +170,11 @@ func (n *Node) note(r Record, what string) {
 	n.history = append(n.history, Change{At: time.Now(), Record: r, Note: what})
 }
 
-// diverged takes note that two machines with one log have different states.
-func (n *Node) diverged(position uint64) {
-	n.cfg.Logger.Error("the states of primary and backup differ: the machine is not deterministic", "position", position)
+// diverged takes note that two machines with one log have different states, and of where a
+// processor stood.
+func (n *Node) diverged(position, instructions uint64) {
+	n.cfg.Logger.Error("the states of primary and backup differ: the machine is not deterministic", "position", position, "instructions", instructions)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.diverge = position
+	n.diverge, n.divergedAt = position, instructions
 }

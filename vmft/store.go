@@ -186,6 +186,7 @@ func (s *store) append(b *batch) error {
 	if err != nil {
 		return err
 	}
+	b.sequence = sequence
 	s.logged.Add(int64(len(b.data)))
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,0 +1,313 @@
+//lint:bubble
+package vmft_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/trilith-go/trilith/internal/testutil"
+	"github.com/trilith-go/trilith/internal/vfs"
+	"github.com/trilith-go/trilith/transport"
+	"github.com/trilith-go/trilith/vmft"
+	"github.com/trilith-go/trilith/vmft/vmfttest/toy"
+)
+
+// torment kills, stops and cuts off nodes; those that are killed come back.
+func (g *toys) torment(rng *rand.Rand) {
+	i := rng.IntN(len(g.nodes))
+	pause := func(most int) { time.Sleep(time.Duration(50+rng.IntN(most)) * time.Millisecond) }
+	switch rng.IntN(4) {
+	case 0:
+		g.settle() // at least two have everything: one may go
+		g.kill(i)
+		pause(400)
+		g.revive(i)
+	case 1:
+		g.host(i).Pause()
+		pause(1000)
+		g.host(i).Resume()
+	case 2:
+		j := (i + 1) % len(g.nodes)
+		g.network.PartitionOneWay([]string{g.name(i)}, []string{g.name(j)})
+		pause(1000)
+		g.network.Heal()
+	case 3:
+		g.arbiter.cut(i, true)
+		pause(600)
+		g.arbiter.cut(i, false)
+	}
+}
+
+func (g *toys) name(i int) string { return fmt.Sprintf("node%d", i) }
+
+// Nodes that are killed, stopped and cut off take nothing back, and do nothing twice that is
+// not the same.
+func TestFreeTorment(t *testing.T) {
+	seeds := 15
+	if testing.Short() {
+		seeds = 2
+	}
+	epochs := uint64(0)
+	for seed := range seeds {
+		testutil.Bubble(t, func(t *testing.T) {
+			g := newToys(t, 3, nil)
+			defer g.close()
+			g.latency()
+			rng := rand.New(rand.NewPCG(uint64(seed), 3))
+			for range 15 {
+				g.torment(rng)
+				time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+			}
+			primary, _ := g.settle()
+			g.w.stop()
+			time.Sleep(2 * time.Second)
+			g.w.end()
+			s := g.nodes[primary].Status()
+			if g.w.failure != nil || s.Diverged != 0 {
+				t.Errorf("seed %d: %v, diverged at %d", seed, g.w.failure, s.Diverged)
+			}
+			epochs += s.Newest.Epoch
+		})
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d epochs in %d seeds", epochs, seeds)
+	if epochs < uint64(6*seeds) {
+		t.Error("too little has happened")
+	}
+}
+
+// With journals a processor survives the loss of power of both nodes, with what was pending.
+func TestFreePowerLoss(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		g := newToys(t, 0, func(_ int, cfg *vmft.Config) { cfg.CheckpointBytes = 16 << 10 })
+		g.grow(2)
+		for i := range g.nodes {
+			g.disks[i] = vfs.NewMemory(uint64(i + 7))
+			g.start(i)
+			g.attend(i)
+		}
+		defer g.close()
+		for range 6 {
+			g.settle()
+			time.Sleep(700 * time.Millisecond)
+			for i := range g.nodes {
+				g.disks[i] = g.disks[i].Crash()
+				g.kill(i)
+			}
+			for i := range g.nodes {
+				g.revive(i)
+			}
+		}
+		primary, _ := g.settle()
+		g.w.stop()
+		time.Sleep(time.Second)
+		if s := g.nodes[primary].Status(); s.Diverged != 0 {
+			t.Errorf("diverged at %d", s.Diverged)
+		}
+		if g.w.end(); g.w.failure != nil {
+			t.Error(g.w.failure)
+		}
+	})
+}
+
+// A processor is handed over between two instructions, and switched off on both nodes.
+func TestFreeHandOver(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		g := newToys(t, 2, nil)
+		defer g.close()
+		for range 10 {
+			primary, _ := g.settle()
+			time.Sleep(30 * time.Millisecond)
+			began := time.Now()
+			if err := g.nodes[primary].HandOver(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(began); took > 100*time.Millisecond {
+				t.Errorf("a hand-over took %v", took)
+			}
+		}
+		primary, backup := g.settle()
+		g.w.stop()
+		time.Sleep(time.Second)
+		if err := g.nodes[primary].PowerOff(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		g.kill(primary)
+		time.Sleep(time.Minute)
+		if s := g.nodes[backup].Status(); s.Role == vmft.RolePrimary {
+			t.Error("the backup has gone live after the power was switched off")
+		}
+		if g.w.end(); g.w.failure != nil {
+			t.Error(g.w.failure)
+		}
+	})
+}
+
+// flawedToy is one that is not deterministic, after a while.
+type flawedToy struct {
+	*toy.Toy
+	after uint64
+}
+
+func (f *flawedToy) Inject(event []byte) error {
+	if f.Position() > f.after {
+		f.after = ^uint64(0)
+		_ = f.Toy.Inject(f.Skip(time.Nanosecond)) // of what nobody has told it
+	}
+	return f.Toy.Inject(event)
+}
+
+// Two processors that come to different states are found: the position is reported, and the
+// backup is made anew.
+func TestFreeDivergence(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		g := newToys(t, 2, func(i int, cfg *vmft.Config) {
+			if i == 1 {
+				cfg.Processor = &flawedToy{toy.New(toy.Server()), 2000}
+			}
+		})
+		defer g.close()
+		g.settle()
+		time.Sleep(3 * time.Second)
+		p, b := g.nodes[0].Status(), g.nodes[1].Status()
+		if p.Diverged == 0 && b.Diverged == 0 {
+			t.Error("nobody has found that the states differ")
+		}
+		if p.Diverged != 0 && p.DivergedInstructions < 2000 {
+			t.Errorf("the states differ at %d instructions", p.DivergedInstructions)
+		}
+		if p.Clones < 2 || p.Role != vmft.RolePrimary || b.Role != vmft.RoleBackup {
+			t.Errorf("%s and %s after %d clones", p.Role, b.Role, p.Clones)
+		}
+		g.w.stop()
+		time.Sleep(time.Second)
+		if g.w.end(); g.w.failure != nil {
+			t.Error(g.w.failure)
+		}
+	})
+}
+
+// slowToy takes time for its instructions, as if it had a slow computer.
+type slowToy struct {
+	*toy.Toy
+	mu    sync.Mutex // guards takes
+	takes time.Duration
+}
+
+func (s *slowToy) Run(until uint64) uint64 {
+	from := s.Position()
+	at := s.Toy.Run(until)
+	s.mu.Lock()
+	takes := s.takes
+	s.mu.Unlock()
+	time.Sleep(time.Duration(at-from) * takes)
+	return at
+}
+
+func (s *slowToy) set(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.takes = d
+}
+
+// busy computes, and never waits.
+var busy = []toy.Instruction{
+	{Op: toy.Set, A: 1, N: 1},
+	{Op: toy.Mix, A: 2, B: 1},
+	{Op: toy.Add, A: 1, B: 1, N: 1},
+	{Op: toy.Jump, A: 1, N: 1},
+}
+
+// §2.4: a backup that executes more slowly than the primary slows that, whether the bound is
+// reached in time or in instructions; and lets it go on when it has caught up.
+func TestFreeLagController(t *testing.T) {
+	for _, inTime := range []bool{true, false} {
+		testutil.Bubble(t, func(t *testing.T) {
+			toys := make([]*slowToy, 2)
+			g := newGroup(t, 2, func(i int, cfg *vmft.Config) {
+				toys[i] = &slowToy{Toy: toy.New(busy), takes: 20 * time.Microsecond}
+				cfg.Machine, cfg.Processor = nil, toys[i]
+				cfg.CheckEvery = -1
+				if !inTime {
+					cfg.MaxLag, cfg.MaxLagInstructions = time.Hour, 50_000
+				}
+			})
+			defer g.close()
+			primary, backup := g.settle()
+			toys[backup].set(60 * time.Microsecond)
+			least, most, behind := 1.0, time.Duration(0), uint64(0)
+			for range 600 { // a minute
+				time.Sleep(100 * time.Millisecond)
+				s := g.nodes[primary].Status()
+				least, most, behind = min(least, s.Share), max(most, s.Lag), max(behind, s.LagInstructions)
+			}
+			s := g.nodes[primary].Status()
+			if least > 0.6 || most > 8*time.Second || behind > 350_000 || s.Role != vmft.RolePrimary {
+				t.Errorf("in time %v: the share went down to %.2f, the lag up to %v and %d instructions", inTime, least, most, behind)
+			}
+			toys[backup].set(10 * time.Microsecond)
+			time.Sleep(20 * time.Second)
+			if s := g.nodes[primary].Status(); s.Share < 1 || s.Lag > 200*time.Millisecond || s.LagInstructions > 10_000 {
+				t.Errorf("in time %v: the backup is fast again: the share is %.2f, the lag %v and %d instructions", inTime, s.Share, s.Lag, s.LagInstructions)
+			}
+		})
+	}
+}
+
+// What a node with a processor refuses, and what one without does.
+func TestPortRefuses(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		ctx := context.Background()
+		network, err := transport.NewNetwork(transport.NetworkConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer network.Close()
+		cfg := vmft.Config{Transport: network.Host("a"), Addr: ":1", Arbiter: vmft.MemoryArbiter(), Processor: toy.New(toy.Server()), Machine: newCounter()}
+		if _, err := vmft.Start(ctx, cfg); !errors.Is(err, vmft.ErrConfig) {
+			t.Errorf("a machine and a processor: %v", err)
+		}
+		cfg.Machine = nil
+		n, err := vmft.Start(ctx, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		port, err := n.Port(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := n.Propose(ctx, []byte("x")); !errors.Is(err, vmft.ErrNoCommand) || !errors.Is(err, vmft.ErrNotLogged) {
+			t.Errorf("a command: %v", err)
+		}
+		if err := port.Input(ctx, []byte{99}); !errors.Is(err, vmft.ErrRefused) {
+			t.Errorf("an event that makes no sense: %v", err)
+		}
+		if err := port.Input(ctx, make([]byte, vmft.DefaultMaxCommand+1)); !errors.Is(err, vmft.ErrTooLarge) {
+			t.Errorf("an event that is too large: %v", err)
+		}
+		at := uint64(0)
+		if err := port.Inspect(ctx, func(p vmft.Processor) { at = p.Position() }); err != nil || at == 0 {
+			t.Errorf("inspected at %d, %v", at, err)
+		}
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := port.Complete(nil, 1); !errors.Is(err, vmft.ErrNotLogged) {
+			t.Errorf("a completion after the end: %v", err)
+		}
+		for err = nil; err == nil; { // what was released before
+			_, err = port.Next(ctx)
+		}
+		if !errors.Is(err, vmft.ErrClosed) {
+			t.Errorf("the next output after the end: %v", err)
+		}
+	})
+}
