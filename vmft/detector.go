@@ -64,7 +64,7 @@ func (d *detector) watch(session ID, addr string, silent func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.session, d.addr, d.silent, d.last = session, addr, silent, 0
-	d.pulse = pulse{timeout: d.n.cfg.Timeout, tick: d.n.cfg.Heartbeat}
+	d.pulse = pulse{timeout: d.n.cfg.Timeout, tick: d.n.cfg.Heartbeat, gap: d.pulse.gap} // the noise is the same
 }
 
 func (d *detector) unwatch() {

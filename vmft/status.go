@@ -80,13 +80,9 @@ type Status struct {
 
 // Status returns the state of the node.
 func (n *Node) Status() Status {
-	s := Status{
-		Addr: n.addr, Stops: n.stats.stops.Load(), LogBytes: n.stats.logged.Load(), Clones: n.stats.clones.Load(), Share: 1,
-		LastPause: time.Duration(n.stats.pause.Load()), LastClone: time.Duration(n.stats.copied.Load()), Checks: n.stats.checks.Load(),
-	}
+	s := n.brief()
 	n.mu.Lock()
-	f := n.follower
-	s.Newest, s.Arbiter, s.Err, s.Diverged = n.newest, n.arbiter, n.err, n.diverge
+	defer n.mu.Unlock()
 	s.History = append(s.History, n.history...)
 	s.Refusals = make(map[string]string)
 	for addr, why := range n.refusals {
@@ -94,6 +90,18 @@ func (n *Node) Status() Status {
 			s.Refusals[addr] = why
 		}
 	}
+	return s
+}
+
+// brief returns the state without what grows.
+func (n *Node) brief() Status {
+	s := Status{
+		Addr: n.addr, Stops: n.stats.stops.Load(), LogBytes: n.stats.logged.Load(), Clones: n.stats.clones.Load(), Share: 1,
+		LastPause: time.Duration(n.stats.pause.Load()), LastClone: time.Duration(n.stats.copied.Load()), Checks: n.stats.checks.Load(),
+	}
+	n.mu.Lock()
+	f := n.follower
+	s.Newest, s.Arbiter, s.Err, s.Diverged = n.newest, n.arbiter, n.err, n.diverge
 	n.mu.Unlock()
 	l := n.leading.Load()
 	switch {

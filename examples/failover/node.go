@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"time"
 
 	"github.com/trilith-go/trilith/transport"
@@ -44,6 +46,13 @@ func watch(ctx context.Context, n *vmft.Node, tell func(event)) {
 			tell(event{Node: s.Addr, At: c.At, Record: c.Record, Note: c.Note})
 			last = c
 		}
+		if waits := s.Arbiter != nil; waits != (before.Arbiter != nil) {
+			note := "the lock is there again, or of no use any more"
+			if waits {
+				note = fmt.Sprintf("waits for the lock: %v", s.Arbiter)
+			}
+			tell(event{Node: s.Addr, At: time.Now(), Record: s.Newest, Note: note})
+		}
 		if s.Role != before.Role {
 			tell(event{Node: s.Addr, At: time.Now(), Role: s.Role, Record: s.Newest})
 		}
@@ -79,6 +88,16 @@ func (o *options) serve(ctx context.Context, stdin io.Reader, stdout io.Writer) 
 		return err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
+	if o.status != "" {
+		page, err := net.Listen("tcp", o.status)
+		if err != nil {
+			return err
+		}
+		server := &http.Server{Handler: n.StatusHandler(), ReadHeaderTimeout: time.Minute}
+		defer server.Close()
+		go func() { _ = server.Serve(page) }() // until it is closed
+		fmt.Fprintf(stdout, "status page at http://%s/\n", page.Addr())
+	}
 	out := json.NewEncoder(stdout)
 	watch(ctx, n, func(e event) {
 		if !o.child {
