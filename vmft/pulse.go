@@ -38,6 +38,9 @@ func (p *pulse) patience() time.Duration {
 	return min(max(p.timeout, gapsAllowed*p.gap), mostPatient*p.timeout)
 }
 
+// skip lets the time since the last look not count.
+func (p *pulse) skip(now time.Time) { p.last = now }
+
 // look adds the time since the last look and reports whether the peer is silent for too
 // long.
 func (p *pulse) look(now time.Time) bool {

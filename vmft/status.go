@@ -57,6 +57,7 @@ type Status struct {
 	Acked    uint64        // the last one that the backup has acknowledged, or this backup has
 	Synced   uint64        // the last one in the journal, if there is one
 	Lag      time.Duration // of the backup's execution; on a primary
+	Silence  time.Duration // the longest of the peer's lately after which it was heard: how noisy it is
 	Share    float64       // of its time that the primary may execute: 1 unless it is slowed
 
 	Queued    int   // proposals that wait to be taken up
@@ -103,6 +104,7 @@ func (n *Node) brief() Status {
 	f := n.follower
 	s.Newest, s.Arbiter, s.Err, s.Diverged = n.newest, n.arbiter, n.err, n.diverge
 	n.mu.Unlock()
+	s.Silence = n.detector.noise()
 	l := n.leading.Load()
 	switch {
 	case n.ctx.Err() != nil:
