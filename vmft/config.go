@@ -1,6 +1,7 @@
 package vmft
 
 import (
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -80,7 +81,9 @@ type Config struct {
 	// Heartbeat is how often a node gives its peer a sign of life. Default: 20 ms.
 	Heartbeat time.Duration
 	// Timeout is the silence after which a peer is suspected, at least four heartbeats.
-	// Default: 300 ms.
+	// Where signs of life come late without anybody being dead, as on a busy machine, it
+	// grows by itself: to three times the longest silence lately, at most four times as
+	// long. Default: 300 ms.
 	Timeout time.Duration
 	// Stall is how long one command, or one sync of the journal, may take before the node
 	// counts as hung and gives no sign of life. Default: 2 s.
@@ -112,7 +115,8 @@ type Config struct {
 	MaxCommand int
 	// BufferBytes bounds what the primary keeps for a backup that has not acknowledged it,
 	// and what a backup keeps that it has not executed. A primary whose buffer is full
-	// stops until there is room; the batch before that may pass the bound. Default: 64 MiB.
+	// stops until there is room. Only a command that is greater by itself passes the bound,
+	// alone in the buffer. Default: 64 MiB.
 	BufferBytes int64
 	// CloneBytes bounds what the primary keeps of the log while a new backup is made; a
 	// clone that needs more is given up. Default: 1 GiB.
@@ -201,6 +205,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, invalid("MaxCommand", "is not from 0 to 32 MiB")
 	case c.Timeout < 4*c.Heartbeat:
 		return c, invalid("Timeout", "is less than four heartbeats")
+	case slices.Contains(c.Peers, ""):
+		return c, invalid("Peers", "has an empty address")
 	case len(c.Advertise) > maxAddr:
 		return c, invalid("Advertise", "is too long")
 	}

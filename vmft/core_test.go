@@ -236,6 +236,30 @@ func TestPulse(t *testing.T) {
 	if p.look(now) {
 		t.Error("a sign of life does not count")
 	}
+	// Who has been silent for that long, and lived, is given more; a while later no more.
+	silence := func() (d time.Duration) {
+		for !p.look(now) {
+			now = now.Add(10 * time.Millisecond)
+			d += 10 * time.Millisecond
+		}
+		return d
+	}
+	if d := silence(); d < 250*time.Millisecond || d > 400*time.Millisecond {
+		t.Errorf("after a silence of 100 ms that was none it is suspected after %v", d)
+	}
+	p.heard()
+	if d := silence(); d != 400*time.Millisecond {
+		t.Errorf("where there is much noise it is suspected after %v", d)
+	}
+	for range 30_000 { // five minutes
+		p.heard()
+		now = now.Add(10 * time.Millisecond)
+		p.look(now)
+	}
+	p.heard()
+	if d := silence(); d != 100*time.Millisecond {
+		t.Errorf("in the quiet it is suspected after %v", d)
+	}
 	v := vitals{stall: time.Second}
 	if !v.well(now, time.Time{}, now.Add(-time.Second)) || v.well(now, now.Add(-2*time.Second)) {
 		t.Error("what hangs is not told from what does not")

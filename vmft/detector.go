@@ -17,7 +17,8 @@ import (
 //	magic, 4 bytes   session, 8 bytes   number, 8 bytes   direction, 1 byte   MAC, 16 bytes
 //
 // with a key that comes from the cluster's secret: a forged one would hide a death. Numbers
-// rise within a session, so that none can be played again.
+// rise within a session, so that none can be played again. Session 0 is that of packets to
+// the node itself.
 type detector struct {
 	n    *Node
 	conn net.PacketConn // nil: the transport has no packets
@@ -31,7 +32,14 @@ type detector struct {
 	told    bool   // that it is silent
 	number  uint64 // of the last packet sent
 	last    uint64 // of the last packet heard in this session
+	echo    uint64 // of the last packet to this node itself
+	echoed  bool   // it has come
+	deaf    int    // ticks in a row that none has
 }
+
+// maxDeaf is how many ticks in a row may go by without a packet of this node to itself: if
+// none comes in so long, none ever will.
+const maxDeaf = 100
 
 const (
 	beatMagic = "vmf1"
@@ -64,7 +72,7 @@ func (d *detector) watch(session ID, addr string, silent func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.session, d.addr, d.silent, d.last = session, addr, silent, 0
-	d.pulse = pulse{timeout: d.n.cfg.Timeout, tick: d.n.cfg.Heartbeat}
+	d.pulse = pulse{timeout: d.n.cfg.Timeout, tick: d.n.cfg.Heartbeat, gap: d.pulse.gap} // the noise is the same
 }
 
 func (d *detector) unwatch() {
@@ -80,6 +88,13 @@ func (d *detector) heard(session ID) {
 	if session == d.session {
 		d.pulse.heard()
 	}
+}
+
+// noise is the longest silence of late that was none.
+func (d *detector) noise() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.pulse.gap
 }
 
 // run gives signs and looks for them.
@@ -98,17 +113,48 @@ func (d *detector) run(ctx context.Context) {
 				d.send(session, primary)
 			}
 		}
-		d.mu.Lock()
-		silent := d.silent
-		if d.session == 0 || !d.pulse.look(now) {
-			silent = nil
-		}
-		d.mu.Unlock()
-		if silent != nil {
+		if silent := d.look(now); silent != nil {
 			silent()
 		}
 		d.n.tick(now)
 	}
+}
+
+// look returns what is to be called if the peer is silent for too long. Each tick the node
+// sends a packet to itself: a tick before which the last one has not come says nothing of
+// the peer, as this node is too busy to take packets in.
+func (d *detector) look(now time.Time) (silent func()) {
+	echo, deaf := d.sound()
+	if len(echo) > 0 {
+		_, _ = d.conn.WriteTo(echo, d.conn.LocalAddr()) // it can be lost, as a peer's can
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.session == 0:
+	case deaf:
+		d.pulse.skip(now)
+	case d.pulse.look(now):
+		return d.silent
+	}
+	return nil
+}
+
+// sound returns the next packet of the node to itself, and whether the last has not come.
+func (d *detector) sound() (echo []byte, deaf bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.conn == nil || d.deaf == maxDeaf {
+		return nil, false
+	}
+	deaf = d.echo != 0 && !d.echoed
+	d.deaf++
+	if !deaf {
+		d.deaf = 0
+	}
+	d.number++
+	d.echo, d.echoed = d.number, false
+	return d.packet(0, d.echo, false), deaf
 }
 
 // send sends a packet to the peer.
@@ -169,11 +215,19 @@ func (d *detector) take(b []byte) {
 		return
 	}
 	session, number := ID(le.Uint64(b[4:])), le.Uint64(b[12:])
+	if session == 0 {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if number == d.echo && hmac.Equal(d.packet(0, number, false), b) {
+			d.echoed = true
+		}
+		return
+	}
 	_, primary := d.n.role()
 	want := d.packet(session, number, !primary)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if session == 0 || session != d.session || number <= d.last || !hmac.Equal(want, b) {
+	if session != d.session || number <= d.last || !hmac.Equal(want, b) {
 		return
 	}
 	d.last = number

@@ -53,6 +53,10 @@
 //   - A primary that is alone takes in a new backup in this order: the backup has
 //     everything that was released; from then on outputs wait for it; the record that names
 //     it is written. Before that record the newcomer may contest nothing.
+//   - A primary that hands over, as [Node.HandOver] has it or to a newer version, writes a
+//     record that names the other as the primary and itself as the backup. It has
+//     everything that the other has, and nothing leaves in that epoch that it has not
+//     acknowledged: if the heir is lost before it has done more than win, it goes on.
 //   - The loser ends its term at once, and comes back as a clone, under a new incarnation:
 //     staged beside its old state, and switched in one step.
 //   - Every message on the channel belongs to a session of two incarnations, and carries
@@ -60,7 +64,16 @@
 //
 // The chain does not expire. A dead member's record stays in force until another member
 // replaces it; if no member is left (both were in memory and have died), nobody may go on,
-// the Status says so, and the operator's decision is to begin anew with an empty chain.
+// the status page says so, and the operator's decision is to begin anew with an empty chain.
+//
+// While the arbiter is unreachable, whoever wants something of it waits, and Status and the
+// status page say so; a pair that works goes on without it. A chain that ends before a
+// record that a node knows is not the group's, and counts as unreachable. What cannot be
+// told from a new group is a new node at an empty directory, as an empty mount point is: so
+// the directory of a [DirArbiter] is best two levels below where its storage is mounted.
+//
+// A node whose disk fails, or is full, ends with ErrFailed, and the other goes on; when it
+// is started again with room it comes back as a clone, or goes on from its journal.
 //
 // # What is guaranteed
 //
@@ -86,11 +99,16 @@
 // Each node sends its peer a sign of life every Config.Heartbeat, as a UDP packet with a
 // MAC (§2.3) and on the channel too, for networks without packets. It sends none while its
 // machine has been in one command, or its disk in one sync, for Config.Stall: a node that
-// hangs does not look alive. A peer that is silent for Config.Timeout is suspected. Time
-// during which the observer itself did not run does not count. A process that was killed is
+// hangs does not look alive. A peer that is silent for Config.Timeout is suspected; where
+// signs come late, as on a busy machine, it is given more. Time during which the observer
+// itself did not run does not count. A process that was killed is
 // found at once: its connections break, and dialing it again is refused.
 // A suspicion that is wrong costs a fail-over and never correctness: a process that was
 // stopped and goes on later finds that nobody acknowledges, seals itself, loses its claim.
+//
+// Clients find out by themselves: one whose primary is silent for [DefaultPatience] asks
+// the others, while its connection, to a process that was stopped or a machine that has
+// gone, would wait for minutes. Calls are executed once, so that asking twice is safe.
 //
 // # Free-running machines
 //
@@ -162,10 +180,17 @@
 //
 //   - What state is replicated? The inputs, not the memory: commands in order, each with its
 //     time. They are small where the state is large. Memory goes over once, as the image
-//     that a new backup begins with.
+//     that a new backup begins with. (This is the replicated state machine of the notes.
+//     Their other method, state transfer, sends what has changed in memory again and again;
+//     it is not here.)
+//   - What of that which is not deterministic? It is decided once, by the primary, and
+//     logged: the order of commands and the time. A machine has no other source: whatever
+//     else it needs from outside is in a command.
 //   - Does the primary wait for the backup? Its execution does not; its outputs do, until
-//     the backup has the log entry, not until it has executed it. Beyond MaxLag of
-//     execution the primary is slowed.
+//     the backup has the log entry, not until it has executed it. Every replicated system
+//     waits somewhere: this one also when a buffer is full, because the channel or the
+//     backup is too slow (Status has both, and the bandwidth of the log), and beyond
+//     MaxLag of execution it is slowed until the backup keeps up.
 //   - When to switch? When signs of life end, or the channel breaks and the process is
 //     gone. The chain of epochs makes sure that one switches, whoever is suspected.
 //   - What anomalies are seen? A reply may be lost, and the question asked again; the
@@ -174,11 +199,16 @@
 //     and position to tell. No state that was seen is unseen later.
 //   - How is a new replica made fast? A frozen image, copied while the machine runs and
 //     at a bounded rate, and the log from there on; the machine is interrupted for the
-//     freeze alone. Spares wait for it, so it begins by itself.
+//     freeze alone. Spares wait for it, so it begins by itself. A backup that has only
+//     lost its connection gets what it lacks.
 //   - Shared or separate disks (§4.1)? Separate: each node has its journal, and the third
 //     party that breaks ties is the arbiter.
-//   - Why one processor? Apply is called from one goroutine. Reads run beside it. Of a
-//     free-running machine's, [Processor] says what several would need.
+//   - Why one processor? The order in which several see memory would have to be logged.
+//     Apply is called from one goroutine. Reads run beside it.
+//   - What does it cost? The suite vmft of examples/bench measures it as the paper does, as
+//     the ratio of throughput with a backup to that without.
+//   - Or gfs? That keeps data, as replicas of its bytes; this keeps a computation, of which
+//     the data is what its log has made of it. The master of a gfs is such a computation.
 //
 // # Departures from the paper
 //

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/trilith-go/trilith/internal/wire"
 )
@@ -14,6 +15,29 @@ type ID uint64
 
 // String returns the number in hexadecimal.
 func (id ID) String() string { return fmt.Sprintf("%016x", uint64(id)) }
+
+// MarshalText implements encoding.TextMarshaler: in JSON an ID is what String returns, as
+// many readers have no numbers of 64 bits, and the zero ID is an empty string.
+func (id ID) MarshalText() ([]byte, error) {
+	if id == 0 {
+		return nil, nil
+	}
+	return []byte(id.String()), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (id *ID) UnmarshalText(text []byte) error {
+	*id = 0
+	if len(text) == 0 {
+		return nil
+	}
+	n, err := strconv.ParseUint(string(text), 16, 64)
+	if err != nil {
+		return fmt.Errorf("an id: %w", err)
+	}
+	*id = ID(n)
+	return nil
+}
 
 // A Member is a process that holds a copy of the machine.
 type Member struct {

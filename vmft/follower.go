@@ -288,6 +288,17 @@ func (f *follower) install(st *rpc.Stream, in *frames, accept acceptance) error 
 		_, err := io.Copy(io.Discard, image)
 		return err
 	}()
+	if err := f.become(self, st, accept, err); err != nil {
+		return err
+	}
+	who, _ := (&Record{Primary: self}).AppendBinary(nil)  // never fails
+	_, err = st.Write(appendFrame(nil, frameAttach, who)) // which can stand still, and holds nobody up
+	f.n.changed()
+	return err
+}
+
+// become makes the node a candidate that has an image, unless err says that it has none.
+func (f *follower) become(self Member, st *rpc.Stream, accept acceptance, err error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.installing = false
@@ -301,10 +312,7 @@ func (f *follower) install(st *rpc.Stream, in *frames, accept acceptance) error 
 	f.st = st
 	f.queue, f.queued = backlog{}, 0
 	f.n.detector.watch(accept.session, accept.record.Primary.Addr, f.silent)
-	who, _ := (&Record{Primary: self}).AppendBinary(nil) // never fails
-	_, err = st.Write(appendFrame(nil, frameAttach, who))
-	f.n.changed()
-	return err
+	return nil
 }
 
 // imageReader reads the image that comes in frames, and checks it.
@@ -446,7 +454,7 @@ func (f *follower) accept(session ID, round uint64, data []byte) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for f.queued > f.n.cfg.BufferBytes && !f.ended {
+	for f.queued > 0 && f.queued+int64(len(data)) > f.n.cfg.BufferBytes && !f.ended {
 		f.full = true
 		f.moved.Wait()
 	}
@@ -457,14 +465,16 @@ func (f *follower) accept(session ID, round uint64, data []byte) error {
 	if b.first != f.core.received+1 {
 		return fmt.Errorf("%w: entry %d follows %d", errFormat, b.first, f.core.received)
 	}
+	// What is not received, as by one that claims, must not be in the journal either: another
+	// entry will have its place.
+	if !f.core.receive(session, b.last, round) {
+		return errSession
+	}
 	if f.n.store != nil {
 		if err := f.n.store.append(&b); err != nil {
 			f.n.failed(fmt.Errorf("%w: %w", ErrFailed, err))
 			return err
 		}
-	}
-	if !f.core.receive(session, b.last, round) {
-		return errSession
 	}
 	b.each(func(e entry) {
 		if e.kind == kindOff { // now, for it may be executed long after the primary has gone

@@ -4,6 +4,7 @@ import (
 	"context"
 	"hash/crc64"
 	"io"
+	"math"
 	"runtime"
 	"slices"
 	"time"
@@ -103,9 +104,15 @@ func (l *leader) admit() (n, size int) {
 		return 0, 0
 	}
 	c := &l.n.cfg
-	pending, bytes := l.pending, l.bytes
+	pending, bytes, space := l.pending, l.bytes, l.space()
 	for _, p := range l.queue {
 		if p.queued {
+			if need := batchHead + size + len(p.cmd) + entryOverhead; need > space {
+				if size == 0 {
+					l.fill()
+				}
+				break
+			}
 			if pending > 0 && (pending >= c.MaxPending || bytes+p.size > c.MaxPendingBytes) || size > 0 && int64(size)+p.size > maxBatch {
 				break
 			}
@@ -116,6 +123,25 @@ func (l *leader) admit() (n, size int) {
 		n++
 	}
 	return n, size
+}
+
+// space returns how many bytes the next batch may have: what the buffer for the follower
+// has room for, and as much as it likes while that is empty.
+func (l *leader) space() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cloning || l.keptSize == 0 {
+		return math.MaxInt
+	}
+	return int(l.n.cfg.BufferBytes - l.keptSize)
+}
+
+// fill says that the buffer for the follower has no room for what comes next. l.qmu is held.
+func (l *leader) fill() {
+	l.mu.Lock()
+	l.full, l.stopped = true, true
+	l.mu.Unlock()
+	l.n.stats.stops.Add(1)
 }
 
 // entryOverhead is the most that an entry is larger than its data.
@@ -261,8 +287,9 @@ func (l *leader) bound() {
 	}
 }
 
-// room stops the applier when what is kept for the follower is too much, and lets it go on
-// when half of that has been acknowledged (§2.4).
+// room lets the applier go on that has stopped, when half of what is kept for the follower
+// has been acknowledged (§2.4). It stops it when more is kept than may be: of a clone more
+// may be than of a backup.
 func (l *leader) room() {
 	l.mu.Lock()
 	kept, cloning, full := l.keptSize, l.cloning, l.stopped
@@ -333,8 +360,9 @@ func (l *leader) syncAll() bool {
 func (l *leader) check() {
 	l.mu.Lock()
 	closed := !l.core.heir.IsZero() || l.over() != nil
+	full := l.keptSize+batchHead+entryOverhead > l.n.cfg.BufferBytes
 	l.mu.Unlock()
-	if closed { // the log has ended
+	if closed || full { // the log has ended; or another time
 		return
 	}
 	l.note(kindCheck, nil)

@@ -397,6 +397,11 @@ func (l *leader) follow(s *session, in *frames) {
 
 // silent says that the follower gives no sign of life.
 func (l *leader) silent() {
+	l.letGo()
+	l.room() // of what is not kept any more
+}
+
+func (l *leader) letGo() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cloning || l.session != nil && l.core.peer.session != l.session.id {

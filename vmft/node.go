@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,8 +27,10 @@ type Node struct {
 	cancel   context.CancelCauseFunc
 	work     sync.WaitGroup
 	closing  sync.Once
+	ended    chan struct{} // closed when all has been given up; closed is set then
 	closed   error
 	stats    stats
+	trend    trend
 
 	// The goroutine that runs the node's lives owns these; follower and leader use them in
 	// turn.
@@ -67,7 +71,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, moved: make(chan struct{}), clients: make(map[string]*rpc.Client), refusals: make(map[string]string), fresh: true, began: time.Now()}
+	n := &Node{cfg: cfg, moved: make(chan struct{}), clients: make(map[string]*rpc.Client), refusals: make(map[string]string), fresh: true, began: time.Now(), ended: make(chan struct{})}
 	if err := n.start(ctx); err != nil {
 		if n.store != nil {
 			err = errors.Join(err, n.store.close())
@@ -418,33 +422,51 @@ func (n *Node) failed(why error) {
 
 // Close ends the node. What has been taken up is still answered, as far as it can be; the
 // backup finds that the primary has gone, and takes over. It waits for the command that the
-// machine is executing, however long that takes. Further calls return the same.
-func (n *Node) Close() error {
+// machine is executing, however long that takes: who cannot calls Shutdown. Further calls
+// return the same.
+func (n *Node) Close() error { return n.Shutdown(context.Background()) }
+
+// Shutdown is Close, and waits no longer than ctx lasts. With an error that is of ctx the
+// node serves nobody any more, or will not in a moment, and its machine must not be touched:
+// it is still in a command, or its disk in a sync. The directory is given up after that.
+func (n *Node) Shutdown(ctx context.Context) error {
 	n.closing.Do(func() {
 		n.cancel(ErrClosed)
-		if l := n.leading.Load(); l != nil {
-			<-l.term.Done()
-		}
-		err := n.server.Close()
-		if n.detector.conn != nil {
-			err = errors.Join(err, n.detector.conn.Close())
-		}
-		n.work.Wait()
-		n.mu.Lock()
-		for _, c := range n.clients {
-			_ = c.Close() // nothing is in progress
-		}
-		n.mu.Unlock()
-		if n.store != nil {
-			if serr := n.store.close(); n.err == nil {
-				err = errors.Join(err, serr)
-			}
-		}
-		if err != nil {
-			n.closed = &Error{Op: "close", Addr: n.addr, Err: err}
-		}
+		go n.end()
 	})
-	return n.closed
+	select {
+	case <-n.ended:
+		return n.closed
+	case <-ctx.Done():
+		return &Error{Op: "shutdown", Addr: n.addr, Err: fmt.Errorf("the machine or the disk has not come to an end: %w", causeOf(ctx))}
+	}
+}
+
+// end gives up everything that the node has.
+func (n *Node) end() {
+	defer close(n.ended)
+	if l := n.leading.Load(); l != nil {
+		<-l.term.Done()
+	}
+	err := n.server.Close()
+	if n.detector.conn != nil {
+		err = errors.Join(err, n.detector.conn.Close())
+	}
+	n.work.Wait()
+	n.mu.Lock()
+	clients := slices.Collect(maps.Values(n.clients))
+	n.mu.Unlock()
+	for _, c := range clients {
+		_ = c.Close() // nothing is in progress
+	}
+	if n.store != nil {
+		if serr := n.store.close(); n.err == nil {
+			err = errors.Join(err, serr)
+		}
+	}
+	if err != nil {
+		n.closed = &Error{Op: "close", Addr: n.addr, Err: err}
+	}
 }
 
 // sleep waits for d, or until ctx ends.

@@ -210,6 +210,7 @@ func (n *Node) beat() (session ID, primary bool) {
 
 // tick does what is to be done now and then.
 func (n *Node) tick(now time.Time) {
+	n.sample(now)
 	l := n.leading.Load()
 	if l == nil {
 		return

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,13 +71,13 @@ func (c *counter) Freeze() (io.WriterTo, error) {
 }
 
 func (c *counter) Restore(r io.Reader) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.values = make(map[string]uint64)
-	all, err := io.ReadAll(r)
+	all, err := io.ReadAll(r) // which takes its time, and whoever waits for a mutex stops a bubble's
 	if err != nil {
 		return err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.values = make(map[string]uint64)
 	for line := range bytes.Lines(all) {
 		var name string
 		var value uint64
@@ -97,14 +99,30 @@ type group struct {
 	nodes   []*vmft.Node
 	books   []*counter
 	disks   []*vfs.Memory
+	seats   []*arbiterOf
 	tune    func(i int, cfg *vmft.Config)
 }
 
 // shyArbiter is an arbiter that nodes can be kept from reaching.
 type shyArbiter struct {
 	vmft.Arbiter
-	mu  sync.Mutex // guards off
-	off map[int]bool
+	mu     sync.Mutex // guards what follows
+	off    map[int]bool
+	fenced int        // claims that another had won
+	rng    *rand.Rand // if not nil, the way to the arbiter and back takes time
+}
+
+// travel takes the time that it takes to the arbiter, or back.
+func (a *shyArbiter) travel() {
+	a.mu.Lock()
+	var d time.Duration
+	if a.rng != nil {
+		d = time.Duration(a.rng.IntN(15)) * time.Millisecond
+	}
+	a.mu.Unlock()
+	if d > 0 {
+		time.Sleep(d)
+	}
 }
 
 var errFar = errors.New("the arbiter is out of reach")
@@ -115,43 +133,65 @@ func (a *shyArbiter) cut(node int, off bool) {
 	a.off[node] = off
 }
 
-// of is the arbiter as one node sees it.
-func (a *shyArbiter) of(node int) vmft.Arbiter { return &arbiterOf{a, node} }
+// of is the arbiter as a process of one node sees it.
+func (a *shyArbiter) of(node int) *arbiterOf { return &arbiterOf{a: a, node: node} }
 
 type arbiterOf struct {
 	a    *shyArbiter
 	node int
+	dead atomic.Bool // so is the process
 }
 
 func (o *arbiterOf) Newest(ctx context.Context) (vmft.Record, error) {
 	if o.cut() {
 		return vmft.Record{}, errFar
 	}
-	return o.a.Newest(ctx)
+	o.a.travel()
+	r, err := o.a.Newest(ctx)
+	o.a.travel()
+	return r, err
 }
 
 func (o *arbiterOf) Claim(ctx context.Context, r vmft.Record) (vmft.Record, error) {
 	if o.cut() {
 		return vmft.Record{}, errFar
 	}
-	return o.a.Claim(ctx, r)
+	o.a.travel()
+	stands, err := o.a.Claim(ctx, r)
+	o.a.travel()
+	if o.cut() { // whatever came of it
+		return vmft.Record{}, errFar
+	}
+	if err == nil && stands != r {
+		o.a.mu.Lock()
+		o.a.fenced++
+		o.a.mu.Unlock()
+	}
+	return stands, err
 }
 
 func (o *arbiterOf) cut() bool {
 	o.a.mu.Lock()
 	defer o.a.mu.Unlock()
-	return o.a.off[o.node]
+	return o.dead.Load() || o.a.off[o.node]
 }
 
 func newGroup(t *testing.T, size int, tune func(i int, cfg *vmft.Config)) *group {
 	t.Helper()
-	network, err := transport.NewNetwork(transport.NetworkConfig{Seed: 1})
+	return newSeededGroup(t, 1, size, tune)
+}
+
+// newSeededGroup is newGroup on a network whose faults are drawn from a seed.
+func newSeededGroup(t *testing.T, seed uint64, size int, tune func(i int, cfg *vmft.Config)) *group {
+	t.Helper()
+	network, err := transport.NewNetwork(transport.NetworkConfig{Seed: seed})
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := &group{
 		t: t, network: network, arbiter: &shyArbiter{Arbiter: vmft.MemoryArbiter(), off: map[int]bool{}},
-		nodes: make([]*vmft.Node, size), books: make([]*counter, size), disks: make([]*vfs.Memory, size), tune: tune,
+		nodes: make([]*vmft.Node, size), books: make([]*counter, size), disks: make([]*vfs.Memory, size),
+		seats: make([]*arbiterOf, size), tune: tune,
 	}
 	for i := range size {
 		g.start(i)
@@ -180,9 +220,13 @@ func (g *group) addrs() (all []string) {
 func (g *group) start(i int) {
 	g.t.Helper()
 	g.books[i] = newCounter()
+	for len(g.seats) < len(g.nodes) {
+		g.seats = append(g.seats, nil)
+	}
+	g.seats[i] = g.arbiter.of(i)
 	cfg := vmft.Config{
 		Transport: g.host(i), Addr: ":1", Advertise: g.addr(i), Peers: g.addrs(),
-		Arbiter: g.arbiter.of(i), Machine: g.books[i],
+		Arbiter: g.seats[i], Machine: g.books[i],
 	}
 	if g.disks[i] != nil {
 		cfg.Dir, cfg.FS = "log", g.disks[i]
@@ -199,6 +243,7 @@ func (g *group) start(i int) {
 
 // kill ends a node's process, and nobody is told.
 func (g *group) kill(i int) {
+	g.seats[i].dead.Store(true)
 	g.host(i).Crash(transport.CrashReset)
 	_ = g.nodes[i].Close() // of the dead
 	g.nodes[i] = nil
@@ -343,7 +388,8 @@ func TestStoppedPrimary(t *testing.T) {
 			t.Errorf("node %d is the primary", now)
 		}
 		count(t, c, "a", 12, 20)
-		if got := g.books[primary].get("a"); got < 19 {
+		time.Sleep(5 * time.Millisecond)
+		if got := g.books[primary].get("a"); got != 20 {
 			t.Errorf("the clone has counted to %d", got)
 		}
 	})
@@ -417,6 +463,40 @@ func TestHungMachine(t *testing.T) {
 		count(t, c, "a", 6, 10)
 		if s := g.nodes[backup].Status(); s.Role != vmft.RolePrimary {
 			t.Errorf("the backup is %s", s.Role)
+		}
+	})
+}
+
+// Who cannot wait for a machine that hangs does not have to.
+func TestShutdown(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		g := newGroup(t, 2, nil)
+		defer g.close()
+		primary, backup := g.settle()
+		if o := <-g.propose(primary, "a"); o.err != nil {
+			t.Fatal(o.err)
+		}
+		stuck, book := make(chan struct{}), g.books[primary]
+		book.mu.Lock()
+		book.stuck = stuck
+		book.mu.Unlock()
+		hung := g.propose(primary, "a")
+		time.Sleep(time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if err := g.nodes[primary].Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a shutdown while the machine hangs ended with %v", err)
+		}
+		if o := <-hung; !errors.Is(o.err, vmft.ErrUnknown) || !errors.Is(o.err, vmft.ErrClosed) {
+			t.Errorf("what the machine hangs in ended with %v", o.err)
+		}
+		g.live(backup)
+		if o := <-g.propose(backup, "b"); o.err != nil || o.value != 1 {
+			t.Errorf("the other node answers %+v", o)
+		}
+		close(stuck)
+		if err := g.nodes[primary].Close(); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -43,12 +43,19 @@ func TestProcessNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := ""
+	last, worst := "", vmft.DefaultTimeout/4
 	testutil.Eventually(t, max(time.Minute, 2*(*soakFor)), func() bool {
 		s := n.Status()
 		if now := fmt.Sprintf("%d %v %s %v", s.Newest.Epoch, s.Arbiter != nil, s.Role, !s.Newest.Backup.IsZero()); now != last {
 			last = now
 			fmt.Println("status", now)
+			for _, h := range s.History[max(0, len(s.History)-4):] {
+				fmt.Println("change", h.At.Format("15:04:05.000"), h.Record, h.Note)
+			}
+		}
+		if s.Silence > worst {
+			worst = s.Silence
+			fmt.Println("change", time.Now().Format("15:04:05.000"), "the peer was silent for", worst)
 		}
 		if s.Err != nil {
 			fmt.Println("ended", s.Err)
@@ -84,6 +91,8 @@ func startProcess(t *testing.T, addr, peers, lock, dir string) *process {
 				p.epoch.Store(epoch)
 				p.waits.Store(waits)
 				p.status <- role + " " + paired
+			} else if change, ok := strings.CutPrefix(lines.Text(), "change "); ok && *soakFor > 0 {
+				t.Logf("%s: %s", addr, change)
 			} else if strings.HasPrefix(lines.Text(), "ended ") {
 				t.Logf("%s has %s", addr, lines.Text())
 			}

@@ -228,6 +228,7 @@ func (s *simNode) Timer(key uint64) {
 
 // tick is what a node does again and again.
 func (s *simNode) tick() {
+	s.pulse.gap = 0 // the hastier it is, the more happens
 	silent := s.pulse.look(s.n.Now())
 	switch {
 	case s.p != nil:

@@ -57,12 +57,12 @@ type Status struct {
 	Acked    uint64        // the last one that the backup has acknowledged, or this backup has
 	Synced   uint64        // the last one in the journal, if there is one
 	Lag      time.Duration // of the backup's execution; on a primary
+	Silence  time.Duration // the longest of the peer's lately after which it was heard: how noisy it is
+	Share    float64       // of its time that the primary may execute: 1 unless it is slowed
 
 	Instructions    uint64 // that a Processor has retired, as far as the log has told
 	LagInstructions uint64 // how many of them the backup is behind; on a primary
 	Streams         int    // that it has; on a primary
-
-	Share float64 // of its time that the primary may execute: 1 unless it is slowed
 
 	Queued    int   // proposals that wait to be taken up
 	Pending   int   // proposals that were taken up and not answered
@@ -87,6 +87,21 @@ type Status struct {
 
 // Status returns the state of the node.
 func (n *Node) Status() Status {
+	s := n.brief()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s.History = append(s.History, n.history...)
+	s.Refusals = make(map[string]string)
+	for addr, why := range n.refusals {
+		if why != "" {
+			s.Refusals[addr] = why
+		}
+	}
+	return s
+}
+
+// brief returns the state without what grows.
+func (n *Node) brief() Status {
 	s := Status{
 		Addr: n.addr, Stops: n.stats.stops.Load(), LogBytes: n.stats.logged.Load(), Clones: n.stats.clones.Load(), Share: 1,
 		LastPause: time.Duration(n.stats.pause.Load()), LastClone: time.Duration(n.stats.copied.Load()), Checks: n.stats.checks.Load(),
@@ -95,14 +110,8 @@ func (n *Node) Status() Status {
 	f := n.follower
 	s.Newest, s.Arbiter, s.Err, s.Diverged = n.newest, n.arbiter, n.err, n.diverge
 	s.DivergedInstructions = n.divergedAt
-	s.History = append(s.History, n.history...)
-	s.Refusals = make(map[string]string)
-	for addr, why := range n.refusals {
-		if why != "" {
-			s.Refusals[addr] = why
-		}
-	}
 	n.mu.Unlock()
+	s.Silence = n.detector.noise()
 	l := n.leading.Load()
 	switch {
 	case n.ctx.Err() != nil:

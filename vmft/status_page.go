@@ -19,6 +19,7 @@ var statusTemplate = template.Must(statuspage.Parse(statusFiles, "statuspage/pag
 	"number": func(n int) string { return statuspage.Count(int64(n)) },
 	"millis": func(d time.Duration) string { return d.Round(10 * time.Microsecond).String() },
 	"share":  func(f float64) float64 { return 100 * f },
+	"moment": func(t time.Time) string { return t.Format("15:04:05.000") },
 	"place":  func(m Member) string { return m.String() },
 }))
 
@@ -27,16 +28,18 @@ var statusTemplate = template.Must(statuspage.Parse(statusFiles, "statuspage/pag
 type Report struct {
 	Status
 	Time         time.Time
-	Arbiter      string  // why the arbiter could not be asked, the last time; empty: it could
-	Err          string  // why the node has ended
-	LogBandwidth float64 // bytes a second on the logging channel, since the start
-	FailOvers    int     // changes of the primary in History
+	Arbiter      string   // why the arbiter could not be asked, the last time; empty: it could
+	Err          string   // why the node has ended
+	LogBandwidth float64  // bytes a second on the logging channel: the last sample's, or since the start
+	FailOvers    int      // changes of the primary in History
+	Samples      []Sample // what the node was doing lately, the oldest first
 }
 
 // StatusHandler returns a handler that serves the status page: the node's role and epoch,
 // positions in the log, the lag of the backup, buffers and held outputs, the bandwidth of
-// the logging channel, clones, and the changes in the chain of epochs with their times. It
-// is of use at any path that ends in a slash, with http.StripPrefix, and serves below it
+// the logging channel, clones, how these went in the last ten minutes, and the changes in
+// the chain of epochs with their times. It is of use at any path that ends in a slash, with
+// http.StripPrefix, and serves below it
 //
 //	.            the page, which keeps itself up to date
 //	status.json  a Report
@@ -49,7 +52,7 @@ func (n *Node) StatusHandler() http.Handler {
 }
 
 func (n *Node) report() *Report {
-	r := &Report{Status: n.Status(), Time: time.Now()}
+	r := &Report{Status: n.Status(), Time: time.Now(), Samples: n.trend.recent()}
 	if r.Status.Arbiter != nil {
 		r.Arbiter = r.Status.Arbiter.Error()
 	}
@@ -58,8 +61,10 @@ func (n *Node) report() *Report {
 	}
 	// The embedded ones are errors, which JSON cannot write.
 	r.Status.Arbiter, r.Status.Err = nil, nil
-	if up := r.Time.Sub(n.began).Seconds(); up > 0 {
-		r.LogBandwidth = float64(r.LogBytes) / up
+	if k := len(r.Samples); k > 0 {
+		r.LogBandwidth = r.Samples[k-1].LogBandwidth
+	} else if up := r.Time.Sub(n.began); up > 0 {
+		r.LogBandwidth = rate(r.LogBytes, up)
 	}
 	last := ""
 	for _, change := range r.History {
@@ -84,9 +89,16 @@ func (r *Report) Recent() []Change {
 // Bandwidth is LogBandwidth in whole bytes.
 func (r *Report) Bandwidth() int64 { return int64(r.LogBandwidth) }
 
+// reportView is what the page's template is given.
+type reportView struct {
+	*Report
+	Charts []statuspage.Chart
+}
+
 func (n *Node) serveStatusPage(w http.ResponseWriter, _ *http.Request) {
 	var page bytes.Buffer
-	if err := statusTemplate.Execute(&page, n.report()); err != nil {
+	report := n.report()
+	if err := statusTemplate.Execute(&page, reportView{report, report.charts()}); err != nil {
 		n.cfg.Logger.Error("cannot render the status page", "error", err)
 		http.Error(w, "cannot render the page", http.StatusInternalServerError)
 		return

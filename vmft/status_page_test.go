@@ -52,10 +52,15 @@ func TestStatusPage(t *testing.T) {
 		wantStatus(t, statusOf(t, h, "/", http.StatusOK), "The arbiter cannot be asked, and is waited for: "+errFar.Error())
 		g.arbiter.cut(backup, false)
 		g.live(backup)
-		wantStatus(t, statusOf(t, h, "/", http.StatusOK), `<span class="tag good">primary`, "The primary is alone", "1 fail-overs")
+		wantStatus(t, statusOf(t, h, "/", http.StatusOK), `<span class="tag good">primary`, "The primary is alone", "1 fail-over<")
 		var r vmft.Report
 		if err := json.Unmarshal([]byte(statusOf(t, h, "/status.json", http.StatusOK)), &r); err != nil {
 			t.Fatal(err)
+		}
+		self := g.nodes[backup].Status().Self
+		wantStatus(t, statusOf(t, h, "/status.json", http.StatusOK), `"Incarnation": "`+self.Incarnation.String()+`"`) // no number of 64 bits
+		if r.Self != self || r.Newest.Primary != self || !r.Newest.Backup.IsZero() {
+			t.Errorf("the report is of %v in %v", r.Self, r.Newest)
 		}
 		if r.Role != vmft.RolePrimary || r.FailOvers != 1 || r.Applied < 2 || r.Arbiter != "" || len(r.History) < 2 || r.History[0].At.IsZero() {
 			t.Errorf("the report is %+v", r)

@@ -18,5 +18,5 @@
 //
 // A node by itself, and by hand, on machines that share a directory:
 //
-//	failover -node host1:7101 -peers host2:7101,host3:7101 -lock /shared/lock
+//	failover -node host1:7101 -peers host2:7101,host3:7101 -lock /shared/group/lock -status host1:8080
 package main

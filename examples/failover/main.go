@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,6 +50,7 @@ type options struct {
 	peers  string
 	others []string // peers, parsed
 	lock   string
+	status string
 	child  bool
 }
 
@@ -61,6 +63,7 @@ func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.node, "node", "", "run one node only, at this `address`, host:port")
 	f.StringVar(&o.peers, "peers", "", "with -node: the `addresses` of the other nodes, separated by commas")
 	f.StringVar(&o.lock, "lock", "", "with -node: a `directory` that all nodes share, which decides who is the primary")
+	f.StringVar(&o.status, "status", "", "with -node: serve the node's status page at this `address`, host:port")
 	f.BoolVar(&o.child, "child", false, "with -node: print events as JSON, and end when stdin does")
 }
 
@@ -83,9 +86,12 @@ func (o *options) check(args []string, set map[string]bool) error {
 		if o.peers != "" {
 			o.others = strings.Split(o.peers, ",")
 		}
+		if slices.Contains(o.others, "") {
+			return local.BadUsage("-peers %q: an address is empty", o.peers)
+		}
 		return nil
 	}
-	for _, name := range []string{"peers", "lock", "child"} {
+	for _, name := range []string{"peers", "lock", "status", "child"} {
 		if set[name] {
 			return local.BadUsage("-%s is of no use without -node", name)
 		}
@@ -95,6 +101,8 @@ func (o *options) check(args []string, set map[string]bool) error {
 		return local.BadUsage("-for %v: must be positive", o.length)
 	case o.every <= 0:
 		return local.BadUsage("-every %v: must be positive", o.every)
+	case o.every >= o.length:
+		return local.BadUsage("-every %v: nobody would be killed in %v; -for must be longer", o.every, o.length)
 	case o.clients < 1 || o.clients > maxClients:
 		return local.BadUsage("-clients %d: must be 1 to %d", o.clients, maxClients)
 	case o.memory && o.dir != "":

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"time"
 
 	"github.com/trilith-go/trilith/examples/internal/nodes"
@@ -31,6 +33,16 @@ func (o *options) serve(ctx context.Context, stdin io.Reader, stdout io.Writer) 
 		return err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
+	if o.status != "" {
+		page, err := net.Listen("tcp", o.status)
+		if err != nil {
+			return err
+		}
+		server := &http.Server{Handler: n.StatusHandler(), ReadHeaderTimeout: time.Minute}
+		defer server.Close()
+		go func() { _ = server.Serve(page) }() // until it is closed
+		fmt.Fprintf(stdout, "status page at http://%s/\n", page.Addr())
+	}
 	out := json.NewEncoder(stdout)
 	nodes.Watch(ctx, n, func(e nodes.Event) {
 		if !o.child {

@@ -40,6 +40,13 @@ func Watch(ctx context.Context, n *vmft.Node, tell func(Event)) {
 			tell(Event{Node: s.Addr, At: c.At, Record: c.Record, Note: c.Note})
 			last = c
 		}
+		if waits := s.Arbiter != nil; waits != (before.Arbiter != nil) {
+			note := "the lock is there again, or of no use any more"
+			if waits {
+				note = fmt.Sprintf("waits for the lock: %v", s.Arbiter)
+			}
+			tell(Event{Node: s.Addr, At: time.Now(), Record: s.Newest, Note: note})
+		}
 		if s.Role != before.Role {
 			tell(Event{Node: s.Addr, At: time.Now(), Role: s.Role, Record: s.Newest})
 		}

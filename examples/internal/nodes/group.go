@@ -156,7 +156,8 @@ func (p *process) start(context.Context) error {
 
 func (p *process) kill() error {
 	p.killed.Store(true)
-	if err := p.cmd.Process.Kill(); err != nil {
+	// A ^C at the terminal goes to all processes, and this one may have ended of it.
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	<-p.ended
