@@ -32,6 +32,7 @@ type follower struct {
 	installing bool        // an image is: nothing is claimed
 	queue      backlog     // received, not executed
 	queued     int64       // bytes of it
+	spare      buffers     // of batches that were executed
 	full       bool        // it is too much, and nothing is read from the stream
 	count      uint64      // of a processor's instructions
 	moved      *sync.Cond  // the queue has changed, or all is over
@@ -448,12 +449,12 @@ func (f *follower) take(in *frames, session ID) error {
 
 // accept puts a batch into the buffer, and waits while that is full.
 func (f *follower) accept(session ID, round uint64, data []byte) error {
-	b, err := parseBatch(bytes.Clone(data))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b, err := parseBatch(append(f.spare.get(len(data)), data...))
 	if err != nil {
 		return err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	for f.queued > 0 && f.queued+int64(len(data)) > f.n.cfg.BufferBytes && !f.ended {
 		f.full = true
 		f.moved.Wait()
@@ -540,6 +541,7 @@ func (f *follower) apply() {
 		f.mu.Lock()
 		f.core.apply(b.last)
 		f.queued -= int64(len(b.data))
+		f.spare.put(b.data)
 		f.moved.Broadcast()
 		if f.core.live {
 			f.look()

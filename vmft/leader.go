@@ -49,6 +49,9 @@ type leader struct {
 	waiting  []*reading // the oldest first
 	kept     []batch    // what the follower may not have, in order
 	keptSize int64
+	executed uint64   // the last position that this node has executed
+	trimmed  uint64   // the last one that the follower had when kept was last trimmed
+	spare    buffers  // of batches that are neither kept nor executed any more
 	stopped  bool     // full, for those who have only this lock
 	cloning  bool     // a clone is being made, and kept begins with what its image lacks
 	session  *session // the stream to the follower

@@ -18,6 +18,7 @@ type applier struct {
 	clock   clock
 	began   time.Time // when clock showed 0
 	scratch []byte    // an output, before it is its caller's
+	spare   buffers   // for batches
 	outs    [][]byte  // of the batch
 }
 
@@ -172,7 +173,7 @@ func (l *leader) batch(n, size int) (b batch, taken crowd) {
 func (l *leader) begin(size int) batch {
 	a := &l.applier
 	b := batch{first: l.host.position + 1, at: a.clock.advance(time.Since(a.began))}
-	b.data = beginBatch(make([]byte, 0, batchHead+size), b.first, b.at)
+	b.data = beginBatch(a.spare.get(batchHead+size), b.first, b.at)
 	return b
 }
 
@@ -200,7 +201,8 @@ func (l *leader) log(b *batch, outputs crowd) {
 	l.running = outputs // a command that hangs does not keep its caller beyond the term
 	over := l.over()
 	l.core.append(b.last)
-	if l.cloning || l.core.waits() || !l.core.peer.member.IsZero() { // a stream that is down comes back
+	kept := l.cloning || l.core.waits() || !l.core.peer.member.IsZero() // a stream that is down comes back
+	if kept {
 		l.kept = append(l.kept, *b)
 		l.keptSize += int64(len(b.data))
 		l.session.wake()
@@ -223,6 +225,7 @@ func (l *leader) log(b *batch, outputs crowd) {
 		return
 	}
 	l.running = crowd{}
+	l.reuse(b, kept)
 	p := outputs.first
 	for i, out := range l.applier.outs {
 		p.index, p.out = b.first+uint64(i), out
@@ -238,6 +241,18 @@ func (l *leader) log(b *batch, outputs crowd) {
 	l.mu.Unlock()
 	l.deliver(released)
 	l.room()
+}
+
+// reuse has the memory of a batch that was executed used again, if it is not kept for the
+// follower. l.mu is held.
+func (l *leader) reuse(b *batch, kept bool) {
+	l.executed = b.last
+	if !kept || b.last <= l.trimmed {
+		l.spare.put(b.data)
+	}
+	if len(l.applier.spare.free) == 0 {
+		l.spare, l.applier.spare = l.applier.spare, l.spare
+	}
 }
 
 // execute applies a batch, and keeps the outputs, if anybody waits for them.

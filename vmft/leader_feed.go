@@ -298,9 +298,14 @@ func (l *leader) freeze(s *session) (io.WriterTo, acceptance, error) {
 
 // trim forgets what the follower has. l.mu is held.
 func (l *leader) trim(position uint64) {
+	l.trimmed = max(l.trimmed, position)
 	n := 0
 	for n < len(l.kept) && l.kept[n].last <= position {
-		l.keptSize -= int64(len(l.kept[n].data))
+		b := &l.kept[n]
+		l.keptSize -= int64(len(b.data))
+		if b.last <= l.executed { // else the applier has it still
+			l.spare.put(b.data)
+		}
 		n++
 	}
 	if n == len(l.kept) {

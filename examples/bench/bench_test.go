@@ -117,6 +117,12 @@ func TestParse(t *testing.T) {
 	if o.plan.rounds != 1 || o.size != 512<<20 || !slices.Equal(o.cases, []string{"terasort", "terasort-spill"}) {
 		t.Errorf("defaults of mapreduce: %+v", o)
 	}
+	if o, err = parse(strings.Fields("-suite vmft -cases clone"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if o.plan.rounds != 5 || o.size != 1<<30 {
+		t.Errorf("defaults of vmft: %+v", o)
+	}
 }
 
 func TestParseRefuses(t *testing.T) {

@@ -12,7 +12,7 @@
 //	go run ./examples/bench -suite gfs
 //	go run ./examples/bench -suite gfs -cases write,append -cpuprofile /tmp/cpu
 //	go run ./examples/bench -suite vmft
-//	go run ./examples/bench -suite vmft -cases clone -size 1024 -rounds 1
+//	go run ./examples/bench -suite vmft -cases clone -size 256 -rounds 1
 //	go run ./examples/bench -suite rv64 -cases fib,sort
 //
 // The suite rpc measures each cell, one subject on one case, for -duration in all,
@@ -84,7 +84,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		subjects = flags.String("subjects", "", "only these subjects, separated by commas (default all)")
 		duration = flags.Duration("duration", 2*time.Second, "how long to measure each subject on each case (gfs: default 6s); mapreduce: as long as it takes")
 		rounds   = flags.Int("rounds", 0, "how many turns to take: rpc, gfs and vmft divide the duration into them (default 5, 3 and 5), mapreduce does a job in each (default 1)")
-		size     = flags.Int64("size", 512, "make inputs, files or states of so many `MiB`")
+		size     = flags.Int64("size", 512, "make inputs, files or states of so many `MiB` (vmft: default 1024)")
 	)
 	flags.StringVar(&o.input, "input", "", "mapreduce: a `file` to work on instead, for terasort one of 100-byte records (default: made from a seed)")
 	flags.StringVar(&o.pattern, "pattern", corpus.Needle, "mapreduce: what grep looks for")
@@ -112,13 +112,16 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	case o.pattern == "" || strings.Contains(o.pattern, "\n"):
 		return nil, local.BadUsage("-pattern %q: must be a part of a line", o.pattern)
 	}
-	o.suite, o.size = suites[i], *size<<20
-	if given := false; o.suite.duration > 0 {
-		flags.Visit(func(f *flag.Flag) { given = given || f.Name == "duration" })
-		if !given {
-			*duration = o.suite.duration
-		}
+	given := make(map[string]bool)
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	o.suite = suites[i]
+	if o.suite.duration > 0 && !given["duration"] {
+		*duration = o.suite.duration
 	}
+	if o.suite.size > 0 && !given["size"] {
+		*size = o.suite.size
+	}
+	o.size = *size << 20
 	o.plan.rounds = cmp.Or(*rounds, o.suite.rounds)
 	o.plan.turn = *duration / time.Duration(o.plan.rounds)
 	o.plan.warmup = min(o.plan.turn/4, 100*time.Millisecond)

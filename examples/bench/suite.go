@@ -24,6 +24,9 @@ type suite struct {
 	// duration is how long a subject is measured in all, unless -duration says otherwise;
 	// 0 is what that says by default.
 	duration time.Duration
+	// size is that of what is made, in MiB, unless -size says otherwise; 0 is what that
+	// says by default.
+	size int64
 	// works says that there is a workspace, with what to work on.
 	works bool
 	// open sets up a subject for a case. A nil cell says that the subject has

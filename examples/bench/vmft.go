@@ -28,6 +28,7 @@ var vmftSuite = suite{
 	baseline: func(string) string { return "limit" },
 	rounds:   5,
 	timed:    true,
+	size:     1 << 10,
 	works:    true,
 	open: func(ctx context.Context, kase, subject string, w *workspace) (cell, error) {
 		open := find(vmftCases, kase)[subject]
