@@ -226,7 +226,7 @@
 // pulse.go (who is silent), pace.go (the lag), clock.go (the machine's time), machine.go
 // (the machine and its duplicate table), frame.go (what is on the channel); of free-running
 // machines processor.go (the contract), free.go (entries, and what is kept), free_pilot.go
-// (what the primary decides). The shells: node.go, leader.go and leader_*.go, follower.go;
+// (what the primary decides). The shells: node.go, leader.go and leader_*.go, follower.go and follower_apply.go;
 // flight.go and port.go. What a node says about itself: status.go, and status_page.go for
 // people.
 package vmft

@@ -1,0 +1,102 @@
+package vmft
+
+import (
+	"fmt"
+	"time"
+)
+
+// apply is the goroutine that executes the log.
+func (f *follower) apply() {
+	var scratch []byte
+	for {
+		f.mu.Lock()
+		for f.queue.empty() && !f.ended {
+			f.moved.Wait()
+		}
+		if f.ended && !f.core.live || f.queue.empty() {
+			f.mu.Unlock()
+			return
+		}
+		b := f.queue.next()
+		f.mu.Unlock()
+		f.busy.Store(time.Now().UnixNano())
+		b.each(func(e entry) {
+			scratch = f.host.apply(e, scratch[:0])
+			if e.kind == kindCheck {
+				f.check()
+			}
+		})
+		f.busy.Store(0)
+		if f.astray() {
+			return
+		}
+		f.mu.Lock()
+		f.core.apply(b.last)
+		f.queued -= int64(len(b.data))
+		f.spare.put(b.data)
+		f.moved.Broadcast()
+		if f.core.live {
+			f.look()
+		}
+		f.mu.Unlock()
+		if f.n.store != nil && f.n.store.logged.Load() >= f.n.cfg.CheckpointBytes {
+			f.n.store.logged.Store(0)
+			f.n.checkpoint(f.ctx, f.n.store, f.host, b.sequence, &f.work)
+		}
+	}
+}
+
+// check hashes the state and tells the primary. It runs on the applier.
+func (f *follower) check() {
+	position := f.host.position
+	sum, err := f.host.hash(f.ctx, &f.work)
+	if err != nil {
+		f.n.cfg.Logger.Warn("the state could not be hashed", "error", err)
+		return
+	}
+	f.work.Go(func() {
+		h, ok := <-sum
+		f.mu.Lock()
+		st := f.st
+		f.mu.Unlock()
+		if ok && st != nil {
+			_, _ = st.Write(appendFrame(nil, frameHash, le.AppendUint64(le.AppendUint64(nil, position), h))) // or the next one counts
+		}
+	})
+}
+
+// syncs is the goroutine that makes the journal safe, and acknowledges what is.
+func (f *follower) syncs() {
+	for {
+		select {
+		case <-f.dirty:
+		case <-f.ctx.Done():
+			return
+		}
+		store := f.n.store
+		if store == nil {
+			continue
+		}
+		for last := uint64(0); ; {
+			f.mu.Lock()
+			installing := f.installing
+			f.mu.Unlock()
+			if installing {
+				break
+			}
+			position, err := store.sync()
+			if err != nil {
+				f.n.failed(fmt.Errorf("%w: %w", ErrFailed, err))
+				return
+			}
+			if position == last {
+				break
+			}
+			last = position
+			f.mu.Lock()
+			f.core.sync(position)
+			f.mu.Unlock()
+			_ = f.acknowledge(false) // the receiver sees that the stream is broken
+		}
+	}
+}
