@@ -182,6 +182,7 @@ var Trilith = Rules{
 		{Files: "vmft/rv64/compressed.go"},
 		{Files: "vmft/rv64/decode.go"},
 		{Files: "vmft/rv64/digest.go"},
+		{Files: "vmft/rv64/elf.go"},
 		{Files: "vmft/rv64/engine.go"},
 		{Files: "vmft/rv64/events.go"},
 		{Files: "vmft/rv64/float.go"},

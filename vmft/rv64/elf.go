@@ -1,6 +1,7 @@
 package rv64
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -88,6 +89,29 @@ func parse(elf []byte) (*program, error) {
 		p.tohost = tohostOf(elf)
 	}
 	return p, nil
+}
+
+// tohostOf finds the section .tohost of an executable, and returns its address, or 0 if
+// there is none: see testEnv.
+func tohostOf(elf []byte) uint64 {
+	le := binary.LittleEndian
+	const size = 64 // of a section header
+	at, count, names := le.Uint64(elf[40:]), uint64(le.Uint16(elf[60:])), uint64(le.Uint16(elf[62:]))
+	if le.Uint16(elf[58:]) != size || at > uint64(len(elf)) || count*size > uint64(len(elf))-at || names >= count {
+		return 0
+	}
+	table := le.Uint64(elf[at+names*size+24:])
+	for i := range count {
+		h := elf[at+i*size:]
+		name := table + uint64(le.Uint32(h))
+		if name >= uint64(len(elf)) || !bytes.HasPrefix(elf[name:], []byte(".tohost\x00")) {
+			continue
+		}
+		if addr := le.Uint64(h[16:]); le.Uint64(h[8:])&2 != 0 && le.Uint64(h[32:]) >= 8 && addr&7 == 0 { // it is loaded
+			return addr
+		}
+	}
+	return 0
 }
 
 // loadProgram maps a program. It returns false if there is not enough memory.

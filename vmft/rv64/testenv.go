@@ -1,10 +1,6 @@
 package rv64
 
-import (
-	"bytes"
-	"debug/elf"
-	"slices"
-)
+import "slices"
 
 // The official tests of instructions (riscv-tests, environment p) run without a
 // kernel: they start in machine mode, set control registers up, go to user mode by
@@ -34,19 +30,6 @@ const (
 	insnWFI  = 0x10500073
 	insnMRET = 0x30200073
 )
-
-// tohostOf finds the word tohost of an executable, 0 if there is none.
-func tohostOf(b []byte) uint64 {
-	f, err := elf.NewFile(bytes.NewReader(b))
-	if err != nil {
-		return 0
-	}
-	s := f.Section(".tohost")
-	if s == nil || s.Flags&elf.SHF_ALLOC == 0 || s.Size < 8 || s.Addr&7 != 0 {
-		return 0
-	}
-	return s.Addr
-}
 
 // openTestEnv prepares the memory of a program that has the word.
 func (k *kernel) openTestEnv(p *program) {
