@@ -8,16 +8,17 @@ const (
 	codeLimit   = 1 << 20 // instructions that are kept decoded; then all are dropped
 	jumpSize    = 1 << 12 // entries of the cache of indirect jumps
 	jumpMask    = jumpSize - 1
-	fusedLength = 8 // instructions of a sequence that is one operation, at most
+	fusedLength = gatherLength // instructions of what is one operation, at most
 )
 
 // Operations that only blocks contain, besides those of the instruction set. The
 // rest of them are the sequences of fused.go.
 const (
-	opStep op = opCount + iota // leave it to the stepper
-	opHead                     // what stands before a block; imm is its number
-	opJump                     // go on where the last instruction has led: the end of a block
-	opRET                      // JALR without a return address
+	opStep   op = opCount + iota // leave it to the stepper
+	opHead                       // what stands before a block; imm is its number
+	opJump                       // go on where the last instruction has led: the end of a block
+	opRET                        // JALR without a return address
+	opGather                     // a double word of eight bytes; see gather
 	opFused
 )
 
@@ -194,9 +195,14 @@ func (e *blocks) linked(pc uint64) uint32 {
 
 // mark tells the memory which pages a block was decoded from.
 func (e *blocks) mark(b *block) {
+	last := uint64(noTag)
 	for _, pc := range b.pcs[:len(b.pcs)-1] {
-		e.mem.markCode(pc)
-		e.mem.markCode(pc + 3)
+		for _, addr := range [2]uint64{pc, pc + 3} {
+			if n := addr >> pageShift; n != last {
+				e.mem.markCode(addr)
+				last = n
+			}
+		}
 	}
 }
 

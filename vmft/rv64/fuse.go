@@ -20,20 +20,41 @@ type element struct {
 	a, b uint8
 }
 
-// byFirst are the numbers of the sequences, by their first operation.
-var byFirst = func() (all [opFused][]op) {
+// A candidate is a sequence that starts with a pair of operations.
+type candidate struct {
+	sequence
+	number, second op
+	cost           int
+}
+
+// candidates are the sequences by their first operation.
+var candidates = func() (all [opFused][]candidate) {
 	for i, s := range sequences {
-		all[s[0].op] = append(all[s[0].op], op(i))
+		all[s[0].op] = append(all[s[0].op], candidate{s, op(i), s[1].op, s.cost()})
 	}
 	return all
 }()
 
 // original is the operation of an instruction alone.
 func (in *inst) original() op {
-	if in.op >= opFused {
+	switch {
+	case in.op >= opFused:
 		return sequences[in.op-opFused][0].op
+	case in.op == opGather:
+		return opLBU
 	}
 	return in.op
+}
+
+// length is how many instructions its operation is made of.
+func (in *inst) length() int {
+	switch {
+	case in.op >= opFused:
+		return len(sequences[in.op-opFused])
+	case in.op == opGather:
+		return gatherLength
+	}
+	return 1
 }
 
 // matches reports whether code starts with a sequence.
@@ -74,25 +95,30 @@ const (
 // fuse divides a block into sequences.
 func fuse(code []inst) []inst {
 	code = foldConstants(code)
-	var cost [blockLength + 2]int // from there to the end
-	var choice [blockLength + 2]op
+	var cost [blockLength + 2]int  // from there to the end
+	var choice [blockLength + 2]op // what starts there
 	for i := len(code) - 1; i >= 0; i-- {
-		cost[i], choice[i] = costDispatch+cost[i+1], opFused
-		for _, number := range byFirst[code[i].op] {
-			s := sequences[number]
-			if c := s.cost() + cost[min(i+len(s), len(code))]; c < cost[i] && s.matches(code[i:]) {
-				cost[i], choice[i] = c, number
+		cost[i], choice[i] = costDispatch+cost[i+1], code[i].op
+		if i+1 == len(code) {
+			continue
+		}
+		if gathers(code[i:]) {
+			cost[i], choice[i] = costDispatch+cost[i+gatherLength], opGather
+			continue
+		}
+		for j := range candidates[code[i].op] {
+			s := &candidates[code[i].op][j]
+			if s.second != code[i+1].op || i+len(s.sequence) > len(code) {
+				continue
+			}
+			if c := s.cost + cost[i+len(s.sequence)]; c < cost[i] && s.matches(code[i:]) {
+				cost[i], choice[i] = c, opFused+s.number
 			}
 		}
 	}
 	for i := 0; i < len(code); {
-		number := choice[i]
-		if number == opFused {
-			i++
-			continue
-		}
-		code[i].op = opFused + number
-		i += len(sequences[number])
+		code[i].op = choice[i]
+		i += code[i].length()
 	}
 	return code
 }
@@ -106,6 +132,31 @@ func (s sequence) cost() int {
 		}
 	}
 	return c
+}
+
+// gatherLength is how many instructions put eight bytes together.
+const gatherLength = 22
+
+// gathers reports whether code starts with the instructions by which compilers load a
+// double word that may not be aligned: they load a byte, and seven times the next, move
+// it up and put it to the rest.
+func gathers(code []inst) bool {
+	if len(code) < gatherLength || code[0].op != opLBU || code[0].rs1 == code[0].rd {
+		return false
+	}
+	all, one := code[0], code[1].rd
+	if all.rd == sink || one == sink || one == all.rd || one == all.rs1 {
+		return false
+	}
+	for i := range 7 {
+		load, move, put := code[1+3*i], code[2+3*i], code[3+3*i]
+		if load.op != opLBU || load.rd != one || load.rs1 != all.rs1 || load.imm != all.imm+int64(i)+1 ||
+			move.op != opSLLI || move.rd != one || move.rs1 != one || move.imm != int64(8*i+8) ||
+			put.op != opOR || put.rd != all.rd || put.rs1+put.rs2 != one+all.rd || put.rs1 != one && put.rs1 != all.rd {
+			return false
+		}
+	}
+	return true
 }
 
 // foldConstants makes one instruction of the two that load a large constant.

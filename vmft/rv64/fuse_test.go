@@ -145,6 +145,47 @@ func (r *rig) fill(words []uint32, seed uint64) {
 	}
 }
 
+// Eight bytes are loaded at once, wherever they are.
+func TestGather(t *testing.T) {
+	rng := rand.New(rand.NewPCG(27, 28))
+	a, b := newRig(nil, 0, stepEngine), newRig(nil, 0, blockEngine)
+	for _, r := range []*rig{a, b} {
+		for i := range uint64(17 * pageSize) {
+			r.c.mem.store(testData+i, 1, i*0x9e3779b97f4a7c15>>40) // as far as there is an area
+		}
+	}
+	whole := 0
+	for range 300 {
+		start := int32(rng.IntN(64))
+		words := []uint32{encI(0x03, 4, 5, 7, start)}
+		for i := int32(1); i < 8; i++ {
+			words = append(words, encI(0x03, 4, 6, 7, start+i), encI(0x13, 1, 6, 6, 8*i),
+				[]uint32{encR(0x33, 6, 0, 5, 5, 6), encR(0x33, 6, 0, 5, 6, 5)}[rng.IntN(2)])
+		}
+		mutant := rng.IntN(4) == 0 // one bit of one instruction
+		if mutant {
+			words[rng.IntN(len(words))] ^= 1 << (7 + rng.IntN(25))
+		}
+		words = append(words, encJ(0, int32(-4*len(words))))
+		seed, addr := rng.Uint64(), testData+uint64(rng.IntN(16)+1)*pageSize-rng.Uint64N(120)
+		for _, r := range []*rig{a, b} {
+			r.fill(words, seed)
+			r.c.x[7], r.c.pc, r.c.count, r.c.mem.codeStale = addr, testCode, 0, false
+			r.e.forget()
+			r.runTo(uint64(len(words)))
+		}
+		a.compare(t, b)
+		if b.e.(*blocks).code[1].op == opGather {
+			whole++
+		} else if !mutant {
+			t.Fatal("it is not fused")
+		}
+	}
+	if whole < 200 {
+		t.Errorf("only %d", whole)
+	}
+}
+
 // A block is divided into as few operations as the sequences allow.
 func TestFuseDividesWell(t *testing.T) {
 	rng := rand.New(rand.NewPCG(23, 24))
@@ -157,11 +198,11 @@ func TestFuseDividesWell(t *testing.T) {
 		want := leastCost(code)
 		got := 0
 		for fused := fuse(append([]inst{}, code...)); len(fused) > 0; {
-			n, c := 1, costDispatch
+			c := costDispatch
 			if o := fused[0].op; o >= opFused {
-				n, c = len(sequences[o-opFused]), sequences[o-opFused].cost()
+				c = sequences[o-opFused].cost()
 			}
-			fused, got = fused[n:], got+c
+			fused, got = fused[fused[0].length():], got+c
 		}
 		if got != want {
 			t.Fatalf("%v: cost %d, not %d", code, got, want)

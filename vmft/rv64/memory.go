@@ -73,6 +73,7 @@ type memory struct {
 	exec  tlbEntry
 
 	areas    areas
+	recent   int     // the index of the area that was asked for last, if it is still there
 	leaves   []*leaf // leafCount of them, nil where nothing is
 	used     []int   // the indices of those that are not nil, in order
 	epoch    uint64
@@ -119,11 +120,15 @@ func (m *memory) fail(kind faultKind, addr uint64) bool {
 
 // permitted reports whether the page at addr may be accessed so.
 func (m *memory) permitted(addr uint64, perm uint8) bool {
-	i, ok := m.areas.find(addr)
-	switch {
-	case !ok:
-		return m.fail(faultUnmapped, addr)
-	case m.areas[i].perm&perm == 0:
+	i := m.recent
+	if i >= len(m.areas) || addr < m.areas[i].start || addr >= m.areas[i].end {
+		var ok bool
+		if i, ok = m.areas.find(addr); !ok {
+			return m.fail(faultUnmapped, addr)
+		}
+		m.recent = i
+	}
+	if m.areas[i].perm&perm == 0 {
 		return m.fail(faultAccess, addr)
 	}
 	return true

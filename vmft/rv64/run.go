@@ -4064,6 +4064,18 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 			in = &w[4]
 			continue
 
+		case opGather:
+			addr := x[in.rs1] + uint64(in.imm)
+			t := &m.read[addr>>pageShift&tlbMask]
+			if off := addr & pageMask; t.tag == addr&^pageMask && off <= pageSize-16 {
+				p, shift := unsafe.Add(t.page, off&^7), off&7*8
+				v := get64(p)>>shift | get64(unsafe.Add(p, 8))<<(64-shift)
+				x[in.rd] = v
+				x[w[1].rd] = v >> 56 << 56
+				in = &w[gatherLength]
+				continue
+			}
+			goto slow
 		case opJump:
 		default:
 			goto slow
