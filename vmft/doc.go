@@ -153,6 +153,17 @@
 // connections which the outside end gave up during a pause are still there. It has one
 // processor; [Processor] says why.
 //
+// # Streams
+//
+// With Config.Network the node itself makes connections of a Processor survive: clients reach
+// its ports by [DialStream], a net.Conn, and plain ones through [Forward]. Between processor
+// and log stands a table of streams, which both nodes have (stream_table.go); a client keeps
+// what it has sent until its entry is released, both nodes keep what the program has sent
+// until the client has said that it has it, and a client that has lost its node attaches the
+// stream at the one that is live, where both say how far they have come. So a connection goes
+// on byte for byte across any number of fail-overs, half-closes and resets included. A stream
+// whose client has been away for Config.StreamTimeout is reset.
+//
 // # What connections need
 //
 // A connection that is to survive stands on these rules, whoever keeps them: the processor
@@ -224,9 +235,15 @@
 // The deterministic cores: epoch.go (records and members), primary.go and backup.go (the
 // protocol), gate.go (what waits for a position), backlog.go (what waits to be executed),
 // pulse.go (who is silent), pace.go (the lag), clock.go (the machine's time), machine.go
-// (the machine and its duplicate table), frame.go (what is on the channel); of free-running
+// (the machine and its duplicate table), frame.go (what is on the channel). Of free-running
 // machines processor.go (the contract), free.go (entries, and what is kept), free_pilot.go
-// (what the primary decides). The shells: node.go, leader.go and leader_*.go, follower.go and follower_apply.go;
-// flight.go and port.go. What a node says about itself: status.go, and status_page.go for
-// people.
+// (what the primary decides). Of streams stream_half.go (one direction), stream_table.go
+// (what is replicated), stream_machine.go (a processor with such a table), stream_desk.go
+// (what a live node keeps), stream_entry.go and stream_talk.go (what is in the log, and
+// between a client and a node).
+//
+// The shells: node.go and node_serve.go, leader.go and leader_*.go, follower.go and
+// follower_apply.go, flight.go and port.go; client.go, stream.go, stream_dial.go,
+// stream_serve.go and forward.go. What a node says about itself: status.go, and
+// status_page.go for people.
 package vmft
