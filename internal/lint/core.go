@@ -16,7 +16,7 @@ var pure = []string{
 	"crypto/hmac", "crypto/sha256", "crypto/subtle",
 	"encoding", "encoding/base64", "encoding/binary", "encoding/hex", "encoding/json",
 	"errors", "fmt", "hash", "hash/crc32", "hash/crc64", "hash/fnv",
-	"io", "io/fs", "iter", "maps", "math", "math/bits", "path", "slices", "sort",
+	"io", "io/fs", "iter", "maps", "math", "math/bits", "net/netip", "path", "slices", "sort",
 	"strconv", "strings", "time", "unicode", "unicode/utf16", "unicode/utf8", "unsafe",
 }
 
