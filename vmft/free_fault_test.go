@@ -4,7 +4,6 @@ package vmft_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -42,8 +41,6 @@ func (g *toys) torment(rng *rand.Rand) {
 		g.arbiter.cut(i, false)
 	}
 }
-
-func (g *toys) name(i int) string { return fmt.Sprintf("node%d", i) }
 
 // Nodes that are killed, stopped and cut off take nothing back, and do nothing twice that is
 // not the same.
@@ -85,36 +82,46 @@ func TestFreeTorment(t *testing.T) {
 
 // With journals a processor survives the loss of power of both nodes, with what was pending.
 func TestFreePowerLoss(t *testing.T) {
-	testutil.Bubble(t, func(t *testing.T) {
-		g := newToys(t, 0, func(_ int, cfg *vmft.Config) { cfg.CheckpointBytes = 16 << 10 })
-		g.grow(2)
-		for i := range g.nodes {
-			g.disks[i] = vfs.NewMemory(uint64(i + 7))
-			g.start(i)
-			g.attend(i)
-		}
-		defer g.close()
-		for range 6 {
-			g.settle()
-			time.Sleep(700 * time.Millisecond)
+	seeds := 10
+	if testing.Short() {
+		seeds = 2
+	}
+	again := 0
+	for seed := range seeds {
+		testutil.Bubble(t, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(uint64(seed), 8))
+			g := newToys(t, 0, func(_ int, cfg *vmft.Config) { cfg.CheckpointBytes = 16 << 10 })
+			g.grow(2)
 			for i := range g.nodes {
-				g.disks[i] = g.disks[i].Crash()
-				g.kill(i)
+				g.disks[i] = vfs.NewMemory(uint64(2*seed + i + 7))
+				g.start(i)
+				g.attend(i)
 			}
-			for i := range g.nodes {
-				g.revive(i)
+			defer g.close()
+			for range 6 {
+				g.settle()
+				time.Sleep(time.Duration(rng.IntN(800_000)) * time.Microsecond)
+				for i := range g.nodes {
+					g.disks[i] = g.disks[i].Crash()
+					g.kill(i)
+				}
+				for i := range g.nodes {
+					g.revive(i)
+				}
 			}
-		}
-		primary, _ := g.settle()
-		g.w.stop()
-		time.Sleep(time.Second)
-		if s := g.nodes[primary].Status(); s.Diverged != 0 {
-			t.Errorf("diverged at %d", s.Diverged)
-		}
-		if g.w.end(); g.w.failure != nil {
-			t.Error(g.w.failure)
-		}
-	})
+			primary, _ := g.settle()
+			g.w.stop()
+			time.Sleep(time.Second)
+			g.w.end()
+			if s := g.nodes[primary].Status(); s.Diverged != 0 || g.w.failure != nil {
+				t.Errorf("seed %d: %v, diverged at %d", seed, g.w.failure, s.Diverged)
+			}
+			again += g.w.again
+		})
+	}
+	if again < seeds {
+		t.Errorf("%d outputs were done again in %d seeds", again, seeds)
+	}
 }
 
 // A processor is handed over between two instructions, and switched off on both nodes.
@@ -174,9 +181,9 @@ func TestFreeDivergence(t *testing.T) {
 			}
 		})
 		defer g.close()
-		g.settle()
+		primary, backup := g.settle()
 		time.Sleep(3 * time.Second)
-		p, b := g.nodes[0].Status(), g.nodes[1].Status()
+		p, b := g.nodes[primary].Status(), g.nodes[backup].Status()
 		if p.Diverged == 0 && b.Diverged == 0 {
 			t.Error("nobody has found that the states differ")
 		}

@@ -257,18 +257,18 @@ func TestFreeFailOverFindsBugs(t *testing.T) {
 // primary.
 func TestFreeRunsPast(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		g := newToys(t, 2, func(i int, cfg *vmft.Config) {
-			if i == 1 {
-				vmft.PlantRunPast(cfg)
-			}
-		})
+		g := newToys(t, 2, func(_ int, cfg *vmft.Config) { vmft.PlantRunPast(cfg) })
 		defer g.close()
 		time.Sleep(3 * time.Second)
-		if s := g.nodes[1].Status(); s.Diverged == 0 || s.Role == vmft.RolePrimary {
-			t.Errorf("a backup that runs past the log is %s, diverged at %d", s.Role, s.Diverged)
+		p, b := g.nodes[0].Status(), g.nodes[1].Status()
+		if b.Role == vmft.RolePrimary {
+			p, b = b, p
 		}
-		if s := g.nodes[0].Status(); s.Role != vmft.RolePrimary || s.Clones < 2 {
-			t.Errorf("the primary is %s, and has made %d clones", s.Role, s.Clones)
+		if b.Diverged == 0 || b.Role == vmft.RolePrimary {
+			t.Errorf("a backup that runs past the log is %s, diverged at %d", b.Role, b.Diverged)
+		}
+		if p.Role != vmft.RolePrimary || p.Clones < 2 {
+			t.Errorf("the primary is %s, and has made %d clones", p.Role, p.Clones)
 		}
 		g.w.end()
 		if g.w.failure != nil {

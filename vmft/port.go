@@ -38,7 +38,9 @@ func (n *Node) Port(ctx context.Context) (*Port, error) {
 // Term ends when the node is no longer the primary; its cause says why.
 func (p *Port) Term() context.Context { return p.term }
 
-// Epoch is the one in which the node has gone live.
+// Epoch is the one in which the node has gone live. An output that was taken from Next just
+// before the term ended may be done after the next primary has done others: what is shared
+// and can check it, a disk for example, is given the epoch, and refuses older ones.
 func (p *Port) Epoch() uint64 { return p.l.epoch }
 
 // Next returns the next output that may leave. At first these are the ones that an earlier
