@@ -40,8 +40,9 @@ type freeNode struct {
 	p       *primary
 	b       *backup
 	pulse   pulse
-	joining ID  // the session that an image is awaited for; 0: none
-	grace   int // ticks until a process that follows nobody contests
+	joining ID   // the session that an image is awaited for; 0: none
+	alone   bool // it has handed over, and has heard nothing of the new primary yet
+	grace   int  // ticks until a process that follows nobody contests
 	tries   int
 	ticks   int
 	asked   uint64 // id of the request to the arbiter that is out; 0: none
@@ -79,7 +80,7 @@ func (s *freeNode) restart() {
 	r := newRunner(toy.New(freeProgram))
 	r.bugs = s.bugs
 	s.host = &host{machine: r, sessions: r, free: r}
-	s.entries, s.base, s.tries, s.joining, s.asked = nil, 0, 0, 0, 0
+	s.entries, s.base, s.tries, s.joining, s.asked, s.alone = nil, 0, 0, 0, 0, false
 	s.p, s.acks, s.held, s.out = nil, gate[*simMessage]{}, gate[Output]{}, nil
 	s.pulse.heard()
 	s.b = newRestarted(s.self, s.fresh, 0)
@@ -189,6 +190,9 @@ func (s *freeNode) tick() {
 			s.restart() // it gives up as a candidate
 		} else if s.ticks%2 == 0 && s.b.sign() != 0 {
 			s.toPrimary(&simMessage{kind: simBeat, member: s.self, session: s.b.sign()})
+			if s.alone {
+				s.attach()
+			}
 		}
 	default:
 		if s.grace--; s.grace <= 0 {
@@ -243,9 +247,13 @@ func (s *freeNode) lead() {
 	for _, m := range s.acks.release(position, nil) {
 		s.n.Send(s.world, m)
 	}
-	if p.fenced || p.passed.Epoch != 0 {
+	if p.passed.Epoch != 0 {
+		s.stay(p.passed)
+		return
+	}
+	if p.fenced {
 		s.n.Count("fenced", 1)
-		s.restart() // one that has handed over could stay; the other simulation has that
+		s.restart()
 		return
 	}
 	s.chain(p.step())
@@ -292,7 +300,8 @@ func (s *freeNode) chain(step chainStep) {
 // done is done again, when it may leave.
 func (s *freeNode) goLive(r Record) {
 	s.n.Count("live", 1)
-	s.b, s.joining, s.asked, s.fresh = nil, 0, 0, false
+	s.b, s.joining, s.asked, s.fresh, s.alone = nil, 0, 0, false, false
+	s.pulse.heard()
 	s.p = newPrimary(s.self, r, s.host.position)
 	s.p.bugs = s.bugs
 	free := s.host.free
@@ -460,7 +469,26 @@ func (s *freeNode) takeImage(m *simMessage) {
 	s.b = newCandidate(s.self, m.member, m.record, m.session, m.position)
 	s.b.bugs = s.bugs
 	s.n.Count("clones", 1)
-	s.toPrimary(&simMessage{kind: simAttach, member: s.self, session: m.session, position: m.position})
+	s.attach()
+}
+
+// attach asks the primary for the log, from where the node is on.
+func (s *freeNode) attach() {
+	s.toPrimary(&simMessage{kind: simAttach, member: s.self, session: s.b.session, position: s.b.received})
+}
+
+// stay makes the node, which has handed over by a record, the backup of that.
+func (s *freeNode) stay(r Record) {
+	s.n.Count("stayed", 1)
+	s.p, s.asked, s.joining = nil, 0, 0
+	s.acks, s.held, s.out = gate[*simMessage]{}, gate[Output]{}, nil
+	s.host.free.become(false)
+	s.b = newMember(s.self, r, s.host.position)
+	s.b.bugs = s.bugs
+	s.b.session = ID(s.id())
+	s.tries, s.alone = 0, true
+	s.pulse.heard()
+	s.attach()
 }
 
 // takeEntries takes the log on.
@@ -474,7 +502,7 @@ func (s *freeNode) takeEntries(from int, m *simMessage) {
 	}
 	s.pulse.heard()
 	b.heard()
-	s.tries = 0
+	s.tries, s.alone = 0, false
 	if !b.told(m.record) || m.position > b.received {
 		return // a gap: it will be sent again
 	}
