@@ -25,7 +25,7 @@ import (
 type failoverTest struct {
 	t       *testing.T
 	dir     string
-	lock    string
+	decides []string // the flags by which masters find who decides
 	addrs   []string // of the masters
 	nodes   []string
 	journal bool
@@ -51,7 +51,8 @@ func freeAddrs(t *testing.T, n int) (addrs []string) {
 
 // lead starts a master.
 func (k *failoverTest) lead(i int) {
-	args := []string{"master", "-listen", k.addrs[i], "-node", k.nodes[i], "-standby", strings.Join(k.nodes, ","), "-lock", k.lock, "-chunk", "256", "-lease", "5s"}
+	args := []string{"master", "-listen", k.addrs[i], "-node", k.nodes[i], "-standby", strings.Join(k.nodes, ","), "-chunk", "256", "-lease", "5s"}
+	args = append(args, k.decides...)
 	if k.journal {
 		args = append(args, "-journal", filepath.Join(k.dir, fmt.Sprint("master", i)))
 	}
@@ -99,8 +100,8 @@ func (k *failoverTest) strike(what string, client *gfs.Client, n int) {
 	began := time.Now()
 	if what == "kill" {
 		_ = k.masters[leads].signal(os.Kill) // the status is that of a kill
-	} else if err := k.masters[leads].cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		k.t.Fatal(err)
+	} else {
+		k.stop(k.masters[leads].cmd.Process)
 	}
 	if err := client.Mkdir(k.t.Context(), fmt.Sprint("struck", n), 0o755); err != nil {
 		k.t.Errorf("after %s: %v", what, err)
@@ -118,6 +119,20 @@ func (k *failoverTest) strike(what string, client *gfs.Client, n int) {
 	}
 	k.paired()
 	k.model.count("masters struck: " + what)
+}
+
+// stop stops a process, and returns when it has stopped: the signal alone may take a while.
+func (k *failoverTest) stop(p *os.Process) {
+	k.t.Helper()
+	err := p.Signal(syscall.SIGSTOP)
+	for status := syscall.WaitStatus(0); err == nil && !status.Stopped(); {
+		if _, err = syscall.Wait4(p.Pid, &status, syscall.WUNTRACED, nil); err == syscall.EINTR {
+			err = nil
+		}
+	}
+	if err != nil {
+		k.t.Fatal(err)
+	}
 }
 
 // goesOn returns a function that reports whether clients have done some of everything since.
@@ -145,7 +160,8 @@ func (k *failoverTest) goesOn() func() bool {
 // TestGFSFailsOver kills and stops the master that leads while clients write, overwrite,
 // append, read, rename, take snapshots and remove: the other one leads, clients and
 // chunkservers go on by themselves, and everything that was acknowledged is there. A master
-// that was stopped goes on later, and stands by.
+// that was stopped goes on later, and stands by. Who leads is decided in a directory or,
+// for masters with journals, by an arbiter in a process of its own.
 func TestGFSFailsOver(t *testing.T) {
 	for _, journal := range []bool{false, true} {
 		t.Run(fmt.Sprintf("journal=%v", journal), func(t *testing.T) {
@@ -160,11 +176,17 @@ func TestGFSFailsOver(t *testing.T) {
 func testFailsOver(t *testing.T, journal bool) {
 	k := &failoverTest{t: t, dir: t.TempDir(), journal: journal, addrs: freeAddrs(t, 2), model: newKillModel(), pauses: make(map[string][]time.Duration)}
 	k.nodes = freeAddrs(t, 2)
-	k.lock = filepath.Join(k.dir, "lock")
-	if err := os.Mkdir(k.lock, 0o777); err != nil {
+	lock := filepath.Join(k.dir, "lock")
+	if err := os.Mkdir(lock, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	k.arbiter = vmft.DirArbiter(filepath.Join(k.lock, "master"))
+	k.decides = []string{"-lock", lock}
+	records := filepath.Join(lock, "master")
+	if journal { // and a third process
+		decider := start(t, "arbiter", "-listen", "127.0.0.1:0", "-dir", records)
+		k.decides = []string{"-arbiter", decider.addr}
+	}
+	k.arbiter = vmft.DirArbiter(records)
 	for i := range k.masters {
 		k.lead(i)
 	}

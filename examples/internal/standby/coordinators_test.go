@@ -81,7 +81,7 @@ func text(lines int) string {
 // TestCoordinatorsFailOver: while a job runs the coordinator that leads crashes, hangs and
 // is cut off from the other one; the output is that of a sequential run.
 func TestCoordinatorsFailOver(t *testing.T) {
-	seeds := uint64(25)
+	seeds := uint64(16)
 	if testing.Short() {
 		seeds = 8
 	}
