@@ -29,7 +29,7 @@ func CallFromContext(ctx context.Context) (CallInfo, bool) {
 	if c.once != nil {
 		return *c.once, true
 	}
-	return CallInfo{Method: c.method, Semantics: c.semantics}, true
+	return CallInfo{Method: c.method.name, Semantics: c.semantics}, true
 }
 
 // PeerFromContext returns the peer that a handler's call came from.
@@ -45,7 +45,7 @@ func PeerFromContext(ctx context.Context) (Peer, bool) {
 // when somebody asks for them, and implements AfterFunc, so that a context
 // derived from it costs no goroutine.
 type callContext struct {
-	method    string
+	method    *method
 	peer      *Peer
 	once      *CallInfo // all about an exactly-once call; nil for another
 	deadline  time.Time // zero: none
@@ -56,13 +56,6 @@ type callContext struct {
 	done chan struct{}
 	err  error
 	more *contextMore // made when it is needed
-}
-
-// A onceContext is the context of an exactly-once call, in one allocation with
-// what the table needs to know.
-type onceContext struct {
-	callContext
-	info CallInfo
 }
 
 // contextMore is the part of a callContext that few calls need. A context is

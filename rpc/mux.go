@@ -152,6 +152,9 @@ func (m *mux) awaitSilence() {
 // read is the reader's loop. It returns when the connection has ended.
 func (m *mux) read() {
 	err := m.readFrames()
+	if errors.Is(err, ErrProtocol) {
+		m.side.settle() // what came before the mistake counts
+	}
 	m.in.close()
 	switch {
 	case errors.Is(err, ErrProtocol) && !isClosed(m.ended): // afterwards, frames miss what they are about

@@ -89,7 +89,8 @@ type Server struct {
 type method struct {
 	name   string
 	inline bool
-	unary  func(ctx context.Context, s *Server, sc *serverCall) error
+	begin  func(sc *serverCall) // makes sc's context and what its request is decoded into
+	unary  func(s *Server, sc *serverCall) error
 	stream func(ctx context.Context, s *Server, fields []byte, st *Stream) error
 }
 
@@ -109,7 +110,6 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.handshake = handshake{cluster: cfg.Cluster, node: cfg.Node, secret: cfg.Secret, lim: cfg.Limits}
 	s.budget.limit = cfg.Limits.BudgetBytes
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.workers.init()
 	if cfg.Sessions != nil {
 		registerSessions(s, cfg.Sessions)
 	}
@@ -148,8 +148,12 @@ func handle[Req, Resp any](s *Server, name string, inline bool, h func(ctx conte
 	if h == nil {
 		err = errors.New("the handler is nil")
 	}
-	s.register(&method{name: name, inline: inline, unary: func(ctx context.Context, s *Server, sc *serverCall) error {
-		req := new(Req)
+	begin := func(sc *serverCall) {
+		g := new(given[Req])
+		sc.ctx, sc.req = &g.callContext, &g.req
+	}
+	s.register(&method{name: name, inline: inline, begin: begin, unary: func(s *Server, sc *serverCall) error {
+		ctx, req := sc.ctx, sc.req.(*Req)
 		if err := sc.decode(req); err != nil {
 			return err
 		}
@@ -169,6 +173,12 @@ func handle[Req, Resp any](s *Server, name string, inline bool, h func(ctx conte
 			return sc.encode(resp, resp == nil)
 		})
 	}}, err)
+}
+
+// given is what a handler is given and may keep, in one allocation.
+type given[Req any] struct {
+	callContext
+	req Req
 }
 
 // HandleStream registers a handler of streams. When it returns, the stream ends;

@@ -26,6 +26,7 @@ type serverCall struct {
 	id     uint64
 	head   requestHead
 	ctx    *callContext
+	req    any       // what the request is decoded into
 	came   time.Time // when an exactly-once call was complete
 	state  callState
 	flags  byte    // the response's
@@ -35,6 +36,8 @@ type serverCall struct {
 	body   *Body   // of the request, once decoded
 	answer *Body   // of the response
 	held   int64   // of the connection's budget
+
+	refusal error // why it is not executed
 }
 
 var serverCallPool = sync.Pool{New: func() any { return new(serverCall) }}
@@ -45,18 +48,21 @@ func (sc *serverCall) recycle() {
 	if sc.body == nil || !sc.body.kept {
 		freeBytes(sc.in.body)
 	}
-	if sc.head.flags&flagChunked != 0 { // rare, and much to clear
+	if sc.chunked() { // rare, and much to clear
 		sc.head, sc.in = requestHead{}, inflow{}
 	}
 	if sc.out.kind != 0 {
 		sc.out = outflow{}
 	}
-	sc.c, sc.m, sc.ctx, sc.body, sc.answer = nil, nil, nil, nil, nil
+	sc.c, sc.m, sc.ctx, sc.req, sc.body, sc.answer = nil, nil, nil, nil, nil, nil
 	sc.head.name = nil
 	sc.state, sc.flags, sc.held = 0, 0, 0
 	sc.fields = kept(sc.fields)
 	serverCallPool.Put(sc)
 }
+
+// chunked reports whether the request's message and body come in chunks.
+func (sc *serverCall) chunked() bool { return sc.head.flags&flagChunked != 0 }
 
 // callOverhead is what a call is taken to hold besides its message and body.
 const callOverhead = 1 << 10
@@ -94,7 +100,7 @@ func (sc *serverCall) handle() (err error) {
 			err = sc.c.panicked(sc.m, r)
 		}
 	}()
-	return sc.m.unary(sc.ctx, sc.c.s, sc)
+	return sc.m.unary(sc.c.s, sc)
 }
 
 // panicked turns what a handler panicked with into its error.

@@ -55,7 +55,7 @@ func (s *Server) serve(nc net.Conn) {
 		s.mu.Unlock()
 	}()
 	c := &serverConn{s: s}
-	c.ready = c.readyRoom[:0]
+	c.fresh, c.ready = c.freshRoom[:0], c.readyRoom[:0]
 	c.nc = nc
 	var err error
 	c.remote, c.peer, err = s.handshake.server(s.ctx, nc, s.admit)
@@ -110,8 +110,10 @@ type serverConn struct {
 	s *Server
 
 	// The reader's own:
-	ready     []*serverCall // read, and not yet given to the workers
-	readyRoom [16]*serverCall
+	fresh     []*serverCall // requests that are not among calls yet
+	freshRoom [maxBatch]*serverCall
+	ready     []*serverCall // those that are, and have not been given to the workers
+	readyRoom [maxBatch]*serverCall
 	came      time.Time // of what is being read; zero: not asked yet
 
 	// Guarded by mux.mu:
@@ -124,10 +126,17 @@ type serverConn struct {
 
 var _ side = (*serverConn)(nil)
 
+// maxBatch bounds the requests that are taken under one lock.
+const maxBatch = 16
+
 func (c *serverConn) frame(h frameHead, payload []byte) error {
-	switch h.kind {
-	case kindRequest:
+	if h.kind == kindRequest {
 		return c.request(h.id, payload)
+	}
+	if err := c.enter(); err != nil { // what follows can be about what has arrived
+		return err
+	}
+	switch h.kind {
 	case kindCancel:
 		c.cancel(h.id)
 		return nil
@@ -146,53 +155,82 @@ func (c *serverConn) request(id uint64, payload []byte) error {
 	if err := d.Err(); err != nil {
 		return fmt.Errorf("%w: request: %w", ErrProtocol, err)
 	}
-	slot := id & (1<<slotBits - 1)
-	if slot >= uint64(c.lim.MaxCalls) {
-		return fmt.Errorf("%w: a call in slot %d of %d", ErrProtocol, slot, c.lim.MaxCalls)
-	}
 	sc.m = c.s.methods[string(sc.head.name)] // complete before the first connection
-	rest := d.Rest()
-	sc.fields = append(sc.fields, rest...)
-	refusal := c.admit(sc)
+	sc.fields = append(sc.fields, d.Rest()...)
+	sc.refusal = c.admit(sc)
+	c.fresh = append(c.fresh, sc)
+	if len(c.fresh) < maxBatch && !sc.chunked() {
+		return nil
+	}
+	return c.enter() // the chunks that follow need to know where to go
+}
 
+// enter puts the requests that have arrived among the calls, and has those run
+// that came whole.
+func (c *serverConn) enter() error {
+	if len(c.fresh) == 0 {
+		return nil
+	}
+	n, err := 0, error(nil)
 	c.mu.Lock()
-	if c.err != nil {
-		c.mu.Unlock()
+	for n < len(c.fresh) && err == nil {
+		if err = c.place(c.fresh[n]); err == nil {
+			n++
+		}
+	}
+	c.mu.Unlock()
+	for _, sc := range c.fresh[:n] {
+		switch sc.state {
+		case callRunning:
+			c.dispatch(sc)
+		case callRefused:
+			c.mu.Lock()
+			if c.find(sc.id) == sc {
+				c.refuse(sc, sc.refusal, sc.chunked())
+			} else { // the connection was lost meanwhile
+				c.mu.Unlock()
+			}
+		}
+	}
+	clear(c.fresh)
+	c.fresh = c.fresh[:0]
+	return err
+}
+
+// place puts a request in its slot. The lock is held.
+func (c *serverConn) place(sc *serverCall) error {
+	slot, n := sc.id&(1<<slotBits-1), sc.id>>slotBits
+	switch {
+	case c.err != nil:
 		return c.err
+	case slot >= uint64(c.lim.MaxCalls):
+		return fmt.Errorf("%w: a call in slot %d of %d", ErrProtocol, slot, c.lim.MaxCalls)
+	case slot < uint64(len(c.calls)) && c.calls[slot] != nil:
+		return fmt.Errorf("%w: two calls in one slot", ErrProtocol)
+	case n <= c.lastCall:
+		return fmt.Errorf("%w: call %d was made before", ErrProtocol, n)
 	}
 	for slot >= uint64(len(c.calls)) {
 		c.calls = append(c.calls, nil)
 	}
-	if c.calls[slot] != nil {
-		c.mu.Unlock()
-		return fmt.Errorf("%w: two calls in one slot", ErrProtocol)
-	}
-	if id>>slotBits <= c.lastCall {
-		c.mu.Unlock()
-		return fmt.Errorf("%w: call %d was made before", ErrProtocol, id>>slotBits)
-	}
-	c.lastCall = id >> slotBits
+	c.lastCall = n
 	c.calls[slot] = sc
 	c.pending++
-	chunked := sc.head.flags&flagChunked != 0
-	sc.held = int64(len(rest)) + callOverhead
-	if refusal == nil && !c.budget.reserve(sc.held) {
-		refusal = c.overloaded()
+	held := int64(len(sc.fields)) + callOverhead
+	if sc.refusal == nil && !c.budget.reserve(held) {
+		sc.refusal = c.overloaded()
 	}
-	if refusal != nil {
-		sc.held = 0
-		c.refuse(sc, refusal, chunked)
+	switch {
+	case sc.refusal != nil:
+		sc.state = callRefused
 		return nil
-	}
-	if chunked {
+	case sc.chunked():
 		sc.in.pooled = true
 		sc.in.fieldsLeft, sc.in.bodyLeft = sc.head.fields, sc.head.body
-		c.mu.Unlock()
-		return nil
+	default:
+		sc.state = callRunning
 	}
-	sc.state = callRunning
-	c.mu.Unlock()
-	c.dispatch(sc)
+	sc.held = held
 	return nil
 }
 
@@ -204,20 +242,17 @@ func (c *serverConn) admit(sc *serverCall) error {
 	case sc.head.flags&flagExactlyOnce != 0 && c.s.cfg.Sessions == nil:
 		return ErrNoSessions
 	}
+	sc.m.begin(sc)
 	if sc.head.flags&flagExactlyOnce != 0 {
-		ctx := &onceContext{info: CallInfo{
+		sc.ctx.semantics = ExactlyOnce
+		sc.ctx.once = &CallInfo{
 			Method: sc.m.name, Semantics: ExactlyOnce,
 			Session: sc.head.session, Seq: sc.head.seq, Watermark: sc.head.mark,
-		}}
-		ctx.once = &ctx.info
-		sc.ctx, ctx.semantics = &ctx.callContext, ExactlyOnce
-	} else {
-		sc.ctx = new(callContext)
-		if sc.head.flags&flagAtLeastOnce != 0 {
-			sc.ctx.semantics = AtLeastOnce
 		}
+	} else if sc.head.flags&flagAtLeastOnce != 0 {
+		sc.ctx.semantics = AtLeastOnce
 	}
-	sc.ctx.method, sc.ctx.peer = sc.m.name, &c.peer
+	sc.ctx.method, sc.ctx.peer = sc.m, &c.peer
 	if sc.head.flags&flagDeadline != 0 {
 		sc.ctx.deadline = c.arrival().Add(sc.head.timeout)
 	}
@@ -416,6 +451,9 @@ func (c *serverConn) calm() {
 
 // settle writes what inline handlers have left, before the reader waits.
 func (c *serverConn) settle() error {
+	if err := c.enter(); err != nil {
+		return err
+	}
 	c.came = time.Time{}
 	c.handOver()
 	c.mu.Lock()

@@ -163,7 +163,7 @@ func (c *serverConn) open(id uint64, payload []byte) error {
 		return nil
 	}
 	st := newStream(&c.mux, id, meth.name, true)
-	st.ctx = &callContext{peer: &c.peer, method: meth.name}
+	st.ctx = &callContext{peer: &c.peer, method: meth}
 	c.streams[id] = st
 	c.appendCredit(id, 0) // the client's sign that the stream is taken
 	c.unlockAndWrite(noRounds)

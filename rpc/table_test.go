@@ -31,7 +31,7 @@ func (y *tally) call(table *SessionTable, seq, mark uint64) (string, error) {
 	conn.remote = params{maxMessage: 1 << 20, maxBody: 1 << 20}
 	sc := &serverCall{c: conn, ctx: &callContext{}}
 	sc.ctx.once = &CallInfo{Semantics: ExactlyOnce, Session: y.id, Seq: seq, Watermark: mark, Hash: seq}
-	sc.m = &method{unary: func(context.Context, *Server, *serverCall) error {
+	sc.m = &method{unary: func(*Server, *serverCall) error {
 		y.mu.Lock()
 		defer y.mu.Unlock()
 		y.executed[seq]++

@@ -14,18 +14,15 @@ const maxIdleWorkers = 256
 // of calls that end quickly is run by a few workers, at the price of a few
 // wake-ups, and a batch of calls that block gets a worker each.
 type workers struct {
-	wake chan struct{}  // a token for each idle worker that is told to go on
-	wg   sync.WaitGroup // all workers, and the handlers of streams
+	wg sync.WaitGroup // all workers, and the handlers of streams
 
-	mu     busyMutex     // guards what follows
-	queue  []*serverCall // at most the calls of all connections
-	head   int           // queue[:head] are taken
-	idle   int           // workers that wait for a token
-	waking bool          // one has been told, and has not looked yet
+	mu     busyMutex       // guards what follows
+	queue  []*serverCall   // at most the calls of all connections
+	head   int             // queue[:head] are taken
+	idle   []chan struct{} // of workers that wait, the last to go on first: a core's cache holds most of it
+	waking bool            // one has been told, and has not looked yet
 	closed bool
 }
-
-func (w *workers) init() { w.wake = make(chan struct{}, maxIdleWorkers) }
 
 // run has workers run calls.
 func (w *workers) run(calls []*serverCall) {
@@ -45,11 +42,12 @@ func (w *workers) unlockAndWake() {
 	switch {
 	case w.waking:
 		w.mu.Unlock()
-	case w.idle > 0 && !w.closed: // closed, the idle ones are ending
+	case len(w.idle) > 0:
 		w.waking = true
-		w.idle--
-		w.wake <- struct{}{} // does not block, and close must not come before it
+		wake := w.idle[len(w.idle)-1]
+		w.idle = w.idle[:len(w.idle)-1]
 		w.mu.Unlock()
+		wake <- struct{}{} // does not block
 	default:
 		w.waking = true
 		w.mu.Unlock()
@@ -60,18 +58,19 @@ func (w *workers) unlockAndWake() {
 // work runs calls until there are none, and then waits for more, unless enough
 // do already.
 func (w *workers) work() {
+	wake := make(chan struct{}, 1)
 	w.mu.Lock()
 	w.waking = false
 	for {
 		if w.head == len(w.queue) {
 			w.queue, w.head = w.queue[:0], 0
-			if w.idle >= maxIdleWorkers || w.closed {
+			if len(w.idle) >= maxIdleWorkers || w.closed {
 				w.mu.Unlock()
 				return
 			}
-			w.idle++
+			w.idle = append(w.idle, wake)
 			w.mu.Unlock()
-			if _, ok := <-w.wake; !ok {
+			if _, ok := <-wake; !ok {
 				return
 			}
 			w.mu.Lock()
@@ -94,10 +93,11 @@ func (w *workers) work() {
 // close ends the idle workers and waits for all. No more calls come.
 func (w *workers) close() {
 	w.mu.Lock()
-	if !w.closed {
-		w.closed = true
-		close(w.wake)
+	w.closed = true
+	for _, wake := range w.idle {
+		close(wake)
 	}
+	w.idle = nil
 	w.mu.Unlock()
 	w.wg.Wait()
 }
