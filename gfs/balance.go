@@ -91,7 +91,7 @@ func (f *fleet) movers() (givers bool, takers []*fleetServer) {
 		if s.movesOut < f.cfg.movesEach && (use-least > f.cfg.band || use > least && s.strained(mean)) {
 			s.gives, givers = true, true
 		}
-		if s.movesIn < f.cfg.movesEach && (most-use > f.cfg.band || use < most && strained) && !s.strained(mean) {
+		if s.movesIn < f.cfg.movesEach && !f.rests(s) && (most-use > f.cfg.band || use < most && strained) && !s.strained(mean) {
 			takers = append(takers, s)
 		}
 	}

@@ -285,8 +285,17 @@ type Policy struct {
 
 // SetPolicy sets what holds in a directory, in place of what did.
 func (c *Client) SetPolicy(ctx context.Context, dir string, p Policy) error {
-	if p.Replication < 0 || p.Replication > MaxReplication || p.MaxFiles < 0 || p.MaxChunks < 0 {
-		return opError("set policy", dir, fs.ErrInvalid)
+	err := error(nil)
+	switch {
+	case p.Replication < 0 || p.Replication > MaxReplication:
+		err = fmt.Errorf("%w: Replication is %d, not from 0 to %d", fs.ErrInvalid, p.Replication, MaxReplication)
+	case p.MaxFiles < 0:
+		err = fmt.Errorf("%w: MaxFiles is %d; 0 is no limit", fs.ErrInvalid, p.MaxFiles)
+	case p.MaxChunks < 0:
+		err = fmt.Errorf("%w: MaxChunks is %d; 0 is no limit", fs.ErrInvalid, p.MaxChunks)
+	}
+	if err != nil {
+		return opError("set policy", dir, err)
 	}
 	return change(ctx, c, "set policy", dir, methodPolicy, &policyReq{path: dir, policy: policy{
 		goal: uint8(p.Replication), retention: p.Retention, maxFiles: uint64(p.MaxFiles), maxChunks: uint64(p.MaxChunks),

@@ -84,7 +84,10 @@ func (c *comparison) choose(replicas []digested, mend mending) bool {
 		return false
 	}
 	d := &replicas[best]
-	whole := d.digest.kept && d.digest.health == corrupt && d.intact()
+	// A server that is away may have a replica that was not interrupted. One that has lost
+	// nothing, and not a block of which is torn, need not wait for it: it has all that was
+	// acknowledged too.
+	whole := d.digest.kept && d.intact()
 	if !whole && !mend.allows(answered, len(replicas)) {
 		return false
 	}

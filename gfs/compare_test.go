@@ -95,6 +95,21 @@ func TestCompareTrustsMemoryBeforePower(t *testing.T) {
 	}
 }
 
+// One that has lost nothing, and not a block of which is torn, need not wait for servers
+// that are away; any other has to.
+func TestCompareNeedNotWait(t *testing.T) {
+	killed, torn, failed := interrupted(1, true, 200_000), interrupted(2, true, 300_000, 3), interrupted(3, false, 300_000)
+	if todo := compareReplicas([]digested{torn, killed, failed}, mending{enough: 4}); todo.mend != 1 || todo.lossy {
+		t.Errorf("one is whole: %+v", todo)
+	}
+	if todo := compareReplicas([]digested{torn, failed}, mending{enough: 3}); todo.mend >= 0 || !todo.open {
+		t.Errorf("one is torn: %+v", todo)
+	}
+	if todo := compareReplicas([]digested{failed}, mending{enough: 2}); todo.mend >= 0 || !todo.open {
+		t.Errorf("one has lost power: %+v", todo)
+	}
+}
+
 // A replica that has rotted, and was not interrupted, has what the others have lost, if the
 // rotten blocks are whole in one of them. Otherwise there must be another.
 func TestCompareMendsWhatRotted(t *testing.T) {

@@ -31,8 +31,10 @@ type chunkView interface {
 //
 //   - It hands on what chunkservers say: register, report, heartbeat; and what is durable
 //     of them: setServer. Several times in a heartbeat it calls tick, and does what that
-//     wants; it tells the end of each clone that can't be begun (cloneFailed), comparison
-//     (compared) and revocation (revoked). Of a clone that succeeds a heartbeat tells.
+//     wants; it tells the end of each clone that can't be begun (cloneFailed, and before it
+//     unreached if the server has not answered), comparison (compared) and revocation
+//     (revoked). Of a clone that succeeds a heartbeat tells. After a comparison has made a
+//     replica count that none vouched for it raises the version, as for a snapshot.
 //   - A grant: planGrant; raise the members; log, if all have answered; granted; lease the
 //     primary the term that granted returned, naming its boot; taken, when it has answered
 //     that. If nothing was logged: abandon, and another

@@ -31,6 +31,9 @@ type fleetServer struct {
 	movesOut  int
 	primaries int // leases that it has
 	recent    creationRate
+
+	unreached int           // orders to begin clones in a row that it did not answer
+	restUntil time.Duration // it is given no clones before
 }
 
 func (s *fleetServer) location() location {
@@ -122,6 +125,7 @@ func (f *fleet) register(now time.Time, id serverID, m *registerReq) {
 	}
 	s.here = f.newIncarnation(s, m.boot)
 	s.here.attempt = m.attempt
+	s.unreached, s.restUntil = 0, 0
 	s.seen, s.capacity, s.used, s.read, s.written = f.now, m.capacity, m.used, 0, 0
 	f.mean.valid = false
 	f.noteRacks()

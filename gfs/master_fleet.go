@@ -288,6 +288,9 @@ func (m *Master) clone(ctx context.Context, epoch uint64, a cloneAction) {
 	if err != nil {
 		m.cfg.Logger.Warn("a clone could not be begun", "chunk", uint64(a.handle), "to", a.to.addr, "error", err)
 		m.fleetMu.Lock()
+		if rpc.OutcomeOf(err) != rpc.Executed {
+			m.fleet.unreached(time.Now(), a.to.id)
+		}
 		m.fleet.cloneFailed(time.Now(), a.handle, a.to.id)
 		m.fleetMu.Unlock()
 		m.poke()
@@ -330,7 +333,32 @@ func (m *Master) compare(ctx context.Context, epoch uint64, a compareAction) {
 	m.fleetMu.Lock()
 	m.fleet.compared(time.Now(), a.handle, todo.verdicts(replicas, func(i int) bool { return accepted[i] }))
 	m.fleetMu.Unlock()
+	if todo.mend >= 0 && accepted[todo.mend] {
+		m.raiseMended(ctx, epoch, a.handle)
+	}
 	m.poke()
+}
+
+// mendedRaises bounds how often the version of a chunk is tried to be raised that is busy.
+const mendedRaises = 100
+
+// raiseMended raises the version of a chunk after one replica came to count as the truth
+// that none vouched for. One on a server that is away may contain something else: when it
+// returns it is stale, and not another truth.
+func (m *Master) raiseMended(ctx context.Context, epoch uint64, h handle) {
+	for range mendedRaises {
+		err := m.carryOut(epoch, newGrant(m.fleet, h, grantWish{}, false), nil)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, errChunkBusy) {
+			m.cfg.Logger.Warn("the version of a chunk that was mended could not be raised", "chunk", uint64(h), "error", err)
+			return
+		}
+		if pauseBusy(ctx) != nil {
+			return
+		}
+	}
 }
 
 // accept ends the suspicion of a replica.

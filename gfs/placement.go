@@ -244,7 +244,7 @@ func (f *fleet) pickTarget(h handle, e *chunkEntry, c *chunkCensus, limits bool)
 	var bestKey placeKey
 	for _, s := range f.roster {
 		if !s.takes() || s.here.state != incarnationComplete || slices.Contains(holders, s) || !s.hasRoom(bytes) ||
-			limits && s.clonesIn >= f.cfg.clonesEach {
+			limits && (s.clonesIn >= f.cfg.clonesEach || f.rests(s)) {
 			continue
 		}
 		key := placeKey{mixed: mixedKey(uint64(h), s), recent: s.clonesIn, above: mean.above(s), failed: btoi(f.failures[h].where == s.row.id)}

@@ -245,6 +245,7 @@ func (f *fleet) cloneSeen(i *incarnation, r *replicaState) {
 	switch {
 	case r.version == k.version && r.health == sound:
 		f.cloneEnd(k)
+		k.target.unreached = 0
 		delete(f.failures, r.handle)
 		f.release(r.handle)
 		if k.moved != nil {
@@ -254,6 +255,19 @@ func (f *fleet) cloneSeen(i *incarnation, r *replicaState) {
 		f.cloneOver(r.handle, false)
 	}
 }
+
+// unreached tells that a server did not answer the order to begin a clone: it is given no
+// others for a while, the longer the more often that has happened in a row.
+func (f *fleet) unreached(now time.Time, id serverID) {
+	f.clock(now)
+	if s := f.servers[id]; s != nil && !f.rests(s) { // others that were under way fail with it
+		s.restUntil = f.now + min(f.cfg.retryFirst<<min(s.unreached, 20), f.cfg.retryMost)
+		s.unreached++
+	}
+}
+
+// rests reports whether a server is given no clones just now.
+func (f *fleet) rests(s *fleetServer) bool { return s.restUntil > f.now }
 
 // cloneFailed tells that a clone could not be begun, or has failed.
 func (f *fleet) cloneFailed(now time.Time, h handle, target serverID) {

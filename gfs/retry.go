@@ -78,8 +78,11 @@ func endedBy(ctx context.Context, err error) error {
 	case !errors.Is(cause, ctx.Err()) && !errors.Is(cause, ErrClosed):
 		cause = fmt.Errorf("%w: %w", ctx.Err(), cause)
 	}
-	if err == nil || errors.Is(err, cause) {
+	switch {
+	case err == nil:
 		return cause
+	case errors.Is(err, cause): // and it may say what was tried
+		return err
 	}
 	return fmt.Errorf("%w; the last attempt: %w", cause, err)
 }

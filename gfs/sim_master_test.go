@@ -105,6 +105,7 @@ func (m *simMaster) tick() {
 		req := &cloneReq{order: order{m.epoch, a.to.id, a.boot}, handle: a.handle, version: a.version, from: a.from}
 		m.call(simNode(a.to), req, time.Second, func(_ any, err error) {
 			if err != nil {
+				m.fleet.unreached(m.now(), a.to.id)
 				m.fleet.cloneFailed(m.now(), a.handle, a.to.id)
 			}
 		})
@@ -150,6 +151,9 @@ func (m *simMaster) accept(a compareAction, replicas []digested) {
 	left := len(list)
 	end := func() {
 		m.fleet.compared(m.now(), a.handle, todo.verdicts(replicas, func(i int) bool { return accepted[i] }))
+		if todo.mend >= 0 && accepted[todo.mend] {
+			m.carry(newGrant(m.fleet, a.handle, grantWish{}, false), nil, func(error) {})
+		}
 	}
 	if left == 0 {
 		end()

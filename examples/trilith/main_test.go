@@ -86,7 +86,7 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		{"help fs lss", local.ExitUsage, `no "lss"`},
 		{"fs ls", local.ExitUsage, "-master is missing"},
 		{"fs ls -frobnicate", local.ExitUsage, "frobnicate"},
-		{"fs ls -master 127.0.0.1:1 -timeout 200ms /", local.ExitFailed, "no master has answered within 200ms"},
+		{"fs ls -master 127.0.0.1:1 -timeout 200ms /", local.ExitFailed, "refused"},
 		{"fs put x -master 127.0.0.1:1", local.ExitUsage, "what to copy, or where, is missing"},
 		{"fs rm -r", local.ExitUsage, "the path is missing"},
 		{"", local.ExitUsage, "coordinator"},
