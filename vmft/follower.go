@@ -387,6 +387,7 @@ func (f *follower) resume(primary, self Member, position uint64) {
 // receive takes in the log, until the stream ends.
 func (f *follower) receive(st *rpc.Stream, in *frames, session ID) {
 	err := f.take(in, session)
+	f.stir()
 	st.Close()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -406,6 +407,7 @@ func (f *follower) take(in *frames, session ID) error {
 			if err := f.acknowledge(false); err != nil {
 				return err
 			}
+			f.stir()
 			acks = false
 		}
 		kind, payload, err := in.next()
@@ -457,6 +459,7 @@ func (f *follower) accept(session ID, round uint64, data []byte) error {
 	}
 	for f.queued > 0 && f.queued+int64(len(data)) > f.n.cfg.BufferBytes && !f.ended {
 		f.full = true
+		f.moved.Broadcast() // the applier may not have been told yet
 		f.moved.Wait()
 	}
 	if f.full {
@@ -484,11 +487,18 @@ func (f *follower) accept(session ID, round uint64, data []byte) error {
 	})
 	f.queue.push(b)
 	f.queued += int64(len(b.data))
-	f.moved.Broadcast()
 	if f.n.store != nil {
 		poke(f.dirty)
 	}
 	return nil
+}
+
+// stir wakes the applier: once what has come is acknowledged, for the primary waits for that
+// and not for the execution.
+func (f *follower) stir() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.moved.Broadcast()
 }
 
 // acknowledge tells the primary what is here, if that is news or always.
