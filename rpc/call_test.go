@@ -235,3 +235,27 @@ func TestExactlyOnceBasics(t *testing.T) {
 		}
 	})
 }
+
+// TestAnsweredBeforeAllWasSent: a server that answers before it has all of a request has
+// answered once, and nobody else's call.
+func TestAnsweredBeforeAllWasSent(t *testing.T) {
+	onEach(t, func(t *testing.T, r rig) {
+		p := r.start(t, ServerConfig{}, ClientConfig{}, func(s *Server) { Handle(s, "Echo", echo) })
+		body := make([]byte, 600<<10)
+		var callers sync.WaitGroup
+		for g := range 4 {
+			callers.Go(func() {
+				for i := range 40 {
+					if _, err := Call[note](t.Context(), p.c, "None", &note{Body: Body{Data: body}}); !errors.Is(err, ErrNoMethod) {
+						t.Errorf("a method that there is not: %v", err)
+					}
+					n := uint64(1000*g + i)
+					if resp, err := Call[note](t.Context(), p.c, "Echo", &note{N: n}); err != nil || resp.N != n {
+						t.Errorf("beside it: %v, %v", resp, err)
+					}
+				}
+			})
+		}
+		callers.Wait()
+	})
+}

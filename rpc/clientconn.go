@@ -241,7 +241,6 @@ func (c *clientConn) find(id uint64) *call {
 // end notes that the response of cl is here, or that none will come. The lock
 // is held.
 func (c *clientConn) end(cl *call, err error) {
-	cl.ended, cl.err = true, err
 	if cl.first {
 		c.firsts++
 	}
@@ -253,6 +252,7 @@ func (c *clientConn) end(cl *call, err error) {
 		c.cutBulk(&cl.out)
 		c.add(kindCancel, cl.id, nil)
 	}
+	cl.ended, cl.err = true, err // now, or the cut would have handed it over too
 	c.handOver(cl)
 }
 
