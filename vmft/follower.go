@@ -376,12 +376,11 @@ func (f *follower) resume(primary, self Member, position uint64) {
 	if st != nil {
 		st.Close()
 	}
-	// A candidate that is refused by who has made it has no future there.
-	if err != nil && rpc.OutcomeOf(err) == rpc.NotExecuted && !f.core.joined() && !f.core.sealed && !f.core.live {
-		f.core.out = true
-		f.look()
-	}
+	refused := err != nil && rpc.OutcomeOf(err) == rpc.NotExecuted && !f.core.joined() && !f.core.sealed && !f.core.live
 	f.mu.Unlock()
+	if refused {
+		f.dismiss()
+	}
 }
 
 // receive takes in the log, until the stream ends.
