@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/trilith-go/trilith/internal/deadline"
 )
 
 // smallWrite is the longest write that is copied and left to the connection's
@@ -30,7 +32,7 @@ type Stream struct {
 
 	// The sending side.
 	wlock  chan struct{} // of capacity 1, held by the writer
-	wlimit streamDeadline
+	wlimit deadline.Deadline
 	// Guarded by mux.mu:
 	credit   int64 // bytes that may be sent
 	out      *outflow
@@ -43,7 +45,7 @@ type Stream struct {
 
 	// The receiving side.
 	rlock  chan struct{} // of capacity 1, held by the reader, with cur
-	rlimit streamDeadline
+	rlimit deadline.Deadline
 	cur    arrival // being read
 
 	mu      sync.Mutex    // guards what follows; taken after mux.mu, if both are
@@ -95,14 +97,14 @@ func (st *Stream) RemoteAddr() net.Addr { return st.m.nc.RemoteAddr() }
 
 // SetDeadline sets both deadlines.
 func (st *Stream) SetDeadline(t time.Time) error {
-	st.rlimit.set(t)
-	st.wlimit.set(t)
+	st.rlimit.Set(t)
+	st.wlimit.Set(t)
 	return nil
 }
 
 // SetReadDeadline bounds Read; it then returns os.ErrDeadlineExceeded.
 func (st *Stream) SetReadDeadline(t time.Time) error {
-	st.rlimit.set(t)
+	st.rlimit.Set(t)
 	return nil
 }
 
@@ -110,7 +112,7 @@ func (st *Stream) SetReadDeadline(t time.Time) error {
 // much was sent. A chunk that the transport is taking is waited for, for a second;
 // then the connection is given up.
 func (st *Stream) SetWriteDeadline(t time.Time) error {
-	st.wlimit.set(t)
+	st.wlimit.Set(t)
 	return nil
 }
 
@@ -129,7 +131,7 @@ func (st *Stream) err(op string, err error) error {
 // returns io.EOF, or why the stream was cut short. What comes while it waits goes
 // straight into p: bulk is read fastest with room for a whole chunk, 256 KiB.
 func (st *Stream) Read(p []byte) (int, error) {
-	limit := st.rlimit.wait()
+	limit := st.rlimit.Wait()
 	if isClosed(limit) {
 		return 0, st.err("read stream", os.ErrDeadlineExceeded)
 	}
@@ -183,7 +185,7 @@ func (st *Stream) WriteAfter(head, p []byte) (int, error) {
 
 // write sends head, which is short, and p.
 func (st *Stream) write(head, p []byte) (int, error) {
-	limit := st.wlimit.wait()
+	limit := st.wlimit.Wait()
 	select {
 	case st.wlock <- struct{}{}:
 		defer func() { <-st.wlock }()
@@ -273,7 +275,7 @@ func (st *Stream) writeSmall(head, p []byte, limit <-chan struct{}) (int, error)
 // rounds returns for how many rounds a Write may be the connection's writer: for
 // none if it has a deadline, which the transport does not know of.
 func (st *Stream) rounds(n int) int {
-	if st.wlimit.isSet() {
+	if st.wlimit.IsSet() {
 		return noRounds
 	}
 	return n
@@ -412,5 +414,14 @@ func (m *mux) removeStream(st *Stream) {
 	}
 	if m.drained != nil {
 		m.drained()
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }

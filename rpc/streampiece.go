@@ -103,7 +103,7 @@ func (p *Piece) Free() {
 // if it is kept: to bound what is kept is the caller's business, who need only not read
 // on.
 func (st *Stream) ReadPiece(most int) (Piece, error) {
-	limit := st.rlimit.wait()
+	limit := st.rlimit.Wait()
 	if isClosed(limit) {
 		return Piece{}, st.err("read stream", os.ErrDeadlineExceeded)
 	}
