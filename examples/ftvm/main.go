@@ -148,6 +148,7 @@ func ended(ctx context.Context, err error) error {
 
 // show runs all nodes and the sidecar, and kills primaries if it is asked to.
 func (o *options) show(ctx context.Context, stdout, stderr io.Writer) (err error) {
+	stdout, stderr = nodes.Shared(stdout), nodes.Shared(stderr)
 	elf, err := o.program(ctx)
 	if err != nil {
 		return err
@@ -171,6 +172,11 @@ func (o *options) show(ctx context.Context, stdout, stderr io.Writer) (err error
 		return err
 	}
 	defer c.Close()
+	if len(o.args) == 0 {
+		if err := listens(ctx, c, uint16(o.port)); err != nil {
+			return ended(ctx, err)
+		}
+	}
 	life, cancel := context.WithCancel(ctx)
 	forwarded := make(chan error, 1)
 	go func() { forwarded <- vmft.Forward(life, l, c, uint16(o.port)) }()
@@ -189,6 +195,26 @@ func (o *options) show(ctx context.Context, stdout, stderr io.Writer) (err error
 	}
 	w.report(stdout, kills)
 	return nil
+}
+
+// listens waits until the program listens on a port.
+func listens(ctx context.Context, c *vmft.Client, port uint16) error {
+	ctx, cancel := context.WithTimeout(ctx, nodes.Patience)
+	defer cancel()
+	for {
+		s, err := vmft.DialStream(ctx, c, port)
+		if err == nil {
+			return s.Close()
+		}
+		if !errors.Is(err, vmft.ErrStreamRefused) {
+			return err
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("the program does not listen on port %d: %w", port, err)
+		}
+	}
 }
 
 // program returns what the machine executes.

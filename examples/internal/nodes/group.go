@@ -77,6 +77,7 @@ func Processes(stderr io.Writer, args func(i int, addr string, addrs []string) [
 		}
 		g.Addrs = append(g.Addrs, addr)
 	}
+	stderr = Shared(stderr)
 	for i, addr := range g.Addrs {
 		g.members = append(g.members, &process{addr: addr, self: self, args: args(i, addr, g.Addrs), stderr: stderr, tell: g.tell})
 	}
