@@ -27,12 +27,11 @@ const DefaultStreamTimeout = time.Minute
 // both nodes have it. A stream breaks, with an error that matches [ErrStreamLost], if no node
 // is live for DefaultStreamTimeout, or all nodes have died.
 type Stream struct {
-	d     *streamDialer
-	id    streamID
-	port  uint16
-	from  netip.AddrPort
-	end   context.CancelFunc
-	ended chan struct{} // closed when nothing is left to be done
+	d    *streamDialer
+	id   streamID
+	port uint16
+	from netip.AddrPort
+	end  context.CancelFunc // gives up what is not delivered
 
 	readLimit, writeLimit deadline.Deadline
 	readable, writable    chan struct{} // of capacity 1
@@ -45,6 +44,7 @@ type Stream struct {
 	gone   bool    // nothing is left to be done, and the machine has forgotten it
 	far    bool    // the program has closed its end: it reads no more
 	err    error   // why it has broken
+	linger *time.Timer
 }
 
 var _ net.Conn = (*Stream)(nil)
@@ -58,8 +58,8 @@ func DialStream(ctx context.Context, c *Client, port uint16) (*Stream, error) {
 
 func dialStream(ctx context.Context, c *Client, port uint16, from netip.AddrPort) (*Stream, error) {
 	s := &Stream{
-		d: c.streams, port: port, from: from, ended: make(chan struct{}), readable: make(chan struct{}, 1), writable: make(chan struct{}, 1),
-		kick: make(chan struct{}, 1),
+		d: c.streams, port: port, from: from,
+		readable: make(chan struct{}, 1), writable: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 	}
 	s.id = newStreamID()
 	s.side.in = talkAckment{limit: s.in.limit()}
@@ -71,10 +71,14 @@ func dialStream(ctx context.Context, c *Client, port uint16, from netip.AddrPort
 	s.end = cancel
 	s.d.count(1)
 	s.d.work.Go(func() {
-		defer close(s.ended)
 		defer s.d.count(-1)
 		defer cancel()
 		s.carry(life, a)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.linger != nil {
+			s.linger.Stop()
+		}
 	})
 	return s, nil
 }
@@ -189,6 +193,7 @@ func (s *Stream) finish(op string, all bool) error {
 	s.side.out.ended = true
 	if s.side.closed = all; all {
 		s.discard()
+		s.linger = time.AfterFunc(DefaultStreamTimeout, s.end)
 	}
 	s.wake()
 	return nil

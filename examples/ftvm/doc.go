@@ -22,5 +22,5 @@
 //	ftvm -connect host1:7101,host2:7101,host3:7101 -forward :8080 -port 8080
 //
 // The nodes keep their logs in memory: if primary and backup die at once, the program is lost.
-// It cannot be reached by datagrams, and connections that it opens itself break at a fail-over.
+// It cannot be reached by datagrams, and connections that it opens itself end at a fail-over, which it finds when it writes to one.
 package main

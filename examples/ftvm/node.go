@@ -118,18 +118,21 @@ func attend(ctx context.Context, n *vmft.Node, stdout, stderr io.Writer) {
 type outside struct {
 	port           *vmft.Port
 	stdout, stderr io.Writer
-	conns          map[uint64]net.Conn // that the program has opened; nil while that is under way
-	dialed         chan dialed
+	conns          map[uint64]*opened
 }
 
-type dialed struct {
-	id   uint64
-	conn net.Conn
-	err  error
+// An opened is a connection that the program has opened.
+type opened struct {
+	net.Conn
+	room chan int // bytes that the program has read, and that may come in their place
 }
+
+// openedWindow is what may have come in on a connection and not been read, as the machine
+// has it.
+const openedWindow = 256 << 10
 
 func newOutside(port *vmft.Port, stdout, stderr io.Writer) *outside {
-	return &outside{port: port, stdout: stdout, stderr: stderr, conns: make(map[uint64]net.Conn), dialed: make(chan dialed, 16)}
+	return &outside{port: port, stdout: stdout, stderr: stderr, conns: make(map[uint64]*opened)}
 }
 
 // run does what leaves, in order. A connection that an earlier primary has opened is not here,
@@ -137,9 +140,7 @@ func newOutside(port *vmft.Port, stdout, stderr io.Writer) *outside {
 func (w *outside) run(ctx context.Context, n *vmft.Node) {
 	defer func() {
 		for _, c := range w.conns {
-			if c != nil {
-				c.Close()
-			}
+			c.Close()
 		}
 	}()
 	if err := w.port.Input(w.port.Term(), rv64.InputEndEvent()); err != nil { // the program is no terminal's
@@ -180,15 +181,25 @@ func (w *outside) do(out *rv64.Output) []byte {
 		default:
 			return w.send(out)
 		}
+	case rv64.OutputWindow:
+		if c := w.conns[out.Conn]; c != nil {
+			select {
+			case n := <-c.room: // not looked at yet
+				c.room <- n + int(out.Number)
+			default:
+				c.room <- int(out.Number)
+			}
+		}
 	case rv64.OutputDial:
 		return w.dial(out)
 	case rv64.OutputShutdown, rv64.OutputClose:
 		if c := w.conns[out.Conn]; c != nil {
-			if h, ok := c.(interface{ CloseWrite() error }); ok && out.Kind == rv64.OutputShutdown {
+			if h, ok := c.Conn.(interface{ CloseWrite() error }); ok && out.Kind == rv64.OutputShutdown {
 				h.CloseWrite()
 				break
 			}
 			delete(w.conns, out.Conn)
+			close(c.room)
 			c.Close()
 		}
 	}
@@ -207,16 +218,29 @@ func (w *outside) dial(out *rv64.Output) []byte {
 	if err != nil {
 		return rv64.DialedEvent(out.Conn, refused)
 	}
-	w.conns[out.Conn] = c
-	go w.receive(out.Conn, c)
+	o := &opened{c, make(chan int, 1)}
+	w.conns[out.Conn] = o
+	go w.receive(out.Conn, o)
 	return rv64.DialedEvent(out.Conn, 0)
 }
 
-// receive tells the program of what comes in.
-func (w *outside) receive(id uint64, c net.Conn) {
+// receive tells the program of what comes in, for which it has room.
+func (w *outside) receive(id uint64, c *opened) {
 	b := make([]byte, 32<<10)
-	for {
-		n, err := c.Read(b)
+	for room := openedWindow; ; {
+		for room == 0 {
+			select {
+			case n, open := <-c.room:
+				if !open {
+					return
+				}
+				room = n
+			case <-w.port.Term().Done():
+				return
+			}
+		}
+		n, err := c.Read(b[:min(room, len(b))])
+		room -= n
 		if n > 0 && w.port.Input(w.port.Term(), rv64.DataEvent(id, b[:n])) != nil {
 			return
 		}
