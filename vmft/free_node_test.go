@@ -270,6 +270,8 @@ func TestFreeRunsPast(t *testing.T) {
 		if p.Role != vmft.RolePrimary || p.Clones < 2 {
 			t.Errorf("the primary is %s, and has made %d clones", p.Role, p.Clones)
 		}
+		g.w.stop()
+		time.Sleep(time.Second) // the last sum leaves
 		g.w.end()
 		if g.w.failure != nil {
 			t.Error(g.w.failure)
