@@ -1,6 +1,7 @@
 package vmft
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -59,6 +60,14 @@ type Config struct {
 	// by [DialStream] and [Forward], and their connections survive its hosts. The Port lets
 	// out then, and takes, what is about anything else. Default: none, the Port has it all.
 	Network Network
+	// Fetch makes the event that [Port.CompleteFetched] was given with a name: with it, such
+	// events are not in the log, and the backup calls this before it executes their entries.
+	// What it returns is compared with a checksum; it is called again, with attempt counting
+	// from 0, as long as it fails or returns something else, so it may be early. While it does
+	// for longer than Stall the node counts as hung. It is called from one goroutine. All
+	// nodes have one, or none has; nodes with a Dir have none, for after a restart there is
+	// nothing to be fetched any more. Default: none.
+	Fetch func(ctx context.Context, name []byte, attempt int) (event []byte, err error)
 	// Upgrades are fingerprints of earlier versions whose images Machine can restore. When
 	// this node joins a primary of such a version, the machine is handed over to it: the
 	// primary drains, the image moves, and this node goes live. Default: none.
@@ -197,6 +206,10 @@ func (c Config) withDefaults() (Config, error) {
 		return c, invalid("Machine", "is missing")
 	case c.Network != nil && c.Processor == nil:
 		return c, invalid("Network", "is given without a Processor")
+	case c.Fetch != nil && c.Processor == nil:
+		return c, invalid("Fetch", "is given without a Processor")
+	case c.Fetch != nil && c.Dir != "":
+		return c, invalid("Fetch", "is given beside a Dir: what is fetched could not be executed again from a journal")
 	case c.Machine != nil && c.Processor != nil:
 		return c, invalid("Processor", "is given beside a Machine")
 	case c.MaxPending < 0:

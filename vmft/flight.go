@@ -29,6 +29,7 @@ type flight struct {
 	position uint64   // of the processor, after the last entry
 	ready    []Output // scratch of release
 	notes    []Output // of streams, that may leave
+	fetches  fetches
 
 	streams *streamPort // nil: connections are its user's
 }
@@ -45,6 +46,7 @@ func newFlight(l *leader) *flight {
 		f.held.push(l.host.position, o)
 	}
 	r.become(true)
+	f.fetches.bugs = r.bugs
 	f.board()
 	return f
 }
@@ -57,8 +59,9 @@ func (c *Config) free() *runner {
 	r := newRunner(c.Processor)
 	if c.Network != nil {
 		r.p = streamed(c.Processor, c.Network)
-		r.fleeting = isNote
+		r.fleeting, r.streamed = isNote, true
 	}
+	r.fetching = c.Fetch != nil
 	r.bugs = c.planted.core
 	c.Machine = r
 	return r
@@ -166,6 +169,13 @@ func (f *flight) release(position uint64) {
 		f.leave(o)
 	}
 	clear(f.ready)
+}
+
+// fetched takes note of how far the backup is. l.mu is held.
+func (f *flight) fetched() {
+	if f != nil {
+		f.fetches.see(f.l.core.record.Backup.Incarnation, f.l.applied)
+	}
 }
 
 // leave hands an output to who has to do with it. l.mu is held.

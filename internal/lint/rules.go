@@ -202,6 +202,8 @@ var Trilith = Rules{
 		{Files: "vmft/rv64/run.go"},
 		{Files: "vmft/rv64/step*.go"},
 		{Files: "vmft/rv64/testenv.go"},
+		{Files: "vmft/shareddisk/order.go"},
+		{Files: "vmft/shareddisk/version.go"},
 	},
 
 	Verbs: map[string][]string{
@@ -213,6 +215,7 @@ var Trilith = Rules{
 		"vmft/rv64":               {"Drive", "Load", "Machine_Freeze", "NewReplayer"},
 		"transport":               {"Network", "TCP", "TLS", "Transport"},
 		"vmft":                    {"Node_Port", "Record", "Start"},
+		"vmft/shareddisk":         {"Open"},
 		"vmft/vmfttest":           {"CheckMachine", "CheckProcessor"},
 	},
 
