@@ -3,7 +3,6 @@ package shareddisk
 import (
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -357,5 +356,3 @@ func TestReplay(t *testing.T) {
 		t.Error("the replay ends otherwise")
 	}
 }
-
-var _ io.Writer = (*crasher)(nil)
