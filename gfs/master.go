@@ -266,7 +266,7 @@ func (m *Master) open() error {
 		return err // what log is then is not to be closed
 	}
 	if _, solo := log.(*statelog.Solo); !solo {
-		log = serviceLog{log}
+		log = rpc.ServiceLog{Log: log}
 	}
 	m.log = log
 	m.guard = rpc.NewGuard(m.log)
