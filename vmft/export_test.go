@@ -6,6 +6,9 @@ func PlantReleaseEarly(c *Config) { c.planted.core.releaseEarly = true }
 // PlantAckInputEarly lets inputs of a processor count as safe when they are on their way.
 func PlantAckInputEarly(c *Config) { c.planted.core.ackInputEarly = true }
 
+// PlantSocketEarly lets what a stream sends leave before the backup has acknowledged it.
+func PlantSocketEarly(c *Config) { c.planted.core.socketEarly = true }
+
 // PlantRunPast lets a backup's processor run past the last entry.
 func PlantRunPast(c *Config) { c.planted.core.runPast = true }
 

@@ -150,7 +150,7 @@ func (f *flight) hold(position uint64) {
 	f.position = f.r.told
 	f.progress.mark(position, f.position)
 	for _, o := range f.r.take() {
-		if !f.held.push(position, o) {
+		if f.r.bugs.socketEarly && isNote(o.Data) || !f.held.push(position, o) {
 			f.leave(o)
 		}
 	}
