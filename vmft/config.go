@@ -1,6 +1,7 @@
 package vmft
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -18,6 +19,8 @@ const (
 	DefaultStall     = 2 * time.Second
 	DefaultMaxLag    = time.Second
 	DefaultMaxStep   = time.Minute
+
+	DefaultTransferEvery = 25 * time.Millisecond
 
 	DefaultMaxLagProcessor    = 100 * time.Millisecond
 	DefaultMaxLagInstructions = 1_000_000_000
@@ -59,6 +62,13 @@ type Config struct {
 	// by [DialStream] and [Forward], and their connections survive its hosts. The Port lets
 	// out then, and takes, what is about anything else. Default: none, the Port has it all.
 	Network Network
+	// Mode is how the backup is kept, the same on all nodes. ModeTransfer is for a Processor
+	// that is a [Transferable]. Default: ModeReplay.
+	Mode Mode
+	// TransferEvery is how often, in ModeTransfer, what has changed is sent. When outputs
+	// wait it is sent at once, as far as that leaves the processor most of its time.
+	// Default: 25 ms.
+	TransferEvery time.Duration
 	// Upgrades are fingerprints of earlier versions whose images Machine can restore. When
 	// this node joins a primary of such a version, the machine is handed over to it: the
 	// primary drains, the image moves, and this node goes live. Default: none.
@@ -140,6 +150,8 @@ type Config struct {
 type planted struct {
 	core     bugs
 	freshOld bool // a hung machine gives signs of life all the same
+
+	deltaPart int // no bug: bytes that an entry has of a delta; 0: deltaPart
 }
 
 // withDefaults returns c with every zero field set, or an error that names the field that
@@ -155,7 +167,7 @@ func (c Config) withDefaults() (Config, error) {
 	}{
 		{"Heartbeat", &c.Heartbeat, DefaultHeartbeat}, {"Timeout", &c.Timeout, DefaultTimeout}, {"Stall", &c.Stall, DefaultStall},
 		{"MaxLag", &c.MaxLag, DefaultMaxLag}, {"MaxStep", &c.MaxStep, DefaultMaxStep},
-		{"StreamTimeout", &c.StreamTimeout, DefaultStreamTimeout},
+		{"StreamTimeout", &c.StreamTimeout, DefaultStreamTimeout}, {"TransferEvery", &c.TransferEvery, DefaultTransferEvery},
 	} {
 		if *f.field < 0 {
 			return c, invalid(f.name, "is negative")
@@ -180,6 +192,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.CheckEvery, DefaultCheckEvery)
 	setDefault(&c.MaxPending, DefaultMaxPending)
 	setDefault(&c.MaxCommand, DefaultMaxCommand)
+	setDefault(&c.Mode, ModeReplay)
 	if c.FS == nil {
 		c.FS = vfs.OS()
 	}
@@ -199,6 +212,12 @@ func (c Config) withDefaults() (Config, error) {
 		return c, invalid("Network", "is given without a Processor")
 	case c.Machine != nil && c.Processor != nil:
 		return c, invalid("Processor", "is given beside a Machine")
+	case c.Mode != ModeReplay && c.Mode != ModeTransfer:
+		return c, invalid("Mode", fmt.Sprintf("is %q, and neither replay nor transfer", c.Mode))
+	case c.Mode == ModeTransfer && c.Processor == nil:
+		return c, invalid("Mode", "is transfer, which is for a Processor: the commands of a Machine are logged")
+	case c.Mode == ModeTransfer && !transferable(c.Processor):
+		return c, invalid("Processor", "is no Transferable, which Mode transfer needs")
 	case c.MaxPending < 0:
 		return c, invalid("MaxPending", "is negative")
 	case c.MaxCommand < 0 || c.MaxCommand > MaxCommand:
@@ -213,8 +232,14 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-func setDefault[T int | int64 | time.Duration](field *T, value T) {
-	if *field == 0 {
+func transferable(p Processor) bool {
+	_, ok := p.(Transferable)
+	return ok
+}
+
+func setDefault[T int | int64 | time.Duration | Mode](field *T, value T) {
+	var zero T
+	if *field == zero {
 		*field = value
 	}
 }
