@@ -2,6 +2,7 @@ package vmft
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -19,6 +20,8 @@ const (
 	DefaultStall     = 2 * time.Second
 	DefaultMaxLag    = time.Second
 	DefaultMaxStep   = time.Minute
+
+	DefaultTransferEvery = 25 * time.Millisecond
 
 	DefaultMaxLagProcessor    = 100 * time.Millisecond
 	DefaultMaxLagInstructions = 1_000_000_000
@@ -68,6 +71,13 @@ type Config struct {
 	// nodes have one, or none has; nodes with a Dir have none, for after a restart there is
 	// nothing to be fetched any more. Default: none.
 	Fetch func(ctx context.Context, name []byte, attempt int) (event []byte, err error)
+	// Mode is how the backup is kept, the same on all nodes. ModeTransfer is for a Processor
+	// that is a [Transferable]. Default: ModeReplay.
+	Mode Mode
+	// TransferEvery is how often, in ModeTransfer, what has changed is sent. When outputs
+	// wait it is sent at once, as far as that leaves the processor most of its time.
+	// Default: 25 ms.
+	TransferEvery time.Duration
 	// Upgrades are fingerprints of earlier versions whose images Machine can restore. When
 	// this node joins a primary of such a version, the machine is handed over to it: the
 	// primary drains, the image moves, and this node goes live. Default: none.
@@ -149,6 +159,8 @@ type Config struct {
 type planted struct {
 	core     bugs
 	freshOld bool // a hung machine gives signs of life all the same
+
+	deltaPart int // no bug: bytes that an entry has of a delta; 0: deltaPart
 }
 
 // withDefaults returns c with every zero field set, or an error that names the field that
@@ -164,7 +176,7 @@ func (c Config) withDefaults() (Config, error) {
 	}{
 		{"Heartbeat", &c.Heartbeat, DefaultHeartbeat}, {"Timeout", &c.Timeout, DefaultTimeout}, {"Stall", &c.Stall, DefaultStall},
 		{"MaxLag", &c.MaxLag, DefaultMaxLag}, {"MaxStep", &c.MaxStep, DefaultMaxStep},
-		{"StreamTimeout", &c.StreamTimeout, DefaultStreamTimeout},
+		{"StreamTimeout", &c.StreamTimeout, DefaultStreamTimeout}, {"TransferEvery", &c.TransferEvery, DefaultTransferEvery},
 	} {
 		if *f.field < 0 {
 			return c, invalid(f.name, "is negative")
@@ -189,6 +201,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.CheckEvery, DefaultCheckEvery)
 	setDefault(&c.MaxPending, DefaultMaxPending)
 	setDefault(&c.MaxCommand, DefaultMaxCommand)
+	setDefault(&c.Mode, ModeReplay)
 	if c.FS == nil {
 		c.FS = vfs.OS()
 	}
@@ -210,8 +223,16 @@ func (c Config) withDefaults() (Config, error) {
 		return c, invalid("Fetch", "is given without a Processor")
 	case c.Fetch != nil && c.Dir != "":
 		return c, invalid("Fetch", "is given beside a Dir: what is fetched could not be executed again from a journal")
+	case c.Fetch != nil && c.Mode == ModeTransfer:
+		return c, invalid("Fetch", "is given in Mode transfer, in which the backup is told of no events")
 	case c.Machine != nil && c.Processor != nil:
 		return c, invalid("Processor", "is given beside a Machine")
+	case c.Mode != ModeReplay && c.Mode != ModeTransfer:
+		return c, invalid("Mode", fmt.Sprintf("is %q, and neither replay nor transfer", c.Mode))
+	case c.Mode == ModeTransfer && c.Processor == nil:
+		return c, invalid("Mode", "is transfer, which is for a Processor: the commands of a Machine are logged")
+	case c.Mode == ModeTransfer && !transferable(c.Processor):
+		return c, invalid("Processor", "is no Transferable, which Mode transfer needs")
 	case c.MaxPending < 0:
 		return c, invalid("MaxPending", "is negative")
 	case c.MaxCommand < 0 || c.MaxCommand > MaxCommand:
@@ -226,8 +247,14 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-func setDefault[T int | int64 | time.Duration](field *T, value T) {
-	if *field == 0 {
+func transferable(p Processor) bool {
+	_, ok := p.(Transferable)
+	return ok
+}
+
+func setDefault[T int | int64 | time.Duration | Mode](field *T, value T) {
+	var zero T
+	if *field == zero {
 		*field = value
 	}
 }

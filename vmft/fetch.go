@@ -13,12 +13,16 @@ import (
 // has executed the entry, or has been replaced, or because the event is in the log. Until
 // then that must not change. If the term ends first it stays open.
 func (p *Port) CompleteFetched(event, name []byte, numbers ...uint64) (<-chan struct{}, error) {
-	event = p.tagged(event)
 	done := make(chan struct{})
+	if p.l.n.cfg.Fetch == nil {
+		close(done)
+		return done, p.Complete(event, numbers...)
+	}
+	event = p.tagged(event)
 	cmd := appendCompletion(make([]byte, 0, len(event)+10*len(numbers)+10), event, numbers)
 	return done, p.l.enqueue(&proposal{
 		kind: kindFetched, cmd: cmd, name: bytes.Clone(name), fetched: func() { close(done) },
-		size: int64(len(cmd)), queued: true, done: make(chan struct{}, 1),
+		size: int64(len(cmd)), queued: true, silent: true, done: make(chan struct{}, 1),
 	})
 }
 
@@ -28,7 +32,7 @@ func (l *leader) fetchable(p *proposal, position uint64) (kind byte, data []byte
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	backup := l.core.record.Backup
-	if l.n.cfg.Fetch == nil || backup.IsZero() || l.core.peer.member != backup {
+	if backup.IsZero() || l.core.peer.member != backup {
 		p.fetched()
 		return kindCompletion, p.cmd
 	}

@@ -72,6 +72,7 @@ type proposal struct {
 	cmd    []byte
 	size   int64
 	queued bool // waits to be taken up; false in the queue: withdrawn
+	silent bool // nobody waits for it
 	index  uint64
 	out    []byte
 	err    error
@@ -334,6 +335,7 @@ func (l *leader) finish(why error) {
 	}
 	left.join(l.running)
 	l.running = crowd{}
+	left.join(l.flight.abandon())
 	waiting := l.waiting
 	l.waiting = nil
 	s := l.session
@@ -409,9 +411,11 @@ func (l *leader) claims() {
 		} else if won {
 			l.session.wake()
 		}
+		awaits := l.flight.awaits()
 		l.mu.Unlock()
 		l.deliver(released)
 		l.room()
+		l.nudge(awaits)
 		switch {
 		case won:
 			l.n.note(r, "")

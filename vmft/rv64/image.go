@@ -113,7 +113,7 @@ func (m *Machine) Restore(r io.Reader) error {
 		return &Error{Op: "restore", Err: err}
 	}
 	fresh.stepper, fresh.log = m.stepper, m.log
-	m.cpu, m.kernel, m.engines = fresh.cpu, fresh.kernel, nil
+	m.cpu, m.kernel, m.engines, m.last = fresh.cpu, fresh.kernel, nil, lineage{}
 	m.kernel.report = func(name string) {
 		m.log.Warn("the program misses a system call", "name", name, "position", m.cpu.count)
 	}

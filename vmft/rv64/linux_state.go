@@ -24,6 +24,15 @@ type codec struct {
 	// spaces are the address spaces of an image that is read, as far as no process has
 	// taken them.
 	spaces []*memory
+
+	// Of deltas. Content of files is not in the tables then.
+	delta   bool
+	cuts    []int // where pieces end in buf
+	depth   int   // of tables within tables, which are not cut
+	since   uint64
+	changed []chunkRef        // chunks of that epoch of the disk, and of later ones
+	content map[[2]int][]byte // of the chunks that are new, by inode and number, when reading
+	disk    *disk             // that has the others
 }
 
 // varint is what is written as one.
@@ -90,14 +99,22 @@ func list[T any](c *codec, v *[]T, each func(*T)) {
 // table is for slices of pointers, of which some are nil.
 func table[T any](c *codec, v *[]*T, each func(*T)) {
 	list(c, v, func(p **T) {
+		if c.delta && c.depth == 0 {
+			c.cuts = append(c.cuts, len(c.buf))
+		}
 		there := *p != nil
 		if c.bool(&there); there {
 			if c.reading {
 				*p = new(T)
 			}
+			c.depth++
 			each(*p)
+			c.depth--
 		}
 	})
+	if c.delta && c.depth == 0 {
+		c.cuts = append(c.cuts, len(c.buf))
+	}
 }
 
 // state goes over the whole state of a kernel and its processor, except memory pages.
@@ -355,7 +372,11 @@ func (k *kernel) diskState(c *codec) {
 		num(c, &in.body)
 		num(c, &in.writer)
 		num(c, &in.failed)
-		table(c, &in.chunks, func(ch *chunk) { c.chunk(ch, d.epoch) })
+		if c.delta {
+			c.versions(in, d.epoch)
+		} else {
+			table(c, &in.chunks, func(ch *chunk) { c.chunk(ch, d.epoch) })
+		}
 	})
 }
 

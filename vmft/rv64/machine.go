@@ -130,6 +130,8 @@ type Machine struct {
 	stepper bool
 	stop    atomic.Bool
 	log     hclog.Logger
+	last    lineage // of deltas
+	many    int     // pages that a delta compares at once, at most
 
 	// What Export has to know. It is not part of the state: a machine of an image has none.
 	loaded  map[string]bool // the paths of Config.Root
@@ -190,7 +192,7 @@ func Load(elf []byte, cfg Config) (*Machine, error) {
 // newMachine makes one without a program.
 func newMachine(cfg Config) *Machine {
 	mem := newMemory(int(cfg.Memory / pageSize))
-	m := &Machine{cpu: &cpu{mem: mem}, stepper: cfg.Stepper, log: cfg.Logger}
+	m := &Machine{cpu: &cpu{mem: mem}, stepper: cfg.Stepper, log: cfg.Logger, many: manyPages}
 	first := &process{id: processID, parent: outsideID, group: processID, session: processID, mem: mem, umask: 0o022}
 	k := &kernel{
 		cpu: m.cpu, process: first, procs: []*process{first}, disk: newDisk(cfg.Disk), due: ^uint64(0), nextConn: firstConn, told: make(map[string]bool),
@@ -380,7 +382,8 @@ func (m *Machine) Resident() (n int64) {
 	return n
 }
 
-// Dirty is how much memory was written since the last Freeze, in bytes.
+// Dirty is how much memory was written since the last Freeze or Delta, in bytes, as far as
+// either has had it copied before.
 func (m *Machine) Dirty() (n int64) {
 	for _, mem := range m.kernel.spaces() {
 		n += int64(mem.dirty()) * pageSize
@@ -400,6 +403,8 @@ var _ interface {
 	Skip(d time.Duration) []byte
 	Freeze() (io.WriterTo, error)
 	Restore(r io.Reader) error
+	Delta() (io.WriterTo, error)
+	ApplyDelta(delta []byte) error
 	Hash() [32]byte
 	Fingerprint() string
 } = (*Machine)(nil)
