@@ -15,6 +15,7 @@ import (
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/vmft"
 	"github.com/trilith-go/trilith/vmft/rv64"
+	"github.com/trilith-go/trilith/vmft/vmfttest"
 )
 
 // A stalled host does not get on with writing, for a while: what a stopped process looks like
@@ -264,26 +265,32 @@ func (g *group) run(seed uint64, pause uint64) (kills int) {
 	return kills
 }
 
-// A program that appends to a log, and syncs, goes on through fail-overs, and the old
-// primaries' late writes: its log is what it would be, and there for the next machine.
+// A program that appends to a log, and syncs, or reads and writes at random, goes on through
+// fail-overs, and the old primaries' late writes: what it finds, and leaves for the next
+// machine, is what it would be without.
 func TestNodesFailOver(t *testing.T) {
-	const records = 40
-	want := alone(t, open(t, DirectoryOn(vfs.NewMemory(1), "disk")), machine(t, "log", fmt.Sprint(records)))
-	for name, byBackup := range map[string]bool{"logged": false, "backup": true} {
+	for name, c := range map[string]struct {
+		byBackup bool
+		args     []string
+	}{
+		"logged": {false, []string{"log", "40"}}, "backup": {true, []string{"read", "400"}},
+	} {
 		t.Run(name, func(t *testing.T) {
+			plain := DirectoryOn(vfs.NewMemory(1), "disk")
+			want, there := alone(t, open(t, plain), machine(t, c.args...)), alone(t, open(t, plain), machine(t, "look"))
 			files := DirectoryOn(vfs.NewMemory(1), "disk")
-			g := newGroup(t, files, byBackup, planted{}, "log", fmt.Sprint(records))
+			g := newGroup(t, files, c.byBackup, planted{}, c.args...)
 			kills := g.run(1, 200_000)
 			g.stop()
 			if out := g.text(); out != want || g.status != 0 {
 				t.Errorf("status %d:\n%s", g.status, out)
 			}
-			if kills == 0 || g.again == 0 {
-				t.Errorf("too little has happened: %d kills, %d requests done again", kills, g.again)
+			if kills == 0 || g.again == 0 || c.byBackup && g.fetched.Load() == 0 {
+				t.Errorf("too little has happened: %d kills, %d requests done again, %d reads by the backup", kills, g.again, g.fetched.Load())
 			}
-			t.Logf("%d kills, %d requests done again, %d fetched", kills, g.again, g.fetched.Load())
-			if out := alone(t, open(t, files), machine(t, "log", "0")); !strings.HasPrefix(out, fmt.Sprintf("there are %d\n", records)) {
-				t.Errorf("the next machine finds %q", out)
+			t.Logf("%d kills, %d requests done again, %d reads by the backup", kills, g.again, g.fetched.Load())
+			if out := alone(t, open(t, files), machine(t, "look")); out != there {
+				t.Errorf("the next machine finds\n%s\nnot\n%s", out, there)
 			}
 		})
 	}
@@ -354,5 +361,53 @@ func TestReplay(t *testing.T) {
 	}
 	if r.Machine().Hash() != m.Hash() {
 		t.Error("the replay ends otherwise")
+	}
+}
+
+// A machine with a shared disk holds the contract of a free-running one: images at any
+// instruction, between a request and its answer too, go on alike.
+func TestProcessor(t *testing.T) {
+	d := open(t, DirectoryOn(vfs.NewMemory(1), "disk"))
+	s, err := d.begin(0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(map[rv64.DiskRequestKind]int)
+	answer := func(out []byte) []byte {
+		o, err := rv64.ParseOutput(out)
+		if err != nil || o.Kind != rv64.OutputDisk {
+			return nil
+		}
+		r, err := rv64.ParseDiskRequest(o.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked[r.Kind]++
+		var data []byte
+		switch r.Kind {
+		case rv64.DiskAttach:
+			return rv64.DiskCatalogEvent(r.ID, 1, 0, 0, nil, true)
+		case rv64.DiskRead:
+			data = make([]byte, r.Length)
+			err = s.readAt(r.Object, data, r.Offset)
+		case rv64.DiskWrite, rv64.DiskRecord:
+			err = s.writeAt(r.Object, r.Data, r.Offset)
+		case rv64.DiskTruncate:
+			err = s.truncate(r.Object, r.Offset)
+		case rv64.DiskRemove:
+			err = s.remove(r.Object)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		return rv64.DiskDoneEvent(&r, 0, data)
+	}
+	length := uint64(40_000_000)
+	if testing.Short() {
+		length = 8_000_000
+	}
+	vmfttest.TestProcessor(t, vmfttest.ProcessorCheck{New: func() vmft.Processor { return machine(t, "all") }, Answer: answer, Length: length, Seed: 3})
+	if asked[rv64.DiskRoot] == 0 || asked[rv64.DiskRead] == 0 {
+		t.Errorf("it has asked for %v", asked)
 	}
 }
