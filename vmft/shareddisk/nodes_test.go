@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -413,5 +414,32 @@ func TestProcessor(t *testing.T) {
 	vmfttest.TestProcessor(t, vmfttest.ProcessorCheck{New: func() vmft.Processor { return machine(t, "all") }, Answer: answer, Length: length, Seed: 3})
 	if asked[rv64.DiskRoot] == 0 || asked[rv64.DiskRead] == 0 {
 		t.Errorf("it has asked for %v", asked)
+	}
+}
+
+// A sync that fails is told to the program, and what it tells after that is true.
+func TestSyncThatFails(t *testing.T) {
+	failing := make(map[int64]bool)
+	syncs := int64(0)
+	fsys := vfs.NewMemory(1)
+	files := DirectoryOn(vfs.Inject(fsys, func(c vfs.Call) vfs.Fault {
+		if c.Op != vfs.OpSync || !strings.Contains(c.Name, objectDir) {
+			return vfs.Fault{}
+		}
+		if n := atomic.AddInt64(&syncs, 1); failing[n] {
+			return vfs.Fault{Err: syscall.EIO}
+		}
+		return vfs.Fault{}
+	}), "disk")
+	for _, n := range []int64{1, 2, 5, 8, 11} {
+		failing[n] = true
+	}
+	want := "error 0\nsafe 9\n"
+	out := alone(t, open(t, files), machine(t, "stubborn", "10"))
+	if !strings.HasPrefix(out, "error 0\n") || !strings.HasSuffix(out, "safe 9\n") || strings.Count(out, "error") < 3 || strings.Count(out, "safe") != 10 {
+		t.Errorf("the program says\n%s\nwant something like\n%s", out, want)
+	}
+	if out := alone(t, open(t, DirectoryOn(fsys.Crash(), "disk")), machine(t, "log", "0")); !strings.HasPrefix(out, "there are 10\n") {
+		t.Errorf("after the power has failed: %s", out)
 	}
 }
