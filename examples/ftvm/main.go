@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/trilith-go/trilith/examples/internal/guest"
@@ -225,16 +227,60 @@ func (o *options) program(ctx context.Context) ([]byte, error) {
 	return guest.Program(ctx, o.args[0])
 }
 
+// openMemory makes a group in this process, with a status page for each node.
+func (o *options) openMemory(elf []byte, stdout, stderr io.Writer) (*nodes.Group, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	var pages pages
+	server := &http.Server{Handler: &pages, ReadHeaderTimeout: pageTimeout}
+	g, err := nodes.InMemory(func(ctx context.Context, cfg vmft.Config) (*vmft.Node, error) {
+		n, err := o.startNode(ctx, cfg, elf)
+		if err == nil {
+			pages.set(cfg.Addr, n.StatusHandler())
+			go attend(context.WithoutCancel(ctx), n, stdout, stderr)
+		}
+		return n, err
+	}, server.Close)
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	go server.Serve(l)
+	for i, addr := range g.Addrs {
+		host, _, _ := net.SplitHostPort(addr) // it has a port
+		fmt.Fprintf(stdout, "the status page of node %d is http://%s/%s/\n", i+1, l.Addr(), host)
+	}
+	return g, nil
+}
+
+// pages serves the status pages of the nodes in this process, each below the name of its host.
+type pages struct{ hosts sync.Map }
+
+func (p *pages) set(addr string, page http.Handler) {
+	host, _, _ := net.SplitHostPort(addr) // it has a port
+	p.hosts.Store(host, http.StripPrefix("/"+host, page))
+}
+
+// ServeHTTP implements http.Handler.
+func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	host, _, slash := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	page, ok := p.hosts.Load(host)
+	switch {
+	case !ok:
+		http.NotFound(w, r)
+	case !slash:
+		http.Redirect(w, r, r.URL.Path+"/", http.StatusMovedPermanently)
+	default:
+		page.(http.Handler).ServeHTTP(w, r)
+	}
+}
+
 // open makes the group that the flags ask for.
 func (o *options) open(ctx context.Context, elf []byte, stdout, stderr io.Writer) (*nodes.Group, error) {
 	if o.memory {
-		return nodes.InMemory(func(ctx context.Context, cfg vmft.Config) (*vmft.Node, error) {
-			n, err := o.startNode(ctx, cfg, elf)
-			if err == nil {
-				go attend(context.WithoutCancel(ctx), n, stdout, stderr)
-			}
-			return n, err
-		})
+		return o.openMemory(elf, stdout, stderr)
 	}
 	dir, err := os.MkdirTemp("", "ftvm-")
 	if err != nil {
