@@ -54,6 +54,8 @@ type options struct {
 	forward string
 	port    uint
 	size    int64
+	shared  string
+	reads   string
 	args    []string
 
 	node    string
@@ -72,6 +74,8 @@ func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.forward, "forward", "127.0.0.1:8080", "the `address` at which plain clients reach the program")
 	f.UintVar(&o.port, "port", 8080, "the port that the program listens on")
 	f.Int64Var(&o.size, "size", 256, "what the program may use of memory, in `MiB`")
+	f.StringVar(&o.shared, "shared", "", "a shared disk, which the program finds at "+guestDisk+": a `directory` that all nodes reach, gfs:address/directory, or gfs for one of this program's own")
+	f.StringVar(&o.reads, "reads", "logged", "how the backup learns what is read from the shared disk: `logged`, or backup: it reads too")
 	f.StringVar(&o.node, "node", "", "run one node only, at this `address`, host:port")
 	f.StringVar(&o.peers, "peers", "", "with -node: the `addresses` of the other nodes, separated by commas")
 	f.StringVar(&o.lock, "lock", "", "with -node: a `directory` that all nodes share, which decides who is the primary")
@@ -103,7 +107,7 @@ func (o *options) check(set map[string]bool) error {
 			o.others = strings.Split(o.peers, ",")
 		}
 	case o.connect != "":
-		err = useless("with -connect", "memory", "chaos", "for", "size", "peers", "lock", "status", "child")
+		err = useless("with -connect", "memory", "chaos", "for", "size", "shared", "reads", "peers", "lock", "status", "child")
 		if err == nil && len(o.args) > 0 {
 			err = local.BadUsage("unexpected argument %q: the program runs on the nodes", o.args[0])
 		}
@@ -122,7 +126,7 @@ func (o *options) check(set map[string]bool) error {
 	case o.size < 16 || o.size > 1<<17:
 		return local.BadUsage("-size %d: must be 16 to 131072", o.size)
 	}
-	return nil
+	return o.checkShared()
 }
 
 // sidecar carries connections to nodes that run elsewhere.
@@ -160,6 +164,13 @@ func (o *options) show(ctx context.Context, stdout, stderr io.Writer) (err error
 		return err
 	}
 	defer l.Close()
+	if o.shared == gfsItself {
+		end, err2 := o.ownGFS(ctx, stdout)
+		if err2 != nil {
+			return err2
+		}
+		defer func() { err = errors.Join(err, end()) }()
+	}
 	g, err := o.open(ctx, elf, stdout, stderr)
 	if err != nil {
 		return err
@@ -186,6 +197,7 @@ func (o *options) show(ctx context.Context, stdout, stderr io.Writer) (err error
 	fmt.Fprintf(stdout, "the program's port %d is reached at %s, as http://%s if it serves that\n\n", o.port, l.Addr(), l.Addr())
 
 	w := newWitness(l.Addr().String(), len(o.args) == 0)
+	w.kept = o.shared != ""
 	s.Failed = w.failed
 	w.start(life)
 	kills, err := s.Run(ctx, o.length, o.chaos, w)
@@ -236,10 +248,14 @@ func (o *options) openMemory(elf []byte, stdout, stderr io.Writer) (*nodes.Group
 	var pages pages
 	server := &http.Server{Handler: &pages, ReadHeaderTimeout: pageTimeout}
 	g, err := nodes.InMemory(func(ctx context.Context, cfg vmft.Config) (*vmft.Node, error) {
-		n, err := o.startNode(ctx, cfg, elf)
+		disk, err := o.openDisk(ctx, stderr)
+		if err != nil {
+			return nil, err
+		}
+		n, err := o.startNode(ctx, cfg, elf, disk)
 		if err == nil {
 			pages.set(cfg.Addr, n.StatusHandler())
-			go attend(context.WithoutCancel(ctx), n, stdout, stderr)
+			go o.attend(context.WithoutCancel(ctx), n, disk, stdout, stderr)
 		}
 		return n, err
 	}, server.Close)
@@ -294,6 +310,9 @@ func (o *options) open(ctx context.Context, elf []byte, stdout, stderr io.Writer
 	var pages []string
 	g, err := nodes.Processes(stderr, func(i int, addr string, addrs []string) []string {
 		args := []string{"-child", "-node", addr, "-peers", strings.Join(addrs, ","), "-lock", filepath.Join(dir, "lock"), "-size", fmt.Sprint(o.size)}
+		if o.shared != "" {
+			args = append(args, "-shared", o.shared, "-reads", o.reads)
+		}
 		if page, err := nodes.FreeAddr(append(pages, addrs...)); err == nil { // without one it does as well
 			pages = append(pages, page)
 			args = append(args, "-status", page)
