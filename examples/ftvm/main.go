@@ -52,6 +52,7 @@ type options struct {
 	forward string
 	port    uint
 	size    int64
+	mode    bool // state transfer
 	args    []string
 
 	node    string
@@ -70,6 +71,7 @@ func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.forward, "forward", "127.0.0.1:8080", "the `address` at which plain clients reach the program")
 	f.UintVar(&o.port, "port", 8080, "the port that the program listens on")
 	f.Int64Var(&o.size, "size", 256, "what the program may use of memory, in `MiB`")
+	f.BoolVar(&o.mode, "transfer", false, "keep the backup by sending what has changed in the machine, rather than what it is told (on all nodes alike)")
 	f.StringVar(&o.node, "node", "", "run one node only, at this `address`, host:port")
 	f.StringVar(&o.peers, "peers", "", "with -node: the `addresses` of the other nodes, separated by commas")
 	f.StringVar(&o.lock, "lock", "", "with -node: a `directory` that all nodes share, which decides who is the primary")
@@ -101,7 +103,7 @@ func (o *options) check(set map[string]bool) error {
 			o.others = strings.Split(o.peers, ",")
 		}
 	case o.connect != "":
-		err = useless("with -connect", "memory", "chaos", "for", "size", "peers", "lock", "status", "child")
+		err = useless("with -connect", "memory", "chaos", "for", "size", "transfer", "peers", "lock", "status", "child")
 		if err == nil && len(o.args) > 0 {
 			err = local.BadUsage("unexpected argument %q: the program runs on the nodes", o.args[0])
 		}
@@ -251,6 +253,9 @@ func (o *options) open(ctx context.Context, elf []byte, stdout, stderr io.Writer
 		if page, err := nodes.FreeAddr(append(pages, addrs...)); err == nil { // without one it does as well
 			pages = append(pages, page)
 			args = append(args, "-status", page)
+		}
+		if o.mode {
+			args = append(args, "-transfer")
 		}
 		args = append(args, program)
 		if len(o.args) > 0 {

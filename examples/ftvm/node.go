@@ -42,6 +42,9 @@ func (o *options) startNode(ctx context.Context, cfg vmft.Config, elf []byte) (*
 		return nil, err
 	}
 	cfg.Processor, cfg.Network = m, rv64.Network{}
+	if o.mode {
+		cfg.Mode = vmft.ModeTransfer
+	}
 	return vmft.Start(ctx, cfg)
 }
 
