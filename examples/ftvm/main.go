@@ -56,6 +56,7 @@ type options struct {
 	size    int64
 	shared  string
 	reads   string
+	mode    bool // state transfer
 	args    []string
 
 	node    string
@@ -76,6 +77,7 @@ func (o *options) define(f *flag.FlagSet) {
 	f.Int64Var(&o.size, "size", 256, "what the program may use of memory, in `MiB`")
 	f.StringVar(&o.shared, "shared", "", "a shared disk, which the program finds at "+guestDisk+": a `directory` that all nodes reach, gfs:address/directory, or gfs for one of this program's own")
 	f.StringVar(&o.reads, "reads", "logged", "how the backup learns what is read from the shared disk: `logged`, or backup: it reads too")
+	f.BoolVar(&o.mode, "transfer", false, "keep the backup by sending what has changed in the machine, rather than what it is told (on all nodes alike)")
 	f.StringVar(&o.node, "node", "", "run one node only, at this `address`, host:port")
 	f.StringVar(&o.peers, "peers", "", "with -node: the `addresses` of the other nodes, separated by commas")
 	f.StringVar(&o.lock, "lock", "", "with -node: a `directory` that all nodes share, which decides who is the primary")
@@ -107,7 +109,7 @@ func (o *options) check(set map[string]bool) error {
 			o.others = strings.Split(o.peers, ",")
 		}
 	case o.connect != "":
-		err = useless("with -connect", "memory", "chaos", "for", "size", "shared", "reads", "peers", "lock", "status", "child")
+		err = useless("with -connect", "memory", "chaos", "for", "size", "transfer", "shared", "reads", "peers", "lock", "status", "child")
 		if err == nil && len(o.args) > 0 {
 			err = local.BadUsage("unexpected argument %q: the program runs on the nodes", o.args[0])
 		}
@@ -316,6 +318,9 @@ func (o *options) open(ctx context.Context, elf []byte, stdout, stderr io.Writer
 		if page, err := nodes.FreeAddr(append(pages, addrs...)); err == nil { // without one it does as well
 			pages = append(pages, page)
 			args = append(args, "-status", page)
+		}
+		if o.mode {
+			args = append(args, "-transfer")
 		}
 		args = append(args, program)
 		if len(o.args) > 0 {

@@ -54,6 +54,9 @@ func (o *options) startNode(ctx context.Context, cfg vmft.Config, elf []byte, di
 		cfg.Fetch = disk.Fetch
 	}
 	cfg.Processor, cfg.Network = m, rv64.Network{}
+	if o.mode {
+		cfg.Mode = vmft.ModeTransfer
+	}
 	return vmft.Start(ctx, cfg)
 }
 
