@@ -130,10 +130,21 @@ func (c *Client) do(ctx context.Context, sem Semantics, method string, req, resp
 		if sem == AtLeastOnce {
 			a.out.head.flags |= flagAtLeastOnce
 		}
-		// The first attempt, mostly the last, is made from here: hundreds of callers
-		// may be waiting in it, and the less there is on the stack of each, the more
+		// The first attempt, mostly the last, is waited for from here: hundreds of
+		// callers may be waiting, and the less there is on the stack of each, the more
 		// of them a core's cache holds.
-		if err = a.attempt(ctx, 1); err != nil {
+		if len(c.cfg.Interceptors) > 0 {
+			err = a.attempt(ctx, 1)
+		} else {
+			a.inv.Attempt = 1
+			if err = a.begin(ctx); err == nil {
+				err = a.finish(a.wait(ctx))
+			}
+			if err != nil {
+				err = a.elsewhere(ctx, err)
+			}
+		}
+		if err != nil {
 			err = a.retry(ctx, err)
 		}
 	}
@@ -311,7 +322,16 @@ func unused(err error) bool {
 	return err != nil && OutcomeOf(err) == NotExecuted && (errors.Is(err, ErrShutdown) || errors.Is(err, ErrConnLost))
 }
 
+// send sends the request and takes its response.
 func (a *attempts) send(ctx context.Context) error {
+	if err := a.begin(ctx); err != nil {
+		return err
+	}
+	return a.finish(a.wait(ctx))
+}
+
+// begin sends the request. If it has, wait and finish must follow.
+func (a *attempts) begin(ctx context.Context) error {
 	a.used = nil
 	if err := ctx.Err(); err != nil {
 		return a.err("", NotExecuted, ctxError(ctx))
@@ -339,40 +359,57 @@ func (a *attempts) send(ctx context.Context) error {
 		cl = &call{done: make(chan struct{}, 1)}
 		a.cl = cl
 	}
-	respBody := bodyOf(a.inv.Resp)
-	if respBody != nil {
-		cl.into = respBody.Data
+	if body := bodyOf(a.inv.Resp); body != nil {
+		cl.into = body.Data
 	}
 	if a.session != nil && a.inv.Attempt > 1 {
 		a.out.head.mark = a.session.watermark(a.out.head.session, a.out.head.mark)
 	}
 	cl.first = !a.counted
-	sent, err := cc.call(ctx, &a.out, cl)
-	if sent {
-		a.sends++
-		a.counted = true
+	if err := cc.begin(ctx, &a.out, cl); err != nil {
+		return a.lost(NotExecuted, err)
+	}
+	a.sends++
+	a.counted = true
+	return nil
+}
+
+// wait waits for the response, and returns an error if ctx has ended before it.
+func (a *attempts) wait(ctx context.Context) error {
+	if ctx.Done() == nil {
+		<-a.cl.done
+		return nil
+	}
+	return a.used.wait(ctx, a.cl)
+}
+
+// finish takes the response, if err is nil: otherwise that is why there is none.
+func (a *attempts) finish(err error) error {
+	cl := a.cl
+	if err == nil && cl.failed {
+		err = cl.err
 	}
 	if err != nil {
-		outcome := OutcomeUnknown
-		if !sent {
-			outcome = NotExecuted
-		}
-		a.cl = nil // the connection may still refer to it
-		if errors.Is(err, ErrShutdown) || errors.Is(err, ErrConnLost) {
-			a.c.forget(cc)
-		}
-		return a.err(cc.addr, outcome, err)
+		return a.lost(OutcomeUnknown, err)
 	}
-	err = a.take(cc, cl, respBody)
-	if err != nil && OutcomeOf(err) == NotExecuted {
+	if err = a.take(a.used, cl); err != nil && OutcomeOf(err) == NotExecuted {
 		a.sends--
 	}
 	cl.reset()
 	return err
 }
 
+// lost returns the error of a request that has no response.
+func (a *attempts) lost(outcome Outcome, err error) error {
+	a.cl = nil // the connection may still refer to it
+	if errors.Is(err, ErrShutdown) || errors.Is(err, ErrConnLost) {
+		a.c.forget(a.used)
+	}
+	return a.err(a.used.addr, outcome, err)
+}
+
 // take decodes the response in cl.
-func (a *attempts) take(cc *clientConn, cl *call, respBody *Body) error {
+func (a *attempts) take(cc *clientConn, cl *call) error {
 	fields := cl.in.fields
 	if cl.flags&flagChunked == 0 {
 		fields = cl.payload
@@ -385,8 +422,8 @@ func (a *attempts) take(cc *clientConn, cl *call, respBody *Body) error {
 	if err := decodeMessage(fields, a.inv.Resp); err != nil {
 		return a.err(cc.addr, Executed, malformed(a.inv.Resp, err))
 	}
-	if respBody != nil {
-		respBody.Data = cl.in.body
+	if body := bodyOf(a.inv.Resp); body != nil {
+		body.Data = cl.in.body
 	}
 	return nil
 }

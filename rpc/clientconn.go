@@ -49,21 +49,23 @@ var _ side = (*clientConn)(nil)
 
 // A call is one unary call in progress. It is recycled, unless its caller left.
 type call struct {
-	// What a small call needs comes first.
-	id      uint64
+	// What a small call needs comes first, and fits in a cache line.
 	done    chan struct{} // of capacity 1: the response is here, or err is set
 	payload []byte        // of a response that came in one frame; kept for the next
-	size    int           // counted in unanswered
-	flags   byte          // the response's
-	first   bool          // the call's first attempt
-	left    bool          // the caller has gone
-	ended   bool          // the response is here
-	err     error         // why there is none
-	outDone chan struct{} // non-nil while out is not finished
+	id      uint64
+	size    int  // counted in unanswered
+	flags   byte // the response's
+	first   bool // the call's first attempt
+	left    bool // the caller has gone
+	ended   bool // the response is here, or none will come
+	failed  bool // none will come: err says why
+	sending bool // out is not finished
 
-	in   inflow  // of a response that comes in chunks
-	into []byte  // the caller's memory for a body
-	out  outflow // of a request that goes in chunks
+	err     error
+	outDone chan struct{} // closed when out is finished
+	in      inflow        // of a response that comes in chunks
+	into    []byte        // the caller's memory for a body
+	out     outflow       // of a request that goes in chunks
 }
 
 // keepBytes is the most that a recycled struct keeps in a buffer of its own.
@@ -82,11 +84,14 @@ func (cl *call) reset() {
 	if cl.flags&flagChunked != 0 { // rare, and much to clear
 		cl.in = inflow{}
 	}
-	if cl.out.kind != 0 {
-		cl.out = outflow{}
+	if cl.outDone != nil {
+		cl.out, cl.outDone = outflow{}, nil
 	}
-	cl.payload, cl.into = kept(cl.payload), nil
-	cl.flags, cl.size, cl.left, cl.ended, cl.err = 0, 0, false, false, nil
+	if cl.into != nil {
+		cl.into = nil
+	}
+	cl.payload = kept(cl.payload)
+	cl.flags, cl.size, cl.ended = 0, 0, false
 }
 
 // An outgoing is an encoded request.
@@ -96,9 +101,9 @@ type outgoing struct {
 	body   []byte
 }
 
-// call sends a request and waits for its response, which stays in cl. If sent
-// is false, the server cannot have seen the request.
-func (c *clientConn) call(ctx context.Context, o *outgoing, cl *call) (sent bool, err error) {
+// begin sends a request, whose response will be in cl when cl.done holds a token. If
+// it returns an error, the server cannot have seen the request.
+func (c *clientConn) begin(ctx context.Context, o *outgoing, cl *call) error {
 	c.mu.Lock()
 	slot, err := c.slot(ctx)
 	if err == nil {
@@ -109,7 +114,7 @@ func (c *clientConn) call(ctx context.Context, o *outgoing, cl *call) (sent bool
 	}
 	if err != nil {
 		c.mu.Unlock()
-		return false, err
+		return err
 	}
 	c.calls++
 	cl.id = c.calls<<slotBits | uint64(slot)
@@ -126,20 +131,20 @@ func (c *clientConn) call(ctx context.Context, o *outgoing, cl *call) (sent bool
 	} else {
 		c.unlockAndWrite(rounds)
 	}
+	return nil
+}
 
-	if ctx.Done() == nil {
-		<-cl.done
-	} else {
-		select {
-		case <-cl.done:
-		case <-ctx.Done():
-			if c.leave(cl) {
-				return true, ctxError(ctx)
-			}
-			<-cl.done
+// wait waits for the response to cl and returns nil, or leaves cl when ctx ends.
+func (c *clientConn) wait(ctx context.Context, cl *call) error {
+	select {
+	case <-cl.done:
+	case <-ctx.Done():
+		if c.leave(cl) {
+			return ctxError(ctx)
 		}
+		<-cl.done
 	}
-	return true, cl.err
+	return nil
 }
 
 // addRequest adds the frames of a request. The lock is held. It returns how
@@ -163,9 +168,9 @@ func (c *clientConn) addRequest(o *outgoing, cl *call) (rounds int) {
 	}
 	if o.head.flags&flagChunked != 0 {
 		done := make(chan struct{})
-		cl.outDone = done
+		cl.outDone, cl.sending = done, true
 		cl.out = outflow{kind: kindChunk, id: cl.id, rest: [2][]byte{o.fields, o.body}, done: func(error) {
-			cl.outDone = nil
+			cl.sending = false
 			close(done)
 			c.handOver(cl)
 		}}
@@ -246,20 +251,23 @@ func (c *clientConn) end(cl *call, err error) {
 	}
 	c.unanswered -= cl.size
 	c.pending--
-	if cl.outDone != nil && c.err == nil {
+	if cl.sending && c.err == nil {
 		// The server has answered before it had all of the request: it needs
 		// no more of it, and must know that no more comes.
 		c.cutBulk(&cl.out)
 		c.add(kindCancel, cl.id, nil)
 	}
-	cl.ended, cl.err = true, err // now, or the cut would have handed it over too
+	cl.ended = true // now, or the cut would have handed it over too
+	if err != nil {
+		cl.failed, cl.err = true, err
+	}
 	c.handOver(cl)
 }
 
 // handOver gives a call to its caller when nothing more can happen to it.
 // The lock is held.
 func (c *clientConn) handOver(cl *call) {
-	if !cl.ended || cl.outDone != nil {
+	if !cl.ended || cl.sending {
 		return
 	}
 	c.freeSlot(uint32(cl.id & (1<<slotBits - 1))) // its caller may recycle it at once
@@ -277,7 +285,7 @@ func (c *clientConn) handOver(cl *call) {
 // caller's memory.
 func (c *clientConn) leave(cl *call) bool {
 	c.mu.Lock()
-	if cl.ended && cl.outDone == nil {
+	if cl.ended && !cl.sending {
 		c.mu.Unlock()
 		return false
 	}
@@ -286,11 +294,11 @@ func (c *clientConn) leave(cl *call) bool {
 		cl.first = false
 		c.ctr.calls.Add(1)
 	}
-	outDone := cl.outDone
+	sending := cl.sending
 	if !cl.ended && c.err == nil {
 		c.add(kindCancel, cl.id, nil)
 	}
-	if outDone != nil {
+	if sending {
 		c.cutBulk(&cl.out)
 	}
 	var letGo chan struct{}
@@ -300,8 +308,8 @@ func (c *clientConn) leave(cl *call) bool {
 		c.nc.SetReadDeadline(time.Unix(1, 0))
 	}
 	c.unlockAndWrite(noRounds)
-	if outDone != nil {
-		c.reclaim(outDone)
+	if sending {
+		c.reclaim(cl.outDone)
 	}
 	if letGo != nil {
 		<-letGo
@@ -420,9 +428,10 @@ func (c *clientConn) response(id uint64, payload []byte) error {
 		return fmt.Errorf("%w: a response to a call that was not made", ErrProtocol)
 	}
 	d := wire.NewDecoder(payload)
+	begun := cl.flags&flagChunked != 0
 	cl.flags = d.Byte()
 	if cl.flags&flagChunked != 0 {
-		if !cl.in.complete() {
+		if begun {
 			d.Fail("it has begun already")
 		}
 		cl.in.fieldsLeft = d.Int(c.lim.MaxMessageBytes)
@@ -441,7 +450,7 @@ func (c *clientConn) response(id uint64, payload []byte) error {
 	if d.Err() != nil {
 		return fmt.Errorf("%w: an empty response", ErrProtocol)
 	}
-	if !cl.in.complete() { // the server has cut short what it had begun
+	if begun { // the server has cut short what it had begun
 		cl.in = inflow{}
 	}
 	cl.payload = append(cl.payload, d.Rest()...)

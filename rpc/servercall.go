@@ -70,7 +70,7 @@ const callOverhead = 1 << 10
 // run executes a call and sends its response.
 func (sc *serverCall) run(inline bool) {
 	err := sc.execute()
-	sc.ctx.cancel(context.Canceled)
+	sc.ctx.cancel(canceled)
 	if err != nil {
 		sc.setError(err)
 	}

@@ -245,7 +245,7 @@ func (c *serverConn) admit(sc *serverCall) error {
 	sc.m.begin(sc)
 	if sc.head.flags&flagExactlyOnce != 0 {
 		sc.ctx.semantics = ExactlyOnce
-		sc.ctx.once = &CallInfo{
+		sc.ctx.more.once = CallInfo{
 			Method: sc.m.name, Semantics: ExactlyOnce,
 			Session: sc.head.session, Seq: sc.head.seq, Watermark: sc.head.mark,
 		}
@@ -254,7 +254,7 @@ func (c *serverConn) admit(sc *serverCall) error {
 	}
 	sc.ctx.method, sc.ctx.peer = sc.m, &c.peer
 	if sc.head.flags&flagDeadline != 0 {
-		sc.ctx.deadline = c.arrival().Add(sc.head.timeout)
+		sc.ctx.more.deadline = c.arrival().Add(sc.head.timeout)
 	}
 	sc.head.name = nil // borrowed
 	return nil
@@ -372,7 +372,7 @@ func (c *serverConn) cancel(id uint64) {
 	case callRunning:
 		ctx := sc.ctx
 		c.mu.Unlock()
-		ctx.cancel(context.Canceled)
+		ctx.cancel(canceled)
 		return
 	case callSending: // the client waits for chunks; an error is an end too
 		c.addResponse(id, flagError, appendError(nil, Executed, context.Canceled))
