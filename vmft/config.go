@@ -149,7 +149,9 @@ type Config struct {
 	// Sessions bounds the duplicate table for clients. All nodes have the same. Default: as
 	// package rpc has it.
 	Sessions rpc.SessionsConfig
-	// Limits bound what peers and clients can make this node hold.
+	// Limits bound what peers and clients can make this node hold. After three of its
+	// PingInterval a clone is given up whose other end has stopped; the default of that is
+	// 1 s here, or Timeout if that is longer.
 	Limits rpc.Limits
 
 	planted planted // bugs, for the tests that prove they would be found
@@ -197,6 +199,7 @@ func (c Config) withDefaults() (Config, error) {
 		}
 		setDefault(f.field, f.value)
 	}
+	setDefault(&c.Limits.PingInterval, max(c.Timeout, time.Second))
 	setDefault(&c.CloneRate, DefaultCloneRate)
 	setDefault(&c.CheckEvery, DefaultCheckEvery)
 	setDefault(&c.MaxPending, DefaultMaxPending)

@@ -25,18 +25,18 @@ import (
 type cellCall struct {
 	name  string
 	write bool
+	by    string // of a write: who writes, and which one it is
 	value string // that is written, as its hash
 }
 
 type cellReply struct {
-	lost    bool // no answer came: it may have been done, or may be yet
+	lost    bool // no answer came: what the server has printed tells what has become of it
 	version uint64
 	token   string
 	value   string
 }
 
-// cells is how a cell behaves, seen from outside. A state is what a read returns; what a write
-// without an answer has left has a token that nobody knows until it is read.
+// cells is how a cell behaves, seen from outside. A state is what a read returns.
 var cells = porcupine.Model{
 	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
 		parts := make(map[string][]porcupine.Operation)
@@ -53,16 +53,8 @@ var cells = porcupine.Model{
 	Init: func() any { return cellReply{value: digest(nil)} },
 	Step: func(state, input, output any) (bool, any) {
 		s, in, out := state.(cellReply), input.(cellCall), output.(cellReply)
-		switch {
-		case in.write && out.lost:
-			return true, cellReply{version: s.version + 1, token: "?", value: in.value}
-		case in.write:
+		if in.write {
 			return out.version == s.version+1, cellReply{version: out.version, token: out.token, value: in.value}
-		case out.lost:
-			return true, s
-		}
-		if s.token == "?" {
-			s.token = out.token
 		}
 		return out == s, s
 	},
@@ -75,6 +67,7 @@ func digest(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
 // connection after the other, and checks all that it is told.
 type load struct {
 	client *vmft.Client
+	nodes  []*vmft.Node // for what is said of a failure
 	over   atomic.Bool
 	flying atomic.Int64 // requests that were begun, and not answered
 
@@ -126,14 +119,29 @@ func (l *load) start(seed uint64, clients int) (wait func()) {
 	return work.Wait
 }
 
-// check checks what all have seen together.
-func (l *load) check() error {
+// check sees that all that clients have seen together is linearizable. What the server has
+// printed tells of each write, by its name: of those without an answer whether they were done.
+func (l *load) check(printed map[string]string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.failure != nil {
-		return l.failure
+	var history []porcupine.Operation
+	for _, op := range l.history {
+		in, out := op.Input.(cellCall), op.Output.(cellReply)
+		if in.write {
+			var did cellReply
+			name := ""
+			_, err := fmt.Sscanf(printed[in.by], "%s %d %s", &name, &did.version, &did.token)
+			switch {
+			case err != nil && out.lost: // it never came
+				continue
+			case err != nil, name != in.name, !out.lost && did != out:
+				return fmt.Errorf("a write to %s was answered by %+v, and %q was printed", in.name, out, printed[in.by])
+			}
+			op.Output = did
+		}
+		history = append(history, op)
 	}
-	if result, _ := porcupine.CheckOperationsVerbose(cells, l.history, time.Minute); result != porcupine.Ok {
+	if result, _ := porcupine.CheckOperationsVerbose(cells, history, time.Minute); result != porcupine.Ok {
 		return fmt.Errorf("the history of %d requests to cells is not linearizable (%v)", len(l.history), result)
 	}
 	return nil
@@ -142,6 +150,7 @@ func (l *load) check() error {
 type loadClient struct {
 	*load
 	number int
+	writes int
 	rng    *rand.Rand
 }
 
@@ -182,6 +191,11 @@ func (c *loadClient) connection() (err error) {
 		return err
 	}
 	defer s.Close()
+	defer func() {
+		if err != nil && c.failed() == nil {
+			err = fmt.Errorf("%w\n%s", err, s.Describe(c.nodes))
+		}
+	}()
 	switch port {
 	case 7:
 		size := c.rng.IntN(60_000)
@@ -282,10 +296,11 @@ func (c *loadClient) write(s *vmft.Stream, in *bufio.Reader) (gone bool, err err
 	if c.rng.IntN(10) == 0 {
 		value = c.random(60_000)
 	}
-	op := cellCall{name: c.cell(), write: true, value: digest(value)}
+	c.writes++
+	op := cellCall{name: c.cell(), write: true, by: fmt.Sprintf("%d-%d", c.number, c.writes), value: digest(value)}
 	began := time.Now()
 	if c.rng.IntN(15) == 0 {
-		head := fmt.Sprintf("PUT /cell/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", op.name, len(value))
+		head := fmt.Sprintf("PUT /cell/%s?by=%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", op.name, op.by, len(value))
 		sent := value
 		whole := c.rng.IntN(2) == 0
 		if !whole {
@@ -302,7 +317,7 @@ func (c *loadClient) write(s *vmft.Stream, in *bufio.Reader) (gone bool, err err
 		c.done("vanish", 0)
 		return true, nil
 	}
-	got, err := c.do(s, in, "PUT", "/cell/"+op.name, value)
+	got, err := c.do(s, in, "PUT", "/cell/"+op.name+"?by="+op.by, value)
 	var r cellReply
 	if err == nil {
 		_, err = fmt.Sscanf(string(got), "%d %s", &r.version, &r.token)

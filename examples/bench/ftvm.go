@@ -23,14 +23,15 @@ import (
 // ftvmSuite measures what fault tolerance costs a program in the virtual machine.
 var ftvmSuite = suite{
 	name: "ftvm",
-	about: "a program in the virtual machine, without replication (solo) and on a primary and a backup (ft), each a process. cpu: a kernel from its " +
+	about: "a program in the virtual machine, without replication (solo), on a primary and a backup that replays (ft), and on a pair of which one sends " +
+		"what has changed (state-transfer), each a process. cpu: a kernel from its " +
 		"first line to its last; http: requests to a server, through the sidecar if it is replicated, at half the rate that solo comes to, and at " +
 		"full speed; disk: transactions on a file on a shared disk, in a directory of this machine, whose reads are in the log or done by the backup too; " +
 		"cpu_us: processor time of the primary for one; mbit/s: on the logging channel; failover: kill -9 or SIGSTOP of the primary to " +
 		"the answer that a client on one connection waits for; clone: a new backup of a guest that writes to 256 MiB. A figure needs a core for " +
 		"each of the two",
 	cases:    []string{"cpu/fib", "cpu/sort", "cpu/json", "http/half", "http/full", "disk/logged", "disk/backup", "failover", "clone"},
-	subjects: []string{"solo", "ft", "kill", "stop", "tcp"},
+	subjects: []string{"solo", "ft", "state-transfer", "kill", "stop", "tcp"},
 	baseline: func(string) string { return "solo" },
 	rounds:   3,
 	duration: 6 * time.Second,
@@ -39,15 +40,18 @@ var ftvmSuite = suite{
 	open:     openFTVM,
 }
 
+// ftvmModes are the subjects that are ways of running a machine.
+var ftvmModes = map[string]bool{"solo": true, "ft": true, "state-transfer": true}
+
 func openFTVM(ctx context.Context, kase, subject string, w *workspace) (cell, error) {
 	var run func(context.Context, *ftvmCell, time.Duration) ([]metric, error)
 	kernel, isCPU := strings.CutPrefix(kase, "cpu/")
 	switch {
-	case isCPU && (subject == "solo" || subject == "ft"):
+	case isCPU && ftvmModes[subject]:
 		run = func(ctx context.Context, c *ftvmCell, turn time.Duration) ([]metric, error) {
 			return c.kernel(ctx, kernel, turn)
 		}
-	case strings.HasPrefix(kase, "http/") && (subject == "solo" || subject == "ft"):
+	case strings.HasPrefix(kase, "http/") && ftvmModes[subject]:
 		run = func(ctx context.Context, c *ftvmCell, turn time.Duration) ([]metric, error) {
 			return c.http(ctx, kase == "http/half", turn)
 		}
@@ -68,7 +72,7 @@ func openFTVM(ctx context.Context, kase, subject string, w *workspace) (cell, er
 	if err != nil {
 		return nil, err
 	}
-	c := &ftvmCell{dir: dir, program: filepath.Join(dir, "kernels"), solo: subject == "solo", run: run}
+	c := &ftvmCell{dir: dir, program: filepath.Join(dir, "kernels"), solo: subject == "solo", transfer: subject == "state-transfer", run: run}
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", c.program, "github.com/trilith-go/trilith/examples/bench/internal/kernels")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=riscv64", "GORISCV64=rva22u64")
 	if b, err := cmd.CombinedOutput(); err != nil {
@@ -79,11 +83,12 @@ func openFTVM(ctx context.Context, kase, subject string, w *workspace) (cell, er
 
 // A ftvmCell is a subject on a case.
 type ftvmCell struct {
-	dir     string
-	program string
-	solo    bool
-	run     func(context.Context, *ftvmCell, time.Duration) ([]metric, error)
-	turns   int
+	dir      string
+	program  string
+	solo     bool
+	transfer bool
+	run      func(context.Context, *ftvmCell, time.Duration) ([]metric, error)
+	turns    int
 }
 
 func (c *ftvmCell) measure(ctx context.Context, _, turn time.Duration) ([]metric, error) {
@@ -157,7 +162,7 @@ func (g *ftvmGroup) pair(ctx context.Context) error {
 }
 
 func (g *ftvmGroup) start(ctx context.Context, i int) error {
-	t := task{Ftvm: &ftvmNode{Addr: g.addrs[i], Peers: g.addrs, Lock: g.lock, Solo: g.solo, Program: g.c.program, Args: g.args, Disk: g.disk, BackupReads: g.reads}}
+	t := task{Ftvm: &ftvmNode{Addr: g.addrs[i], Peers: g.addrs, Lock: g.lock, Solo: g.solo, Transfer: g.c.transfer, Program: g.c.program, Args: g.args, Disk: g.disk, BackupReads: g.reads}}
 	cmd, err := t.command(context.WithoutCancel(ctx)) // close ends it
 	if err != nil {
 		return err

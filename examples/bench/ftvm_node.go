@@ -25,6 +25,7 @@ type ftvmNode struct {
 	Addr, Lock string
 	Peers      []string
 	Solo       bool // there is no replication, and Addr is where the program is reached
+	Transfer   bool // it is by state transfer
 	Program    string
 	Args       []string
 
@@ -144,8 +145,12 @@ func (n *ftvmNode) alone(ctx context.Context, cancel context.CancelFunc, m *rv64
 }
 
 func (n *ftvmNode) member(ctx context.Context, cancel context.CancelFunc, m *rv64.Machine, stdin io.Reader, out *lineWriter) (err error) {
+	mode := vmft.ModeReplay
+	if n.Transfer {
+		mode = vmft.ModeTransfer
+	}
 	cfg := vmft.Config{
-		Transport: &transport.TCP{}, Addr: n.Addr, Peers: n.Peers, Arbiter: vmft.DirArbiter(n.Lock), Processor: m, Network: rv64.Network{},
+		Transport: &transport.TCP{}, Addr: n.Addr, Peers: n.Peers, Arbiter: vmft.DirArbiter(n.Lock), Processor: m, Network: rv64.Network{}, Mode: mode,
 	}
 	if n.BackupReads {
 		cfg.Fetch = n.disk.Fetch

@@ -14,7 +14,8 @@
 // that outlive the machine's hosts. Kill the primary by kill -9: the connections go on, the
 // counter does not go back, nothing that was acknowledged is lost, and the page in the browser
 // keeps ticking. With -chaos this program does that every so often, prints a timeline, and
-// proves it with a connection of its own.
+// proves it with a connection of its own. With -transfer the backup does not execute what the
+// primary does, but is sent what has changed in the machine: package vmft says which is for what.
 //
 // A node by itself, on machines that share a directory, and the sidecar by itself:
 //

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 
 // The primary is killed, and the program goes on with its connection.
 func TestChaos(t *testing.T) {
-	for name, args := range map[string]string{"memory": "-memory", "process": ""} {
+	for name, args := range map[string]string{"memory": "-memory", "process": "", "transfer": "-memory -transfer"} {
 		t.Run(name, func(t *testing.T) {
 			if testing.Short() && name == "process" {
 				t.Skip("takes seconds")
@@ -59,6 +59,7 @@ func TestFlagsThatAreWrong(t *testing.T) {
 		"-peers a:1":                    "-peers is of no use without -node",
 		"-node a:1":                     "-node needs -lock",
 		"-node a:1 -lock x -for 3s":     "-for is of no use with -node",
+		"-connect a:1 -transfer":        "-transfer is of no use with -connect",
 		"-connect a:1 -memory":          "-memory is of no use with -connect",
 		"-connect a:1 ./server":         `"./server"`,
 		"-connect a:1 -node b:1":        "-node and -connect",

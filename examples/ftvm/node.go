@@ -25,6 +25,9 @@ import (
 //go:embed guest/main.go guest/journal.go guest/page.html
 var guestSource embed.FS
 
+// pageTimeout is how long whoever asks for a status page may take to do so.
+const pageTimeout = 10 * time.Second
+
 // startNode starts a node that runs a program. The first of a group decides what the
 // program's randomness and clock begin with; the others get its state.
 func (o *options) startNode(ctx context.Context, cfg vmft.Config, elf []byte, disk *shareddisk.Disk) (*vmft.Node, error) {
@@ -51,6 +54,9 @@ func (o *options) startNode(ctx context.Context, cfg vmft.Config, elf []byte, di
 		cfg.Fetch = disk.Fetch
 	}
 	cfg.Processor, cfg.Network = m, rv64.Network{}
+	if o.mode {
+		cfg.Mode = vmft.ModeTransfer
+	}
 	return vmft.Start(ctx, cfg)
 }
 
@@ -89,7 +95,7 @@ func (o *options) serve(ctx context.Context, stdin io.Reader, stdout, stderr io.
 		if err != nil {
 			return err
 		}
-		page := &http.Server{Handler: n.StatusHandler(), ReadHeaderTimeout: 10 * time.Second}
+		page := &http.Server{Handler: n.StatusHandler(), ReadHeaderTimeout: pageTimeout}
 		defer page.Close()
 		go page.Serve(l)
 	}

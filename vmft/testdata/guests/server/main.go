@@ -1,7 +1,8 @@
 // Server is a service that clients can hold to its word: all that it answers is checked by
 // whoever has asked before. What it does beside is said by its arguments (trouble.go).
 //
-//	PUT  /cell/NAME   writes the body to a cell, and returns its new version and a random token
+//	PUT  /cell/NAME?by=ID
+//	                  writes the body to a cell, and returns its new version and a random token
 //	GET  /cell/NAME   returns version, token and value; a cell is at version 0 at first
 //	POST /sum         the SHA-256 of the body, and its length
 //	GET  /bytes/N     N bytes, which follow from their places
@@ -115,7 +116,7 @@ func (s *service) put(w http.ResponseWriter, r *http.Request) {
 	c := cell{s.cells[name].version + 1, fmt.Sprintf("%x", token), value}
 	s.cells[name] = c
 	s.mu.Unlock()
-	say(fmt.Sprintf("%s %d %s", name, c.version, c.token))
+	say(fmt.Sprintf("%s %d %s by %s", name, c.version, c.token, r.URL.Query().Get("by")))
 	fmt.Fprintf(w, "%d %s", c.version, c.token)
 }
 
