@@ -55,7 +55,7 @@ func openFTVM(ctx context.Context, kase, subject string, w *workspace) (cell, er
 		run = func(ctx context.Context, c *ftvmCell, turn time.Duration) ([]metric, error) {
 			return c.http(ctx, kase == "http/half", turn)
 		}
-	case strings.HasPrefix(kase, "disk/") && (subject == "solo" || subject == "ft"):
+	case strings.HasPrefix(kase, "disk/") && ftvmModes[subject] && (kase != "disk/backup" || subject != "state-transfer"): // its backup reads nothing
 		run = func(ctx context.Context, c *ftvmCell, turn time.Duration) ([]metric, error) {
 			return c.transact(ctx, kase == "disk/backup", turn)
 		}

@@ -57,6 +57,7 @@ type kernel struct {
 	// somebody looks.
 	outputs     []output
 	outputBytes int
+	asked       bool // the shared disk, since Run was called
 
 	told   map[string]bool // calls that were reported as missing. Not part of the state
 	report func(name string)

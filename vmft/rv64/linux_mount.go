@@ -131,6 +131,7 @@ func (m *mount) empty(in *inode) {
 func (k *kernel) request(r DiskRequest) uint64 {
 	k.mount.requests++
 	r.ID, r.Generation = k.mount.requests, k.mount.generation
+	k.asked = true
 	k.emit(output{Kind: OutputDisk, Number: r.ID, Data: r.Append(nil)})
 	return r.ID
 }

@@ -236,11 +236,13 @@ func (m *Machine) engine() engine {
 func (m *Machine) Position() uint64 { return m.cpu.count }
 
 // Run executes up to a position, and never past it. It returns where the machine is:
-// short of that when it is idle or has exited, when it was interrupted, or when
-// outputs of some MiB wait for being taken.
+// short of that when it is idle or has exited, when it was interrupted, when outputs of
+// some MiB wait for being taken, or when one asks something of the shared disk: a thread
+// waits for that.
 func (m *Machine) Run(until uint64) uint64 {
 	k, c := m.kernel, m.cpu
-	for !k.exited && k.current != nil && c.count < until && k.outputBytes < maxPending {
+	k.asked = false
+	for !k.exited && k.current != nil && c.count < until && k.outputBytes < maxPending && !k.asked {
 		if m.stop.CompareAndSwap(true, false) {
 			break
 		}

@@ -74,6 +74,7 @@ type group struct {
 	files    Files
 	args     []string
 	byBackup bool
+	mode     vmft.Mode
 	bugs     planted
 
 	nodes     []*vmft.Node
@@ -91,14 +92,17 @@ type group struct {
 var members = []string{"node0:1", "node1:1", "node2:1"}
 
 func newGroup(t *testing.T, files Files, byBackup bool, bugs planted, args ...string) *group {
+	return formGroup(t, &group{files: files, args: args, byBackup: byBackup, bugs: bugs})
+}
+
+// formGroup starts the nodes of a group.
+func formGroup(t *testing.T, g *group) *group {
 	network, err := transport.NewNetwork(transport.NetworkConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &group{
-		t: t, network: network, arbiter: vmft.MemoryArbiter(), files: files, args: args, byBackup: byBackup, bugs: bugs, status: -1,
-		nodes: make([]*vmft.Node, len(members)), disks: make([]*stalled, len(members)),
-	}
+	g.t, g.network, g.arbiter, g.status = t, network, vmft.MemoryArbiter(), -1
+	g.nodes, g.disks = make([]*vmft.Node, len(members)), make([]*stalled, len(members))
 	for i := range members {
 		g.start(i)
 	}
@@ -115,7 +119,7 @@ func (g *group) start(i int) {
 	d.bugs = g.bugs
 	cfg := vmft.Config{
 		Transport: g.network.Host(fmt.Sprintf("node%d", i)), Addr: ":1", Advertise: members[i], Peers: members, Arbiter: g.arbiter,
-		Processor: machine(g.t, g.args...), CheckEvery: 20 * time.Millisecond, CloneRate: -1, Timeout: time.Second,
+		Processor: machine(g.t, g.args...), CheckEvery: 20 * time.Millisecond, CloneRate: -1, Timeout: time.Second, Mode: g.mode,
 	}
 	if g.byBackup {
 		cfg.Fetch = func(ctx context.Context, name []byte, attempt int) ([]byte, error) {
@@ -244,7 +248,7 @@ func (g *group) stop() {
 }
 
 // mostKills are how many primaries are killed.
-const mostKills = 4
+const mostKills = 3
 
 // run kills primaries until the program has ended.
 func (g *group) run(seed uint64, pause uint64) (kills int) {
@@ -276,15 +280,20 @@ func (g *group) run(seed uint64, pause uint64) (kills int) {
 func TestNodesFailOver(t *testing.T) {
 	for name, c := range map[string]struct {
 		byBackup bool
+		mode     vmft.Mode
 		args     []string
 	}{
-		"logged": {false, []string{"log", "40"}}, "backup": {true, []string{"read", "200"}},
+		"logged": {false, vmft.ModeReplay, []string{"log", "40"}}, "backup": {true, vmft.ModeReplay, []string{"read", "200"}},
+		"transfer": {false, vmft.ModeTransfer, []string{"log", "40"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && name != "backup" {
+				t.Skip("takes seconds")
+			}
 			plain := DirectoryOn(vfs.NewMemory(1), "disk")
 			want, there := alone(t, open(t, plain), machine(t, c.args...)), alone(t, open(t, plain), machine(t, "look"))
 			files := DirectoryOn(vfs.NewMemory(1), "disk")
-			g := newGroup(t, files, c.byBackup, planted{}, c.args...)
+			g := formGroup(t, &group{files: files, byBackup: c.byBackup, mode: c.mode, args: c.args})
 			kills := g.run(1, 200_000)
 			g.stop()
 			if out := g.text(); out != want || g.status != 0 {
