@@ -2,6 +2,7 @@ package shareddisk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -76,6 +77,7 @@ type group struct {
 	byBackup bool
 	mode     vmft.Mode
 	bugs     planted
+	flaky    int // how often a read by the backup fails, each
 
 	nodes     []*vmft.Node
 	disks     []*stalled
@@ -126,6 +128,9 @@ func (g *group) start(i int) {
 			g.fetched.Add(1)
 			for most := g.most.Load(); int64(attempt) > most && !g.most.CompareAndSwap(most, int64(attempt)); {
 				most = g.most.Load()
+			}
+			if attempt < g.flaky {
+				return nil, errors.New("this host does not reach the disk")
 			}
 			return d.Fetch(ctx, name, attempt)
 		}
@@ -310,9 +315,10 @@ func TestNodesFailOver(t *testing.T) {
 	}
 }
 
-// What a program reads and at once overwrites, the backup reads as it was.
+// What a program reads and at once overwrites, the backup reads as it was, though it takes a
+// few attempts.
 func TestBackupReads(t *testing.T) {
-	g := newGroup(t, DirectoryOn(vfs.NewMemory(1), "disk"), true, planted{}, "read", "150")
+	g := formGroup(t, &group{files: DirectoryOn(vfs.NewMemory(1), "disk"), byBackup: true, flaky: 2, args: []string{"read", "150"}})
 	testutil.Eventually(t, time.Minute, g.ended, "the program does not end")
 	i := g.primary(0)
 	g.stop()
@@ -450,5 +456,27 @@ func TestSyncThatFails(t *testing.T) {
 	}
 	if out := alone(t, open(t, DirectoryOn(fsys.Crash(), "disk")), machine(t, "log", "0")); !strings.HasPrefix(out, "there are 10\n") {
 		t.Errorf("after the power has failed: %s", out)
+	}
+}
+
+// A read that fails on the primary has failed for the backup too, which does not try.
+func TestReadThatFails(t *testing.T) {
+	var reads atomic.Int64
+	files := DirectoryOn(vfs.Inject(vfs.NewMemory(1), func(c vfs.Call) vfs.Fault {
+		if c.Op == vfs.OpRead && c.Size == 64<<10 && reads.Add(1) > 60 {
+			return vfs.Fault{Err: syscall.EIO}
+		}
+		return vfs.Fault{}
+	}), "disk")
+	g := newGroup(t, files, true, planted{}, "read", "200")
+	testutil.Eventually(t, time.Minute, g.ended, "the program does not end")
+	g.primary(0) // nobody has diverged
+	fetched := g.fetched.Load()
+	g.stop()
+	if out := g.text(); g.status != 1 || !strings.Contains(out, "input/output error") {
+		t.Errorf("status %d: %s", g.status, out)
+	}
+	if fetched == 0 {
+		t.Error("the backup has read nothing")
 	}
 }

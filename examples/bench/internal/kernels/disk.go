@@ -5,14 +5,16 @@ import (
 	"hash/crc32"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"sync"
 )
 
 // transactions are on a table of pages in a file on a shared disk: each reads two pages at
-// random, and every tenth writes one, and has it synced. A few are under way at a time.
+// random, and every tenth writes one, and has it synced. A few are under way at a
+// time, each on a thread of its own.
 const (
 	transactions = 400 // of one round
-	terminals    = 4   // that have some under way
+	terminals    = 8   // that have one under way
 	pageBytes    = 8 << 10
 	tablePages   = 2 << 10
 )
@@ -45,6 +47,7 @@ func makeTable() {
 // transact does a round. Its result depends on none but itself.
 func transact() uint64 {
 	if table == nil {
+		runtime.GOMAXPROCS(terminals + 1) // one that waits for the disk keeps no other from running
 		makeTable()
 	}
 	var work sync.WaitGroup
