@@ -216,7 +216,7 @@ var Trilith = Rules{
 		"vmft/rv64":               {"Drive", "Load", "Machine_Freeze", "NewReplayer"},
 		"transport":               {"Network", "TCP", "TLS", "Transport"},
 		"vmft":                    {"Node_Port", "Record", "Start"},
-		"vmft/vmfttest":           {"CheckMachine", "CheckProcessor"},
+		"vmft/vmfttest":           {"CheckMachine", "CheckProcessor", "CheckTransferable"},
 	},
 
 	Sleeper: "internal/testutil/poll.go",
