@@ -27,9 +27,19 @@ var guestSource embed.FS
 // pageTimeout is how long whoever asks for a status page may take to do so.
 const pageTimeout = 10 * time.Second
 
-// startNode starts a node that runs a program. The first of a group decides what the
-// program's randomness and clock begin with; the others get its state.
+// startNode starts a node that runs a program.
 func (o *options) startNode(ctx context.Context, cfg vmft.Config, elf []byte) (*vmft.Node, error) {
+	m, err := o.machine(elf)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Processor, cfg.Network = m, rv64.Network{}
+	return vmft.Start(ctx, cfg)
+}
+
+// machine returns one that runs a program. The first of a group decides what the program's
+// randomness and clock begin with; the others get its state.
+func (o *options) machine(elf []byte) (*rv64.Machine, error) {
 	args := []string{"guest"}
 	if len(o.args) > 0 {
 		args = o.args
@@ -38,14 +48,9 @@ func (o *options) startNode(ctx context.Context, cfg vmft.Config, elf []byte) (*
 	if err != nil {
 		return nil, err
 	}
-	m, err := rv64.Load(elf, rv64.Config{
+	return rv64.Load(elf, rv64.Config{
 		Args: args, Memory: o.size << 20, Start: time.Now(), Seed: seed, Env: []string{"PATH=/bin", "HOME=/tmp", "TMPDIR=/tmp"},
 	})
-	if err != nil {
-		return nil, err
-	}
-	cfg.Processor, cfg.Network = m, rv64.Network{}
-	return vmft.Start(ctx, cfg)
 }
 
 // serve is what the process of one node does. It prints events, one a line, and ends with
