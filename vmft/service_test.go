@@ -401,6 +401,63 @@ func TestServiceInTrouble(t *testing.T) {
 	}
 }
 
+// A slowConn is read a little at a time.
+type slowConn struct {
+	*vmft.Stream
+	pause time.Duration
+}
+
+func (c slowConn) Read(p []byte) (int, error) {
+	time.Sleep(c.pause)
+	return c.Stream.Read(p[:min(len(p), 16<<10)])
+}
+
+// More than the windows hold goes through the server in both directions at once, to clients
+// that are quick and slow, and comes back byte for byte through one fail-over after the other.
+func TestServiceLargeTransfers(t *testing.T) {
+	size := 1_500_000
+	if testing.Short() {
+		size = 600_000
+	}
+	serverELF(t)
+	testutil.Bubble(t, func(t *testing.T) {
+		s := newService(t, 1, nil, 0, nil)
+		var streams sync.WaitGroup
+		for i := range 3 {
+			streams.Go(func() {
+				st, err := vmft.DialStream(t.Context(), s.load.client, 7)
+				if err == nil {
+					err = st.SetDeadline(time.Now().Add(10 * loadPatience))
+				}
+				if err == nil {
+					err = echoAll(slowConn{st, time.Duration(i) * 5 * time.Millisecond}, rand.New(rand.NewPCG(1, uint64(i))), size, func() {})
+					st.Close()
+				}
+				if err != nil {
+					s.load.fail(fmt.Errorf("stream %d: %w", i, err))
+				}
+			})
+		}
+		done := make(chan struct{})
+		go func() { streams.Wait(); close(done) }()
+		for over := false; !over && s.failure() == nil; {
+			s.failOver()
+			select {
+			case <-done:
+				over = true
+			default:
+			}
+		}
+		<-done
+		if err := s.end(t); err != nil {
+			t.Errorf("after %d fail-overs: %v", s.kills, err)
+		}
+		if t.Logf("%d fail-overs", s.kills); s.kills < 2 {
+			t.Error("too little has happened")
+		}
+	})
+}
+
 // TestServiceFailOver finds what it is there to find.
 func TestServiceFailOverFindsBugs(t *testing.T) {
 	if testing.Short() {
