@@ -19,6 +19,8 @@
 // what was killed again as a spare, and proves with a connection of its own that nothing is
 // lost. With -chaos it does the killing itself, every so often. The status pages of the nodes,
 // whose addresses are printed, have the same timelines, with -memory too.
+// With -transfer the backup does not execute what the primary does, but is sent what has
+// changed in the machine: package vmft says which is for what.
 //
 // A node by itself, on machines that share a directory, and the sidecar by itself:
 //
@@ -36,7 +38,16 @@
 // nodes cannot reach one another (an NFS mount will do): while it cannot be reached what works
 // goes on, but nobody takes over. All over again is a new directory.
 //
-// The nodes keep their logs in memory: if primary and backup die at once, the program is lost.
-// It cannot be reached by datagrams, and connections that it opens itself end at a fail-over,
-// which it finds when it writes to one.
+// With -shared the program finds a disk at /shared that outlasts primary, backup and spare:
+// the guest keeps its counters and keys there, and has them again when all is started anew.
+// The disk is a directory that all nodes reach, or one in a gfs; -shared gfs starts one for
+// the occasion. What is read there is in the log, or, with -reads backup, only its checksum
+// is, and the backup reads for itself:
+//
+//	go run ./examples/ftvm -shared /tmp/disk -chaos 5s
+//	go run ./examples/ftvm -shared gfs -reads backup
+//
+// The nodes keep their logs in memory: if primary and backup die at once, the program is lost,
+// but for what is on the shared disk. It cannot be reached by datagrams, and connections that
+// it opens itself end at a fail-over, which it finds when it writes to one.
 package main

@@ -57,6 +57,9 @@ type options struct {
 	forward string
 	port    uint
 	size    int64
+	shared  string
+	reads   string
+	mode    bool // state transfer
 	args    []string
 
 	node    string
@@ -75,6 +78,9 @@ func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.forward, "forward", "127.0.0.1:8080", "the `address` at which plain clients reach the program")
 	f.UintVar(&o.port, "port", 8080, "the port that the program listens on")
 	f.Int64Var(&o.size, "size", 256, "what the program may use of memory, in `MiB`")
+	f.StringVar(&o.shared, "shared", "", "a shared disk, which the program finds at "+guestDisk+": a `directory` that all nodes reach, gfs:address/directory, or gfs for one of this program's own")
+	f.StringVar(&o.reads, "reads", "logged", "how the backup learns what is read from the shared disk: `logged`, or backup: it reads too")
+	f.BoolVar(&o.mode, "transfer", false, "keep the backup by sending what has changed in the machine, rather than what it is told (on all nodes alike)")
 	f.StringVar(&o.node, "node", "", "run one node only, at this `address`, host:port")
 	f.StringVar(&o.peers, "peers", "", "with -node: the `addresses` of the other nodes, separated by commas")
 	f.StringVar(&o.lock, "lock", "", "with -node: a `directory` that all nodes share, which decides who is the primary")
@@ -103,7 +109,7 @@ func (o *options) check(set map[string]bool) error {
 			err = o.checkNode()
 		}
 	case o.connect != "":
-		err = useless("with -connect", "memory", "chaos", "for", "size", "peers", "lock", "status", "child")
+		err = useless("with -connect", "memory", "chaos", "for", "size", "transfer", "shared", "reads", "peers", "lock", "status", "child")
 		if err == nil && len(o.args) > 0 {
 			err = local.BadUsage("unexpected argument %q: the program runs on the nodes", o.args[0])
 		}
@@ -127,7 +133,7 @@ func (o *options) check(set map[string]bool) error {
 	case o.size < 16 || o.size > 1<<17:
 		return local.BadUsage("-size %d: must be 16 to 131072", o.size)
 	}
-	return nil
+	return o.checkShared()
 }
 
 // checkNode finds what is wrong with the flags of a node.
@@ -193,6 +199,13 @@ func (o *options) show(ctx context.Context, stdout, stderr io.Writer) (err error
 		return err
 	}
 	defer l.Close()
+	if o.shared == gfsItself {
+		end, err2 := o.ownGFS(ctx, stdout)
+		if err2 != nil {
+			return err2
+		}
+		defer func() { err = errors.Join(err, end()) }()
+	}
 	g, err := o.open(ctx, elf, stdout, stderr)
 	if err != nil {
 		return err
@@ -219,6 +232,7 @@ func (o *options) show(ctx context.Context, stdout, stderr io.Writer) (err error
 	fmt.Fprintf(stdout, "the program's port %d is reached at %s, as http://%s if it serves that\n\n", o.port, l.Addr(), l.Addr())
 
 	w := newWitness(l.Addr().String(), len(o.args) == 0)
+	w.kept = o.shared != ""
 	s.Failed = w.failed
 	w.start(life)
 	kills, err := s.Run(ctx, o.length, o.chaos, w)
@@ -262,7 +276,7 @@ func (o *options) program(ctx context.Context) (elf []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = o.machine(elf)
+	_, err = o.machine(elf, o.shared != "")
 	return elf, err
 }
 
@@ -275,10 +289,14 @@ func (o *options) openMemory(elf []byte, stdout, stderr io.Writer) (*nodes.Group
 	var pages pages
 	server := &http.Server{Handler: &pages, ReadHeaderTimeout: pageTimeout}
 	g, err := nodes.InMemory(func(ctx context.Context, cfg vmft.Config) (*vmft.Node, error) {
-		n, err := o.startNode(ctx, cfg, elf)
+		disk, err := o.openDisk(ctx, stderr)
+		if err != nil {
+			return nil, err
+		}
+		n, err := o.startNode(ctx, cfg, elf, disk)
 		if err == nil {
 			pages.set(cfg.Addr, n.StatusHandler())
-			go attend(context.WithoutCancel(ctx), n, stdout, stderr)
+			go o.attend(context.WithoutCancel(ctx), n, disk, stdout, stderr)
 		}
 		return n, err
 	}, server.Close)
@@ -333,9 +351,15 @@ func (o *options) open(ctx context.Context, elf []byte, stdout, stderr io.Writer
 	var pages []string
 	g, err := nodes.Processes(stderr, func(i int, addr string, addrs []string) []string {
 		args := []string{"-child", "-node", addr, "-peers", strings.Join(addrs, ","), "-lock", filepath.Join(dir, "lock"), "-size", fmt.Sprint(o.size)}
+		if o.shared != "" {
+			args = append(args, "-shared", o.shared, "-reads", o.reads)
+		}
 		if page, err := nodes.FreeAddr(append(pages, addrs...)); err == nil { // without one it does as well
 			pages = append(pages, page)
 			args = append(args, "-status", page)
+		}
+		if o.mode {
+			args = append(args, "-transfer")
 		}
 		args = append(args, program)
 		if len(o.args) > 0 {

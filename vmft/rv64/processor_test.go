@@ -14,6 +14,9 @@ var _ vmft.Processor = (*Machine)(nil)
 // is connected to and spoken to at any instruction.
 func TestProcessor(t *testing.T) {
 	for _, name := range []string{"serve", "stress"} {
+		if testing.Short() && name == "stress" {
+			continue
+		}
 		elf := guest(t, name)
 		length, answered := uint64(10_000_000), 0
 		if testing.Short() {
