@@ -108,7 +108,7 @@ func (l *load) start(seed uint64, clients int) (wait func()) {
 	var work sync.WaitGroup
 	for i := range clients {
 		work.Go(func() {
-			c := &loadClient{load: l, number: i, rng: rand.New(rand.NewPCG(seed, uint64(100+i)))}
+			c := &loadClient{load: l, number: i, files: make(map[string]string), rng: rand.New(rand.NewPCG(seed, uint64(100+i)))}
 			for !l.over.Load() && l.failed() == nil {
 				if err := c.connection(); err != nil {
 					l.fail(fmt.Errorf("client %d at %v: %w", i, time.Now().Format("05.000000"), err))
@@ -151,6 +151,7 @@ type loadClient struct {
 	*load
 	number int
 	writes int
+	files  map[string]string // what files have, as hashes
 	rng    *rand.Rand
 }
 
@@ -265,7 +266,9 @@ func (c *loadClient) request(s *vmft.Stream, in *bufio.Reader) (gone bool, err e
 		return c.write(s, in)
 	case k < 75:
 		return false, c.read(s, in)
-	case k < 85:
+	case k < 80:
+		return false, c.file(s, in)
+	case k < 88:
 		body := c.random(40_000)
 		if c.rng.IntN(10) == 0 {
 			body = c.random(300_000)
@@ -348,6 +351,29 @@ func (c *loadClient) read(s *vmft.Stream, in *bufio.Reader) error {
 	return nil
 }
 
+// file writes to a file of its own, or reads one. The disk may be full: then nothing has changed.
+func (c *loadClient) file(s *vmft.Stream, in *bufio.Reader) error {
+	name := fmt.Sprintf("f%d-%d", c.number, c.rng.IntN(3))
+	if has, ok := c.files[name]; ok && c.rng.IntN(2) == 0 {
+		got, err := c.do(s, in, "GET", "/file/"+name, nil)
+		if err == nil && digest(got) != has {
+			err = fmt.Errorf("file %s has other %d bytes than were written", name, len(got))
+		}
+		c.done("file read", len(got))
+		return err
+	}
+	value := c.random(20_000)
+	_, err := c.do(s, in, "PUT", "/file/"+name, value)
+	if err == nil {
+		c.files[name] = digest(value)
+		c.done("file", len(value))
+	} else if strings.Contains(err.Error(), "507 ") {
+		c.done("no room", 0)
+		return nil
+	}
+	return err
+}
+
 func (c *loadClient) record(op cellCall, r cellReply, began time.Time) {
 	o := porcupine.Operation{ClientId: c.number, Input: op, Output: r, Call: began.UnixNano(), Return: time.Now().UnixNano()}
 	if r.lost {
@@ -386,7 +412,7 @@ func (l *load) report() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var parts []string
-	for _, kind := range []string{"write", "read", "sum", "bytes", "echo", "generate", "discard", "vanish"} {
+	for _, kind := range []string{"write", "read", "sum", "bytes", "echo", "generate", "discard", "vanish", "file", "file read", "no room"} {
 		parts = append(parts, fmt.Sprintf("%d %s", l.kinds[kind], kind))
 	}
 	return fmt.Sprintf("%s, %d bytes", strings.Join(parts, ", "), l.bytes)

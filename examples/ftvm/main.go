@@ -14,9 +14,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/trilith-go/trilith/examples/internal/guest"
 	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/examples/internal/nodes"
+	"github.com/trilith-go/trilith/rpc"
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/vmft"
 )
@@ -39,7 +42,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			case o.node != "":
 				return o.serve(ctx, stdin, stdout, stderr)
 			case o.connect != "":
-				return o.sidecar(ctx, stdout)
+				return o.sidecar(ctx, stdout, stderr)
 			}
 			return o.show(ctx, stdout, stderr)
 		}
@@ -61,7 +64,7 @@ type options struct {
 
 	node    string
 	peers   string
-	others  []string // peers, parsed
+	others  []string // peers or connect, parsed
 	lock    string
 	status  string
 	child   bool
@@ -102,16 +105,16 @@ func (o *options) check(set map[string]bool) error {
 		return local.BadUsage("-node and -connect are different processes: give one of them")
 	case o.node != "":
 		err = useless("with -node", "memory", "chaos", "for", "forward", "port")
-		if err == nil && o.lock == "" {
-			err = local.BadUsage("-node needs -lock")
-		}
-		if o.peers != "" {
-			o.others = strings.Split(o.peers, ",")
+		if err == nil {
+			err = o.checkNode()
 		}
 	case o.connect != "":
 		err = useless("with -connect", "memory", "chaos", "for", "size", "transfer", "shared", "reads", "peers", "lock", "status", "child")
 		if err == nil && len(o.args) > 0 {
 			err = local.BadUsage("unexpected argument %q: the program runs on the nodes", o.args[0])
+		}
+		if err == nil {
+			o.others, err = addresses("connect", o.connect)
 		}
 	default:
 		err = useless("without -node", "peers", "lock", "status", "child")
@@ -123,6 +126,8 @@ func (o *options) check(set map[string]bool) error {
 		return local.BadUsage("-chaos %v: must be positive", o.chaos)
 	case o.length < 0:
 		return local.BadUsage("-for %v: must be positive", o.length)
+	case !local.Listenable(o.forward):
+		return local.BadUsage("-forward is %q, not host:port; the host may be missing", o.forward)
 	case o.port < 1 || o.port > 65535:
 		return local.BadUsage("-port %d: must be 1 to 65535", o.port)
 	case o.size < 16 || o.size > 1<<17:
@@ -131,9 +136,37 @@ func (o *options) check(set map[string]bool) error {
 	return o.checkShared()
 }
 
+// checkNode finds what is wrong with the flags of a node.
+func (o *options) checkNode() (err error) {
+	switch {
+	case !local.Named(o.node):
+		return local.BadUsage("-node is %q: it has to name the host and the port, by which the others find it", o.node)
+	case o.lock == "":
+		return local.BadUsage("-node needs -lock, the directory that decides who is the primary")
+	case o.status != "" && !local.Listenable(o.status):
+		return local.BadUsage("-status is %q, not host:port; the host may be missing", o.status)
+	case o.peers == "":
+		return nil
+	}
+	o.others, err = addresses("peers", o.peers)
+	return err
+}
+
+// addresses reads a list of them.
+func addresses(name, list string) ([]string, error) {
+	all := strings.Split(list, ",")
+	for _, addr := range all {
+		if !local.Named(addr) {
+			return nil, local.BadUsage("-%s is %q: %q is not host:port", name, list, addr)
+		}
+	}
+	return all, nil
+}
+
 // sidecar carries connections to nodes that run elsewhere.
-func (o *options) sidecar(ctx context.Context, stdout io.Writer) error {
-	c, err := vmft.Dial(&transport.TCP{}, strings.Split(o.connect, ",")...)
+func (o *options) sidecar(ctx context.Context, stdout, stderr io.Writer) error {
+	log := hclog.New(&hclog.LoggerOptions{Name: "ftvm", Output: stderr, Level: hclog.Warn})
+	c, err := vmft.NewClient(rpc.ClientConfig{Transport: &transport.TCP{}, Addrs: o.others, Logger: log})
 	if err != nil {
 		return err
 	}
@@ -233,12 +266,18 @@ func listens(ctx context.Context, c *vmft.Client, port uint16) error {
 	}
 }
 
-// program returns what the machine executes.
-func (o *options) program(ctx context.Context) ([]byte, error) {
+// program returns what the machine executes, which it can.
+func (o *options) program(ctx context.Context) (elf []byte, err error) {
 	if len(o.args) == 0 {
-		return guest.Build(ctx, guestSource, "guest")
+		elf, err = guest.Build(ctx, guestSource, "guest")
+	} else {
+		elf, err = guest.Program(ctx, o.args[0])
 	}
-	return guest.Program(ctx, o.args[0])
+	if err != nil {
+		return nil, err
+	}
+	_, err = o.machine(elf, o.shared != "")
+	return elf, err
 }
 
 // openMemory makes a group in this process, with a status page for each node.

@@ -47,22 +47,28 @@ func TestChaos(t *testing.T) {
 
 func TestFlagsThatAreWrong(t *testing.T) {
 	for args, want := range map[string]string{
-		"-chaos soon":                   "soon",
-		"-chaos -1s":                    "-chaos -1s",
-		"-for -1s":                      "-for -1s",
-		"-port 0":                       "-port 0",
-		"-port 70000":                   "-port 70000",
-		"-size 1":                       "-size 1",
-		"-reads never":                  "-reads",
-		"-reads backup":                 "-reads is of no use without -shared",
-		"-node a:1 -lock x -shared gfs": "-shared gfs is of no use with -node",
-		"-peers a:1":                    "-peers is of no use without -node",
-		"-node a:1":                     "-node needs -lock",
-		"-node a:1 -lock x -for 3s":     "-for is of no use with -node",
-		"-connect a:1 -transfer":        "-transfer is of no use with -connect",
-		"-connect a:1 -memory":          "-memory is of no use with -connect",
-		"-connect a:1 ./server":         `"./server"`,
-		"-connect a:1 -node b:1":        "-node and -connect",
+		"-chaos soon":                       "soon",
+		"-chaos -1s":                        "-chaos -1s",
+		"-for -1s":                          "-for -1s",
+		"-port 0":                           "-port 0",
+		"-port 70000":                       "-port 70000",
+		"-size 1":                           "-size 1",
+		"-peers a:1":                        "-peers is of no use without -node",
+		"-node a:1":                         "-node needs -lock",
+		"-node a:1 -lock x -for 3s":         "-for is of no use with -node",
+		"-connect a:1 -memory":              "-memory is of no use with -connect",
+		"-connect a:1 ./server":             `"./server"`,
+		"-connect a:1 -node b:1":            "-node and -connect",
+		"-connect a":                        `"a" is not host:port`,
+		"-forward 8080":                     `-forward is "8080"`,
+		"-forward a:b":                      `-forward is "a:b"`,
+		"-node :7101 -lock x":               "-node is \":7101\": it has to name the host",
+		"-node a:1 -lock x -peers b:1,,c:1": `"" is not host:port`,
+		"-node a:1 -lock x -status 80":      `-status is "80"`,
+		"-reads never":                      "-reads",
+		"-reads backup":                     "-reads is of no use without -shared",
+		"-node a:1 -lock x -shared gfs":     "-shared gfs is of no use with -node",
+		"-connect a:1 -transfer":            "-transfer is of no use with -connect",
 	} {
 		var errs bytes.Buffer
 		if status := run(t.Context(), strings.Fields(args), nil, io.Discard, &errs); status != local.ExitUsage || !strings.Contains(errs.String(), want) {
@@ -73,9 +79,11 @@ func TestFlagsThatAreWrong(t *testing.T) {
 
 // What is no program is said so before anything runs.
 func TestNoProgram(t *testing.T) {
-	var errs bytes.Buffer
-	if status := run(t.Context(), []string{"-memory", "-forward", "127.0.0.1:0", "main.go.none"}, nil, io.Discard, &errs); status != local.ExitFailed {
-		t.Errorf("status %d: %s", status, errs.String())
+	for name, want := range map[string]string{"main.go.none": "building main.go.none", os.Args[0]: "not a static riscv64 program"} {
+		var out, errs bytes.Buffer
+		if status := run(t.Context(), []string{"-forward", "127.0.0.1:0", name}, nil, &out, &errs); status != local.ExitFailed || out.Len() > 0 || !strings.Contains(errs.String(), want) {
+			t.Errorf("status %d: %s%s", status, out.String(), errs.String())
+		}
 	}
 }
 

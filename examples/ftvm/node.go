@@ -28,25 +28,9 @@ var guestSource embed.FS
 // pageTimeout is how long whoever asks for a status page may take to do so.
 const pageTimeout = 10 * time.Second
 
-// startNode starts a node that runs a program. The first of a group decides what the
-// program's randomness and clock begin with; the others get its state.
+// startNode starts a node that runs a program.
 func (o *options) startNode(ctx context.Context, cfg vmft.Config, elf []byte, disk *shareddisk.Disk) (*vmft.Node, error) {
-	args := []string{"guest"}
-	if len(o.args) > 0 {
-		args = o.args
-	}
-	seed, err := guest.Seed()
-	if err != nil {
-		return nil, err
-	}
-	machine := rv64.Config{
-		Args: args, Memory: o.size << 20, Start: time.Now(), Seed: seed, Env: []string{"PATH=/bin", "HOME=/tmp", "TMPDIR=/tmp"},
-	}
-	if disk != nil {
-		machine.Shared = guestDisk
-		machine.Env = append(machine.Env, "DATA="+guestDisk)
-	}
-	m, err := rv64.Load(elf, machine)
+	m, err := o.machine(elf, disk != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +42,27 @@ func (o *options) startNode(ctx context.Context, cfg vmft.Config, elf []byte, di
 		cfg.Mode = vmft.ModeTransfer
 	}
 	return vmft.Start(ctx, cfg)
+}
+
+// machine returns one that runs a program, with a shared disk or without. The first of a group
+// decides what the program's randomness and clock begin with; the others get its state.
+func (o *options) machine(elf []byte, shared bool) (*rv64.Machine, error) {
+	args := []string{"guest"}
+	if len(o.args) > 0 {
+		args = o.args
+	}
+	seed, err := guest.Seed()
+	if err != nil {
+		return nil, err
+	}
+	machine := rv64.Config{
+		Args: args, Memory: o.size << 20, Start: time.Now(), Seed: seed, Env: []string{"PATH=/bin", "HOME=/tmp", "TMPDIR=/tmp"},
+	}
+	if shared {
+		machine.Shared = guestDisk
+		machine.Env = append(machine.Env, "DATA="+guestDisk)
+	}
+	return rv64.Load(elf, machine)
 }
 
 // serve is what the process of one node does. It prints events, one a line, and ends with

@@ -202,3 +202,33 @@ func TestKilledByHand(t *testing.T) {
 		t.Errorf("status %d: %s\n%s", status, &errs, &out)
 	}
 }
+
+// The page of the guest goes on in a browser while one primary after the other is killed.
+func TestPageTicks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var out, errs screen
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, strings.Fields("-forward 127.0.0.1:0 -memory -chaos 500ms"), strings.NewReader(""), &out, &errs)
+	}()
+	addr := out.await(t, 0, `is reached at (\S+),`)[1]
+	before := strings.Count(out.String(), "a client saw a pause")
+	page := testutil.Browse(t, "http://"+addr+"/", 20*time.Second) // of the browser's time, which goes by faster
+	after := strings.Count(out.String(), "a client saw a pause")
+	if m := regexp.MustCompile(`id="ticks">(\d+)<`).FindStringSubmatch(page); m == nil || !strings.Contains(page, `<p id="pause"></p>`) {
+		t.Errorf("the page has become\n%s", page)
+	} else {
+		t.Logf("%s ticks, %d fail-overs", m[1], after-before)
+	}
+	if after == before {
+		t.Error("nothing has happened while the page was looked at")
+	}
+	cancel()
+	if status := <-ended; status != 0 {
+		t.Errorf("status %d: %s\n%s", status, &errs, &out)
+	}
+}
