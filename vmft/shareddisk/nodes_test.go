@@ -427,7 +427,7 @@ func TestProcessor(t *testing.T) {
 		length = 5_000_000
 	}
 	vmfttest.TestProcessor(t, vmfttest.ProcessorCheck{New: func() vmft.Processor { return machine(t, "all") }, Answer: answer, Length: length, Seed: 3})
-	if asked[rv64.DiskRoot] == 0 || asked[rv64.DiskRead] == 0 {
+	if asked[rv64.DiskRoot] == 0 || asked[rv64.DiskRead] == 0 && !testing.Short() {
 		t.Errorf("it has asked for %v", asked)
 	}
 }
