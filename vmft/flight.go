@@ -29,6 +29,7 @@ type flight struct {
 	position uint64   // of the processor, after the last entry
 	ready    []Output // scratch of release
 	notes    []Output // of streams, that may leave
+	fetches  fetches
 
 	streams *streamPort // nil: connections are its user's
 	courier *courier    // nil: what it is told is logged
@@ -46,6 +47,7 @@ func newFlight(l *leader) *flight {
 		f.held.push(l.host.position, o)
 	}
 	r.become(true)
+	f.fetches.bugs = r.bugs
 	f.courier = newCourier(l)
 	f.board()
 	return f
@@ -59,8 +61,9 @@ func (c *Config) free() *runner {
 	r := newRunner(c.Processor)
 	if c.Network != nil {
 		r.p = streamed(c.Processor, c.Network)
-		r.fleeting = isNote
+		r.fleeting, r.streamed = isNote, true
 	}
+	r.fetching = c.Fetch != nil
 	r.bugs = c.planted.core
 	if c.Mode == ModeTransfer {
 		r.transfers()
@@ -170,7 +173,7 @@ func (f *flight) hold(position uint64) {
 	f.position = f.r.told
 	f.progress.mark(position, f.position)
 	for _, o := range f.r.take() {
-		if !f.held.push(position, o) {
+		if f.r.bugs.socketEarly && isNote(o.Data) || !f.held.push(position, o) {
 			f.leave(o)
 		}
 	}
@@ -186,6 +189,13 @@ func (f *flight) release(position uint64) {
 		f.leave(o)
 	}
 	clear(f.ready)
+}
+
+// fetched takes note of how far the backup is. l.mu is held.
+func (f *flight) fetched() {
+	if f != nil {
+		f.fetches.see(f.l.core.record.Backup.Incarnation, f.l.applied)
+	}
 }
 
 // leave hands an output to who has to do with it. l.mu is held.

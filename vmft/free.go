@@ -38,6 +38,9 @@ type runner struct {
 	live     bool   // it is the primary's
 	fresh    []Output
 	fleeting func(output []byte) bool // outputs that are not kept; nil: none is
+	given    [][]byte                 // events of entries that don't have them, the next first
+	fetching bool                     // there are such entries
+	streamed bool                     // events are tagged: of streams, or of the processor itself
 	fault    error                    // why it is not what the log says any more
 	transfer *transfer                // its state is sent; nil: what it is told is
 	bugs     bugs
@@ -60,7 +63,7 @@ func newRunner(p Processor) *runner { return &runner{p: p, told: p.Position()} }
 
 // become says whose the processor is from here on.
 func (r *runner) become(live bool) {
-	r.live, r.fresh = live, nil
+	r.live, r.fresh, r.given = live, nil, nil
 	r.transfer.void()
 }
 
@@ -97,8 +100,11 @@ func (r *runner) apply(e entry, dst []byte) []byte {
 			numbers = append(numbers, d.Uvarint())
 		}
 	}
-	event := d.Rest()
-	if err := d.Err(); err != nil {
+	event, err := d.Rest(), d.Err()
+	if e.kind == kindFetched {
+		numbers, event, err = r.fetched(e.data)
+	}
+	if err != nil {
 		r.fault = fmt.Errorf("an entry at %d: %w", r.told, err)
 		return append(dst, r.fault.Error()...)
 	}
@@ -231,8 +237,11 @@ func (r *runner) Apply(_ uint64, _ time.Time, _, dst []byte) []byte { return dst
 
 // Fingerprint implements Machine.
 func (r *runner) Fingerprint() string {
-	if r.transfer != nil {
+	switch {
+	case r.transfer != nil:
 		return r.p.Fingerprint() + " transfer 1"
+	case r.fetching:
+		return r.p.Fingerprint() + " fetched 1"
 	}
 	return r.p.Fingerprint()
 }
@@ -298,7 +307,7 @@ func (r *runner) Restore(in io.Reader) error {
 	if err != nil {
 		return err
 	}
-	fresh := runner{p: r.p, live: r.live, fleeting: r.fleeting, bugs: r.bugs}
+	fresh := runner{p: r.p, live: r.live, fleeting: r.fleeting, fetching: r.fetching, streamed: r.streamed, bugs: r.bugs}
 	if r.transfer != nil {
 		fresh.transfers()
 	}

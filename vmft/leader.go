@@ -78,6 +78,9 @@ type proposal struct {
 	err    error
 	done   chan struct{} // has room for one: index, out and err are set
 	next   *proposal     // in a crowd
+
+	name    []byte // of an event that may be fetched
+	fetched func() // is called when that is done
 }
 
 // A crowd is proposals that go on together, in the order of their positions.
@@ -247,6 +250,7 @@ func (l *leader) settle() (released crowd) {
 	}
 	clear(l.freed)
 	l.flight.release(position)
+	l.flight.fetched()
 	n := 0
 	for n < len(l.waiting) && l.waiting[n].position <= position && l.waiting[n].round <= l.core.confirmed {
 		close(l.waiting[n].ready)

@@ -164,7 +164,11 @@ func (l *leader) batch(n, size int) (b batch, taken crowd) {
 		p.queued = false
 		l.pending++
 		l.bytes += p.size
-		b.data = addEntry(b.data, p.kind, l.flight.count(p.cmd))
+		kind, data := p.kind, p.cmd
+		if kind == kindFetched {
+			kind, data = l.fetchable(p, b.first+uint64(taken.count))
+		}
+		b.data = addEntry(b.data, kind, l.flight.count(data))
 		p.cmd = nil
 		taken.add(p)
 	}

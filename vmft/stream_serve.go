@@ -45,6 +45,7 @@ func (f *flight) board() {
 		l: l, f: f, news: make(chan struct{}, 1), active: make(chan struct{}), desk: newStreamDesk(m.table, l.n.cfg.StreamTimeout, time.Now()),
 		kicks: make(map[uint64]chan struct{}), opening: make(map[streamID]chan byte),
 	}
+	f.streams.desk.ackEarly = f.r.bugs.ackInputEarly
 	if marker := (Output{}); !f.held.push(l.host.position, marker) {
 		f.leave(marker)
 	}

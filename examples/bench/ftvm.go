@@ -26,10 +26,11 @@ var ftvmSuite = suite{
 	about: "a program in the virtual machine, without replication (solo), on a primary and a backup that replays (ft), and on a pair of which one sends " +
 		"what has changed (state-transfer), each a process. cpu: a kernel from its " +
 		"first line to its last; http: requests to a server, through the sidecar if it is replicated, at half the rate that solo comes to, and at " +
-		"full speed; cpu_us: processor time of the primary for one; mbit/s: on the logging channel; failover: kill -9 or SIGSTOP of the primary to " +
+		"full speed; disk: transactions on a file on a shared disk, in a directory of this machine, whose reads are in the log or done by the backup too; " +
+		"cpu_us: processor time of the primary for one; mbit/s: on the logging channel; failover: kill -9 or SIGSTOP of the primary to " +
 		"the answer that a client on one connection waits for; clone: a new backup of a guest that writes to 256 MiB. A figure needs a core for " +
 		"each of the two",
-	cases:    []string{"cpu/fib", "cpu/sort", "cpu/json", "http/half", "http/full", "failover", "clone"},
+	cases:    []string{"cpu/fib", "cpu/sort", "cpu/json", "http/half", "http/full", "disk/logged", "disk/backup", "failover", "clone"},
 	subjects: []string{"solo", "ft", "state-transfer", "kill", "stop", "tcp"},
 	baseline: func(string) string { return "solo" },
 	rounds:   3,
@@ -53,6 +54,10 @@ func openFTVM(ctx context.Context, kase, subject string, w *workspace) (cell, er
 	case strings.HasPrefix(kase, "http/") && ftvmModes[subject]:
 		run = func(ctx context.Context, c *ftvmCell, turn time.Duration) ([]metric, error) {
 			return c.http(ctx, kase == "http/half", turn)
+		}
+	case strings.HasPrefix(kase, "disk/") && (subject == "solo" || subject == "ft"):
+		run = func(ctx context.Context, c *ftvmCell, turn time.Duration) ([]metric, error) {
+			return c.transact(ctx, kase == "disk/backup", turn)
 		}
 	case kase == "failover" && (subject == "kill" || subject == "stop"):
 		run = func(ctx context.Context, c *ftvmCell, _ time.Duration) ([]metric, error) {
@@ -98,6 +103,8 @@ type ftvmGroup struct {
 	args    []string
 	solo    bool
 	lock    string
+	disk    string // the directory of a shared disk, if there is one
+	reads   bool   // the backup does them too
 	addrs   []string
 	members []*ftvmMember
 	primary int
@@ -110,16 +117,21 @@ type ftvmMember struct {
 }
 
 // group starts a machine, alone or on a pair.
-func (c *ftvmCell) group(ctx context.Context, solo, paired bool, args ...string) (_ *ftvmGroup, err error) {
+func (c *ftvmCell) group(ctx context.Context, solo, paired bool, args ...string) (*ftvmGroup, error) {
 	c.turns++
-	g := &ftvmGroup{c: c, args: append([]string{"kernels"}, args...), solo: solo, lock: filepath.Join(c.dir, "lock"+strconv.Itoa(c.turns))}
+	return c.form(ctx, &ftvmGroup{solo: solo}, paired, args...)
+}
+
+// form starts the machine of a group.
+func (c *ftvmCell) form(ctx context.Context, g *ftvmGroup, paired bool, args ...string) (_ *ftvmGroup, err error) {
+	g.c, g.args, g.lock = c, append([]string{"kernels"}, args...), filepath.Join(c.dir, "lock"+strconv.Itoa(c.turns))
 	defer func() {
 		if err != nil {
 			g.close()
 		}
 	}()
 	count := 2
-	if solo {
+	if g.solo {
 		count = 1
 	}
 	for range count {
@@ -133,7 +145,7 @@ func (c *ftvmCell) group(ctx context.Context, solo, paired bool, args ...string)
 		}
 		g.members = append(g.members, nil)
 	}
-	if err := g.start(ctx, 0); err != nil || solo || !paired {
+	if err := g.start(ctx, 0); err != nil || g.solo || !paired {
 		return g, err
 	}
 	return g, g.pair(ctx)
@@ -150,7 +162,7 @@ func (g *ftvmGroup) pair(ctx context.Context) error {
 }
 
 func (g *ftvmGroup) start(ctx context.Context, i int) error {
-	t := task{Ftvm: &ftvmNode{Addr: g.addrs[i], Peers: g.addrs, Lock: g.lock, Solo: g.solo, Transfer: g.c.transfer, Program: g.c.program, Args: g.args}}
+	t := task{Ftvm: &ftvmNode{Addr: g.addrs[i], Peers: g.addrs, Lock: g.lock, Solo: g.solo, Transfer: g.c.transfer, Program: g.c.program, Args: g.args, Disk: g.disk, BackupReads: g.reads}}
 	cmd, err := t.command(context.WithoutCancel(ctx)) // close ends it
 	if err != nil {
 		return err
@@ -233,23 +245,62 @@ func (c *ftvmCell) kernel(ctx context.Context, name string, turn time.Duration) 
 		return nil, err
 	}
 	defer g.close()
+	r, err := g.run(ctx)
+	return []metric{{"s", r.took.Seconds()}, r.bandwidth()}, err
+}
+
+// A kernelRun is what a kernel has taken, from its first line to its last.
+type kernelRun struct {
+	took time.Duration
+	cpu  time.Duration // of the primary
+	log  int64         // bytes on the logging channel
+}
+
+func (r kernelRun) bandwidth() metric {
+	return metric{"mbit/s", float64(r.log) * 8 / 1e6 / r.took.Seconds()}
+}
+
+// run lets a kernel begin that waits for it.
+func (g *ftvmGroup) run(ctx context.Context) (r kernelRun, err error) {
 	if err := g.tell(0, tellEnter); err != nil {
-		return nil, err
+		return r, err
 	}
 	if _, err := g.await(ctx, 0, saidGuest+"begin"); err != nil {
-		return nil, err
+		return r, err
 	}
 	before, err := g.usage(ctx, 0)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	began := time.Now()
 	if _, err := g.await(ctx, 0, saidGuest+"end"); err != nil {
+		return r, err
+	}
+	r.took = time.Since(began)
+	after, err := g.usage(ctx, 0)
+	r.cpu, r.log = after.CPU-before.CPU, after.LogBytes-before.LogBytes
+	return r, err
+}
+
+// diskRounds are how many times a machine does 400 transactions in a turn of diskTurn.
+const (
+	diskRounds = 12
+	diskTurn   = 6 * time.Second
+	ofRound    = 400
+)
+
+// transact runs transactions on a shared disk.
+func (c *ftvmCell) transact(ctx context.Context, byBackup bool, turn time.Duration) ([]metric, error) {
+	c.turns++
+	rounds := max(1, int(diskRounds*turn/diskTurn))
+	g, err := c.form(ctx, &ftvmGroup{solo: c.solo, disk: filepath.Join(c.dir, "disk"+strconv.Itoa(c.turns)), reads: byBackup}, true, "wait", strconv.Itoa(rounds), "disk")
+	if err != nil {
 		return nil, err
 	}
-	took := time.Since(began)
-	after, err := g.usage(ctx, 0)
-	return []metric{{"s", took.Seconds()}, {"mbit/s", float64(after.LogBytes-before.LogBytes) * 8 / 1e6 / took.Seconds()}}, err
+	defer g.close()
+	r, err := g.run(ctx)
+	count := float64(rounds * ofRound)
+	return []metric{{"req/s", count / r.took.Seconds()}, {"cpu_us", micros(r.cpu) / count}, r.bandwidth()}, err
 }
 
 const ftvmPort = 8080

@@ -22,6 +22,16 @@
 //	ftvm -node host1:7101 -peers host2:7101,host3:7101 -lock /shared/lock ./server
 //	ftvm -connect host1:7101,host2:7101,host3:7101 -forward :8080 -port 8080
 //
-// The nodes keep their logs in memory: if primary and backup die at once, the program is lost.
-// It cannot be reached by datagrams, and connections that it opens itself end at a fail-over, which it finds when it writes to one.
+// With -shared the program finds a disk at /shared that outlasts primary, backup and spare:
+// the guest keeps its counters and keys there, and has them again when all is started anew.
+// The disk is a directory that all nodes reach, or one in a gfs; -shared gfs starts one for
+// the occasion. What is read there is in the log, or, with -reads backup, only its checksum
+// is, and the backup reads for itself:
+//
+//	go run ./examples/ftvm -shared /tmp/disk -chaos 5s
+//	go run ./examples/ftvm -shared gfs -reads backup
+//
+// The nodes keep their logs in memory: if primary and backup die at once, the program is lost,
+// but for what is on the shared disk. It cannot be reached by datagrams, and connections that
+// it opens itself end at a fail-over, which it finds when it writes to one.
 package main

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/trilith-go/trilith/examples/internal/guest"
@@ -52,6 +54,8 @@ type options struct {
 	forward string
 	port    uint
 	size    int64
+	shared  string
+	reads   string
 	mode    bool // state transfer
 	args    []string
 
@@ -71,6 +75,8 @@ func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.forward, "forward", "127.0.0.1:8080", "the `address` at which plain clients reach the program")
 	f.UintVar(&o.port, "port", 8080, "the port that the program listens on")
 	f.Int64Var(&o.size, "size", 256, "what the program may use of memory, in `MiB`")
+	f.StringVar(&o.shared, "shared", "", "a shared disk, which the program finds at "+guestDisk+": a `directory` that all nodes reach, gfs:address/directory, or gfs for one of this program's own")
+	f.StringVar(&o.reads, "reads", "logged", "how the backup learns what is read from the shared disk: `logged`, or backup: it reads too")
 	f.BoolVar(&o.mode, "transfer", false, "keep the backup by sending what has changed in the machine, rather than what it is told (on all nodes alike)")
 	f.StringVar(&o.node, "node", "", "run one node only, at this `address`, host:port")
 	f.StringVar(&o.peers, "peers", "", "with -node: the `addresses` of the other nodes, separated by commas")
@@ -103,7 +109,7 @@ func (o *options) check(set map[string]bool) error {
 			o.others = strings.Split(o.peers, ",")
 		}
 	case o.connect != "":
-		err = useless("with -connect", "memory", "chaos", "for", "size", "transfer", "peers", "lock", "status", "child")
+		err = useless("with -connect", "memory", "chaos", "for", "size", "transfer", "shared", "reads", "peers", "lock", "status", "child")
 		if err == nil && len(o.args) > 0 {
 			err = local.BadUsage("unexpected argument %q: the program runs on the nodes", o.args[0])
 		}
@@ -122,7 +128,7 @@ func (o *options) check(set map[string]bool) error {
 	case o.size < 16 || o.size > 1<<17:
 		return local.BadUsage("-size %d: must be 16 to 131072", o.size)
 	}
-	return nil
+	return o.checkShared()
 }
 
 // sidecar carries connections to nodes that run elsewhere.
@@ -160,6 +166,13 @@ func (o *options) show(ctx context.Context, stdout, stderr io.Writer) (err error
 		return err
 	}
 	defer l.Close()
+	if o.shared == gfsItself {
+		end, err2 := o.ownGFS(ctx, stdout)
+		if err2 != nil {
+			return err2
+		}
+		defer func() { err = errors.Join(err, end()) }()
+	}
 	g, err := o.open(ctx, elf, stdout, stderr)
 	if err != nil {
 		return err
@@ -186,6 +199,7 @@ func (o *options) show(ctx context.Context, stdout, stderr io.Writer) (err error
 	fmt.Fprintf(stdout, "the program's port %d is reached at %s, as http://%s if it serves that\n\n", o.port, l.Addr(), l.Addr())
 
 	w := newWitness(l.Addr().String(), len(o.args) == 0)
+	w.kept = o.shared != ""
 	s.Failed = w.failed
 	w.start(life)
 	kills, err := s.Run(ctx, o.length, o.chaos, w)
@@ -227,16 +241,64 @@ func (o *options) program(ctx context.Context) ([]byte, error) {
 	return guest.Program(ctx, o.args[0])
 }
 
+// openMemory makes a group in this process, with a status page for each node.
+func (o *options) openMemory(elf []byte, stdout, stderr io.Writer) (*nodes.Group, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	var pages pages
+	server := &http.Server{Handler: &pages, ReadHeaderTimeout: pageTimeout}
+	g, err := nodes.InMemory(func(ctx context.Context, cfg vmft.Config) (*vmft.Node, error) {
+		disk, err := o.openDisk(ctx, stderr)
+		if err != nil {
+			return nil, err
+		}
+		n, err := o.startNode(ctx, cfg, elf, disk)
+		if err == nil {
+			pages.set(cfg.Addr, n.StatusHandler())
+			go o.attend(context.WithoutCancel(ctx), n, disk, stdout, stderr)
+		}
+		return n, err
+	}, server.Close)
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	go server.Serve(l)
+	for i, addr := range g.Addrs {
+		host, _, _ := net.SplitHostPort(addr) // it has a port
+		fmt.Fprintf(stdout, "the status page of node %d is http://%s/%s/\n", i+1, l.Addr(), host)
+	}
+	return g, nil
+}
+
+// pages serves the status pages of the nodes in this process, each below the name of its host.
+type pages struct{ hosts sync.Map }
+
+func (p *pages) set(addr string, page http.Handler) {
+	host, _, _ := net.SplitHostPort(addr) // it has a port
+	p.hosts.Store(host, http.StripPrefix("/"+host, page))
+}
+
+// ServeHTTP implements http.Handler.
+func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	host, _, slash := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	page, ok := p.hosts.Load(host)
+	switch {
+	case !ok:
+		http.NotFound(w, r)
+	case !slash:
+		http.Redirect(w, r, r.URL.Path+"/", http.StatusMovedPermanently)
+	default:
+		page.(http.Handler).ServeHTTP(w, r)
+	}
+}
+
 // open makes the group that the flags ask for.
 func (o *options) open(ctx context.Context, elf []byte, stdout, stderr io.Writer) (*nodes.Group, error) {
 	if o.memory {
-		return nodes.InMemory(func(ctx context.Context, cfg vmft.Config) (*vmft.Node, error) {
-			n, err := o.startNode(ctx, cfg, elf)
-			if err == nil {
-				go attend(context.WithoutCancel(ctx), n, stdout, stderr)
-			}
-			return n, err
-		})
+		return o.openMemory(elf, stdout, stderr)
 	}
 	dir, err := os.MkdirTemp("", "ftvm-")
 	if err != nil {
@@ -250,6 +312,9 @@ func (o *options) open(ctx context.Context, elf []byte, stdout, stderr io.Writer
 	var pages []string
 	g, err := nodes.Processes(stderr, func(i int, addr string, addrs []string) []string {
 		args := []string{"-child", "-node", addr, "-peers", strings.Join(addrs, ","), "-lock", filepath.Join(dir, "lock"), "-size", fmt.Sprint(o.size)}
+		if o.shared != "" {
+			args = append(args, "-shared", o.shared, "-reads", o.reads)
+		}
 		if page, err := nodes.FreeAddr(append(pages, addrs...)); err == nil { // without one it does as well
 			pages = append(pages, page)
 			args = append(args, "-status", page)

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -44,19 +47,22 @@ func TestChaos(t *testing.T) {
 
 func TestFlagsThatAreWrong(t *testing.T) {
 	for args, want := range map[string]string{
-		"-chaos soon":               "soon",
-		"-chaos -1s":                "-chaos -1s",
-		"-for -1s":                  "-for -1s",
-		"-port 0":                   "-port 0",
-		"-port 70000":               "-port 70000",
-		"-size 1":                   "-size 1",
-		"-peers a:1":                "-peers is of no use without -node",
-		"-node a:1":                 "-node needs -lock",
-		"-node a:1 -lock x -for 3s": "-for is of no use with -node",
-		"-connect a:1 -transfer":    "-transfer is of no use with -connect",
-		"-connect a:1 -memory":      "-memory is of no use with -connect",
-		"-connect a:1 ./server":     `"./server"`,
-		"-connect a:1 -node b:1":    "-node and -connect",
+		"-chaos soon":                   "soon",
+		"-chaos -1s":                    "-chaos -1s",
+		"-for -1s":                      "-for -1s",
+		"-port 0":                       "-port 0",
+		"-port 70000":                   "-port 70000",
+		"-size 1":                       "-size 1",
+		"-reads never":                  "-reads",
+		"-reads backup":                 "-reads is of no use without -shared",
+		"-node a:1 -lock x -shared gfs": "-shared gfs is of no use with -node",
+		"-peers a:1":                    "-peers is of no use without -node",
+		"-node a:1":                     "-node needs -lock",
+		"-node a:1 -lock x -for 3s":     "-for is of no use with -node",
+		"-connect a:1 -transfer":        "-transfer is of no use with -connect",
+		"-connect a:1 -memory":          "-memory is of no use with -connect",
+		"-connect a:1 ./server":         `"./server"`,
+		"-connect a:1 -node b:1":        "-node and -connect",
 	} {
 		var errs bytes.Buffer
 		if status := run(t.Context(), strings.Fields(args), nil, io.Discard, &errs); status != local.ExitUsage || !strings.Contains(errs.String(), want) {
@@ -69,6 +75,57 @@ func TestFlagsThatAreWrong(t *testing.T) {
 func TestNoProgram(t *testing.T) {
 	var errs bytes.Buffer
 	if status := run(t.Context(), []string{"-memory", "-forward", "127.0.0.1:0", "main.go.none"}, nil, io.Discard, &errs); status != local.ExitFailed {
+		t.Errorf("status %d: %s", status, errs.String())
+	}
+}
+
+var counterAt = regexp.MustCompile(`the counter is at (\d+)`)
+
+// With a shared disk, the counter goes on when all nodes have ended and are started again.
+func TestSharedDisk(t *testing.T) {
+	dir := t.TempDir()
+	for name, args := range map[string]string{
+		"logged": "-shared " + filepath.Join(dir, "a"), "backup": "-reads backup -shared " + filepath.Join(dir, "b"), "gfs": "-shared gfs",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if testing.Short() && name != "logged" {
+				t.Skip("takes seconds")
+			}
+			last := 0
+			for _, chaos := range []string{"-chaos 700ms -for 1s ", "-for 300ms "} {
+				var out, errs bytes.Buffer
+				args := strings.Fields("-memory -forward 127.0.0.1:0 " + chaos + args)
+				if status := run(t.Context(), args, strings.NewReader(""), &out, &errs); status != 0 {
+					t.Fatalf("status %d: %s\n%s", status, errs.String(), out.String())
+				}
+				found := counterAt.FindStringSubmatch(out.String())
+				if found == nil {
+					t.Fatalf("there is no counter in\n%s", out.String())
+				}
+				n, err := strconv.Atoi(found[1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if name == "gfs" { // another each time
+					last = 0
+				}
+				if n <= last || last > 0 && !strings.Contains(out.String(), "the guest has 1 counters") {
+					t.Errorf("the counter is at %d, after %d:\n%s", n, last, out.String())
+				}
+				last = n
+			}
+		})
+	}
+}
+
+// What is no shared disk is said to be none, and left alone.
+func TestNoSharedDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "letter"), []byte("Dear"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var errs bytes.Buffer
+	if status := run(t.Context(), []string{"-memory", "-forward", "127.0.0.1:0", "-shared", dir}, nil, io.Discard, &errs); status != local.ExitFailed || !strings.Contains(errs.String(), `"letter"`) {
 		t.Errorf("status %d: %s", status, errs.String())
 	}
 }

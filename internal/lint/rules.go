@@ -205,6 +205,8 @@ var Trilith = Rules{
 		{Files: "vmft/rv64/run.go"},
 		{Files: "vmft/rv64/step*.go"},
 		{Files: "vmft/rv64/testenv.go"},
+		{Files: "vmft/shareddisk/order.go"},
+		{Files: "vmft/shareddisk/version.go"},
 	},
 
 	Verbs: map[string][]string{
@@ -216,6 +218,7 @@ var Trilith = Rules{
 		"vmft/rv64":               {"Drive", "Load", "Machine_Freeze", "NewReplayer"},
 		"transport":               {"Network", "TCP", "TLS", "Transport"},
 		"vmft":                    {"Node_Port", "Record", "Start"},
+		"vmft/shareddisk":         {"Open"},
 		"vmft/vmfttest":           {"CheckMachine", "CheckProcessor", "CheckTransferable"},
 	},
 

@@ -296,6 +296,6 @@ func (m *Machine) become(c *codec, pieces [][]byte, pages []deltaPages) error {
 func (m *Machine) successor() *kernel {
 	k := &kernel{cpu: m.cpu, process: &process{}, disk: newDisk(0), told: m.kernel.told, report: m.kernel.report}
 	m.cpu.clock = func() uint64 { return k.monotonic() / 100 }
-	k.disk.gone = k.forgetInode
+	k.disk.gone, k.disk.mount = k.forgetInode, &k.mount
 	return k
 }

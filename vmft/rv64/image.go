@@ -15,7 +15,7 @@ import (
 // spaces, and the tables; for each address space its pages, each with its number plus
 // one, and a zero; and a SHA-256 of all before it. Pages of
 // zeroes count too: how much a guest uses is part of its state.
-const imageMagic = "rv64img\x02"
+const imageMagic = "rv64img\x03"
 
 // A frozen is a machine at a position. Its pages and files are those of the machine,
 // as long as that has not changed them.

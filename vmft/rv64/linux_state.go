@@ -165,6 +165,7 @@ func (k *kernel) state(c *codec) {
 	k.endState(c)
 	num(c, &k.set.pages)
 	table(c, &k.procs, k.processState(c))
+	k.mountState(c)
 }
 
 func (k *kernel) processState(c *codec) func(*process) {
@@ -266,6 +267,7 @@ func (k *kernel) threadState(c *codec) func(*thread) {
 		num(c, &t.progress)
 		num(c, &t.batch)
 		num(c, &t.opening)
+		c.diskWait(&t.disk)
 	}
 }
 
@@ -291,6 +293,7 @@ func (k *kernel) fileState(c *codec) func(*file) {
 		c.text(&f.path)
 		num(c, &f.inode)
 		num(c, &f.offset)
+		num(c, &f.mover)
 		c.bytes(&f.data)
 		num(c, &f.stream)
 		num(c, &f.pipe)
@@ -365,6 +368,10 @@ func (k *kernel) diskState(c *codec) {
 		num(c, &in.parent)
 		num(c, &in.device)
 		num(c, &in.opens)
+		num(c, &in.key)
+		num(c, &in.body)
+		num(c, &in.writer)
+		num(c, &in.failed)
 		if c.delta {
 			c.versions(in, d.epoch)
 		} else {
@@ -437,7 +444,7 @@ func (k *kernel) check() error {
 		return err
 	}
 	for i, t := range k.threads {
-		if t == nil || i > 0 && k.threads[i-1].id >= t.id || t.waiting > waitVfork || k.proc(t.process) == nil {
+		if t == nil || i > 0 && k.threads[i-1].id >= t.id || t.waiting > waitDisk || k.proc(t.process) == nil {
 			return bad("thread", i)
 		}
 	}
@@ -493,6 +500,9 @@ func (k *kernel) check() error {
 	if !isInode(rootInode) {
 		return bad("directory", rootInode)
 	}
+	if err := k.checkMount(); err != nil {
+		return err
+	}
 	return k.checkDisk()
 }
 
@@ -538,7 +548,11 @@ func (k *kernel) checkDisk() error {
 		if in == nil {
 			continue
 		}
-		ok := in.id == id && in.size >= 0 && int64(len(in.chunks)) == (in.size+chunkSize-1)/chunkSize || in.mode&sIFMT == sIFLNK
+		whole := int64(len(in.chunks)) == (in.size+chunkSize-1)/chunkSize
+		if in.body != 0 {
+			whole = len(in.chunks) == 0
+		}
+		ok := in.id == id && in.size >= 0 && whole || in.mode&sIFMT == sIFLNK
 		for _, e := range in.names {
 			ok = ok && k.disk.inode(e.inode) != nil
 		}

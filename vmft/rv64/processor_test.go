@@ -17,6 +17,9 @@ var (
 // is connected to and spoken to at any instruction.
 func TestProcessor(t *testing.T) {
 	for _, name := range []string{"serve", "stress"} {
+		if testing.Short() && name == "stress" {
+			continue
+		}
 		elf := guest(t, name)
 		length, answered := uint64(10_000_000), 0
 		if testing.Short() {
