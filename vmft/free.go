@@ -217,6 +217,9 @@ func (r *runner) pending() (all []Output) {
 	if r.bugs.forgetPending {
 		return nil
 	}
+	if r.bugs.halfDelta && r.transfer != nil && r.transfer.begun {
+		r.half()
+	}
 	for _, k := range r.kept {
 		if !k.done {
 			k.Again = true

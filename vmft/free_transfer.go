@@ -159,9 +159,7 @@ func (r *runner) takePart(data []byte) error {
 	}
 	t.begun = true
 	if head&partLast == 0 {
-		if t.partial = append(t.partial, data...); r.bugs.halfDelta {
-			r.half()
-		}
+		t.partial = append(t.partial, data...)
 		return nil
 	}
 	if len(data) < 4 {
@@ -244,12 +242,12 @@ func (r *runner) take1(h *deltaHead) {
 	r.transfer.done, r.transfer.sent = nil, h.outputs
 }
 
-// half is what a backup must not do: it takes over what has come of a delta.
+// half is what a backup that goes live must not do: it takes over what has come of a delta.
 func (r *runner) half() {
 	var h deltaHead
 	d := wire.NewDecoder(r.transfer.partial)
 	if h.decode(&d); d.Err() == nil {
-		h.to, h.from = r.told, r.told
+		h.to = r.told
 		r.take1(&h)
 	}
 }

@@ -60,7 +60,7 @@ func (o *options) openDisk(ctx context.Context, stderr io.Writer) (*shareddisk.D
 		return nil, fmt.Errorf("the gfs of -shared: %w", err)
 	}
 	context.AfterFunc(ctx, func() { client.Close() })
-	return shareddisk.Open(gfsFiles{client, path.Join("/", dir)}, log)
+	return shareddisk.Open(gfsFiles{client, path.Join(".", dir)}, log)
 }
 
 // ownGFS starts a gfs for as long as this program runs.

@@ -219,7 +219,7 @@ var Trilith = Rules{
 		"transport":               {"Network", "TCP", "TLS", "Transport"},
 		"vmft":                    {"Node_Port", "Record", "Start"},
 		"vmft/shareddisk":         {"Open"},
-		"vmft/vmfttest":           {"CheckMachine", "CheckProcessor"},
+		"vmft/vmfttest":           {"CheckMachine", "CheckProcessor", "CheckTransferable"},
 	},
 
 	Sleeper: "internal/testutil/poll.go",

@@ -208,12 +208,21 @@ func (m *Machine) applyDelta(b []byte) error {
 			return err
 		}
 		pages = append(pages, s)
-		c.spaces = append(c.spaces, &memory{})
+		c.spaces = append(c.spaces, m.stand(len(c.spaces)))
 	}
 	if err := d.Finish(); err != nil {
 		return err
 	}
 	return m.become(&c, pieces, pages)
+}
+
+// stand returns a memory that stands for the i-th while tables are read. It has no pages.
+func (m *Machine) stand(i int) *memory {
+	if i == len(m.stands) {
+		m.stands = append(m.stands, new(memory))
+	}
+	m.stands[i].areas, m.stands[i].resident = nil, 0
+	return m.stands[i]
 }
 
 // deltaPages is an address space, and what is to be done to its pages.

@@ -168,12 +168,16 @@ func (k *kernel) syncShared(t *thread, f *file, n int64) int64 {
 // settled is what a sync comes to: it tells what has failed since the last one.
 func (k *kernel) settled(in *inode, errno int64) int64 {
 	m := &k.mount
-	if errno == 0 && in != nil {
-		errno, in.failed = in.failed, 0
+	if in != nil {
+		if errno == 0 {
+			errno = in.failed
+		}
+		in.failed = 0
 	}
 	if errno == 0 {
-		errno, m.errno = m.errno, 0
+		errno = m.errno
 	}
+	m.errno = 0
 	return -errno
 }
 

@@ -131,7 +131,8 @@ type Machine struct {
 	stop    atomic.Bool
 	log     hclog.Logger
 	last    lineage // of deltas
-	many    int     // pages that a delta compares at once, at most
+	stands  []*memory
+	many    int // pages that a delta compares at once, at most
 
 	// What Export has to know. It is not part of the state: a machine of an image has none.
 	loaded  map[string]bool // the paths of Config.Root

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -242,13 +243,16 @@ func (g *group) stop() {
 	g.network.Close()
 }
 
+// mostKills are how many primaries are killed.
+const mostKills = 4
+
 // run kills primaries until the program has ended.
 func (g *group) run(seed uint64, pause uint64) (kills int) {
 	rng := rand.New(rand.NewPCG(seed, 5))
 	var late []func()
 	for next := uint64(0); ; kills++ {
 		i := g.primary(next)
-		if i < 0 {
+		if i < 0 || kills == mostKills {
 			break
 		}
 		next = g.nodes[i].Status().Instructions + rng.Uint64N(pause)
@@ -262,6 +266,7 @@ func (g *group) run(seed uint64, pause uint64) (kills int) {
 	for _, resume := range late {
 		resume()
 	}
+	testutil.Eventually(g.t, time.Minute, g.ended, "the program does not end")
 	return kills
 }
 
@@ -273,7 +278,7 @@ func TestNodesFailOver(t *testing.T) {
 		byBackup bool
 		args     []string
 	}{
-		"logged": {false, []string{"log", "40"}}, "backup": {true, []string{"read", "400"}},
+		"logged": {false, []string{"log", "40"}}, "backup": {true, []string{"read", "200"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			plain := DirectoryOn(vfs.NewMemory(1), "disk")
@@ -402,12 +407,39 @@ func TestProcessor(t *testing.T) {
 		}
 		return rv64.DiskDoneEvent(&r, 0, data)
 	}
-	length := uint64(40_000_000)
+	length := uint64(15_000_000)
 	if testing.Short() {
-		length = 8_000_000
+		length = 5_000_000
 	}
 	vmfttest.TestProcessor(t, vmfttest.ProcessorCheck{New: func() vmft.Processor { return machine(t, "all") }, Answer: answer, Length: length, Seed: 3})
 	if asked[rv64.DiskRoot] == 0 || asked[rv64.DiskRead] == 0 {
 		t.Errorf("it has asked for %v", asked)
+	}
+}
+
+// A sync that fails is told to the program, and what it tells after that is true.
+func TestSyncThatFails(t *testing.T) {
+	failing := make(map[int64]bool)
+	syncs := int64(0)
+	fsys := vfs.NewMemory(1)
+	files := DirectoryOn(vfs.Inject(fsys, func(c vfs.Call) vfs.Fault {
+		if c.Op != vfs.OpSync || !strings.Contains(c.Name, objectDir) {
+			return vfs.Fault{}
+		}
+		if n := atomic.AddInt64(&syncs, 1); failing[n] {
+			return vfs.Fault{Err: syscall.EIO}
+		}
+		return vfs.Fault{}
+	}), "disk")
+	for _, n := range []int64{1, 2, 5, 8, 11} {
+		failing[n] = true
+	}
+	want := "error 0\nsafe 9\n"
+	out := alone(t, open(t, files), machine(t, "stubborn", "10"))
+	if !strings.HasPrefix(out, "error 0\n") || !strings.HasSuffix(out, "safe 9\n") || strings.Count(out, "error") < 3 || strings.Count(out, "safe") != 10 {
+		t.Errorf("the program says\n%s\nwant something like\n%s", out, want)
+	}
+	if out := alone(t, open(t, DirectoryOn(fsys.Crash(), "disk")), machine(t, "log", "0")); !strings.HasPrefix(out, "there are 10\n") {
+		t.Errorf("after the power has failed: %s", out)
 	}
 }

@@ -42,7 +42,6 @@ type Server struct {
 	barriers []*job // that the syncer is to do
 	volatile []*job // that are done and not durable, in order
 	size     int64  // of their bytes
-	broken   bool   // a sync has failed: what is volatile may be lost, and has to be written again
 	closed   bool
 	idle     chan struct{} // closed when there is nothing to do; nil: nobody waits
 }
@@ -379,20 +378,22 @@ func (s *Server) syncs() {
 			return
 		}
 		s.mu.Lock()
-		barriers, volatile, again := s.barriers, s.volatile, s.broken
+		barriers, volatile := s.barriers, s.volatile
 		s.barriers, s.volatile, s.size = nil, nil, 0
 		s.mu.Unlock()
 		if len(barriers)+len(volatile) == 0 {
 			continue
 		}
-		if !s.sync(barriers, volatile, again) {
+		if !s.sync(barriers, volatile) {
 			return
 		}
 	}
 }
 
 // sync makes what is volatile durable, and does barriers then. It reports whether to go on.
-func (s *Server) sync(barriers, volatile []*job, again bool) bool {
+// When it fails, the system may have dropped what was written: that has failed then, and the
+// program is told by its next fsync, as it would be on any disk.
+func (s *Server) sync(barriers, volatile []*job) bool {
 	generation := uint64(0)
 	for _, i := range append(barriers[:len(barriers):len(barriers)], volatile...) {
 		generation = max(generation, i.Generation)
@@ -400,13 +401,6 @@ func (s *Server) sync(barriers, volatile []*job, again bool) bool {
 	store, err := s.term(generation)
 	if err == errOver {
 		return false
-	}
-	if again && err == nil { // the system may have dropped what it could not sync
-		for _, i := range volatile {
-			if _, e := s.perform(i, store); e != nil && err == nil {
-				err = e
-			}
-		}
 	}
 	if err == nil {
 		err = store.sync()
@@ -418,20 +412,12 @@ func (s *Server) sync(barriers, volatile []*job, again bool) bool {
 		s.disk.log.Warn("the shared disk could not be synced", "error", err)
 	}
 	numbers := make([]uint64, 0, len(volatile))
-	s.mu.Lock()
-	if s.broken = err != nil; err != nil {
-		s.volatile = append(volatile, s.volatile...)
-		for _, i := range volatile {
-			s.size += int64(len(i.Data))
-		}
-		s.timer.Reset(syncEvery)
-	} else {
-		for _, i := range volatile {
-			numbers = append(numbers, i.number)
+	for _, i := range volatile {
+		if numbers = append(numbers, i.number); err != nil {
+			_ = s.port.Complete(rv64.DiskDoneEvent(&i.DiskRequest, errnoOf(err), nil), i.number)
 		}
 	}
-	s.mu.Unlock()
-	if len(numbers) > 0 {
+	if err == nil && len(numbers) > 0 {
 		_ = s.port.Complete(nil, numbers...) // or the term is over
 	}
 	for _, i := range barriers {

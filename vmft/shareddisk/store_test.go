@@ -148,7 +148,7 @@ func stoppedPrimary(t testing.TB, seed uint64, bugs storeBugs) error {
 // A primary that was stopped, and goes on when another has taken over, changes nothing that
 // anybody sees.
 func TestStoppedPrimaryDoesNoHarm(t *testing.T) {
-	count := uint64(300)
+	count := uint64(150)
 	if testing.Short() {
 		count = 50
 	}

@@ -3,6 +3,7 @@
 //	guest all      does everything once, and says what it finds
 //	guest look     says what is on the disk
 //	guest log N    appends N records to a log, syncs each, and says each that is safe
+//	guest stubborn N  does so too, and does again what could not be synced
 //	guest fill     writes until the disk is full, and then removes
 //	guest read N   writes 1 MiB and reads it again N times
 package main
@@ -44,6 +45,9 @@ func main() {
 	case "look":
 	case "log":
 		record(n)
+		return
+	case "stubborn":
+		stubborn(n)
 		return
 	case "fill":
 		fill()
@@ -220,6 +224,25 @@ func record(n int) {
 	b, err = os.ReadFile(in("journal"))
 	must(err)
 	fmt.Printf("%d entries, %08x\n", bytes.Count(b, []byte("\n")), crc32.ChecksumIEEE(b))
+}
+
+// stubborn writes each record anew until it is safe: what has failed is as good as not there.
+func stubborn(n int) {
+	f, err := os.OpenFile(in("journal"), os.O_CREATE|os.O_RDWR, 0o644)
+	must(err)
+	for i := range n {
+		for {
+			_, err := f.WriteAt([]byte(fmt.Sprintf("entry %4d\n", i)), int64(i)*11)
+			if err == nil {
+				err = f.Sync()
+			}
+			if err == nil {
+				break
+			}
+			fmt.Println("error", i)
+		}
+		fmt.Println("safe", i)
+	}
 }
 
 func fill() {
