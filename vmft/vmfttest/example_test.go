@@ -3,8 +3,8 @@ package vmfttest_test
 import (
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"maps"
+	"math/rand/v2"
 	"strings"
 	"time"
 
