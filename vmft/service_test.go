@@ -383,6 +383,21 @@ func TestServiceFailOver(t *testing.T) {
 	}
 }
 
+// The same server is kept alive by state transfer as well.
+func TestServiceTransferFailOver(t *testing.T) {
+	kills := 4
+	if testing.Short() {
+		kills = 1
+	}
+	s, err := runService(t, *serviceSeed, kills, nil, 4, func(cfg *vmft.Config) { cfg.Mode = vmft.ModeTransfer })
+	if err != nil {
+		t.Errorf("seed %d, after %d fail-overs: %v", *serviceSeed, s.kills, err)
+	}
+	if s.clones < uint64(kills) || s.at["requests"] == 0 {
+		t.Error("too little was under way")
+	}
+}
+
 // A server that computes without end, has many threads, is never without timers, sends itself
 // signals and runs into faults, fills its disk, or gives its collector no rest is kept alive as
 // well as others.

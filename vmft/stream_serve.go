@@ -156,6 +156,12 @@ func (p *streamPort) serve(ctx context.Context, h *streamHello, st *rpc.Stream) 
 		if status == welcomeOK {
 			s, number, kick, status = p.attach(h)
 		}
+	} else if s == nil {
+		// One that has been replaced and does not know it has none of the streams that were
+		// opened since: that there is no such stream is a read, and confirmed as one.
+		if _, err := p.l.confirm(ctx); err != nil {
+			return rpc.Refuse(p.l.n.elsewhere())
+		}
 	}
 	p.mu.Lock()
 	ack := talkAckment{limit: streamWindow}
