@@ -149,6 +149,12 @@ func handle[Req, Resp any](s *Server, name string, inline bool, h func(ctx conte
 		err = errors.New("the handler is nil")
 	}
 	begin := func(sc *serverCall) {
+		if sc.head.flags&(flagDeadline|flagExactlyOnce) != 0 {
+			g := new(givenMore[Req])
+			g.callContext.more = &g.more
+			sc.ctx, sc.req = &g.callContext, &g.req
+			return
+		}
 		g := new(given[Req])
 		sc.ctx, sc.req = &g.callContext, &g.req
 	}
@@ -179,6 +185,12 @@ func handle[Req, Resp any](s *Server, name string, inline bool, h func(ctx conte
 type given[Req any] struct {
 	callContext
 	req Req
+}
+
+// givenMore is given for a call that is sure to need more.
+type givenMore[Req any] struct {
+	given[Req]
+	more contextMore
 }
 
 // HandleStream registers a handler of streams. When it returns, the stream ends;

@@ -215,6 +215,6 @@ func (c *serverConn) serveStream(meth *method, fields []byte, st *Stream) {
 		st.reset(outcomeOfHandler(err), err)
 		st.Close()
 	}
-	st.ctx.cancel(context.Canceled)
+	st.ctx.cancel(canceled)
 	c.s.finish()
 }
