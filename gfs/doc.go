@@ -146,13 +146,13 @@
 //   - coder.go is how messages are laid out; push.go and record_format.go what is on the
 //     streams of data and in files of records; chunkstore_format.go what is on disks.
 //
-// The shells act. Of the master: master.go, master_paths.go (the namespace), master_read.go,
-// master_grant.go, master_fleet.go (chunkservers, and what the fleet wants), locks.go and
-// keylocks.go (for operations that take time), orders.go, shadow.go on tap.go; status*.go
-// is its page. Of the chunkserver: chunkserver*.go, chunkstore*.go (the disk), buffer.go
-// and push_serve.go (pushed data), clone.go, scrub.go. Of the client: client*.go, cache.go,
-// read.go with hedge.go, write.go with chain.go, file*.go with unsynced.go, fs.go, record.go,
-// retry.go.
+// The shells act. Of the master: master.go, master_paths.go (the namespace),
+// master_read.go, master_grant.go, master_fleet.go (chunkservers, and what the fleet
+// wants), locks.go and keylocks.go (for operations that take time), orders.go, shadow.go
+// on tap.go; status*.go is its page. diagnostics.go logs calls. Of the chunkserver:
+// chunkserver*.go, chunkstore*.go (the disk), buffer.go and push_serve.go (pushed data),
+// clone.go, scrub.go. Of the client: client*.go, cache.go, read.go with hedge.go, write.go
+// with chain.go, file*.go with unsynced.go, fs.go, record.go, retry.go.
 //
 // The simulation (sim_test.go) runs all cores of a cluster, thousands of seeds a second.
 //

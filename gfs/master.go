@@ -71,7 +71,8 @@ type MasterConfig struct {
 	// Groups says which groups a user belongs to. Default: none.
 	Groups map[string][]string
 
-	// Logger is told what an operator wants to know. Default: silent.
+	// Logger is told what an operator wants to know, and at level trace of every call that
+	// is served (§5.3). Default: silent.
 	Logger hclog.Logger
 
 	// FS holds Dir. Only packages of this module can make one. Default: the operating
@@ -220,7 +221,7 @@ func StartMaster(ctx context.Context, cfg MasterConfig) (*Master, error) {
 		return fail(err)
 	}
 	m.peers = newPeerTable(rpc.ClientConfig{Transport: cfg.Transport, Cluster: cfg.Cluster, Secret: cfg.Secret, Logger: cfg.Logger})
-	server := rpc.ServerConfig{Cluster: cfg.Cluster, Secret: cfg.Secret, Logger: cfg.Logger, Limits: masterLimits}
+	server := rpc.ServerConfig{Cluster: cfg.Cluster, Secret: cfg.Secret, Logger: cfg.Logger, Limits: masterLimits, Interceptors: diagnostics(cfg.Logger)}
 	if m.guard != nil {
 		server.Sessions = m.guard
 	}
