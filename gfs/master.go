@@ -53,7 +53,8 @@ type MasterConfig struct {
 	// otherwise; negative: not at all. It is kept as the policy of the root. Default:
 	// what that says, at first DefaultRetention.
 	Retention time.Duration
-	// Lease is how long a lease lasts unless it is extended. Default DefaultLease.
+	// Lease is how long a lease lasts unless it is extended, at least two heartbeats: how
+	// long a chunk is, the master learns from them. Default DefaultLease.
 	Lease time.Duration
 	// Heartbeat is how often chunkservers give a sign of life. Default 1 s.
 	Heartbeat time.Duration
@@ -112,6 +113,9 @@ func (c MasterConfig) withDefaults() (MasterConfig, error) {
 	c.RepairRate = orDefault(c.RepairRate, DefaultRepairRate)
 	if c.ServerTimeout < 2*c.Heartbeat {
 		return c, configError(op, "MasterConfig.ServerTimeout", "is %v: less than two heartbeats of %v", c.ServerTimeout, c.Heartbeat)
+	}
+	if c.Lease < 2*c.Heartbeat {
+		return c, configError(op, "MasterConfig.Lease", "is %v: less than two heartbeats of %v", c.Lease, c.Heartbeat)
 	}
 	if c.Superusers == nil {
 		c.Superusers = []string{""}
@@ -262,7 +266,7 @@ func (m *Master) open() error {
 		return err // what log is then is not to be closed
 	}
 	if _, solo := log.(*statelog.Solo); !solo {
-		log = serviceLog{log}
+		log = rpc.ServiceLog{Log: log}
 	}
 	m.log = log
 	m.guard = rpc.NewGuard(m.log)

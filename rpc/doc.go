@@ -134,8 +134,9 @@
 // reader.go its incoming and writer.go its outgoing side; clientconn.go and
 // serverconn.go are what only one end has. A call's way: call.go has the attempts
 // of a call and session.go its session; servercall.go and workers.go run it;
-// table.go, tablelog.go and guard.go put the duplicate table to work. stream.go is
-// what users see of a stream, streamflow.go how bytes come in, streamopen.go how
-// it begins. client.go connects, server.go listens, handshake.go and limits.go
-// keep strangers in check.
+// table.go, tablelog.go and guard.go put the duplicate table to work, and
+// servicelog.go a log that has several leaders in turn. stream.go is what users see
+// of a stream, streamflow.go how bytes come in, streamopen.go how it begins.
+// client.go connects, server.go listens, handshake.go and limits.go keep strangers
+// in check.
 package rpc

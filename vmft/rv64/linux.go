@@ -40,6 +40,7 @@ type kernel struct {
 	shared  bool // there has been a shared mapping of a file
 	// memoryFiles are the inodes of shared memory.
 	memoryFiles []int
+	mount       mount // of the shared disk
 	input       console
 
 	nextConn uint64 // external connections are never given a number twice
@@ -243,5 +244,5 @@ func (k *kernel) exit(code int) {
 		}
 	}
 	k.exited, k.exitCode = true, code
-	k.emit(output{Kind: OutputExit, Number: uint64(code)})
+	k.unmount()
 }
