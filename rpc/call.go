@@ -155,6 +155,7 @@ func (c *Client) do(ctx context.Context, sem Semantics, method string, req, resp
 			a.recycle()
 			if ctx.Done() == nil {
 				<-cl.done
+				cl.woken()
 			} else {
 				err = cc.wait(ctx, cl)
 			}
@@ -418,6 +419,7 @@ func (a *attempts) begin(ctx context.Context) error {
 func (a *attempts) wait(ctx context.Context) error {
 	if ctx.Done() == nil {
 		<-a.cl.done
+		a.cl.woken()
 		return nil
 	}
 	return a.used.wait(ctx, a.cl)

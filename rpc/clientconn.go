@@ -53,8 +53,9 @@ type call struct {
 	done    chan struct{} // of capacity 1: the response is here, or more.err is set
 	payload []byte        // of a response that came in one frame; kept for the next
 	id      uint64
+	next    *call     // to be woken by this one's caller
 	more    *callMore // nil until some call has needed it
-	size    int       // counted in unanswered
+	size    uint32    // counted in unanswered
 	flags   byte      // the response's
 	first   bool      // the call's first attempt
 	ended   bool      // the response is here, or none will come
@@ -69,6 +70,17 @@ type callMore struct {
 	in      inflow        // of a response that comes in chunks
 	into    []byte        // the caller's memory for a body
 	out     outflow       // of a request that goes in chunks
+}
+
+// woken is called by the caller of cl when it has been woken. It wakes the next of those
+// whose responses came together: so they run one after the other, on one core while what
+// they do is short, and take neither the lock nor the outgoing buffer from each other; if
+// one has more to do, another core takes the next.
+func (cl *call) woken() {
+	if next := cl.next; next != nil {
+		cl.next = nil
+		next.done <- struct{}{}
+	}
 }
 
 // large returns cl.more.
@@ -157,6 +169,7 @@ func (c *clientConn) wait(ctx context.Context, cl *call) error {
 		}
 		<-cl.done
 	}
+	cl.woken()
 	return nil
 }
 
@@ -171,11 +184,12 @@ func (c *clientConn) addRequest(o *outgoing, cl *call) (rounds int) {
 	start := len(b.b)
 	b.b = appendHead(b.b, kindRequest, cl.id, o.head.size()+len(fields))
 	b.b = append(o.head.append(b.b), fields...)
-	cl.size = len(b.b) - start
+	size := len(b.b) - start
 	if o.head.flags&flagChunked != 0 {
-		cl.size += len(o.fields) + len(o.body)
+		size += len(o.fields) + len(o.body)
 	}
-	c.unanswered += cl.size
+	cl.size = uint32(min(size, 1<<30)) // beyond eagerWrite, more is all the same
+	c.unanswered += int(cl.size)
 	if c.unanswered <= eagerWrite && len(c.streams) == 0 {
 		rounds = fewRounds
 	}
@@ -263,7 +277,7 @@ func (c *clientConn) end(cl *call, err error) {
 	if cl.first {
 		c.firsts++
 	}
-	c.unanswered -= cl.size
+	c.unanswered -= int(cl.size)
 	c.pending--
 	if cl.sending && c.err == nil {
 		// The server has answered before it had all of the request: it needs
@@ -389,15 +403,28 @@ func (c *clientConn) settle() error {
 	}
 	gathering := c.gathering
 	c.unlockAndWrite(noRounds)
-	for i, cl := range c.ready {
-		c.ready[i] = nil
-		cl.done <- struct{}{}
-	}
-	c.ready = c.ready[:0]
+	c.wake(gathering)
 	if gathering {
 		c.gatherCalls()
 	}
 	return err
+}
+
+// wake wakes the callers of the calls that are ready: all, if their next calls are
+// waited for; otherwise the first, which wakes the others.
+func (c *clientConn) wake(all bool) {
+	for i, cl := range c.ready {
+		if !all && i+1 < len(c.ready) {
+			cl.next = c.ready[i+1]
+		}
+	}
+	for i, cl := range c.ready {
+		c.ready[i] = nil
+		if all || i == 0 {
+			cl.done <- struct{}{}
+		}
+	}
+	c.ready = c.ready[:0]
 }
 
 // count adds to the calls that are counted. The lock is held.

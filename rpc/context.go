@@ -27,7 +27,11 @@ func CallFromContext(ctx context.Context) (CallInfo, bool) {
 		return CallInfo{}, false
 	}
 	if c.semantics == ExactlyOnce {
-		return c.more.once, true
+		m := c.more
+		return CallInfo{
+			Method: c.method.name, Semantics: ExactlyOnce,
+			Session: m.session, Seq: m.seq, Watermark: m.mark, Hash: m.hash,
+		}, true
 	}
 	return CallInfo{Method: c.method.name, Semantics: c.semantics}, true
 }
@@ -77,7 +81,10 @@ func (e contextEnd) err() error {
 
 // contextMore is the part of a callContext that few calls need.
 type contextMore struct {
-	once     CallInfo  // all about an exactly-once call
+	session  SessionID // of an exactly-once call, like the next three
+	seq      uint64
+	mark     uint64
+	hash     uint64
 	deadline time.Time // zero: none
 	timer    *time.Timer
 	detach   func() bool // set when the connection of a kept call was lost

@@ -70,9 +70,11 @@
 //     that come together share system calls, and a lone one waits for nobody.
 //  4. The client's reader takes all responses that it has read, and then wakes
 //     their callers, which decode. Of those that call again at once the last
-//     writes for all, or the reader does if some do not come back.
+//     writes for all, or the reader does if some do not come back. If there are too
+//     many for that, the reader wakes one and each the next, before it decodes.
 //
-// Bodies, long messages and streams leave in chunks of at most 256 KiB, taken in
+// Bodies, long messages and streams leave in chunks of at most 256 KiB (64 KiB of a
+// body that nothing else waits behind), taken in
 // turn, between which all waiting small frames go first: bulk delays a small call
 // by one chunk at most. A body is received into its final place: memory of the
 // caller's own, if it lent any.

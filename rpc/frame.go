@@ -183,9 +183,9 @@ func (r *requestHead) append(dst []byte) []byte {
 	dst = append(dst, r.method...)
 	if r.flags&flagExactlyOnce != 0 {
 		dst = append(dst, r.session.Table[:]...)
-		dst = binary.AppendUvarint(dst, r.session.N)
-		dst = binary.AppendUvarint(dst, r.seq)
-		dst = binary.AppendUvarint(dst, r.mark)
+		dst = appendUvarint(dst, r.session.N)
+		dst = appendUvarint(dst, r.seq)
+		dst = appendUvarint(dst, r.mark)
 	}
 	if r.flags&flagChunked != 0 {
 		dst = appendSizes(dst, r.fields, r.body)

@@ -344,12 +344,12 @@ func (s *Server) checkIdleLocked() {
 	}
 }
 
-// begin counts a call or stream that is about to run; if it reports false, the
-// server drains and it must not.
-func (s *Server) begin() bool {
-	s.ctr.started.Add(1)
+// begin counts n calls or streams that are about to run; if it reports false, the
+// server drains and they must not.
+func (s *Server) begin(n int) bool {
+	s.ctr.started.Add(uint64(n))
 	if s.draining.Load() {
-		s.ctr.started.Add(^uint64(0))
+		s.ctr.started.Add(-uint64(n))
 		s.checkIdle()
 		return false
 	}

@@ -177,18 +177,23 @@ func (c *serverConn) enter() error {
 	if len(c.fresh) == 0 {
 		return nil
 	}
-	n, err := 0, error(nil)
+	n, whole, err := 0, 0, error(nil)
 	c.mu.Lock()
 	for n < len(c.fresh) && err == nil {
-		if err = c.place(c.fresh[n]); err == nil {
+		sc := c.fresh[n]
+		if err = c.place(sc); err == nil {
 			n++
+			if sc.state == callRunning {
+				whole++
+			}
 		}
 	}
 	c.mu.Unlock()
+	open := whole > 0 && c.s.begin(whole)
 	for _, sc := range c.fresh[:n] {
 		switch sc.state {
 		case callRunning:
-			c.dispatch(sc)
+			c.dispatch(sc, open)
 		case callRefused:
 			c.mu.Lock()
 			if c.find(sc.id) == sc {
@@ -251,10 +256,8 @@ func (c *serverConn) admit(sc *serverCall) error {
 	sc.m.begin(sc)
 	if sc.head.flags&flagExactlyOnce != 0 {
 		sc.ctx.semantics = ExactlyOnce
-		sc.ctx.more.once = CallInfo{
-			Method: sc.m.name, Semantics: ExactlyOnce,
-			Session: sc.head.session, Seq: sc.head.seq, Watermark: sc.head.mark,
-		}
+		m := sc.ctx.more
+		m.session, m.seq, m.mark = sc.head.session, sc.head.seq, sc.head.mark
 	} else if sc.head.flags&flagAtLeastOnce != 0 {
 		sc.ctx.semantics = AtLeastOnce
 	}
@@ -356,7 +359,7 @@ func (c *serverConn) arrived(id uint64, in *inflow) {
 	}
 	sc.state = callRunning
 	c.mu.Unlock()
-	c.dispatch(sc)
+	c.dispatch(sc, c.s.begin(1))
 	c.mu.Lock()
 }
 
@@ -418,9 +421,10 @@ func (c *serverConn) goAway() {
 	c.unlockAndWrite(noRounds)
 }
 
-// dispatch runs a call's handler, here or on a worker.
-func (c *serverConn) dispatch(sc *serverCall) {
-	if !c.s.begin() {
+// dispatch runs a call's handler, here or on a worker, or refuses it if the server is
+// not open to calls any more.
+func (c *serverConn) dispatch(sc *serverCall, open bool) {
+	if !open {
 		c.mu.Lock()
 		c.refuse(sc, ErrShutdown, false)
 		return
