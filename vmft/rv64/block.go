@@ -6,7 +6,7 @@ import "unsafe"
 const (
 	blockLength = 64      // instructions of a block, at most; it fits a uint8
 	codeLimit   = 1 << 20 // instructions that are kept decoded; then all are dropped
-	jumpSize    = 1 << 12 // entries of the cache of indirect jumps
+	jumpSize    = 1 << 14 // entries of the cache of indirect jumps
 	jumpMask    = jumpSize - 1
 	fusedLength = gatherLength // instructions of what is one operation, at most
 )
@@ -54,6 +54,13 @@ type blocks struct {
 	byPC   map[uint64]uint32 // the number of the block that starts there; never ranged over
 	jump   [jumpSize]landing
 	mem    *memory
+
+	// What execute keeps here while it calls math.FMA, so that it need not keep it in
+	// memory all the time.
+	kept struct {
+		in   uintptr // from the first decoded instruction on
+		left uint64
+	}
 }
 
 func newBlocks(m *memory) *blocks {
@@ -208,9 +215,25 @@ func (e *blocks) mark(b *block) {
 
 // decode makes the block that starts at pc, and returns its number.
 func (e *blocks) decode(pc uint64) (number uint32, ok bool) {
+	b, code, ok := e.line(pc)
+	if !ok {
+		return 0, false
+	}
 	number = uint32(len(e.blocks))
-	b := block{pc: pc, pcs: make([]uint64, 0, 16)}
-	var code []inst
+	e.code = append(e.code, inst{op: opHead, imm: int64(number)})
+	b.at = uint32(uintptr(len(e.code)) * unsafe.Sizeof(inst{}))
+	e.code = append(e.code, fuse(code)...)
+	for range fusedLength {
+		e.code = append(e.code, inst{op: opStep})
+	}
+	e.code = e.code[:len(e.code)-fusedLength+1]
+	e.blocks = append(e.blocks, b)
+	return number, true
+}
+
+// line decodes the straight line of code that starts at pc.
+func (e *blocks) line(pc uint64) (b block, code []inst, ok bool) {
+	b = block{pc: pc, pcs: make([]uint64, 0, 16)}
 	for at, ends := pc, false; !ends; {
 		w, ok := e.mem.fetch(at)
 		if b.n > 0 && (!ok || b.n == blockLength || at == pc) {
@@ -219,7 +242,7 @@ func (e *blocks) decode(pc uint64) (number uint32, ok bool) {
 			break
 		}
 		if !ok {
-			return 0, false
+			return block{}, nil, false
 		}
 		in := decode(w)
 		b.n++
@@ -234,15 +257,7 @@ func (e *blocks) decode(pc uint64) (number uint32, ok bool) {
 		}
 	}
 	e.mark(&b)
-	e.code = append(e.code, inst{op: opHead, imm: int64(number)})
-	b.at = uint32(uintptr(len(e.code)) * unsafe.Sizeof(inst{}))
-	e.code = append(e.code, fuse(code)...)
-	for range fusedLength {
-		e.code = append(e.code, inst{op: opStep})
-	}
-	e.code = e.code[:len(e.code)-fusedLength+1]
-	e.blocks = append(e.blocks, b)
-	return number, true
+	return b, code, true
 }
 
 // place fits an instruction that was decoded at pc into a block. It returns where

@@ -32,6 +32,12 @@ func TestMain(m *testing.M) {
 // build runs the Go tool to make a riscv64 program, once.
 func build(t testing.TB, key, dir string, args ...string) []byte {
 	t.Helper()
+	return buildFor(t, "", key, dir, args...)
+}
+
+// buildFor is build for a level of the architecture.
+func buildFor(t testing.TB, level, key, dir string, args ...string) []byte {
+	t.Helper()
 	guests.mu.Lock()
 	defer guests.mu.Unlock()
 	if guests.done == nil {
@@ -41,7 +47,7 @@ func build(t testing.TB, key, dir string, args ...string) []byte {
 		}
 		guests.done = make(map[string][]byte)
 	}
-	if b := guests.done[key]; b != nil {
+	if b := guests.done[key+level]; b != nil {
 		return b
 	}
 	if _, err := exec.LookPath("go"); err != nil {
@@ -51,7 +57,7 @@ func build(t testing.TB, key, dir string, args ...string) []byte {
 	cmd := exec.Command("go", append(args, "-o", out)...)
 	cmd.Args = append(cmd.Args, key)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=riscv64", "CGO_ENABLED=0", "GOFLAGS=", "GORISCV64=")
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=riscv64", "CGO_ENABLED=0", "GOFLAGS=", "GORISCV64="+level)
 	if b, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building %s: %v\n%s", key, err, b)
 	}
@@ -59,7 +65,7 @@ func build(t testing.TB, key, dir string, args ...string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	guests.done[key] = b
+	guests.done[key+level] = b
 	return b
 }
 

@@ -44,7 +44,7 @@ type tlbEntry struct {
 }
 
 const (
-	tlbSize = 1024
+	tlbSize = 4096
 	tlbMask = tlbSize - 1
 	noTag   = ^uint64(0)
 )

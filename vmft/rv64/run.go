@@ -12,4075 +12,5153 @@ import (
 // elsewhere. left is how many instructions may be executed from the start of the block,
 // which allows all of it; on return it is so for the block of the instruction returned.
 //
-// It is one function, and long, so that the compiler makes one jump table of it; and it
-// calls nothing, so that what it needs stays in the host's registers.
+// It is one function, and it calls nothing (but for math.FMA on hosts that can't), so
+// that what it needs stays in the host's registers. Which operation it is, is found by
+// comparisons: one jump through a table would be fewer instructions, but programs whose
+// instructions are many are more than the host's predictor of such jumps has room for,
+// while that of branches has.
 func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 	x, f, m := &c.x, &c.f, c.mem
 	base := unsafe.Pointer(unsafe.SliceData(e.code))
 	for {
 		w := (*window)(unsafe.Pointer(in))
-		switch in.op {
-		case opLUI:
-
-			x[w[0].rd] = uint64(w[0].imm)
-			in = &w[1]
-			continue
-		case opADDI:
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-			in = &w[1]
-			continue
-		case opSLTI:
-
-			x[w[0].rd] = truth(int64(x[w[0].rs1]) < int64(uint64(w[0].imm)))
-			in = &w[1]
-			continue
-		case opSLTIU:
-
-			x[w[0].rd] = truth(x[w[0].rs1] < uint64(w[0].imm))
-			in = &w[1]
-			continue
-		case opXORI:
-
-			x[w[0].rd] = x[w[0].rs1] ^ uint64(w[0].imm)
-			in = &w[1]
-			continue
-		case opORI:
-
-			x[w[0].rd] = x[w[0].rs1] | uint64(w[0].imm)
-			in = &w[1]
-			continue
-		case opANDI:
-
-			x[w[0].rd] = x[w[0].rs1] & uint64(w[0].imm)
-			in = &w[1]
-			continue
-		case opSLLI:
-
-			x[w[0].rd] = x[w[0].rs1] << (uint64(w[0].imm) & 63)
-			in = &w[1]
-			continue
-		case opSRLI:
-
-			x[w[0].rd] = x[w[0].rs1] >> (uint64(w[0].imm) & 63)
-			in = &w[1]
-			continue
-		case opSRAI:
-
-			x[w[0].rd] = uint64(int64(x[w[0].rs1]) >> (uint64(w[0].imm) & 63))
-			in = &w[1]
-			continue
-		case opADD:
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-			in = &w[1]
-			continue
-		case opSUB:
-
-			x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
-			in = &w[1]
-			continue
-		case opSLL:
-
-			x[w[0].rd] = x[w[0].rs1] << (x[w[0].rs2] & 63)
-			in = &w[1]
-			continue
-		case opSLT:
-
-			x[w[0].rd] = truth(int64(x[w[0].rs1]) < int64(x[w[0].rs2]))
-			in = &w[1]
-			continue
-		case opSLTU:
-
-			x[w[0].rd] = truth(x[w[0].rs1] < x[w[0].rs2])
-			in = &w[1]
-			continue
-		case opXOR:
-
-			x[w[0].rd] = x[w[0].rs1] ^ x[w[0].rs2]
-			in = &w[1]
-			continue
-		case opSRL:
-
-			x[w[0].rd] = x[w[0].rs1] >> (x[w[0].rs2] & 63)
-			in = &w[1]
-			continue
-		case opSRA:
-
-			x[w[0].rd] = uint64(int64(x[w[0].rs1]) >> (x[w[0].rs2] & 63))
-			in = &w[1]
-			continue
-		case opOR:
-
-			x[w[0].rd] = x[w[0].rs1] | x[w[0].rs2]
-			in = &w[1]
-			continue
-		case opAND:
-
-			x[w[0].rd] = x[w[0].rs1] & x[w[0].rs2]
-			in = &w[1]
-			continue
-		case opADDIW:
-
-			x[w[0].rd] = word(x[w[0].rs1] + uint64(w[0].imm))
-			in = &w[1]
-			continue
-		case opSLLIW:
-
-			x[w[0].rd] = word(x[w[0].rs1] << (uint64(w[0].imm) & 31))
-			in = &w[1]
-			continue
-		case opSRLIW:
-
-			x[w[0].rd] = word(uint64(uint32(x[w[0].rs1]) >> (uint64(w[0].imm) & 31)))
-			in = &w[1]
-			continue
-		case opSRAIW:
-
-			x[w[0].rd] = uint64(int32(x[w[0].rs1]) >> (uint64(w[0].imm) & 31))
-			in = &w[1]
-			continue
-		case opADDW:
-
-			x[w[0].rd] = word(x[w[0].rs1] + x[w[0].rs2])
-			in = &w[1]
-			continue
-		case opSUBW:
-
-			x[w[0].rd] = word(x[w[0].rs1] - x[w[0].rs2])
-			in = &w[1]
-			continue
-		case opSLLW:
-
-			x[w[0].rd] = word(x[w[0].rs1] << (x[w[0].rs2] & 31))
-			in = &w[1]
-			continue
-		case opSRLW:
-
-			x[w[0].rd] = word(uint64(uint32(x[w[0].rs1]) >> (x[w[0].rs2] & 31)))
-			in = &w[1]
-			continue
-		case opSRAW:
-
-			x[w[0].rd] = uint64(int32(x[w[0].rs1]) >> (x[w[0].rs2] & 31))
-			in = &w[1]
-			continue
-		case opMUL:
-
-			x[w[0].rd] = x[w[0].rs1] * x[w[0].rs2]
-			in = &w[1]
-			continue
-		case opMULW:
-
-			x[w[0].rd] = word(x[w[0].rs1] * x[w[0].rs2])
-			in = &w[1]
-			continue
-		case opADDUW:
-
-			x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))
-			in = &w[1]
-			continue
-		case opSH1ADD:
-
-			x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<1
-			in = &w[1]
-			continue
-		case opSH2ADD:
-
-			x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<2
-			in = &w[1]
-			continue
-		case opSH3ADD:
-
-			x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<3
-			in = &w[1]
-			continue
-		case opSH1ADDUW:
-
-			x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))<<1
-			in = &w[1]
-			continue
-		case opSH2ADDUW:
-
-			x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))<<2
-			in = &w[1]
-			continue
-		case opSH3ADDUW:
-
-			x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))<<3
-			in = &w[1]
-			continue
-		case opSLLIUW:
-
-			x[w[0].rd] = uint64(uint32(x[w[0].rs1])) << (uint64(w[0].imm) & 63)
-			in = &w[1]
-			continue
-		case opANDN:
-
-			x[w[0].rd] = x[w[0].rs1] &^ x[w[0].rs2]
-			in = &w[1]
-			continue
-		case opORN:
-
-			x[w[0].rd] = x[w[0].rs1] | ^x[w[0].rs2]
-			in = &w[1]
-			continue
-		case opXNOR:
-
-			x[w[0].rd] = ^(x[w[0].rs1] ^ x[w[0].rs2])
-			in = &w[1]
-			continue
-		case opCLZ:
-
-			x[w[0].rd] = uint64(bits.LeadingZeros64(x[w[0].rs1]))
-			in = &w[1]
-			continue
-		case opCLZW:
-
-			x[w[0].rd] = uint64(bits.LeadingZeros32(uint32(x[w[0].rs1])))
-			in = &w[1]
-			continue
-		case opCTZ:
-
-			x[w[0].rd] = uint64(bits.TrailingZeros64(x[w[0].rs1]))
-			in = &w[1]
-			continue
-		case opCTZW:
-
-			x[w[0].rd] = uint64(bits.TrailingZeros32(uint32(x[w[0].rs1])))
-			in = &w[1]
-			continue
-		case opMAX:
-
-			x[w[0].rd] = uint64(max(int64(x[w[0].rs1]), int64(x[w[0].rs2])))
-			in = &w[1]
-			continue
-		case opMAXU:
-
-			x[w[0].rd] = max(x[w[0].rs1], x[w[0].rs2])
-			in = &w[1]
-			continue
-		case opMIN:
-
-			x[w[0].rd] = uint64(min(int64(x[w[0].rs1]), int64(x[w[0].rs2])))
-			in = &w[1]
-			continue
-		case opMINU:
-
-			x[w[0].rd] = min(x[w[0].rs1], x[w[0].rs2])
-			in = &w[1]
-			continue
-		case opSEXTB:
-
-			x[w[0].rd] = uint64(int8(x[w[0].rs1]))
-			in = &w[1]
-			continue
-		case opSEXTH:
-
-			x[w[0].rd] = uint64(int16(x[w[0].rs1]))
-			in = &w[1]
-			continue
-		case opZEXTH:
-
-			x[w[0].rd] = uint64(uint16(x[w[0].rs1]))
-			in = &w[1]
-			continue
-		case opROL:
-
-			x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], int(x[w[0].rs2]))
-			in = &w[1]
-			continue
-		case opROLW:
-
-			x[w[0].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), int(x[w[0].rs2]))))
-			in = &w[1]
-			continue
-		case opROR:
-
-			x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], -int(x[w[0].rs2]))
-			in = &w[1]
-			continue
-		case opRORI:
-
-			x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], -int(uint64(w[0].imm)))
-			in = &w[1]
-			continue
-		case opRORIW:
-
-			x[w[0].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
-			in = &w[1]
-			continue
-		case opRORW:
-
-			x[w[0].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(x[w[0].rs2]))))
-			in = &w[1]
-			continue
-		case opREV8:
-
-			x[w[0].rd] = bits.ReverseBytes64(x[w[0].rs1])
-			in = &w[1]
-			continue
-		case opBCLR:
-
-			x[w[0].rd] = x[w[0].rs1] &^ (1 << (x[w[0].rs2] & 63))
-			in = &w[1]
-			continue
-		case opBCLRI:
-
-			x[w[0].rd] = x[w[0].rs1] &^ (1 << (uint64(w[0].imm) & 63))
-			in = &w[1]
-			continue
-		case opBEXT:
-
-			x[w[0].rd] = x[w[0].rs1] >> (x[w[0].rs2] & 63) & 1
-			in = &w[1]
-			continue
-		case opBEXTI:
-
-			x[w[0].rd] = x[w[0].rs1] >> (uint64(w[0].imm) & 63) & 1
-			in = &w[1]
-			continue
-		case opBINV:
-
-			x[w[0].rd] = x[w[0].rs1] ^ 1<<(x[w[0].rs2]&63)
-			in = &w[1]
-			continue
-		case opBINVI:
-
-			x[w[0].rd] = x[w[0].rs1] ^ 1<<(uint64(w[0].imm)&63)
-			in = &w[1]
-			continue
-		case opBSET:
-
-			x[w[0].rd] = x[w[0].rs1] | 1<<(x[w[0].rs2]&63)
-			in = &w[1]
-			continue
-		case opBSETI:
-
-			x[w[0].rd] = x[w[0].rs1] | 1<<(uint64(w[0].imm)&63)
-			in = &w[1]
-			continue
-		case opFMVXW:
-
-			x[w[0].rd] = word(f[w[0].rs1])
-			in = &w[1]
-			continue
-		case opFMVXD:
-
-			x[w[0].rd] = f[w[0].rs1]
-			in = &w[1]
-			continue
-		case opDIV:
-			if x[w[0].rs2] == 0 {
-				in = &w[0]
-				goto slow
+		o := uint(in.op)
+		if o < uint(opFused+9) {
+			if o < uint(opADD) {
+				if o < uint(opLBU) {
+					if o < uint(opBLTU) {
+						if o < uint(opBNE) {
+							if o < uint(opBEQ) {
+								if o < uint(opAUIPC) {
+									if o < uint(opLUI) {
+										goto slow
+									} else {
+
+										x[w[0].rd] = uint64(w[0].imm)
+										in = &w[1]
+										continue
+									}
+								} else {
+									if o < uint(opJALR) {
+										goto slow
+									} else {
+										target := (x[w[0].rs1] + uint64(w[0].imm>>48)) &^ 1
+										x[w[0].rd] = uint64(w[0].imm) << 16 >> 16
+										left -= uint64(w[0].n)
+										j := &e.jump[target>>1&jumpMask]
+										if j.pc != target || left < blockLength {
+											c.pc = target
+											return in, left, exitJump
+										}
+										in = (*inst)(unsafe.Add(base, j.at))
+										continue
+									}
+								}
+							} else {
+								if x[w[0].rs1] == x[w[0].rs2] {
+									in = &w[0]
+									goto taken
+								}
+								in = &w[1]
+								continue
+							}
+						} else {
+							if o < uint(opBLT) {
+								if x[w[0].rs1] != x[w[0].rs2] {
+									in = &w[0]
+									goto taken
+								}
+								in = &w[1]
+								continue
+							} else {
+								if o < uint(opBGE) {
+									if int64(x[w[0].rs1]) < int64(x[w[0].rs2]) {
+										in = &w[0]
+										goto taken
+									}
+									in = &w[1]
+									continue
+								} else {
+									if int64(x[w[0].rs1]) >= int64(x[w[0].rs2]) {
+										in = &w[0]
+										goto taken
+									}
+									in = &w[1]
+									continue
+								}
+							}
+						}
+					} else {
+						if o < uint(opLD) {
+							if o < uint(opBGEU) {
+								if x[w[0].rs1] < x[w[0].rs2] {
+									in = &w[0]
+									goto taken
+								}
+								in = &w[1]
+								continue
+							} else {
+								if o < uint(opLB) {
+									if x[w[0].rs1] >= x[w[0].rs2] {
+										in = &w[0]
+										goto taken
+									}
+									in = &w[1]
+									continue
+								} else {
+									if o < uint(opLW) {
+										if o < uint(opLH) {
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^pageMask {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := uint64(int8(*(*byte)(p0)))
+
+											x[w[0].rd] = q0
+											in = &w[1]
+											continue
+										} else {
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^1) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := uint64(int16(get16(p0)))
+
+											x[w[0].rd] = q0
+											in = &w[1]
+											continue
+										}
+									} else {
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^3) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := word(uint64(get32(p0)))
+
+										x[w[0].rd] = q0
+										in = &w[1]
+										continue
+									}
+								}
+							}
+						} else {
+							addr0 := x[w[0].rs1] + uint64(w[0].imm)
+							t0 := &m.read[addr0>>pageShift&tlbMask]
+							if t0.tag != addr0&^(pageMask&^7) {
+								in = &w[0]
+								goto slow
+							}
+							p0 := unsafe.Add(t0.page, addr0&pageMask)
+							q0 := get64(p0)
+
+							x[w[0].rd] = q0
+							in = &w[1]
+							continue
+						}
+					}
+				} else {
+					if o < uint(opADDI) {
+						if o < uint(opSB) {
+							if o < uint(opLHU) {
+								addr0 := x[w[0].rs1] + uint64(w[0].imm)
+								t0 := &m.read[addr0>>pageShift&tlbMask]
+								if t0.tag != addr0&^pageMask {
+									in = &w[0]
+									goto slow
+								}
+								p0 := unsafe.Add(t0.page, addr0&pageMask)
+								q0 := uint64(*(*byte)(p0))
+
+								x[w[0].rd] = q0
+								in = &w[1]
+								continue
+							} else {
+								if o < uint(opLWU) {
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^1) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := uint64(get16(p0))
+
+									x[w[0].rd] = q0
+									in = &w[1]
+									continue
+								} else {
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^3) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := uint64(get32(p0))
+
+									x[w[0].rd] = q0
+									in = &w[1]
+									continue
+								}
+							}
+						} else {
+							if o < uint(opSD) {
+								if o < uint(opSH) {
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.write[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^pageMask {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									*(*byte)(p0) = byte(x[w[0].rs2])
+									in = &w[1]
+									continue
+								} else {
+									if o < uint(opSW) {
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^1) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put16(p0, uint16(x[w[0].rs2]))
+										in = &w[1]
+										continue
+									} else {
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^3) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put32(p0, uint32(x[w[0].rs2]))
+										in = &w[1]
+										continue
+									}
+								}
+							} else {
+								addr0 := x[w[0].rs1] + uint64(w[0].imm)
+								t0 := &m.write[addr0>>pageShift&tlbMask]
+								if t0.tag != addr0&^(pageMask&^7) {
+									in = &w[0]
+									goto slow
+								}
+								p0 := unsafe.Add(t0.page, addr0&pageMask)
+								put64(p0, x[w[0].rs2])
+								in = &w[1]
+								continue
+							}
+						}
+					} else {
+						if o < uint(opSLTI) {
+
+							x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+							in = &w[1]
+							continue
+						} else {
+							if o < uint(opSLLI) {
+								if o < uint(opANDI) {
+									if o < uint(opXORI) {
+										if o < uint(opSLTIU) {
+
+											x[w[0].rd] = truth(int64(x[w[0].rs1]) < int64(uint64(w[0].imm)))
+											in = &w[1]
+											continue
+										} else {
+
+											x[w[0].rd] = truth(x[w[0].rs1] < uint64(w[0].imm))
+											in = &w[1]
+											continue
+										}
+									} else {
+										if o < uint(opORI) {
+
+											x[w[0].rd] = x[w[0].rs1] ^ uint64(w[0].imm)
+											in = &w[1]
+											continue
+										} else {
+
+											x[w[0].rd] = x[w[0].rs1] | uint64(w[0].imm)
+											in = &w[1]
+											continue
+										}
+									}
+								} else {
+
+									x[w[0].rd] = x[w[0].rs1] & uint64(w[0].imm)
+									in = &w[1]
+									continue
+								}
+							} else {
+								if o < uint(opSRLI) {
+
+									x[w[0].rd] = x[w[0].rs1] << (uint64(w[0].imm) & 63)
+									in = &w[1]
+									continue
+								} else {
+									if o < uint(opSRAI) {
+
+										x[w[0].rd] = x[w[0].rs1] >> (uint64(w[0].imm) & 63)
+										in = &w[1]
+										continue
+									} else {
+
+										x[w[0].rd] = uint64(int64(x[w[0].rs1]) >> (uint64(w[0].imm) & 63))
+										in = &w[1]
+										continue
+									}
+								}
+							}
+						}
+					}
+				}
+			} else {
+				if o < uint(opFused+1) {
+					if o < uint(opMUL) {
+						if o < uint(opSUB) {
+
+							x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+							in = &w[1]
+							continue
+						} else {
+							if o < uint(opAND) {
+								if o < uint(opSLL) {
+
+									x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
+									in = &w[1]
+									continue
+								} else {
+									if o < uint(opSRL) {
+										if o < uint(opXOR) {
+											if o < uint(opSLT) {
+
+												x[w[0].rd] = x[w[0].rs1] << (x[w[0].rs2] & 63)
+												in = &w[1]
+												continue
+											} else {
+												if o < uint(opSLTU) {
+
+													x[w[0].rd] = truth(int64(x[w[0].rs1]) < int64(x[w[0].rs2]))
+													in = &w[1]
+													continue
+												} else {
+
+													x[w[0].rd] = truth(x[w[0].rs1] < x[w[0].rs2])
+													in = &w[1]
+													continue
+												}
+											}
+										} else {
+
+											x[w[0].rd] = x[w[0].rs1] ^ x[w[0].rs2]
+											in = &w[1]
+											continue
+										}
+									} else {
+										if o < uint(opOR) {
+											if o < uint(opSRA) {
+
+												x[w[0].rd] = x[w[0].rs1] >> (x[w[0].rs2] & 63)
+												in = &w[1]
+												continue
+											} else {
+
+												x[w[0].rd] = uint64(int64(x[w[0].rs1]) >> (x[w[0].rs2] & 63))
+												in = &w[1]
+												continue
+											}
+										} else {
+
+											x[w[0].rd] = x[w[0].rs1] | x[w[0].rs2]
+											in = &w[1]
+											continue
+										}
+									}
+								}
+							} else {
+								if o < uint(opADDIW) {
+
+									x[w[0].rd] = x[w[0].rs1] & x[w[0].rs2]
+									in = &w[1]
+									continue
+								} else {
+									if o < uint(opSLLIW) {
+
+										x[w[0].rd] = word(x[w[0].rs1] + uint64(w[0].imm))
+										in = &w[1]
+										continue
+									} else {
+										if o < uint(opSRAIW) {
+											if o < uint(opSRLIW) {
+
+												x[w[0].rd] = word(x[w[0].rs1] << (uint64(w[0].imm) & 31))
+												in = &w[1]
+												continue
+											} else {
+
+												x[w[0].rd] = word(uint64(uint32(x[w[0].rs1]) >> (uint64(w[0].imm) & 31)))
+												in = &w[1]
+												continue
+											}
+										} else {
+											if o < uint(opADDW) {
+
+												x[w[0].rd] = uint64(int32(x[w[0].rs1]) >> (uint64(w[0].imm) & 31))
+												in = &w[1]
+												continue
+											} else {
+												if o < uint(opSLLW) {
+													if o < uint(opSUBW) {
+
+														x[w[0].rd] = word(x[w[0].rs1] + x[w[0].rs2])
+														in = &w[1]
+														continue
+													} else {
+
+														x[w[0].rd] = word(x[w[0].rs1] - x[w[0].rs2])
+														in = &w[1]
+														continue
+													}
+												} else {
+													if o < uint(opSRAW) {
+														if o < uint(opSRLW) {
+
+															x[w[0].rd] = word(x[w[0].rs1] << (x[w[0].rs2] & 31))
+															in = &w[1]
+															continue
+														} else {
+
+															x[w[0].rd] = word(uint64(uint32(x[w[0].rs1]) >> (x[w[0].rs2] & 31)))
+															in = &w[1]
+															continue
+														}
+													} else {
+														if o < uint(opFENCE) {
+
+															x[w[0].rd] = uint64(int32(x[w[0].rs1]) >> (x[w[0].rs2] & 31))
+															in = &w[1]
+															continue
+														} else {
+															goto slow
+														}
+													}
+												}
+											}
+										}
+									}
+								}
+							}
+						}
+					} else {
+						if o < uint(opFused+0) {
+							if o < uint(opMULH) {
+
+								x[w[0].rd] = x[w[0].rs1] * x[w[0].rs2]
+								in = &w[1]
+								continue
+							} else {
+								if o < uint(opRET) {
+									if o < uint(opSH1ADDUW) {
+										if o < uint(opSH3ADD) {
+											if o < uint(opSH2ADD) {
+												if o < uint(opDIV) {
+													if o < uint(opMULHU) {
+														if o < uint(opMULHSU) {
+															h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
+															x[w[0].rd] = h0 - uint64(int64(x[w[0].rs1])>>63)&x[w[0].rs2] - uint64(int64(x[w[0].rs2])>>63)&x[w[0].rs1]
+															in = &w[1]
+															continue
+														} else {
+															h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
+															x[w[0].rd] = h0 - uint64(int64(x[w[0].rs1])>>63)&x[w[0].rs2]
+															in = &w[1]
+															continue
+														}
+													} else {
+														h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
+														x[w[0].rd] = h0
+														in = &w[1]
+														continue
+													}
+												} else {
+													if o < uint(opSH1ADD) {
+														if o < uint(opADDUW) {
+															if o < uint(opMULW) {
+																if o < uint(opREM) {
+																	if o < uint(opDIVU) {
+																		if x[w[0].rs2] == 0 {
+																			in = &w[0]
+																			goto slow
+																		}
+																		x[w[0].rd] = uint64(int64(x[w[0].rs1]) / int64(x[w[0].rs2]))
+																		in = &w[1]
+																		continue
+																	} else {
+																		if x[w[0].rs2] == 0 {
+																			in = &w[0]
+																			goto slow
+																		}
+																		x[w[0].rd] = x[w[0].rs1] / x[w[0].rs2]
+																		in = &w[1]
+																		continue
+																	}
+																} else {
+																	if o < uint(opREMU) {
+																		if x[w[0].rs2] == 0 {
+																			in = &w[0]
+																			goto slow
+																		}
+																		x[w[0].rd] = uint64(int64(x[w[0].rs1]) % int64(x[w[0].rs2]))
+																		in = &w[1]
+																		continue
+																	} else {
+																		if x[w[0].rs2] == 0 {
+																			in = &w[0]
+																			goto slow
+																		}
+																		x[w[0].rd] = x[w[0].rs1] % x[w[0].rs2]
+																		in = &w[1]
+																		continue
+																	}
+																}
+															} else {
+																if o < uint(opDIVW) {
+
+																	x[w[0].rd] = word(x[w[0].rs1] * x[w[0].rs2])
+																	in = &w[1]
+																	continue
+																} else {
+																	goto slow
+																}
+															}
+														} else {
+
+															x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))
+															in = &w[1]
+															continue
+														}
+													} else {
+
+														x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<1
+														in = &w[1]
+														continue
+													}
+												}
+											} else {
+
+												x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<2
+												in = &w[1]
+												continue
+											}
+										} else {
+
+											x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<3
+											in = &w[1]
+											continue
+										}
+									} else {
+										if o < uint(opRORW) {
+											if o < uint(opCTZW) {
+												if o < uint(opCTZ) {
+													if o < uint(opORN) {
+														if o < uint(opANDN) {
+															if o < uint(opSH3ADDUW) {
+																if o < uint(opSH2ADDUW) {
+
+																	x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))<<1
+																	in = &w[1]
+																	continue
+																} else {
+
+																	x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))<<2
+																	in = &w[1]
+																	continue
+																}
+															} else {
+																if o < uint(opSLLIUW) {
+
+																	x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))<<3
+																	in = &w[1]
+																	continue
+																} else {
+
+																	x[w[0].rd] = uint64(uint32(x[w[0].rs1])) << (uint64(w[0].imm) & 63)
+																	in = &w[1]
+																	continue
+																}
+															}
+														} else {
+
+															x[w[0].rd] = x[w[0].rs1] &^ x[w[0].rs2]
+															in = &w[1]
+															continue
+														}
+													} else {
+														if o < uint(opCLZ) {
+															if o < uint(opXNOR) {
+
+																x[w[0].rd] = x[w[0].rs1] | ^x[w[0].rs2]
+																in = &w[1]
+																continue
+															} else {
+
+																x[w[0].rd] = ^(x[w[0].rs1] ^ x[w[0].rs2])
+																in = &w[1]
+																continue
+															}
+														} else {
+															if o < uint(opCLZW) {
+
+																x[w[0].rd] = uint64(bits.LeadingZeros64(x[w[0].rs1]))
+																in = &w[1]
+																continue
+															} else {
+
+																x[w[0].rd] = uint64(bits.LeadingZeros32(uint32(x[w[0].rs1])))
+																in = &w[1]
+																continue
+															}
+														}
+													}
+												} else {
+
+													x[w[0].rd] = uint64(bits.TrailingZeros64(x[w[0].rs1]))
+													in = &w[1]
+													continue
+												}
+											} else {
+												if o < uint(opRORIW) {
+													if o < uint(opZEXTH) {
+														if o < uint(opMIN) {
+															if o < uint(opMAXU) {
+																if o < uint(opMAX) {
+																	if o < uint(opCPOP) {
+
+																		x[w[0].rd] = uint64(bits.TrailingZeros32(uint32(x[w[0].rs1])))
+																		in = &w[1]
+																		continue
+																	} else {
+																		goto slow
+																	}
+																} else {
+
+																	x[w[0].rd] = uint64(max(int64(x[w[0].rs1]), int64(x[w[0].rs2])))
+																	in = &w[1]
+																	continue
+																}
+															} else {
+
+																x[w[0].rd] = max(x[w[0].rs1], x[w[0].rs2])
+																in = &w[1]
+																continue
+															}
+														} else {
+															if o < uint(opSEXTB) {
+																if o < uint(opMINU) {
+
+																	x[w[0].rd] = uint64(min(int64(x[w[0].rs1]), int64(x[w[0].rs2])))
+																	in = &w[1]
+																	continue
+																} else {
+
+																	x[w[0].rd] = min(x[w[0].rs1], x[w[0].rs2])
+																	in = &w[1]
+																	continue
+																}
+															} else {
+																if o < uint(opSEXTH) {
+
+																	x[w[0].rd] = uint64(int8(x[w[0].rs1]))
+																	in = &w[1]
+																	continue
+																} else {
+
+																	x[w[0].rd] = uint64(int16(x[w[0].rs1]))
+																	in = &w[1]
+																	continue
+																}
+															}
+														}
+													} else {
+														if o < uint(opROL) {
+
+															x[w[0].rd] = uint64(uint16(x[w[0].rs1]))
+															in = &w[1]
+															continue
+														} else {
+															if o < uint(opRORI) {
+																if o < uint(opROLW) {
+
+																	x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], int(x[w[0].rs2]))
+																	in = &w[1]
+																	continue
+																} else {
+																	if o < uint(opROR) {
+
+																		x[w[0].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), int(x[w[0].rs2]))))
+																		in = &w[1]
+																		continue
+																	} else {
+
+																		x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], -int(x[w[0].rs2]))
+																		in = &w[1]
+																		continue
+																	}
+																}
+															} else {
+
+																x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], -int(uint64(w[0].imm)))
+																in = &w[1]
+																continue
+															}
+														}
+													}
+												} else {
+
+													x[w[0].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
+													in = &w[1]
+													continue
+												}
+											}
+										} else {
+											if o < uint(opFADDS) {
+												if o < uint(opFSD) {
+													if o < uint(opFLD) {
+														if o < uint(opBEXTI) {
+															if o < uint(opREV8) {
+																if o < uint(opORCB) {
+
+																	x[w[0].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(x[w[0].rs2]))))
+																	in = &w[1]
+																	continue
+																} else {
+																	goto slow
+																}
+															} else {
+																if o < uint(opBCLRI) {
+																	if o < uint(opBCLR) {
+
+																		x[w[0].rd] = bits.ReverseBytes64(x[w[0].rs1])
+																		in = &w[1]
+																		continue
+																	} else {
+
+																		x[w[0].rd] = x[w[0].rs1] &^ (1 << (x[w[0].rs2] & 63))
+																		in = &w[1]
+																		continue
+																	}
+																} else {
+																	if o < uint(opBEXT) {
+
+																		x[w[0].rd] = x[w[0].rs1] &^ (1 << (uint64(w[0].imm) & 63))
+																		in = &w[1]
+																		continue
+																	} else {
+
+																		x[w[0].rd] = x[w[0].rs1] >> (x[w[0].rs2] & 63) & 1
+																		in = &w[1]
+																		continue
+																	}
+																}
+															}
+														} else {
+															if o < uint(opBSETI) {
+																if o < uint(opBINVI) {
+																	if o < uint(opBINV) {
+
+																		x[w[0].rd] = x[w[0].rs1] >> (uint64(w[0].imm) & 63) & 1
+																		in = &w[1]
+																		continue
+																	} else {
+
+																		x[w[0].rd] = x[w[0].rs1] ^ 1<<(x[w[0].rs2]&63)
+																		in = &w[1]
+																		continue
+																	}
+																} else {
+																	if o < uint(opBSET) {
+
+																		x[w[0].rd] = x[w[0].rs1] ^ 1<<(uint64(w[0].imm)&63)
+																		in = &w[1]
+																		continue
+																	} else {
+
+																		x[w[0].rd] = x[w[0].rs1] | 1<<(x[w[0].rs2]&63)
+																		in = &w[1]
+																		continue
+																	}
+																}
+															} else {
+																if o < uint(opFLW) {
+																	if o < uint(opCSRRW) {
+
+																		x[w[0].rd] = x[w[0].rs1] | 1<<(uint64(w[0].imm)&63)
+																		in = &w[1]
+																		continue
+																	} else {
+																		goto slow
+																	}
+																} else {
+																	if o < uint(opFSW) {
+																		addr0 := x[w[0].rs1] + uint64(w[0].imm)
+																		t0 := &m.read[addr0>>pageShift&tlbMask]
+																		if t0.tag != addr0&^(pageMask&^3) {
+																			in = &w[0]
+																			goto slow
+																		}
+																		p0 := unsafe.Add(t0.page, addr0&pageMask)
+																		f[w[0].rd] = box(uint64(get32(p0)))
+																		in = &w[1]
+																		continue
+																	} else {
+																		addr0 := x[w[0].rs1] + uint64(w[0].imm)
+																		t0 := &m.write[addr0>>pageShift&tlbMask]
+																		if t0.tag != addr0&^(pageMask&^3) {
+																			in = &w[0]
+																			goto slow
+																		}
+																		p0 := unsafe.Add(t0.page, addr0&pageMask)
+																		put32(p0, uint32(f[w[0].rs2]))
+																		in = &w[1]
+																		continue
+																	}
+																}
+															}
+														}
+													} else {
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &m.read[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^(pageMask&^7) {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														f[w[0].rd] = get64(p0)
+														in = &w[1]
+														continue
+													}
+												} else {
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &m.write[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													put64(p0, f[w[0].rs2])
+													in = &w[1]
+													continue
+												}
+											} else {
+												if o < uint(opFSQRTD) {
+													if o < uint(opFDIVD) {
+														if o < uint(opFSUBD) {
+															if o < uint(opFADDD) {
+																goto slow
+															} else {
+																a0, b0 := math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2])
+																s0 := a0 + b0
+																if math.Float64bits(s0)>>52&0x7ff == 0x7ff || c.fcsr&(7<<5|flagInexact) != flagInexact {
+																	in = &w[0]
+																	goto slow
+																}
+																f[w[0].rd] = math.Float64bits(s0)
+																in = &w[1]
+																continue
+															}
+														} else {
+															if o < uint(opFMULD) {
+																a0, b0 := math.Float64frombits(f[w[0].rs1]), -math.Float64frombits(f[w[0].rs2])
+																s0 := a0 + b0
+																if math.Float64bits(s0)>>52&0x7ff == 0x7ff || c.fcsr&(7<<5|flagInexact) != flagInexact {
+																	in = &w[0]
+																	goto slow
+																}
+																f[w[0].rd] = math.Float64bits(s0)
+																in = &w[1]
+																continue
+															} else {
+																s0 := float64(math.Float64frombits(f[w[0].rs1]) * math.Float64frombits(f[w[0].rs2]))
+																if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
+																	in = &w[0]
+																	goto slow
+																}
+																f[w[0].rd] = math.Float64bits(s0)
+																in = &w[1]
+																continue
+															}
+														}
+													} else {
+														s0 := math.Float64frombits(f[w[0].rs1]) / math.Float64frombits(f[w[0].rs2])
+														if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
+															in = &w[0]
+															goto slow
+														}
+														f[w[0].rd] = math.Float64bits(s0)
+														in = &w[1]
+														continue
+													}
+												} else {
+													if o < uint(opFCVTDL) {
+														if o < uint(opFMVDX) {
+															if o < uint(opFLTD) {
+																if o < uint(opFSGNJND) {
+																	if o < uint(opFSGNJD) {
+																		if o < uint(opFMADDD) {
+																			s0 := math.Sqrt(math.Float64frombits(f[w[0].rs1]))
+																			if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
+																				in = &w[0]
+																				goto slow
+																			}
+																			f[w[0].rd] = math.Float64bits(s0)
+																			in = &w[1]
+																			continue
+																		} else {
+																			if o < uint(opFMSUBD) {
+																				e.kept.in, e.kept.left = uintptr(unsafe.Pointer(in))-uintptr(base), left
+																				s0 := math.FMA(math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2]), math.Float64frombits(f[w[0].rs3]))
+																				in, left = (*inst)(unsafe.Add(base, e.kept.in)), e.kept.left
+																				w = (*window)(unsafe.Pointer(in))
+																				if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
+																					in = &w[0]
+																					goto slow
+																				}
+																				f[w[0].rd] = math.Float64bits(s0)
+																				in = &w[1]
+																				continue
+																			} else {
+																				goto slow
+																			}
+																		}
+																	} else {
+																		f[w[0].rd] = f[w[0].rs1]&^(1<<63) | f[w[0].rs2]&(1<<63)
+																		in = &w[1]
+																		continue
+																	}
+																} else {
+																	if o < uint(opFMIND) {
+																		if o < uint(opFSGNJXD) {
+																			f[w[0].rd] = f[w[0].rs1]&^(1<<63) | ^f[w[0].rs2]&(1<<63)
+																			in = &w[1]
+																			continue
+																		} else {
+																			f[w[0].rd] = f[w[0].rs1] ^ f[w[0].rs2]&(1<<63)
+																			in = &w[1]
+																			continue
+																		}
+																	} else {
+																		if o < uint(opFEQD) {
+																			goto slow
+																		} else {
+																			a0, b0 := math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2])
+																			if a0 != a0 || b0 != b0 {
+																				in = &w[0]
+																				goto slow
+																			}
+																			x[w[0].rd] = truth(a0 == b0)
+																			in = &w[1]
+																			continue
+																		}
+																	}
+																}
+															} else {
+																if o < uint(opFCLASSD) {
+																	if o < uint(opFLED) {
+																		a0, b0 := math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2])
+																		if a0 != a0 || b0 != b0 {
+																			in = &w[0]
+																			goto slow
+																		}
+																		x[w[0].rd] = truth(a0 < b0)
+																		in = &w[1]
+																		continue
+																	} else {
+																		a0, b0 := math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2])
+																		if a0 != a0 || b0 != b0 {
+																			in = &w[0]
+																			goto slow
+																		}
+																		x[w[0].rd] = truth(a0 <= b0)
+																		in = &w[1]
+																		continue
+																	}
+																} else {
+																	if o < uint(opFMVXD) {
+																		if o < uint(opFMVXW) {
+																			goto slow
+																		} else {
+																			if o < uint(opFMVWX) {
+
+																				x[w[0].rd] = word(f[w[0].rs1])
+																				in = &w[1]
+																				continue
+																			} else {
+																				f[w[0].rd] = box(x[w[0].rs1] & 0xffffffff)
+																				in = &w[1]
+																				continue
+																			}
+																		}
+																	} else {
+
+																		x[w[0].rd] = f[w[0].rs1]
+																		in = &w[1]
+																		continue
+																	}
+																}
+															}
+														} else {
+															if o < uint(opFCVTSD) {
+																f[w[0].rd] = x[w[0].rs1]
+																in = &w[1]
+																continue
+															} else {
+																if o < uint(opFCVTDW) {
+																	goto slow
+																} else {
+																	if o < uint(opFCVTDWU) {
+																		f[w[0].rd] = math.Float64bits(float64(int32(x[w[0].rs1])))
+																		in = &w[1]
+																		continue
+																	} else {
+																		goto slow
+																	}
+																}
+															}
+														}
+													} else {
+														if o < uint(opFCVTDLU) {
+															i0 := int64(x[w[0].rs1])
+															if i0 < -1<<53 || i0 > 1<<53 {
+																in = &w[0]
+																goto slow
+															}
+															f[w[0].rd] = math.Float64bits(float64(i0))
+															in = &w[1]
+															continue
+														} else {
+															if o < uint(opJump) {
+																goto slow
+															} else {
+																goto taken
+															}
+														}
+													}
+												}
+											}
+										}
+									}
+								} else {
+									if o < uint(opGather) {
+										target := (x[w[0].rs1] + uint64(w[0].imm>>48)) &^ 1
+										left -= uint64(w[0].n)
+										j := &e.jump[target>>1&jumpMask]
+										if j.pc != target || left < blockLength {
+											c.pc = target
+											return in, left, exitJump
+										}
+										in = (*inst)(unsafe.Add(base, j.at))
+										continue
+									} else {
+										addr := x[in.rs1] + uint64(in.imm)
+										t := &m.read[addr>>pageShift&tlbMask]
+										if off := addr & pageMask; t.tag == addr&^pageMask && off <= pageSize-16 {
+											p, shift := unsafe.Add(t.page, off&^7), off&7*8
+											v := get64(p)>>shift | get64(unsafe.Add(p, 8))<<(64-shift)
+											x[in.rd] = v
+											x[w[1].rd] = v >> 56 << 56
+											in = &w[gatherLength]
+											continue
+										}
+										goto slow
+									}
+								}
+							}
+						} else {
+							// lui add:b1 add:b1 sh3add:b1 fld:a1
+
+							v0 := uint64(w[0].imm)
+							x[w[0].rd] = v0
+
+							v1 := x[w[1].rs1] + v0
+							x[w[1].rd] = v1
+
+							v2 := x[w[2].rs1] + v1
+							x[w[2].rd] = v2
+
+							v3 := v2 + x[w[3].rs1]<<3
+							x[w[3].rd] = v3
+							addr4 := v3 + uint64(w[4].imm)
+							t4 := &m.read[addr4>>pageShift&tlbMask]
+							if t4.tag != addr4&^(pageMask&^7) {
+								in = &w[4]
+								goto slow
+							}
+							p4 := unsafe.Add(t4.page, addr4&pageMask)
+							f[w[4].rd] = get64(p4)
+							in = &w[5]
+							continue
+						}
+					}
+				} else {
+					if o < uint(opFused+5) {
+						if o < uint(opFused+3) {
+							if o < uint(opFused+2) {
+								// ld addi ret:a2
+								addr0 := x[w[0].rs1] + uint64(w[0].imm)
+								t0 := &m.read[addr0>>pageShift&tlbMask]
+								if t0.tag != addr0&^(pageMask&^7) {
+									in = &w[0]
+									goto slow
+								}
+								p0 := unsafe.Add(t0.page, addr0&pageMask)
+								q0 := get64(p0)
+
+								v0 := q0
+								x[w[0].rd] = v0
+
+								x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+								target := (v0 + uint64(w[2].imm>>48)) &^ 1
+								left -= uint64(w[2].n)
+								j := &e.jump[target>>1&jumpMask]
+								if j.pc != target || left < blockLength {
+									c.pc = target
+									return in, left, exitJump
+								}
+								in = (*inst)(unsafe.Add(base, j.at))
+								continue
+							} else {
+								// lui ld bltu:a1
+
+								x[w[0].rd] = uint64(w[0].imm)
+								addr1 := x[w[1].rs1] + uint64(w[1].imm)
+								t1 := &m.read[addr1>>pageShift&tlbMask]
+								if t1.tag != addr1&^(pageMask&^7) {
+									in = &w[1]
+									goto slow
+								}
+								p1 := unsafe.Add(t1.page, addr1&pageMask)
+								q1 := get64(p1)
+
+								v1 := q1
+								x[w[1].rd] = v1
+								if v1 < x[w[2].rs2] {
+									in = &w[2]
+									goto taken
+								}
+								in = &w[3]
+								continue
+							}
+						} else {
+							if o < uint(opFused+4) {
+								// addi mul:a1
+
+								v0 := x[w[0].rs1] + uint64(w[0].imm)
+								x[w[0].rd] = v0
+
+								x[w[1].rd] = v0 * x[w[1].rs2]
+								in = &w[2]
+								continue
+							} else {
+								// sd addi sd:a1 addi bge:b1
+								addr0 := x[w[0].rs1] + uint64(w[0].imm)
+								t0 := &m.write[addr0>>pageShift&tlbMask]
+								if t0.tag != addr0&^(pageMask&^7) {
+									in = &w[0]
+									goto slow
+								}
+								p0 := unsafe.Add(t0.page, addr0&pageMask)
+								put64(p0, x[w[0].rs2])
+
+								v1 := x[w[1].rs1] + uint64(w[1].imm)
+								x[w[1].rd] = v1
+								addr2 := v1 + uint64(w[2].imm)
+								t2 := &m.write[addr2>>pageShift&tlbMask]
+								if t2.tag != addr2&^(pageMask&^7) {
+									in = &w[2]
+									goto slow
+								}
+								p2 := unsafe.Add(t2.page, addr2&pageMask)
+								put64(p2, x[w[2].rs2])
+
+								v3 := x[w[3].rs1] + uint64(w[3].imm)
+								x[w[3].rd] = v3
+								if int64(x[w[4].rs1]) >= int64(v3) {
+									in = &w[4]
+									goto taken
+								}
+								in = &w[5]
+								continue
+							}
+						}
+					} else {
+						if o < uint(opFused+7) {
+							if o < uint(opFused+6) {
+								// sd addi sd:a1
+								addr0 := x[w[0].rs1] + uint64(w[0].imm)
+								t0 := &m.write[addr0>>pageShift&tlbMask]
+								if t0.tag != addr0&^(pageMask&^7) {
+									in = &w[0]
+									goto slow
+								}
+								p0 := unsafe.Add(t0.page, addr0&pageMask)
+								put64(p0, x[w[0].rs2])
+
+								v1 := x[w[1].rs1] + uint64(w[1].imm)
+								x[w[1].rd] = v1
+								addr2 := v1 + uint64(w[2].imm)
+								t2 := &m.write[addr2>>pageShift&tlbMask]
+								if t2.tag != addr2&^(pageMask&^7) {
+									in = &w[2]
+									goto slow
+								}
+								p2 := unsafe.Add(t2.page, addr2&pageMask)
+								put64(p2, x[w[2].rs2])
+								in = &w[3]
+								continue
+							} else {
+								// fmadd.d addi blt:a1 addi mul:a1
+								e.kept.in, e.kept.left = uintptr(unsafe.Pointer(in))-uintptr(base), left
+								s0 := math.FMA(math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2]), math.Float64frombits(f[w[0].rs3]))
+								in, left = (*inst)(unsafe.Add(base, e.kept.in)), e.kept.left
+								w = (*window)(unsafe.Pointer(in))
+								if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
+									in = &w[0]
+									goto slow
+								}
+								f[w[0].rd] = math.Float64bits(s0)
+
+								v1 := x[w[1].rs1] + uint64(w[1].imm)
+								x[w[1].rd] = v1
+								if int64(v1) < int64(x[w[2].rs2]) {
+									in = &w[2]
+									goto taken
+								}
+
+								v3 := x[w[3].rs1] + uint64(w[3].imm)
+								x[w[3].rd] = v3
+
+								x[w[4].rd] = v3 * x[w[4].rs2]
+								in = &w[5]
+								continue
+							}
+						} else {
+							if o < uint(opFused+8) {
+								// bgeu ld lb:a1 sh3add ld:a1
+								if x[w[0].rs1] >= x[w[0].rs2] {
+									in = &w[0]
+									goto taken
+								}
+								addr1 := x[w[1].rs1] + uint64(w[1].imm)
+								t1 := &m.read[addr1>>pageShift&tlbMask]
+								if t1.tag != addr1&^(pageMask&^7) {
+									in = &w[1]
+									goto slow
+								}
+								p1 := unsafe.Add(t1.page, addr1&pageMask)
+								q1 := get64(p1)
+
+								v1 := q1
+								x[w[1].rd] = v1
+								addr2 := v1 + uint64(w[2].imm)
+								t2 := &m.read[addr2>>pageShift&tlbMask]
+								if t2.tag != addr2&^pageMask {
+									in = &w[2]
+									goto slow
+								}
+								p2 := unsafe.Add(t2.page, addr2&pageMask)
+								q2 := uint64(int8(*(*byte)(p2)))
+
+								x[w[2].rd] = q2
+
+								v3 := x[w[3].rs2] + x[w[3].rs1]<<3
+								x[w[3].rd] = v3
+								addr4 := v3 + uint64(w[4].imm)
+								t4 := &m.read[addr4>>pageShift&tlbMask]
+								if t4.tag != addr4&^(pageMask&^7) {
+									in = &w[4]
+									goto slow
+								}
+								p4 := unsafe.Add(t4.page, addr4&pageMask)
+								q4 := get64(p4)
+
+								x[w[4].rd] = q4
+								in = &w[5]
+								continue
+							} else {
+								// addi addi
+
+								x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+
+								x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+								in = &w[2]
+								continue
+							}
+						}
+					}
+				}
+			}
+		} else {
+			if o < uint(opFused+44) {
+				if o < uint(opFused+24) {
+					if o < uint(opFused+16) {
+						if o < uint(opFused+12) {
+							if o < uint(opFused+10) {
+								// ld ld
+								addr0 := x[w[0].rs1] + uint64(w[0].imm)
+								t0 := &m.read[addr0>>pageShift&tlbMask]
+								if t0.tag != addr0&^(pageMask&^7) {
+									in = &w[0]
+									goto slow
+								}
+								p0 := unsafe.Add(t0.page, addr0&pageMask)
+								q0 := get64(p0)
+
+								x[w[0].rd] = q0
+								addr1 := x[w[1].rs1] + uint64(w[1].imm)
+								t1 := &m.read[addr1>>pageShift&tlbMask]
+								if t1.tag != addr1&^(pageMask&^7) {
+									in = &w[1]
+									goto slow
+								}
+								p1 := unsafe.Add(t1.page, addr1&pageMask)
+								q1 := get64(p1)
+
+								x[w[1].rd] = q1
+								in = &w[2]
+								continue
+							} else {
+								if o < uint(opFused+11) {
+									// addi bne:a1
+
+									v0 := x[w[0].rs1] + uint64(w[0].imm)
+									x[w[0].rd] = v0
+									if v0 != x[w[1].rs2] {
+										in = &w[1]
+										goto taken
+									}
+									in = &w[2]
+									continue
+								} else {
+									// addi blt:b1
+
+									v0 := x[w[0].rs1] + uint64(w[0].imm)
+									x[w[0].rd] = v0
+									if int64(x[w[1].rs1]) < int64(v0) {
+										in = &w[1]
+										goto taken
+									}
+									in = &w[2]
+									continue
+								}
+							}
+						} else {
+							if o < uint(opFused+14) {
+								if o < uint(opFused+13) {
+									// sd sd
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.write[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									put64(p0, x[w[0].rs2])
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &m.write[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									put64(p1, x[w[1].rs2])
+									in = &w[2]
+									continue
+								} else {
+									// lui ld:a1
+
+									v0 := uint64(w[0].imm)
+									x[w[0].rd] = v0
+									addr1 := v0 + uint64(w[1].imm)
+									t1 := &m.read[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									q1 := get64(p1)
+
+									x[w[1].rd] = q1
+									in = &w[2]
+									continue
+								}
+							} else {
+								if o < uint(opFused+15) {
+									// sd ld addi:a1
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.write[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									put64(p0, x[w[0].rs2])
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &m.read[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									q1 := get64(p1)
+
+									v1 := q1
+									x[w[1].rd] = v1
+
+									x[w[2].rd] = v1 + uint64(w[2].imm)
+									in = &w[3]
+									continue
+								} else {
+									// add addi
+
+									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+									x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+									in = &w[2]
+									continue
+								}
+							}
+						}
+					} else {
+						if o < uint(opFused+20) {
+							if o < uint(opFused+18) {
+								if o < uint(opFused+17) {
+									// add add
+
+									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+									in = &w[2]
+									continue
+								} else {
+									// slli add:a1
+
+									v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+									x[w[0].rd] = v0
+
+									x[w[1].rd] = v0 + x[w[1].rs2]
+									in = &w[2]
+									continue
+								}
+							} else {
+								if o < uint(opFused+19) {
+									// addi bgeu
+
+									x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+									if x[w[1].rs1] >= x[w[1].rs2] {
+										in = &w[1]
+										goto taken
+									}
+									in = &w[2]
+									continue
+								} else {
+									// sd addi lui ld bltu:a1
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.write[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									put64(p0, x[w[0].rs2])
+
+									x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+
+									x[w[2].rd] = uint64(w[2].imm)
+									addr3 := x[w[3].rs1] + uint64(w[3].imm)
+									t3 := &m.read[addr3>>pageShift&tlbMask]
+									if t3.tag != addr3&^(pageMask&^7) {
+										in = &w[3]
+										goto slow
+									}
+									p3 := unsafe.Add(t3.page, addr3&pageMask)
+									q3 := get64(p3)
+
+									v3 := q3
+									x[w[3].rd] = v3
+									if v3 < x[w[4].rs2] {
+										in = &w[4]
+										goto taken
+									}
+									in = &w[5]
+									continue
+								}
+							}
+						} else {
+							if o < uint(opFused+22) {
+								if o < uint(opFused+21) {
+									// ld add:b1 ld addi ret:a2
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									v0 := q0
+									x[w[0].rd] = v0
+
+									x[w[1].rd] = x[w[1].rs1] + v0
+									addr2 := x[w[2].rs1] + uint64(w[2].imm)
+									t2 := &m.read[addr2>>pageShift&tlbMask]
+									if t2.tag != addr2&^(pageMask&^7) {
+										in = &w[2]
+										goto slow
+									}
+									p2 := unsafe.Add(t2.page, addr2&pageMask)
+									q2 := get64(p2)
+
+									v2 := q2
+									x[w[2].rd] = v2
+
+									x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
+									target := (v2 + uint64(w[4].imm>>48)) &^ 1
+									left -= uint64(w[4].n)
+									j := &e.jump[target>>1&jumpMask]
+									if j.pc != target || left < blockLength {
+										c.pc = target
+										return in, left, exitJump
+									}
+									in = (*inst)(unsafe.Add(base, j.at))
+									continue
+								} else {
+									// addi bge:a1
+
+									v0 := x[w[0].rs1] + uint64(w[0].imm)
+									x[w[0].rd] = v0
+									if int64(v0) >= int64(x[w[1].rs2]) {
+										in = &w[1]
+										goto taken
+									}
+									in = &w[2]
+									continue
+								}
+							} else {
+								if o < uint(opFused+23) {
+									// andi beq:a1
+
+									v0 := x[w[0].rs1] & uint64(w[0].imm)
+									x[w[0].rd] = v0
+									if v0 == x[w[1].rs2] {
+										in = &w[1]
+										goto taken
+									}
+									in = &w[2]
+									continue
+								} else {
+									// addi add
+
+									x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+
+									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+									in = &w[2]
+									continue
+								}
+							}
+						}
+					}
+				} else {
+					if o < uint(opFused+32) {
+						if o < uint(opFused+28) {
+							if o < uint(opFused+26) {
+								if o < uint(opFused+25) {
+									// roriw roriw xor:a1:b2 roriw xor:a1:b2
+
+									v0 := word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
+									x[w[0].rd] = v0
+
+									v1 := word(uint64(bits.RotateLeft32(uint32(x[w[1].rs1]), -int(uint64(w[1].imm)))))
+									x[w[1].rd] = v1
+
+									v2 := v1 ^ v0
+									x[w[2].rd] = v2
+
+									v3 := word(uint64(bits.RotateLeft32(uint32(x[w[3].rs1]), -int(uint64(w[3].imm)))))
+									x[w[3].rd] = v3
+
+									x[w[4].rd] = v3 ^ v2
+									in = &w[5]
+									continue
+								} else {
+									// slli srli:a1
+
+									v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+									x[w[0].rd] = v0
+
+									x[w[1].rd] = v0 >> (uint64(w[1].imm) & 63)
+									in = &w[2]
+									continue
+								}
+							} else {
+								if o < uint(opFused+27) {
+									// ld ld ld
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									x[w[0].rd] = q0
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &m.read[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									q1 := get64(p1)
+
+									x[w[1].rd] = q1
+									addr2 := x[w[2].rs1] + uint64(w[2].imm)
+									t2 := &m.read[addr2>>pageShift&tlbMask]
+									if t2.tag != addr2&^(pageMask&^7) {
+										in = &w[2]
+										goto slow
+									}
+									p2 := unsafe.Add(t2.page, addr2&pageMask)
+									q2 := get64(p2)
+
+									x[w[2].rd] = q2
+									in = &w[3]
+									continue
+								} else {
+									// ld bge:b1 blt bgeu sh3add
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									v0 := q0
+									x[w[0].rd] = v0
+									if int64(x[w[1].rs1]) >= int64(v0) {
+										in = &w[1]
+										goto taken
+									}
+									if int64(x[w[2].rs1]) < int64(x[w[2].rs2]) {
+										in = &w[2]
+										goto taken
+									}
+									if x[w[3].rs1] >= x[w[3].rs2] {
+										in = &w[3]
+										goto taken
+									}
+
+									x[w[4].rd] = x[w[4].rs2] + x[w[4].rs1]<<3
+									in = &w[5]
+									continue
+								}
+							}
+						} else {
+							if o < uint(opFused+30) {
+								if o < uint(opFused+29) {
+									// sd sd sd sd
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.write[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									put64(p0, x[w[0].rs2])
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &m.write[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									put64(p1, x[w[1].rs2])
+									addr2 := x[w[2].rs1] + uint64(w[2].imm)
+									t2 := &m.write[addr2>>pageShift&tlbMask]
+									if t2.tag != addr2&^(pageMask&^7) {
+										in = &w[2]
+										goto slow
+									}
+									p2 := unsafe.Add(t2.page, addr2&pageMask)
+									put64(p2, x[w[2].rs2])
+									addr3 := x[w[3].rs1] + uint64(w[3].imm)
+									t3 := &m.write[addr3>>pageShift&tlbMask]
+									if t3.tag != addr3&^(pageMask&^7) {
+										in = &w[3]
+										goto slow
+									}
+									p3 := unsafe.Add(t3.page, addr3&pageMask)
+									put64(p3, x[w[3].rs2])
+									in = &w[4]
+									continue
+								} else {
+									// ld blt:b1 blt
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									v0 := q0
+									x[w[0].rd] = v0
+									if int64(x[w[1].rs1]) < int64(v0) {
+										in = &w[1]
+										goto taken
+									}
+									if int64(x[w[2].rs1]) < int64(x[w[2].rs2]) {
+										in = &w[2]
+										goto taken
+									}
+									in = &w[3]
+									continue
+								}
+							} else {
+								if o < uint(opFused+31) {
+									// addi blt
+
+									x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+									if int64(x[w[1].rs1]) < int64(x[w[1].rs2]) {
+										in = &w[1]
+										goto taken
+									}
+									in = &w[2]
+									continue
+								} else {
+									// ld sd:b1
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									v0 := q0
+									x[w[0].rd] = v0
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &m.write[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									put64(p1, v0)
+									in = &w[2]
+									continue
+								}
+							}
+						}
+					} else {
+						if o < uint(opFused+36) {
+							if o < uint(opFused+34) {
+								if o < uint(opFused+33) {
+									// ld ld ld ld
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									x[w[0].rd] = q0
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &m.read[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									q1 := get64(p1)
+
+									x[w[1].rd] = q1
+									addr2 := x[w[2].rs1] + uint64(w[2].imm)
+									t2 := &m.read[addr2>>pageShift&tlbMask]
+									if t2.tag != addr2&^(pageMask&^7) {
+										in = &w[2]
+										goto slow
+									}
+									p2 := unsafe.Add(t2.page, addr2&pageMask)
+									q2 := get64(p2)
+
+									x[w[2].rd] = q2
+									addr3 := x[w[3].rs1] + uint64(w[3].imm)
+									t3 := &m.read[addr3>>pageShift&tlbMask]
+									if t3.tag != addr3&^(pageMask&^7) {
+										in = &w[3]
+										goto slow
+									}
+									p3 := unsafe.Add(t3.page, addr3&pageMask)
+									q3 := get64(p3)
+
+									x[w[3].rd] = q3
+									in = &w[4]
+									continue
+								} else {
+									// addi bltu
+
+									x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+									if x[w[1].rs1] < x[w[1].rs2] {
+										in = &w[1]
+										goto taken
+									}
+									in = &w[2]
+									continue
+								}
+							} else {
+								if o < uint(opFused+35) {
+									// ld beq:a1
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									v0 := q0
+									x[w[0].rd] = v0
+									if v0 == x[w[1].rs2] {
+										in = &w[1]
+										goto taken
+									}
+									in = &w[2]
+									continue
+								} else {
+									// sd ld
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.write[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									put64(p0, x[w[0].rs2])
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &m.read[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									q1 := get64(p1)
+
+									x[w[1].rd] = q1
+									in = &w[2]
+									continue
+								}
+							}
+						} else {
+							if o < uint(opFused+40) {
+								if o < uint(opFused+38) {
+									if o < uint(opFused+37) {
+										// sb sb sb sb
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^pageMask {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										*(*byte)(p0) = byte(x[w[0].rs2])
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.write[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^pageMask {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										*(*byte)(p1) = byte(x[w[1].rs2])
+										addr2 := x[w[2].rs1] + uint64(w[2].imm)
+										t2 := &m.write[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^pageMask {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										*(*byte)(p2) = byte(x[w[2].rs2])
+										addr3 := x[w[3].rs1] + uint64(w[3].imm)
+										t3 := &m.write[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^pageMask {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										*(*byte)(p3) = byte(x[w[3].rs2])
+										in = &w[4]
+										continue
+									} else {
+										// lwu roriw:a1 roriw:a2 xor:a2:b1 srliw:a4
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^3) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := uint64(get32(p0))
+
+										v0 := q0
+										x[w[0].rd] = v0
+
+										v1 := word(uint64(bits.RotateLeft32(uint32(v0), -int(uint64(w[1].imm)))))
+										x[w[1].rd] = v1
+
+										v2 := word(uint64(bits.RotateLeft32(uint32(v0), -int(uint64(w[2].imm)))))
+										x[w[2].rd] = v2
+
+										x[w[3].rd] = v1 ^ v2
+
+										x[w[4].rd] = word(uint64(uint32(v0) >> (uint64(w[4].imm) & 31)))
+										in = &w[5]
+										continue
+									}
+								} else {
+									if o < uint(opFused+39) {
+										// addi sh2add:a1 lwu:a1 add:b1
+
+										v0 := x[w[0].rs1] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+
+										v1 := x[w[1].rs2] + v0<<2
+										x[w[1].rd] = v1
+										addr2 := v1 + uint64(w[2].imm)
+										t2 := &m.read[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^3) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										q2 := uint64(get32(p2))
+
+										v2 := q2
+										x[w[2].rd] = v2
+
+										x[w[3].rd] = x[w[3].rs1] + v2
+										in = &w[4]
+										continue
+									} else {
+										// add lbu
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^pageMask {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := uint64(*(*byte)(p1))
+
+										x[w[1].rd] = q1
+										in = &w[2]
+										continue
+									}
+								}
+							} else {
+								if o < uint(opFused+42) {
+									if o < uint(opFused+41) {
+										// add ld addi ret:a2
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										v1 := q1
+										x[w[1].rd] = v1
+
+										x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+										target := (v1 + uint64(w[3].imm>>48)) &^ 1
+										left -= uint64(w[3].n)
+										j := &e.jump[target>>1&jumpMask]
+										if j.pc != target || left < blockLength {
+											c.pc = target
+											return in, left, exitJump
+										}
+										in = (*inst)(unsafe.Add(base, j.at))
+										continue
+									} else {
+										// ld add
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
+
+										x[w[0].rd] = q0
+
+										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+										in = &w[2]
+										continue
+									}
+								} else {
+									if o < uint(opFused+43) {
+										// add add add add
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+
+										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
+
+										x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
+										in = &w[4]
+										continue
+									} else {
+										// ld bge
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
+
+										x[w[0].rd] = q0
+										if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
+											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
+										continue
+									}
+								}
+							}
+						}
+					}
+				}
+			} else {
+				if o < uint(opFused+76) {
+					if o < uint(opFused+60) {
+						if o < uint(opFused+52) {
+							if o < uint(opFused+48) {
+								if o < uint(opFused+46) {
+									if o < uint(opFused+45) {
+										// add ld
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										x[w[1].rd] = q1
+										in = &w[2]
+										continue
+									} else {
+										// andi bne
+
+										x[w[0].rd] = x[w[0].rs1] & uint64(w[0].imm)
+										if x[w[1].rs1] != x[w[1].rs2] {
+											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
+										continue
+									}
+								} else {
+									if o < uint(opFused+47) {
+										// ld bltu:a1
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
+
+										v0 := q0
+										x[w[0].rd] = v0
+										if v0 < x[w[1].rs2] {
+											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
+										continue
+									} else {
+										// sd addi sd:a1 sd:a2
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put64(p0, x[w[0].rs2])
+
+										v1 := x[w[1].rs1] + uint64(w[1].imm)
+										x[w[1].rd] = v1
+										addr2 := v1 + uint64(w[2].imm)
+										t2 := &m.write[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^7) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										put64(p2, x[w[2].rs2])
+										addr3 := v1 + uint64(w[3].imm)
+										t3 := &m.write[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^(pageMask&^7) {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										put64(p3, x[w[3].rs2])
+										in = &w[4]
+										continue
+									}
+								}
+							} else {
+								if o < uint(opFused+50) {
+									if o < uint(opFused+49) {
+										// addi beq:a1
+
+										v0 := x[w[0].rs1] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+										if v0 == x[w[1].rs2] {
+											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
+										continue
+									} else {
+										// ld bne:a1
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
+
+										v0 := q0
+										x[w[0].rd] = v0
+										if v0 != x[w[1].rs2] {
+											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
+										continue
+									}
+								} else {
+									if o < uint(opFused+51) {
+										// addi ld addi ret:a2
+
+										x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										v1 := q1
+										x[w[1].rd] = v1
+
+										x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+										target := (v1 + uint64(w[3].imm>>48)) &^ 1
+										left -= uint64(w[3].n)
+										j := &e.jump[target>>1&jumpMask]
+										if j.pc != target || left < blockLength {
+											c.pc = target
+											return in, left, exitJump
+										}
+										in = (*inst)(unsafe.Add(base, j.at))
+										continue
+									} else {
+										// beq addi addi lb:a1 sb:a3:b1
+										if x[w[0].rs1] == x[w[0].rs2] {
+											in = &w[0]
+											goto taken
+										}
+
+										v1 := x[w[1].rs1] + uint64(w[1].imm)
+										x[w[1].rd] = v1
+
+										v2 := x[w[2].rs1] + uint64(w[2].imm)
+										x[w[2].rd] = v2
+										addr3 := v2 + uint64(w[3].imm)
+										t3 := &m.read[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^pageMask {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										q3 := uint64(int8(*(*byte)(p3)))
+
+										v3 := q3
+										x[w[3].rd] = v3
+										addr4 := v1 + uint64(w[4].imm)
+										t4 := &m.write[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^pageMask {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										*(*byte)(p4) = byte(v3)
+										in = &w[5]
+										continue
+									}
+								}
+							}
+						} else {
+							if o < uint(opFused+56) {
+								if o < uint(opFused+54) {
+									if o < uint(opFused+53) {
+										// lui blt
+
+										x[w[0].rd] = uint64(w[0].imm)
+										if int64(x[w[1].rs1]) < int64(x[w[1].rs2]) {
+											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
+										continue
+									} else {
+										// ld addi
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
+
+										x[w[0].rd] = q0
+
+										x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+										in = &w[2]
+										continue
+									}
+								} else {
+									if o < uint(opFused+55) {
+										// sh2add lwu:a1 add:b1
+
+										v0 := x[w[0].rs2] + x[w[0].rs1]<<2
+										x[w[0].rd] = v0
+										addr1 := v0 + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^3) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := uint64(get32(p1))
+
+										v1 := q1
+										x[w[1].rd] = v1
+
+										x[w[2].rd] = x[w[2].rs1] + v1
+										in = &w[3]
+										continue
+									} else {
+										// addi sd
+
+										x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.write[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										put64(p1, x[w[1].rs2])
+										in = &w[2]
+										continue
+									}
+								}
+							} else {
+								if o < uint(opFused+58) {
+									if o < uint(opFused+57) {
+										// add add addi add
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+
+										x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+
+										x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
+										in = &w[4]
+										continue
+									} else {
+										// add lbu:a1 beq:a1
+
+										v0 := x[w[0].rs1] + x[w[0].rs2]
+										x[w[0].rd] = v0
+										addr1 := v0 + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^pageMask {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := uint64(*(*byte)(p1))
+
+										v1 := q1
+										x[w[1].rd] = v1
+										if v1 == x[w[2].rs2] {
+											in = &w[2]
+											goto taken
+										}
+										in = &w[3]
+										continue
+									}
+								} else {
+									if o < uint(opFused+59) {
+										// addi addi blt:a1:b2 blt:b3 sub:b4
+
+										v0 := x[w[0].rs1] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+
+										v1 := x[w[1].rs1] + uint64(w[1].imm)
+										x[w[1].rd] = v1
+										if int64(v1) < int64(v0) {
+											in = &w[2]
+											goto taken
+										}
+										if int64(x[w[3].rs1]) < int64(v0) {
+											in = &w[3]
+											goto taken
+										}
+
+										x[w[4].rd] = x[w[4].rs1] - v0
+										in = &w[5]
+										continue
+									} else {
+										// lbu slli:a1 or:a1
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^pageMask {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := uint64(*(*byte)(p0))
+
+										v0 := q0
+										x[w[0].rd] = v0
+
+										v1 := v0 << (uint64(w[1].imm) & 63)
+										x[w[1].rd] = v1
+
+										x[w[2].rd] = v1 | x[w[2].rs2]
+										in = &w[3]
+										continue
+									}
+								}
+							}
+						}
+					} else {
+						if o < uint(opFused+68) {
+							if o < uint(opFused+64) {
+								if o < uint(opFused+62) {
+									if o < uint(opFused+61) {
+										// and xor:b1 and xor:a1:b2 add:b1
+
+										v0 := x[w[0].rs1] & x[w[0].rs2]
+										x[w[0].rd] = v0
+
+										v1 := x[w[1].rs1] ^ v0
+										x[w[1].rd] = v1
+
+										v2 := x[w[2].rs1] & x[w[2].rs2]
+										x[w[2].rd] = v2
+
+										v3 := v2 ^ v1
+										x[w[3].rd] = v3
+
+										x[w[4].rd] = x[w[4].rs1] + v3
+										in = &w[5]
+										continue
+									} else {
+										// and andn xor:a1:b2 add:b1 lui
+
+										v0 := x[w[0].rs1] & x[w[0].rs2]
+										x[w[0].rd] = v0
+
+										v1 := x[w[1].rs1] &^ x[w[1].rs2]
+										x[w[1].rd] = v1
+
+										v2 := v1 ^ v0
+										x[w[2].rd] = v2
+
+										x[w[3].rd] = x[w[3].rs1] + v2
+
+										x[w[4].rd] = uint64(w[4].imm)
+										in = &w[5]
+										continue
+									}
+								} else {
+									if o < uint(opFused+63) {
+										// add add add blt sw:b3
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+										v1 := x[w[1].rs1] + x[w[1].rs2]
+										x[w[1].rd] = v1
+
+										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
+										if int64(x[w[3].rs1]) < int64(x[w[3].rs2]) {
+											in = &w[3]
+											goto taken
+										}
+										addr4 := x[w[4].rs1] + uint64(w[4].imm)
+										t4 := &m.write[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^(pageMask&^3) {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										put32(p4, uint32(v1))
+										in = &w[5]
+										continue
+									} else {
+										// addi sh2add:b1 lwu:a1 add:b1
+
+										v0 := x[w[0].rs1] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+
+										v1 := v0 + x[w[1].rs1]<<2
+										x[w[1].rd] = v1
+										addr2 := v1 + uint64(w[2].imm)
+										t2 := &m.read[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^3) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										q2 := uint64(get32(p2))
+
+										v2 := q2
+										x[w[2].rd] = v2
+
+										x[w[3].rd] = x[w[3].rs1] + v2
+										in = &w[4]
+										continue
+									}
+								}
+							} else {
+								if o < uint(opFused+66) {
+									if o < uint(opFused+65) {
+										// add add lui ld bltu:a1
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+
+										x[w[2].rd] = uint64(w[2].imm)
+										addr3 := x[w[3].rs1] + uint64(w[3].imm)
+										t3 := &m.read[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^(pageMask&^7) {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										q3 := get64(p3)
+
+										v3 := q3
+										x[w[3].rd] = v3
+										if v3 < x[w[4].rs2] {
+											in = &w[4]
+											goto taken
+										}
+										in = &w[5]
+										continue
+									} else {
+										// beq sd sd
+										if x[w[0].rs1] == x[w[0].rs2] {
+											in = &w[0]
+											goto taken
+										}
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.write[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										put64(p1, x[w[1].rs2])
+										addr2 := x[w[2].rs1] + uint64(w[2].imm)
+										t2 := &m.write[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^7) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										put64(p2, x[w[2].rs2])
+										in = &w[3]
+										continue
+									}
+								} else {
+									if o < uint(opFused+67) {
+										// addi bge:a1 add:a2 srli:a1 bgeu:a1
+
+										v0 := x[w[0].rs1] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+										if int64(v0) >= int64(x[w[1].rs2]) {
+											in = &w[1]
+											goto taken
+										}
+
+										v2 := v0 + x[w[2].rs2]
+										x[w[2].rd] = v2
+
+										v3 := v2 >> (uint64(w[3].imm) & 63)
+										x[w[3].rd] = v3
+										if v3 >= x[w[4].rs2] {
+											in = &w[4]
+											goto taken
+										}
+										in = &w[5]
+										continue
+									} else {
+										// lui add
+
+										x[w[0].rd] = uint64(w[0].imm)
+
+										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+										in = &w[2]
+										continue
+									}
+								}
+							}
+						} else {
+							if o < uint(opFused+72) {
+								if o < uint(opFused+70) {
+									if o < uint(opFused+69) {
+										// lbu bne
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^pageMask {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := uint64(*(*byte)(p0))
+
+										x[w[0].rd] = q0
+										if x[w[1].rs1] != x[w[1].rs2] {
+											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
+										continue
+									} else {
+										// sub srai and add
+
+										x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
+
+										x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
+
+										x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
+
+										x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
+										in = &w[4]
+										continue
+									}
+								} else {
+									if o < uint(opFused+71) {
+										// sd addi
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put64(p0, x[w[0].rs2])
+
+										x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+										in = &w[2]
+										continue
+									} else {
+										// sd sd addi addi blt:a1:b2
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put64(p0, x[w[0].rs2])
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.write[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										put64(p1, x[w[1].rs2])
+
+										v2 := x[w[2].rs1] + uint64(w[2].imm)
+										x[w[2].rd] = v2
+
+										v3 := x[w[3].rs1] + uint64(w[3].imm)
+										x[w[3].rd] = v3
+										if int64(v3) < int64(v2) {
+											in = &w[4]
+											goto taken
+										}
+										in = &w[5]
+										continue
+									}
+								}
+							} else {
+								if o < uint(opFused+74) {
+									if o < uint(opFused+73) {
+										// sd addi sd:a1 sd:a2 sd:a3
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put64(p0, x[w[0].rs2])
+
+										v1 := x[w[1].rs1] + uint64(w[1].imm)
+										x[w[1].rd] = v1
+										addr2 := v1 + uint64(w[2].imm)
+										t2 := &m.write[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^7) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										put64(p2, x[w[2].rs2])
+										addr3 := v1 + uint64(w[3].imm)
+										t3 := &m.write[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^(pageMask&^7) {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										put64(p3, x[w[3].rs2])
+										addr4 := v1 + uint64(w[4].imm)
+										t4 := &m.write[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^(pageMask&^7) {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										put64(p4, x[w[4].rs2])
+										in = &w[5]
+										continue
+									} else {
+										// add lwu:a1 slli srli:a1 add:b3
+
+										v0 := x[w[0].rs1] + x[w[0].rs2]
+										x[w[0].rd] = v0
+										addr1 := v0 + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^3) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := uint64(get32(p1))
+
+										v1 := q1
+										x[w[1].rd] = v1
+
+										v2 := x[w[2].rs1] << (uint64(w[2].imm) & 63)
+										x[w[2].rd] = v2
+
+										x[w[3].rd] = v2 >> (uint64(w[3].imm) & 63)
+
+										x[w[4].rd] = x[w[4].rs1] + v1
+										in = &w[5]
+										continue
+									}
+								} else {
+									if o < uint(opFused+75) {
+										// bltu lwu bgeu:a1 bltu
+										if x[w[0].rs1] < x[w[0].rs2] {
+											in = &w[0]
+											goto taken
+										}
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^3) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := uint64(get32(p1))
+
+										v1 := q1
+										x[w[1].rd] = v1
+										if v1 >= x[w[2].rs2] {
+											in = &w[2]
+											goto taken
+										}
+										if x[w[3].rs1] < x[w[3].rs2] {
+											in = &w[3]
+											goto taken
+										}
+										in = &w[4]
+										continue
+									} else {
+										// addi addi bge
+
+										x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+
+										x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+										if int64(x[w[2].rs1]) >= int64(x[w[2].rs2]) {
+											in = &w[2]
+											goto taken
+										}
+										in = &w[3]
+										continue
+									}
+								}
+							}
+						}
+					}
+				} else {
+					if o < uint(opFused+106) {
+						if o < uint(opFused+90) {
+							if o < uint(opFused+82) {
+								if o < uint(opFused+78) {
+									if o < uint(opFused+77) {
+										// add lui beq beq bltu
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+										x[w[1].rd] = uint64(w[1].imm)
+										if x[w[2].rs1] == x[w[2].rs2] {
+											in = &w[2]
+											goto taken
+										}
+										if x[w[3].rs1] == x[w[3].rs2] {
+											in = &w[3]
+											goto taken
+										}
+										if x[w[4].rs1] < x[w[4].rs2] {
+											in = &w[4]
+											goto taken
+										}
+										in = &w[5]
+										continue
+									} else {
+										// add sd:b1
+
+										v0 := x[w[0].rs1] + x[w[0].rs2]
+										x[w[0].rd] = v0
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.write[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										put64(p1, v0)
+										in = &w[2]
+										continue
+									}
+								} else {
+									if o < uint(opFused+80) {
+										if o < uint(opFused+79) {
+											// addi addi bge:a1 add:b3 lbu:a4
+
+											v0 := x[w[0].rs1] + uint64(w[0].imm)
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											if int64(v1) >= int64(x[w[2].rs2]) {
+												in = &w[2]
+												goto taken
+											}
+
+											x[w[3].rd] = x[w[3].rs1] + v0
+											addr4 := v0 + uint64(w[4].imm)
+											t4 := &m.read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^pageMask {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := uint64(*(*byte)(p4))
+
+											x[w[4].rd] = q4
+											in = &w[5]
+											continue
+										} else {
+											// lb lb lb lb
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^pageMask {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := uint64(int8(*(*byte)(p0)))
+
+											x[w[0].rd] = q0
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &m.read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^pageMask {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := uint64(int8(*(*byte)(p1)))
+
+											x[w[1].rd] = q1
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &m.read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^pageMask {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := uint64(int8(*(*byte)(p2)))
+
+											x[w[2].rd] = q2
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &m.read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^pageMask {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := uint64(int8(*(*byte)(p3)))
+
+											x[w[3].rd] = q3
+											in = &w[4]
+											continue
+										}
+									} else {
+										if o < uint(opFused+81) {
+											// bgeu ld lb:a1 sh3add ld
+											if x[w[0].rs1] >= x[w[0].rs2] {
+												in = &w[0]
+												goto taken
+											}
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &m.read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											v1 := q1
+											x[w[1].rd] = v1
+											addr2 := v1 + uint64(w[2].imm)
+											t2 := &m.read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^pageMask {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := uint64(int8(*(*byte)(p2)))
+
+											x[w[2].rd] = q2
+
+											x[w[3].rd] = x[w[3].rs2] + x[w[3].rs1]<<3
+											addr4 := x[w[4].rs1] + uint64(w[4].imm)
+											t4 := &m.read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^7) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := get64(p4)
+
+											x[w[4].rd] = q4
+											in = &w[5]
+											continue
+										} else {
+											// add sw:b1 addi addi blt:a2:b1
+
+											v0 := x[w[0].rs1] + x[w[0].rs2]
+											x[w[0].rd] = v0
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &m.write[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^3) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											put32(p1, uint32(v0))
+
+											v2 := x[w[2].rs1] + uint64(w[2].imm)
+											x[w[2].rd] = v2
+
+											v3 := x[w[3].rs1] + uint64(w[3].imm)
+											x[w[3].rd] = v3
+											if int64(v2) < int64(v3) {
+												in = &w[4]
+												goto taken
+											}
+											in = &w[5]
+											continue
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+86) {
+									if o < uint(opFused+84) {
+										if o < uint(opFused+83) {
+											// xor addi sh2add:a1
+
+											x[w[0].rd] = x[w[0].rs1] ^ x[w[0].rs2]
+
+											v1 := x[w[1].rs1] + uint64(w[1].imm)
+											x[w[1].rd] = v1
+
+											x[w[2].rd] = x[w[2].rs2] + v1<<2
+											in = &w[3]
+											continue
+										} else {
+											// addi addi sh2add:a2:b1
+
+											v0 := x[w[0].rs1] + uint64(w[0].imm)
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] + uint64(w[1].imm)
+											x[w[1].rd] = v1
+
+											x[w[2].rd] = v1 + v0<<2
+											in = &w[3]
+											continue
+										}
+									} else {
+										if o < uint(opFused+85) {
+											// xor sh2add
+
+											x[w[0].rd] = x[w[0].rs1] ^ x[w[0].rs2]
+
+											x[w[1].rd] = x[w[1].rs2] + x[w[1].rs1]<<2
+											in = &w[2]
+											continue
+										} else {
+											// add add addi blt:b1 andi:a4
+
+											v0 := x[w[0].rs1] + x[w[0].rs2]
+											x[w[0].rd] = v0
+
+											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+
+											v2 := x[w[2].rs1] + uint64(w[2].imm)
+											x[w[2].rd] = v2
+											if int64(x[w[3].rs1]) < int64(v2) {
+												in = &w[3]
+												goto taken
+											}
+
+											x[w[4].rd] = v0 & uint64(w[4].imm)
+											in = &w[5]
+											continue
+										}
+									}
+								} else {
+									if o < uint(opFused+88) {
+										if o < uint(opFused+87) {
+											// ld ld addi
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											x[w[0].rd] = q0
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &m.read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											x[w[1].rd] = q1
+
+											x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+											in = &w[3]
+											continue
+										} else {
+											// ld mul:b1 ld add:a2:b1
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] * v0
+											x[w[1].rd] = v1
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &m.read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											v2 := q2
+											x[w[2].rd] = v2
+
+											x[w[3].rd] = v1 + v2
+											in = &w[4]
+											continue
+										}
+									} else {
+										if o < uint(opFused+89) {
+											// bgeu slli add:a1 addi bgeu:a1
+											if x[w[0].rs1] >= x[w[0].rs2] {
+												in = &w[0]
+												goto taken
+											}
+
+											v1 := x[w[1].rs1] << (uint64(w[1].imm) & 63)
+											x[w[1].rd] = v1
+
+											x[w[2].rd] = v1 + x[w[2].rs2]
+
+											v3 := x[w[3].rs1] + uint64(w[3].imm)
+											x[w[3].rd] = v3
+											if v3 >= x[w[4].rs2] {
+												in = &w[4]
+												goto taken
+											}
+											in = &w[5]
+											continue
+										} else {
+											// lui lwu:a1 beq:a1
+
+											v0 := uint64(w[0].imm)
+											x[w[0].rd] = v0
+											addr1 := v0 + uint64(w[1].imm)
+											t1 := &m.read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^3) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := uint64(get32(p1))
+
+											v1 := q1
+											x[w[1].rd] = v1
+											if v1 == x[w[2].rs2] {
+												in = &w[2]
+												goto taken
+											}
+											in = &w[3]
+											continue
+										}
+									}
+								}
+							}
+						} else {
+							if o < uint(opFused+98) {
+								if o < uint(opFused+94) {
+									if o < uint(opFused+92) {
+										if o < uint(opFused+91) {
+											// lw addi:a1 addiw addiw:a2 blt:a1:b2
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^3) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := word(uint64(get32(p0)))
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := v0 + uint64(w[1].imm)
+											x[w[1].rd] = v1
+
+											v2 := word(x[w[2].rs1] + uint64(w[2].imm))
+											x[w[2].rd] = v2
+
+											v3 := word(v1 + uint64(w[3].imm))
+											x[w[3].rd] = v3
+											if int64(v3) < int64(v2) {
+												in = &w[4]
+												goto taken
+											}
+											in = &w[5]
+											continue
+										} else {
+											// ld addi:a1 ld addi:a1 ld
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											x[w[1].rd] = v0 + uint64(w[1].imm)
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &m.read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											v2 := q2
+											x[w[2].rd] = v2
+
+											x[w[3].rd] = v2 + uint64(w[3].imm)
+											addr4 := x[w[4].rs1] + uint64(w[4].imm)
+											t4 := &m.read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^7) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := get64(p4)
+
+											x[w[4].rd] = q4
+											in = &w[5]
+											continue
+										}
+									} else {
+										if o < uint(opFused+93) {
+											// addi lb:a1 lb:a2 lb:a3 lb:a4
+
+											v0 := x[w[0].rs1] + uint64(w[0].imm)
+											x[w[0].rd] = v0
+											addr1 := v0 + uint64(w[1].imm)
+											t1 := &m.read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^pageMask {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := uint64(int8(*(*byte)(p1)))
+
+											x[w[1].rd] = q1
+											addr2 := v0 + uint64(w[2].imm)
+											t2 := &m.read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^pageMask {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := uint64(int8(*(*byte)(p2)))
+
+											x[w[2].rd] = q2
+											addr3 := v0 + uint64(w[3].imm)
+											t3 := &m.read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^pageMask {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := uint64(int8(*(*byte)(p3)))
+
+											x[w[3].rd] = q3
+											addr4 := v0 + uint64(w[4].imm)
+											t4 := &m.read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^pageMask {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := uint64(int8(*(*byte)(p4)))
+
+											x[w[4].rd] = q4
+											in = &w[5]
+											continue
+										} else {
+											// ld addi:a1 sd:b1 bge:a2 addi:a4
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := v0 + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &m.write[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											put64(p2, v1)
+											if int64(v1) >= int64(x[w[3].rs2]) {
+												in = &w[3]
+												goto taken
+											}
+
+											x[w[4].rd] = v0 + uint64(w[4].imm)
+											in = &w[5]
+											continue
+										}
+									}
+								} else {
+									if o < uint(opFused+96) {
+										if o < uint(opFused+95) {
+											// bge bgeu sh3add addi
+											if int64(x[w[0].rs1]) >= int64(x[w[0].rs2]) {
+												in = &w[0]
+												goto taken
+											}
+											if x[w[1].rs1] >= x[w[1].rs2] {
+												in = &w[1]
+												goto taken
+											}
+
+											x[w[2].rd] = x[w[2].rs2] + x[w[2].rs1]<<3
+
+											x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
+											in = &w[4]
+											continue
+										} else {
+											// ld blt:b1 addi bge:a1 add:b2
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+											if int64(x[w[1].rs1]) < int64(v0) {
+												in = &w[1]
+												goto taken
+											}
+
+											v2 := x[w[2].rs1] + uint64(w[2].imm)
+											x[w[2].rd] = v2
+											if int64(v2) >= int64(x[w[3].rs2]) {
+												in = &w[3]
+												goto taken
+											}
+
+											x[w[4].rd] = x[w[4].rs1] + v2
+											in = &w[5]
+											continue
+										}
+									} else {
+										if o < uint(opFused+97) {
+											// lui lbu:a1 beq:a1
+
+											v0 := uint64(w[0].imm)
+											x[w[0].rd] = v0
+											addr1 := v0 + uint64(w[1].imm)
+											t1 := &m.read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^pageMask {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := uint64(*(*byte)(p1))
+
+											v1 := q1
+											x[w[1].rd] = v1
+											if v1 == x[w[2].rs2] {
+												in = &w[2]
+												goto taken
+											}
+											in = &w[3]
+											continue
+										} else {
+											// lbu beq:a1
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^pageMask {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := uint64(*(*byte)(p0))
+
+											v0 := q0
+											x[w[0].rd] = v0
+											if v0 == x[w[1].rs2] {
+												in = &w[1]
+												goto taken
+											}
+											in = &w[2]
+											continue
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+102) {
+									if o < uint(opFused+100) {
+										if o < uint(opFused+99) {
+											// lui sd:b1 addi sd:a1:b3
+
+											v0 := uint64(w[0].imm)
+											x[w[0].rd] = v0
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &m.write[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											put64(p1, v0)
+
+											v2 := x[w[2].rs1] + uint64(w[2].imm)
+											x[w[2].rd] = v2
+											addr3 := v2 + uint64(w[3].imm)
+											t3 := &m.write[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											put64(p3, v0)
+											in = &w[4]
+											continue
+										} else {
+											// lhu addi:a1 sh:b1
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^1) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := uint64(get16(p0))
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := v0 + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &m.write[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^1) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											put16(p2, uint16(v1))
+											in = &w[3]
+											continue
+										}
+									} else {
+										if o < uint(opFused+101) {
+											// sd ld ld ld:a2 jalr:a1
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put64(p0, x[w[0].rs2])
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &m.read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											v1 := q1
+											x[w[1].rd] = v1
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &m.read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											x[w[2].rd] = q2
+											addr3 := v1 + uint64(w[3].imm)
+											t3 := &m.read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := get64(p3)
+
+											v3 := q3
+											x[w[3].rd] = v3
+											target := (v3 + uint64(w[4].imm>>48)) &^ 1
+											x[w[4].rd] = uint64(w[4].imm) << 16 >> 16
+											left -= uint64(w[4].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										} else {
+											// mul srli:a1 xor:a1:b2 mul:b1 addi
+
+											v0 := x[w[0].rs1] * x[w[0].rs2]
+											x[w[0].rd] = v0
+
+											v1 := v0 >> (uint64(w[1].imm) & 63)
+											x[w[1].rd] = v1
+
+											v2 := v1 ^ v0
+											x[w[2].rd] = v2
+
+											x[w[3].rd] = x[w[3].rs1] * v2
+
+											x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
+											in = &w[5]
+											continue
+										}
+									}
+								} else {
+									if o < uint(opFused+104) {
+										if o < uint(opFused+103) {
+											// lui ld:a1 add:a1 ori:a1 sltu:a2:b3
+
+											v0 := uint64(w[0].imm)
+											x[w[0].rd] = v0
+											addr1 := v0 + uint64(w[1].imm)
+											t1 := &m.read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											v1 := q1
+											x[w[1].rd] = v1
+
+											v2 := v1 + x[w[2].rs2]
+											x[w[2].rd] = v2
+
+											x[w[3].rd] = v2 | uint64(w[3].imm)
+
+											x[w[4].rd] = truth(v2 < v1)
+											in = &w[5]
+											continue
+										} else {
+											// ld lui ld:a1 mulhu:a3:b1 mul:a4:b2
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := uint64(w[1].imm)
+											x[w[1].rd] = v1
+											addr2 := v1 + uint64(w[2].imm)
+											t2 := &m.read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											v2 := q2
+											x[w[2].rd] = v2
+											h3, _ := bits.Mul64(v0, v2)
+											x[w[3].rd] = h3
+
+											x[w[4].rd] = v0 * v2
+											in = &w[5]
+											continue
+										}
+									} else {
+										if o < uint(opFused+105) {
+											// ld mul:a1 lui ld:a1 mul:a1
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											x[w[1].rd] = v0 * x[w[1].rs2]
+
+											v2 := uint64(w[2].imm)
+											x[w[2].rd] = v2
+											addr3 := v2 + uint64(w[3].imm)
+											t3 := &m.read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := get64(p3)
+
+											v3 := q3
+											x[w[3].rd] = v3
+
+											x[w[4].rd] = v3 * x[w[4].rs2]
+											in = &w[5]
+											continue
+										} else {
+											// ld add:b1 add:a1 srli:a1 xor:a1:b2
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] + v0
+											x[w[1].rd] = v1
+
+											v2 := v1 + x[w[2].rs2]
+											x[w[2].rd] = v2
+
+											v3 := v2 >> (uint64(w[3].imm) & 63)
+											x[w[3].rd] = v3
+
+											x[w[4].rd] = v3 ^ v2
+											in = &w[5]
+											continue
+										}
+									}
+								}
+							}
+						}
+					} else {
+						if o < uint(opFused+124) {
+							if o < uint(opFused+114) {
+								if o < uint(opFused+110) {
+									if o < uint(opFused+108) {
+										if o < uint(opFused+107) {
+											// sd sd add ret
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put64(p0, x[w[0].rs2])
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &m.write[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											put64(p1, x[w[1].rs2])
+
+											x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
+											target := (x[w[3].rs1] + uint64(w[3].imm>>48)) &^ 1
+											left -= uint64(w[3].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										} else {
+											// lui add:b1 lbu:a1
+
+											v0 := uint64(w[0].imm)
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] + v0
+											x[w[1].rd] = v1
+											addr2 := v1 + uint64(w[2].imm)
+											t2 := &m.read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^pageMask {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := uint64(*(*byte)(p2))
+
+											x[w[2].rd] = q2
+											in = &w[3]
+											continue
+										}
+									} else {
+										if o < uint(opFused+109) {
+											// bge sub srai:a1 add:a1 bgeu:a1
+											if int64(x[w[0].rs1]) >= int64(x[w[0].rs2]) {
+												in = &w[0]
+												goto taken
+											}
+
+											v1 := x[w[1].rs1] - x[w[1].rs2]
+											x[w[1].rd] = v1
+
+											v2 := uint64(int64(v1) >> (uint64(w[2].imm) & 63))
+											x[w[2].rd] = v2
+
+											v3 := v2 + x[w[3].rs2]
+											x[w[3].rd] = v3
+											if v3 >= x[w[4].rs2] {
+												in = &w[4]
+												goto taken
+											}
+											in = &w[5]
+											continue
+										} else {
+											// ld add jalr:a2
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+											target := (v0 + uint64(w[2].imm>>48)) &^ 1
+											x[w[2].rd] = uint64(w[2].imm) << 16 >> 16
+											left -= uint64(w[2].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										}
+									}
+								} else {
+									if o < uint(opFused+112) {
+										if o < uint(opFused+111) {
+											// ld addi bltu:a2:b1 bltu:a2 ld
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											if v0 < v1 {
+												in = &w[2]
+												goto taken
+											}
+											if v1 < x[w[3].rs2] {
+												in = &w[3]
+												goto taken
+											}
+											addr4 := x[w[4].rs1] + uint64(w[4].imm)
+											t4 := &m.read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^7) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := get64(p4)
+
+											x[w[4].rd] = q4
+											in = &w[5]
+											continue
+										} else {
+											// lbu xori:a1 sb:b1
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^pageMask {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := uint64(*(*byte)(p0))
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := v0 ^ uint64(w[1].imm)
+											x[w[1].rd] = v1
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &m.write[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^pageMask {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											*(*byte)(p2) = byte(v1)
+											in = &w[3]
+											continue
+										}
+									} else {
+										if o < uint(opFused+113) {
+											// lui and:b1 slli:a1 add:a1 lwu:a1
+
+											v0 := uint64(w[0].imm)
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] & v0
+											x[w[1].rd] = v1
+
+											v2 := v1 << (uint64(w[2].imm) & 63)
+											x[w[2].rd] = v2
+
+											v3 := v2 + x[w[3].rs2]
+											x[w[3].rd] = v3
+											addr4 := v3 + uint64(w[4].imm)
+											t4 := &m.read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^3) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := uint64(get32(p4))
+
+											x[w[4].rd] = q4
+											in = &w[5]
+											continue
+										} else {
+											// lbu slli:a1 or:a1 mulw:a1 srliw:a1
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^pageMask {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := uint64(*(*byte)(p0))
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := v0 << (uint64(w[1].imm) & 63)
+											x[w[1].rd] = v1
+
+											v2 := v1 | x[w[2].rs2]
+											x[w[2].rd] = v2
+
+											v3 := word(v2 * x[w[3].rs2])
+											x[w[3].rd] = v3
+
+											x[w[4].rd] = word(uint64(uint32(v3) >> (uint64(w[4].imm) & 31)))
+											in = &w[5]
+											continue
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+118) {
+									if o < uint(opFused+116) {
+										if o < uint(opFused+115) {
+											// sw lui add:a1 ld:a1 add:a1
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^3) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put32(p0, uint32(x[w[0].rs2]))
+
+											v1 := uint64(w[1].imm)
+											x[w[1].rd] = v1
+
+											v2 := v1 + x[w[2].rs2]
+											x[w[2].rd] = v2
+											addr3 := v2 + uint64(w[3].imm)
+											t3 := &m.read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := get64(p3)
+
+											v3 := q3
+											x[w[3].rd] = v3
+
+											x[w[4].rd] = v3 + x[w[4].rs2]
+											in = &w[5]
+											continue
+										} else {
+											// sw addi bge:a1 ld bge:a3:b1
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^3) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put32(p0, uint32(x[w[0].rs2]))
+
+											v1 := x[w[1].rs1] + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											if int64(v1) >= int64(x[w[2].rs2]) {
+												in = &w[2]
+												goto taken
+											}
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &m.read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := get64(p3)
+
+											v3 := q3
+											x[w[3].rd] = v3
+											if int64(v1) >= int64(v3) {
+												in = &w[4]
+												goto taken
+											}
+											in = &w[5]
+											continue
+										}
+									} else {
+										if o < uint(opFused+117) {
+											// add addi lui add:b1 lui
+
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+											x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+
+											v2 := uint64(w[2].imm)
+											x[w[2].rd] = v2
+
+											x[w[3].rd] = x[w[3].rs1] + v2
+
+											x[w[4].rd] = uint64(w[4].imm)
+											in = &w[5]
+											continue
+										} else {
+											// addi lui ld and beq
+
+											x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+
+											x[w[1].rd] = uint64(w[1].imm)
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &m.read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											x[w[2].rd] = q2
+
+											x[w[3].rd] = x[w[3].rs1] & x[w[3].rs2]
+											if x[w[4].rs1] == x[w[4].rs2] {
+												in = &w[4]
+												goto taken
+											}
+											in = &w[5]
+											continue
+										}
+									}
+								} else {
+									if o < uint(opFused+120) {
+										if o < uint(opFused+119) {
+											// addiw and:b1 slli:a1 add:b1 lbu
+
+											v0 := word(x[w[0].rs1] + uint64(w[0].imm))
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] & v0
+											x[w[1].rd] = v1
+
+											v2 := v1 << (uint64(w[2].imm) & 63)
+											x[w[2].rd] = v2
+
+											x[w[3].rd] = x[w[3].rs1] + v2
+											addr4 := x[w[4].rs1] + uint64(w[4].imm)
+											t4 := &m.read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^pageMask {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := uint64(*(*byte)(p4))
+
+											x[w[4].rd] = q4
+											in = &w[5]
+											continue
+										} else {
+											// lui ld addi bltu:a2:b1
+
+											x[w[0].rd] = uint64(w[0].imm)
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &m.read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											v1 := q1
+											x[w[1].rd] = v1
+
+											v2 := x[w[2].rs1] + uint64(w[2].imm)
+											x[w[2].rd] = v2
+											if v1 < v2 {
+												in = &w[3]
+												goto taken
+											}
+											in = &w[4]
+											continue
+										}
+									} else {
+										if o < uint(opFused+122) {
+											if o < uint(opFused+121) {
+												// addi add:a1 add bltu:a2
+
+												v0 := x[w[0].rs1] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := v0 + x[w[1].rs2]
+												x[w[1].rd] = v1
+
+												x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
+												if v1 < x[w[3].rs2] {
+													in = &w[3]
+													goto taken
+												}
+												in = &w[4]
+												continue
+											} else {
+												// ld addi bgeu:a2:b1 addi
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := x[w[1].rs1] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												if v0 >= v1 {
+													in = &w[2]
+													goto taken
+												}
+
+												x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
+												in = &w[4]
+												continue
+											}
+										} else {
+											if o < uint(opFused+123) {
+												// xor xor:b1 mulhu:b1 mul:b2 xor:a1:b2
+
+												v0 := x[w[0].rs1] ^ x[w[0].rs2]
+												x[w[0].rd] = v0
+
+												v1 := x[w[1].rs1] ^ v0
+												x[w[1].rd] = v1
+												h2, _ := bits.Mul64(x[w[2].rs1], v1)
+												v2 := h2
+												x[w[2].rd] = v2
+
+												v3 := x[w[3].rs1] * v1
+												x[w[3].rd] = v3
+
+												x[w[4].rd] = v3 ^ v2
+												in = &w[5]
+												continue
+											} else {
+												// lui ld:a1 mulhu:a1 mul:a2 xor:a1:b2
+
+												v0 := uint64(w[0].imm)
+												x[w[0].rd] = v0
+												addr1 := v0 + uint64(w[1].imm)
+												t1 := &m.read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
+
+												v1 := q1
+												x[w[1].rd] = v1
+												h2, _ := bits.Mul64(v1, x[w[2].rs2])
+												v2 := h2
+												x[w[2].rd] = v2
+
+												v3 := v1 * x[w[3].rs2]
+												x[w[3].rd] = v3
+
+												x[w[4].rd] = v3 ^ v2
+												in = &w[5]
+												continue
+											}
+										}
+									}
+								}
+							}
+						} else {
+							if o < uint(opFused+140) {
+								if o < uint(opFused+132) {
+									if o < uint(opFused+128) {
+										if o < uint(opFused+126) {
+											if o < uint(opFused+125) {
+												// lw addi:a1 addi sw:b2
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^3) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := word(uint64(get32(p0)))
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := v0 + uint64(w[1].imm)
+												x[w[1].rd] = v1
+
+												x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &m.write[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^3) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												put32(p3, uint32(v1))
+												in = &w[4]
+												continue
+											} else {
+												// lui lui ret:a1
+
+												x[w[0].rd] = uint64(w[0].imm)
+
+												v1 := uint64(w[1].imm)
+												x[w[1].rd] = v1
+												target := (v1 + uint64(w[2].imm>>48)) &^ 1
+												left -= uint64(w[2].n)
+												j := &e.jump[target>>1&jumpMask]
+												if j.pc != target || left < blockLength {
+													c.pc = target
+													return in, left, exitJump
+												}
+												in = (*inst)(unsafe.Add(base, j.at))
+												continue
+											}
+										} else {
+											if o < uint(opFused+127) {
+												// ld bgeu:a1 ld slli:a3 add:b1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												v0 := q0
+												x[w[0].rd] = v0
+												if v0 >= x[w[1].rs2] {
+													in = &w[1]
+													goto taken
+												}
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &m.read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												x[w[2].rd] = q2
+
+												v3 := v0 << (uint64(w[3].imm) & 63)
+												x[w[3].rd] = v3
+
+												x[w[4].rd] = x[w[4].rs1] + v3
+												in = &w[5]
+												continue
+											} else {
+												// srai lwu subw:b1 addiw:a3 blt:a2:b1
+
+												v0 := uint64(int64(x[w[0].rs1]) >> (uint64(w[0].imm) & 63))
+												x[w[0].rd] = v0
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &m.read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^3) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := uint64(get32(p1))
+
+												v1 := q1
+												x[w[1].rd] = v1
+
+												v2 := word(x[w[2].rs1] - v1)
+												x[w[2].rd] = v2
+
+												v3 := word(v0 + uint64(w[3].imm))
+												x[w[3].rd] = v3
+												if int64(v2) < int64(v3) {
+													in = &w[4]
+													goto taken
+												}
+												in = &w[5]
+												continue
+											}
+										}
+									} else {
+										if o < uint(opFused+130) {
+											if o < uint(opFused+129) {
+												// add sd:b1 addi srli:a1 and:a4:b1
+
+												v0 := x[w[0].rs1] + x[w[0].rs2]
+												x[w[0].rd] = v0
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &m.write[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												put64(p1, v0)
+
+												v2 := x[w[2].rs1] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+
+												v3 := v2 >> (uint64(w[3].imm) & 63)
+												x[w[3].rd] = v3
+
+												x[w[4].rd] = v0 & v3
+												in = &w[5]
+												continue
+											} else {
+												// sd sw lui
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												put64(p0, x[w[0].rs2])
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &m.write[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^3) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												put32(p1, uint32(x[w[1].rs2]))
+
+												x[w[2].rd] = uint64(w[2].imm)
+												in = &w[3]
+												continue
+											}
+										} else {
+											if o < uint(opFused+131) {
+												// bge addi and:a1 addiw:a1 beq:a1
+												if int64(x[w[0].rs1]) >= int64(x[w[0].rs2]) {
+													in = &w[0]
+													goto taken
+												}
+
+												v1 := x[w[1].rs1] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+
+												v2 := v1 & x[w[2].rs2]
+												x[w[2].rd] = v2
+
+												v3 := word(v2 + uint64(w[3].imm))
+												x[w[3].rd] = v3
+												if v3 == x[w[4].rs2] {
+													in = &w[4]
+													goto taken
+												}
+												in = &w[5]
+												continue
+											} else {
+												// lui add:b1 sw:b1 addi jalr
+
+												v0 := uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := x[w[1].rs1] + v0
+												x[w[1].rd] = v1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &m.write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^3) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put32(p2, uint32(v1))
+
+												x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
+												target := (x[w[4].rs1] + uint64(w[4].imm>>48)) &^ 1
+												x[w[4].rd] = uint64(w[4].imm) << 16 >> 16
+												left -= uint64(w[4].n)
+												j := &e.jump[target>>1&jumpMask]
+												if j.pc != target || left < blockLength {
+													c.pc = target
+													return in, left, exitJump
+												}
+												in = (*inst)(unsafe.Add(base, j.at))
+												continue
+											}
+										}
+									}
+								} else {
+									if o < uint(opFused+136) {
+										if o < uint(opFused+134) {
+											if o < uint(opFused+133) {
+												// addi slli:a1 add:a1 sw:a1 sw:a2
+
+												v0 := x[w[0].rs1] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := v0 << (uint64(w[1].imm) & 63)
+												x[w[1].rd] = v1
+
+												v2 := v1 + x[w[2].rs2]
+												x[w[2].rd] = v2
+												addr3 := v2 + uint64(w[3].imm)
+												t3 := &m.write[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^3) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												put32(p3, uint32(x[w[3].rs2]))
+												addr4 := v2 + uint64(w[4].imm)
+												t4 := &m.write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^3) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												put32(p4, uint32(x[w[4].rs2]))
+												in = &w[5]
+												continue
+											} else {
+												// lwu slli srli:a1 bgeu:a3:b1 addi
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^3) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := uint64(get32(p0))
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := x[w[1].rs1] << (uint64(w[1].imm) & 63)
+												x[w[1].rd] = v1
+
+												v2 := v1 >> (uint64(w[2].imm) & 63)
+												x[w[2].rd] = v2
+												if v0 >= v2 {
+													in = &w[3]
+													goto taken
+												}
+
+												x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
+												in = &w[5]
+												continue
+											}
+										} else {
+											if o < uint(opFused+135) {
+												// addi add:a1 lhu:a1 slli:a1 srli:a1
+
+												v0 := x[w[0].rs1] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := v0 + x[w[1].rs2]
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &m.read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^1) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := uint64(get16(p2))
+
+												v2 := q2
+												x[w[2].rd] = v2
+
+												v3 := v2 << (uint64(w[3].imm) & 63)
+												x[w[3].rd] = v3
+
+												x[w[4].rd] = v3 >> (uint64(w[4].imm) & 63)
+												in = &w[5]
+												continue
+											} else {
+												// sll sltiu sub and
+
+												x[w[0].rd] = x[w[0].rs1] << (x[w[0].rs2] & 63)
+
+												x[w[1].rd] = truth(x[w[1].rs1] < uint64(w[1].imm))
+
+												x[w[2].rd] = x[w[2].rs1] - x[w[2].rs2]
+
+												x[w[3].rd] = x[w[3].rs1] & x[w[3].rs2]
+												in = &w[4]
+												continue
+											}
+										}
+									} else {
+										if o < uint(opFused+138) {
+											if o < uint(opFused+137) {
+												// ld ld:a1 ld addi jalr:a3
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												v0 := q0
+												x[w[0].rd] = v0
+												addr1 := v0 + uint64(w[1].imm)
+												t1 := &m.read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
+
+												v1 := q1
+												x[w[1].rd] = v1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &m.read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												x[w[2].rd] = q2
+
+												x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
+												target := (v1 + uint64(w[4].imm>>48)) &^ 1
+												x[w[4].rd] = uint64(w[4].imm) << 16 >> 16
+												left -= uint64(w[4].n)
+												j := &e.jump[target>>1&jumpMask]
+												if j.pc != target || left < blockLength {
+													c.pc = target
+													return in, left, exitJump
+												}
+												in = (*inst)(unsafe.Add(base, j.at))
+												continue
+											} else {
+												// lui ld:a1 add:b1 xnor and:a1:b2
+
+												v0 := uint64(w[0].imm)
+												x[w[0].rd] = v0
+												addr1 := v0 + uint64(w[1].imm)
+												t1 := &m.read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
+
+												v1 := q1
+												x[w[1].rd] = v1
+
+												v2 := x[w[2].rs1] + v1
+												x[w[2].rd] = v2
+
+												v3 := ^(x[w[3].rs1] ^ x[w[3].rs2])
+												x[w[3].rd] = v3
+
+												x[w[4].rd] = v3 & v2
+												in = &w[5]
+												continue
+											}
+										} else {
+											if o < uint(opFused+139) {
+												// addi addi lui bge:a3:b1 sd:b4
+
+												v0 := x[w[0].rs1] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+
+												v2 := uint64(w[2].imm)
+												x[w[2].rd] = v2
+												if int64(v0) >= int64(v2) {
+													in = &w[3]
+													goto taken
+												}
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &m.write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												put64(p4, v0)
+												in = &w[5]
+												continue
+											} else {
+												// ld ld add:a2:b1 addi sb:a2:b1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												v0 := q0
+												x[w[0].rd] = v0
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &m.read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
+
+												v1 := q1
+												x[w[1].rd] = v1
+
+												v2 := v0 + v1
+												x[w[2].rd] = v2
+
+												v3 := x[w[3].rs1] + uint64(w[3].imm)
+												x[w[3].rd] = v3
+												addr4 := v2 + uint64(w[4].imm)
+												t4 := &m.write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^pageMask {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												*(*byte)(p4) = byte(v3)
+												in = &w[5]
+												continue
+											}
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+148) {
+									if o < uint(opFused+144) {
+										if o < uint(opFused+142) {
+											if o < uint(opFused+141) {
+												// srli addi addi and:b3 andi
+
+												v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
+												x[w[0].rd] = v0
+
+												x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+
+												x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+
+												x[w[3].rd] = x[w[3].rs1] & v0
+
+												x[w[4].rd] = x[w[4].rs1] & uint64(w[4].imm)
+												in = &w[5]
+												continue
+											} else {
+												// ld sd:a1 ld addi:a1 ld
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												v0 := q0
+												x[w[0].rd] = v0
+												addr1 := v0 + uint64(w[1].imm)
+												t1 := &m.write[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												put64(p1, x[w[1].rs2])
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &m.read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												v2 := q2
+												x[w[2].rd] = v2
+
+												x[w[3].rd] = v2 + uint64(w[3].imm)
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &m.read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												x[w[4].rd] = q4
+												in = &w[5]
+												continue
+											}
+										} else {
+											if o < uint(opFused+143) {
+												// lui ld:a1 mul:a1 sd ld
+
+												v0 := uint64(w[0].imm)
+												x[w[0].rd] = v0
+												addr1 := v0 + uint64(w[1].imm)
+												t1 := &m.read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
+
+												v1 := q1
+												x[w[1].rd] = v1
+
+												x[w[2].rd] = v1 * x[w[2].rs2]
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &m.write[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												put64(p3, x[w[3].rs2])
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &m.read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												x[w[4].rd] = q4
+												in = &w[5]
+												continue
+											} else {
+												// lui mulw:b1 sw:b1 addi addi
+
+												v0 := uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := word(x[w[1].rs1] * v0)
+												x[w[1].rd] = v1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &m.write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^3) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put32(p2, uint32(v1))
+
+												x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
+
+												x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
+												in = &w[5]
+												continue
+											}
+										}
+									} else {
+										if o < uint(opFused+146) {
+											if o < uint(opFused+145) {
+												// lbu andi:a1 srl:b1 ld sh3add:a2:b1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^pageMask {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := uint64(*(*byte)(p0))
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := v0 & uint64(w[1].imm)
+												x[w[1].rd] = v1
+
+												v2 := x[w[2].rs1] >> (v1 & 63)
+												x[w[2].rd] = v2
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &m.read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := get64(p3)
+
+												v3 := q3
+												x[w[3].rd] = v3
+
+												x[w[4].rd] = v3 + v2<<3
+												in = &w[5]
+												continue
+											} else {
+												// mul add:b1 lwu:a1 bne:b1 ld:a3
+
+												v0 := x[w[0].rs1] * x[w[0].rs2]
+												x[w[0].rd] = v0
+
+												v1 := x[w[1].rs1] + v0
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &m.read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^3) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := uint64(get32(p2))
+
+												v2 := q2
+												x[w[2].rd] = v2
+												if x[w[3].rs1] != v2 {
+													in = &w[3]
+													goto taken
+												}
+												addr4 := v1 + uint64(w[4].imm)
+												t4 := &m.read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												x[w[4].rd] = q4
+												in = &w[5]
+												continue
+											}
+										} else {
+											if o < uint(opFused+147) {
+												// lbu ld addi:a1 sd:b1 ld
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^pageMask {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := uint64(*(*byte)(p0))
+
+												x[w[0].rd] = q0
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &m.read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
+
+												v1 := q1
+												x[w[1].rd] = v1
+
+												v2 := v1 + uint64(w[2].imm)
+												x[w[2].rd] = v2
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &m.write[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												put64(p3, v2)
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &m.read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												x[w[4].rd] = q4
+												in = &w[5]
+												continue
+											} else {
+												// xor sub:a1 xori:a2 and:b1 and:a1:b3
+
+												v0 := x[w[0].rs1] ^ x[w[0].rs2]
+												x[w[0].rd] = v0
+
+												v1 := v0 - x[w[1].rs2]
+												x[w[1].rd] = v1
+
+												v2 := v0 ^ uint64(w[2].imm)
+												x[w[2].rd] = v2
+
+												v3 := x[w[3].rs1] & v2
+												x[w[3].rd] = v3
+
+												x[w[4].rd] = v3 & v1
+												in = &w[5]
+												continue
+											}
+										}
+									}
+								} else {
+									if o < uint(opFused+152) {
+										if o < uint(opFused+150) {
+											if o < uint(opFused+149) {
+												// ld add sd lui bge:a3:b1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												x[w[0].rd] = q0
+
+												v1 := x[w[1].rs1] + x[w[1].rs2]
+												x[w[1].rd] = v1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &m.write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+
+												v3 := uint64(w[3].imm)
+												x[w[3].rd] = v3
+												if int64(v1) >= int64(v3) {
+													in = &w[4]
+													goto taken
+												}
+												in = &w[5]
+												continue
+											} else {
+												// ld ctz srli mul addi
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												x[w[0].rd] = q0
+
+												x[w[1].rd] = uint64(bits.TrailingZeros64(x[w[1].rs1]))
+
+												x[w[2].rd] = x[w[2].rs1] >> (uint64(w[2].imm) & 63)
+
+												x[w[3].rd] = x[w[3].rs1] * x[w[3].rs2]
+
+												x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
+												in = &w[5]
+												continue
+											}
+										} else {
+											if o < uint(opFused+151) {
+												// addi and:a1 beq:a1 sd
+
+												v0 := x[w[0].rs1] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := v0 & x[w[1].rs2]
+												x[w[1].rd] = v1
+												if v1 == x[w[2].rs2] {
+													in = &w[2]
+													goto taken
+												}
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &m.write[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												put64(p3, x[w[3].rs2])
+												in = &w[4]
+												continue
+											} else {
+												// ld mulhu:b1 mul:b2 bgeu:a1:b3 sub:b4
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												v0 := q0
+												x[w[0].rd] = v0
+												h1, _ := bits.Mul64(x[w[1].rs1], v0)
+												x[w[1].rd] = h1
+
+												v2 := x[w[2].rs1] * v0
+												x[w[2].rd] = v2
+												if v2 >= v0 {
+													in = &w[3]
+													goto taken
+												}
+
+												x[w[4].rd] = x[w[4].rs1] - v0
+												in = &w[5]
+												continue
+											}
+										}
+									} else {
+										if o < uint(opFused+156) {
+											if o < uint(opFused+154) {
+												if o < uint(opFused+153) {
+													// lhu lhu addiw:a1 addi beq:a1:b2
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &m.read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^1) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := uint64(get16(p0))
+
+													x[w[0].rd] = q0
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &m.read[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^1) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													q1 := uint64(get16(p1))
+
+													v1 := q1
+													x[w[1].rd] = v1
+
+													v2 := word(v1 + uint64(w[2].imm))
+													x[w[2].rd] = v2
+
+													v3 := x[w[3].rs1] + uint64(w[3].imm)
+													x[w[3].rd] = v3
+													if v3 == v2 {
+														in = &w[4]
+														goto taken
+													}
+													in = &w[5]
+													continue
+												} else {
+													// add bge:b1 add:b2 srli:a1 bgeu:a1
+
+													v0 := x[w[0].rs1] + x[w[0].rs2]
+													x[w[0].rd] = v0
+													if int64(x[w[1].rs1]) >= int64(v0) {
+														in = &w[1]
+														goto taken
+													}
+
+													v2 := x[w[2].rs1] + v0
+													x[w[2].rd] = v2
+
+													v3 := v2 >> (uint64(w[3].imm) & 63)
+													x[w[3].rd] = v3
+													if v3 >= x[w[4].rs2] {
+														in = &w[4]
+														goto taken
+													}
+													in = &w[5]
+													continue
+												}
+											} else {
+												if o < uint(opFused+155) {
+													// lw addi:a1 ld addiw:a2
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &m.read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^3) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := word(uint64(get32(p0)))
+
+													v0 := q0
+													x[w[0].rd] = v0
+
+													v1 := v0 + uint64(w[1].imm)
+													x[w[1].rd] = v1
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &m.read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := get64(p2)
+
+													x[w[2].rd] = q2
+
+													x[w[3].rd] = word(v1 + uint64(w[3].imm))
+													in = &w[4]
+													continue
+												} else {
+													// lui beq:a1 lui beq:a1 lui
+
+													v0 := uint64(w[0].imm)
+													x[w[0].rd] = v0
+													if v0 == x[w[1].rs2] {
+														in = &w[1]
+														goto taken
+													}
+
+													v2 := uint64(w[2].imm)
+													x[w[2].rd] = v2
+													if v2 == x[w[3].rs2] {
+														in = &w[3]
+														goto taken
+													}
+
+													x[w[4].rd] = uint64(w[4].imm)
+													in = &w[5]
+													continue
+												}
+											}
+										} else {
+											if o < uint(opFused+158) {
+												if o < uint(opFused+157) {
+													// addi mul:b1 add:a1 lhu:a1 add:b1
+
+													v0 := x[w[0].rs1] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+
+													v1 := x[w[1].rs1] * v0
+													x[w[1].rd] = v1
+
+													v2 := v1 + x[w[2].rs2]
+													x[w[2].rd] = v2
+													addr3 := v2 + uint64(w[3].imm)
+													t3 := &m.read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^1) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := uint64(get16(p3))
+
+													v3 := q3
+													x[w[3].rd] = v3
+
+													x[w[4].rd] = x[w[4].rs1] + v3
+													in = &w[5]
+													continue
+												} else {
+													// addi srl:b1 sltiu:a2 sub:b1 and:a3:b1
+
+													v0 := x[w[0].rs1] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+
+													v1 := x[w[1].rs1] >> (v0 & 63)
+													x[w[1].rd] = v1
+
+													v2 := truth(v0 < uint64(w[2].imm))
+													x[w[2].rd] = v2
+
+													v3 := x[w[3].rs1] - v2
+													x[w[3].rd] = v3
+
+													x[w[4].rd] = v1 & v3
+													in = &w[5]
+													continue
+												}
+											} else {
+												if o < uint(opFused+159) {
+													// addi bge:b1 lhu add:a1 lhu
+
+													v0 := x[w[0].rs1] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+													if int64(x[w[1].rs1]) >= int64(v0) {
+														in = &w[1]
+														goto taken
+													}
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &m.read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^1) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := uint64(get16(p2))
+
+													v2 := q2
+													x[w[2].rd] = v2
+
+													x[w[3].rd] = v2 + x[w[3].rs2]
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &m.read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^1) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := uint64(get16(p4))
+
+													x[w[4].rd] = q4
+													in = &w[5]
+													continue
+												} else {
+													// xor srliw:a1 slliw:a2 or:a2:b1 add
+
+													v0 := x[w[0].rs1] ^ x[w[0].rs2]
+													x[w[0].rd] = v0
+
+													v1 := word(uint64(uint32(v0) >> (uint64(w[1].imm) & 31)))
+													x[w[1].rd] = v1
+
+													v2 := word(v0 << (uint64(w[2].imm) & 31))
+													x[w[2].rd] = v2
+
+													x[w[3].rd] = v1 | v2
+
+													x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2]
+													in = &w[5]
+													continue
+												}
+											}
+										}
+									}
+								}
+							}
+						}
+					}
+				}
 			}
-			x[w[0].rd] = uint64(int64(x[w[0].rs1]) / int64(x[w[0].rs2]))
-			in = &w[1]
-			continue
-		case opDIVU:
-			if x[w[0].rs2] == 0 {
-				in = &w[0]
-				goto slow
-			}
-			x[w[0].rd] = x[w[0].rs1] / x[w[0].rs2]
-			in = &w[1]
-			continue
-		case opREM:
-			if x[w[0].rs2] == 0 {
-				in = &w[0]
-				goto slow
-			}
-			x[w[0].rd] = uint64(int64(x[w[0].rs1]) % int64(x[w[0].rs2]))
-			in = &w[1]
-			continue
-		case opREMU:
-			if x[w[0].rs2] == 0 {
-				in = &w[0]
-				goto slow
-			}
-			x[w[0].rd] = x[w[0].rs1] % x[w[0].rs2]
-			in = &w[1]
-			continue
-		case opLB:
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(int8(*(*byte)(p0)))
-
-			x[w[0].rd] = q0
-			in = &w[1]
-			continue
-		case opLH:
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^1) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(int16(get16(p0)))
-
-			x[w[0].rd] = q0
-			in = &w[1]
-			continue
-		case opLW:
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := word(uint64(get32(p0)))
-
-			x[w[0].rd] = q0
-			in = &w[1]
-			continue
-		case opLD:
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			in = &w[1]
-			continue
-		case opLBU:
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
-
-			x[w[0].rd] = q0
-			in = &w[1]
-			continue
-		case opLHU:
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^1) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(get16(p0))
-
-			x[w[0].rd] = q0
-			in = &w[1]
-			continue
-		case opLWU:
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(get32(p0))
-
-			x[w[0].rd] = q0
-			in = &w[1]
-			continue
-		case opFLW:
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			f[w[0].rd] = box(uint64(get32(p0)))
-			in = &w[1]
-			continue
-		case opFLD:
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			f[w[0].rd] = get64(p0)
-			in = &w[1]
-			continue
-		case opSB:
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			*(*byte)(p0) = byte(x[w[0].rs2])
-			in = &w[1]
-			continue
-		case opSH:
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^1) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put16(p0, uint16(x[w[0].rs2]))
-			in = &w[1]
-			continue
-		case opSW:
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put32(p0, uint32(x[w[0].rs2]))
-			in = &w[1]
-			continue
-		case opSD:
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-			in = &w[1]
-			continue
-		case opFSW:
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put32(p0, uint32(f[w[0].rs2]))
-			in = &w[1]
-			continue
-		case opFSD:
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, f[w[0].rs2])
-			in = &w[1]
-			continue
-		case opBEQ:
-			if x[w[0].rs1] == x[w[0].rs2] {
-				in = &w[0]
-				break
-			}
-			in = &w[1]
-			continue
-		case opBNE:
-			if x[w[0].rs1] != x[w[0].rs2] {
-				in = &w[0]
-				break
-			}
-			in = &w[1]
-			continue
-		case opBLT:
-			if int64(x[w[0].rs1]) < int64(x[w[0].rs2]) {
-				in = &w[0]
-				break
-			}
-			in = &w[1]
-			continue
-		case opBGE:
-			if int64(x[w[0].rs1]) >= int64(x[w[0].rs2]) {
-				in = &w[0]
-				break
-			}
-			in = &w[1]
-			continue
-		case opBLTU:
-			if x[w[0].rs1] < x[w[0].rs2] {
-				in = &w[0]
-				break
-			}
-			in = &w[1]
-			continue
-		case opBGEU:
-			if x[w[0].rs1] >= x[w[0].rs2] {
-				in = &w[0]
-				break
-			}
-			in = &w[1]
-			continue
-		case opFMVWX:
-			f[w[0].rd] = box(x[w[0].rs1] & 0xffffffff)
-			in = &w[1]
-			continue
-		case opFMVDX:
-			f[w[0].rd] = x[w[0].rs1]
-			in = &w[1]
-			continue
-		case opFSGNJD:
-			f[w[0].rd] = f[w[0].rs1]&^(1<<63) | f[w[0].rs2]&(1<<63)
-			in = &w[1]
-			continue
-		case opFSGNJND:
-			f[w[0].rd] = f[w[0].rs1]&^(1<<63) | ^f[w[0].rs2]&(1<<63)
-			in = &w[1]
-			continue
-		case opFSGNJXD:
-			f[w[0].rd] = f[w[0].rs1] ^ f[w[0].rs2]&(1<<63)
-			in = &w[1]
-			continue
-		case opFADDD:
-			a0, b0 := math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2])
-			s0 := a0 + b0
-			if math.Float64bits(s0)>>52&0x7ff == 0x7ff || c.fcsr&(7<<5|flagInexact) != flagInexact {
-				in = &w[0]
-				goto slow
-			}
-			f[w[0].rd] = math.Float64bits(s0)
-			in = &w[1]
-			continue
-		case opFSUBD:
-			a0, b0 := math.Float64frombits(f[w[0].rs1]), -math.Float64frombits(f[w[0].rs2])
-			s0 := a0 + b0
-			if math.Float64bits(s0)>>52&0x7ff == 0x7ff || c.fcsr&(7<<5|flagInexact) != flagInexact {
-				in = &w[0]
-				goto slow
-			}
-			f[w[0].rd] = math.Float64bits(s0)
-			in = &w[1]
-			continue
-		case opFMULD:
-			s0 := float64(math.Float64frombits(f[w[0].rs1]) * math.Float64frombits(f[w[0].rs2]))
-			if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
-				in = &w[0]
-				goto slow
-			}
-			f[w[0].rd] = math.Float64bits(s0)
-			in = &w[1]
-			continue
-		case opFDIVD:
-			s0 := math.Float64frombits(f[w[0].rs1]) / math.Float64frombits(f[w[0].rs2])
-			if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
-				in = &w[0]
-				goto slow
-			}
-			f[w[0].rd] = math.Float64bits(s0)
-			in = &w[1]
-			continue
-		case opFSQRTD:
-			s0 := math.Sqrt(math.Float64frombits(f[w[0].rs1]))
-			if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
-				in = &w[0]
-				goto slow
-			}
-			f[w[0].rd] = math.Float64bits(s0)
-			in = &w[1]
-			continue
-		case opFMADDD:
-			s0 := math.FMA(math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2]), math.Float64frombits(f[w[0].rs3]))
-			if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
-				in = &w[0]
-				goto slow
-			}
-			f[w[0].rd] = math.Float64bits(s0)
-			in = &w[1]
-			continue
-		case opFEQD:
-			a0, b0 := math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2])
-			if a0 != a0 || b0 != b0 {
-				in = &w[0]
-				goto slow
-			}
-			x[w[0].rd] = truth(a0 == b0)
-			in = &w[1]
-			continue
-		case opFLTD:
-			a0, b0 := math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2])
-			if a0 != a0 || b0 != b0 {
-				in = &w[0]
-				goto slow
-			}
-			x[w[0].rd] = truth(a0 < b0)
-			in = &w[1]
-			continue
-		case opFLED:
-			a0, b0 := math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2])
-			if a0 != a0 || b0 != b0 {
-				in = &w[0]
-				goto slow
-			}
-			x[w[0].rd] = truth(a0 <= b0)
-			in = &w[1]
-			continue
-		case opFCVTDL:
-			i0 := int64(x[w[0].rs1])
-			if i0 < -1<<53 || i0 > 1<<53 {
-				in = &w[0]
-				goto slow
-			}
-			f[w[0].rd] = math.Float64bits(float64(i0))
-			in = &w[1]
-			continue
-		case opFCVTDW:
-			f[w[0].rd] = math.Float64bits(float64(int32(x[w[0].rs1])))
-			in = &w[1]
-			continue
-		case opMULHU:
-			h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
-			x[w[0].rd] = h0
-			in = &w[1]
-			continue
-		case opMULHSU:
-			h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
-			x[w[0].rd] = h0 - uint64(int64(x[w[0].rs1])>>63)&x[w[0].rs2]
-			in = &w[1]
-			continue
-		case opMULH:
-			h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
-			x[w[0].rd] = h0 - uint64(int64(x[w[0].rs1])>>63)&x[w[0].rs2] - uint64(int64(x[w[0].rs2])>>63)&x[w[0].rs1]
-			in = &w[1]
-			continue
-		case opRET:
-			target := (x[w[0].rs1] + uint64(w[0].imm>>48)) &^ 1
-			left -= uint64(w[0].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opJALR:
-			target := (x[w[0].rs1] + uint64(w[0].imm>>48)) &^ 1
-			x[w[0].rd] = uint64(w[0].imm) & (1<<48 - 1)
-			left -= uint64(w[0].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 0: // ld addi ret:a2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-			target := (v0 + uint64(w[2].imm>>48)) &^ 1
-			left -= uint64(w[2].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 1: // sd addi sd:a1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			in = &w[3]
-			continue
-		case opFused + 2: // lui add:b1 add:b1 sh3add:b1 fld:a1
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + v0
-			x[w[1].rd] = v1
-
-			v2 := x[w[2].rs1] + v1
-			x[w[2].rd] = v2
-
-			v3 := v2 + x[w[3].rs1]<<3
-			x[w[3].rd] = v3
-			addr4 := v3 + uint64(w[4].imm)
-			t4 := &m.read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			f[w[4].rd] = get64(p4)
-			in = &w[5]
-			continue
-		case opFused + 3: // lui ld bltu:a1
-
-			x[w[0].rd] = uint64(w[0].imm)
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-			if v1 < x[w[2].rs2] {
-				in = &w[2]
-				break
-			}
-			in = &w[3]
-			continue
-		case opFused + 4: // lbu slli:a1 or:a1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 << (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = v1 | x[w[2].rs2]
-			in = &w[3]
-			continue
-		case opFused + 5: // add ld addi ret:a2
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-			target := (v1 + uint64(w[3].imm>>48)) &^ 1
-			left -= uint64(w[3].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 6: // ld ld ld
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			x[w[2].rd] = q2
-			in = &w[3]
-			continue
-		case opFused + 7: // sd addi sd:a1 addi bge:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-
-			v3 := x[w[3].rs1] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-			if int64(x[w[4].rs1]) >= int64(v3) {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 8: // addi bne:a1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if v0 != x[w[1].rs2] {
-				in = &w[1]
-				break
-			}
-			in = &w[2]
-			continue
-		case opFused + 9: // addi ld addi ret:a2
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-			target := (v1 + uint64(w[3].imm>>48)) &^ 1
-			left -= uint64(w[3].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 10: // sd addi sd:a1 sd:a2 sd:a3
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			addr3 := v1 + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			addr4 := v1 + uint64(w[4].imm)
-			t4 := &m.write[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			put64(p4, x[w[4].rs2])
-			in = &w[5]
-			continue
-		case opFused + 11: // addi bge:a1 add:a2 srli:a1 bgeu:a1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if int64(v0) >= int64(x[w[1].rs2]) {
-				in = &w[1]
-				break
-			}
-
-			v2 := v0 + x[w[2].rs2]
-			x[w[2].rd] = v2
-
-			v3 := v2 >> (uint64(w[3].imm) & 63)
-			x[w[3].rd] = v3
-			if v3 >= x[w[4].rs2] {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 12: // sd sd sd sd
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			in = &w[4]
-			continue
-		case opFused + 13: // addi addi
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-			in = &w[2]
-			continue
-		case opFused + 14: // sd addi sd:a1 sd:a2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			addr3 := v1 + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			in = &w[4]
-			continue
-		case opFused + 15: // addi addi blt:a1:b2 blt:b3 sub:b4
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			if int64(v1) < int64(v0) {
-				in = &w[2]
-				break
-			}
-			if int64(x[w[3].rs1]) < int64(v0) {
-				in = &w[3]
-				break
-			}
-
-			x[w[4].rd] = x[w[4].rs1] - v0
-			in = &w[5]
-			continue
-		case opFused + 16: // ld addi:a1 ld addi:a1 ld
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = v0 + uint64(w[1].imm)
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			v2 := q2
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = v2 + uint64(w[3].imm)
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := get64(p4)
-
-			x[w[4].rd] = q4
-			in = &w[5]
-			continue
-		case opFused + 17: // ld ld ld ld ld
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			x[w[2].rd] = q2
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			x[w[3].rd] = q3
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := get64(p4)
-
-			x[w[4].rd] = q4
-			in = &w[5]
-			continue
-		case opFused + 18: // add add lui ld bltu:a1
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-
-			x[w[2].rd] = uint64(w[2].imm)
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-			if v3 < x[w[4].rs2] {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 19: // slli srli:a1
-
-			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = v0 >> (uint64(w[1].imm) & 63)
-			in = &w[2]
-			continue
-		case opFused + 20: // add add
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-			in = &w[2]
-			continue
-		case opFused + 21: // addi mul:a1 add:a1 lwu:a1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := v0 * x[w[1].rs2]
-			x[w[1].rd] = v1
-
-			v2 := v1 + x[w[2].rs2]
-			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^3) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := uint64(get32(p3))
-
-			x[w[3].rd] = q3
-			in = &w[4]
-			continue
-		case opFused + 22: // bgeu ld lb:a1 sh3add
-			if x[w[0].rs1] >= x[w[0].rs2] {
-				in = &w[0]
-				break
-			}
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^pageMask {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := uint64(int8(*(*byte)(p2)))
-
-			x[w[2].rd] = q2
-
-			x[w[3].rd] = x[w[3].rs2] + x[w[3].rs1]<<3
-			in = &w[4]
-			continue
-		case opFused + 23: // add add add add
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-
-			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-			in = &w[4]
-			continue
-		case opFused + 24: // add addi
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-			in = &w[2]
-			continue
-		case opFused + 25: // lw addi:a1 addiw addiw:a2 blt:a1:b2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := word(uint64(get32(p0)))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 + uint64(w[1].imm)
-			x[w[1].rd] = v1
-
-			v2 := word(x[w[2].rs1] + uint64(w[2].imm))
-			x[w[2].rd] = v2
-
-			v3 := word(v1 + uint64(w[3].imm))
-			x[w[3].rd] = v3
-			if int64(v3) < int64(v2) {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 26: // ld ld
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			in = &w[2]
-			continue
-		case opFused + 27: // ld mul:b1 ld add:a2:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] * v0
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			v2 := q2
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = v1 + v2
-			in = &w[4]
-			continue
-		case opFused + 28: // addi blt
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-			if int64(x[w[1].rs1]) < int64(x[w[1].rs2]) {
-				in = &w[1]
-				break
-			}
-			in = &w[2]
-			continue
-		case opFused + 29: // add add lui beq beq
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-
-			x[w[2].rd] = uint64(w[2].imm)
-			if x[w[3].rs1] == x[w[3].rs2] {
-				in = &w[3]
-				break
-			}
-			if x[w[4].rs1] == x[w[4].rs2] {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 30: // bgeu slli add:a1 addi bgeu:a1
-			if x[w[0].rs1] >= x[w[0].rs2] {
-				in = &w[0]
-				break
-			}
-
-			v1 := x[w[1].rs1] << (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = v1 + x[w[2].rs2]
-
-			v3 := x[w[3].rs1] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-			if v3 >= x[w[4].rs2] {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 31: // sub srai and add sub
-
-			x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
-
-			x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
-
-			x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
-
-			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-
-			x[w[4].rd] = x[w[4].rs1] - x[w[4].rs2]
-			in = &w[5]
-			continue
-		case opFused + 32: // andi beq:a1
-
-			v0 := x[w[0].rs1] & uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if v0 == x[w[1].rs2] {
-				in = &w[1]
-				break
-			}
-			in = &w[2]
-			continue
-		case opFused + 33: // addi addi lb:a1 sb:a3:b1 addi
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^pageMask {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := uint64(int8(*(*byte)(p2)))
-
-			v2 := q2
-			x[w[2].rd] = v2
-			addr3 := v0 + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^pageMask {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			*(*byte)(p3) = byte(v2)
-
-			x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
-			in = &w[5]
-			continue
-		case opFused + 34: // roriw roriw xor:a1:b2 roriw xor:a1:b2
-
-			v0 := word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
-			x[w[0].rd] = v0
-
-			v1 := word(uint64(bits.RotateLeft32(uint32(x[w[1].rs1]), -int(uint64(w[1].imm)))))
-			x[w[1].rd] = v1
-
-			v2 := v1 ^ v0
-			x[w[2].rd] = v2
-
-			v3 := word(uint64(bits.RotateLeft32(uint32(x[w[3].rs1]), -int(uint64(w[3].imm)))))
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 ^ v2
-			in = &w[5]
-			continue
-		case opFused + 35: // ld add:b1 ld addi ret:a2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = x[w[1].rs1] + v0
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			v2 := q2
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
-			target := (v2 + uint64(w[4].imm>>48)) &^ 1
-			left -= uint64(w[4].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 36: // sd addi lui ld bltu:a1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-			x[w[2].rd] = uint64(w[2].imm)
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-			if v3 < x[w[4].rs2] {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 37: // addi add
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-			in = &w[2]
-			continue
-		case opFused + 38: // sd sd sd
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			in = &w[3]
-			continue
-		case opFused + 39: // ld bltu:a1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-			if v0 < x[w[1].rs2] {
-				in = &w[1]
-				break
-			}
-			in = &w[2]
-			continue
-		case opFused + 40: // lui ld:a1
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			in = &w[2]
-			continue
-		case opFused + 41: // addi bltu
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-			if x[w[1].rs1] < x[w[1].rs2] {
-				in = &w[1]
-				break
-			}
-			in = &w[2]
-			continue
-		case opFused + 42: // addi bgeu
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-			if x[w[1].rs1] >= x[w[1].rs2] {
-				in = &w[1]
-				break
-			}
-			in = &w[2]
-			continue
-		case opFused + 43: // lui lwu:a1 beq:a1
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^3) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(get32(p1))
-
-			v1 := q1
-			x[w[1].rd] = v1
-			if v1 == x[w[2].rs2] {
-				in = &w[2]
-				break
-			}
-			in = &w[3]
-			continue
-		case opFused + 44: // fmadd.d addi blt:a1 addi mul:a1
-			s0 := math.FMA(math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2]), math.Float64frombits(f[w[0].rs3]))
-			if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
-				in = &w[0]
-				goto slow
-			}
-			f[w[0].rd] = math.Float64bits(s0)
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			if int64(v1) < int64(x[w[2].rs2]) {
-				in = &w[2]
-				break
-			}
-
-			v3 := x[w[3].rs1] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 * x[w[4].rs2]
-			in = &w[5]
-			continue
-		case opFused + 45: // lui ld:a1 mulhu:a1 mul:a2 xor:a1:b2
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-			h2, _ := bits.Mul64(v1, x[w[2].rs2])
-			v2 := h2
-			x[w[2].rd] = v2
-
-			v3 := v1 * x[w[3].rs2]
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 ^ v2
-			in = &w[5]
-			continue
-		case opFused + 46: // xor xor:b1 mulhu:b1 mul:b2 xor:a1:b2
-
-			v0 := x[w[0].rs1] ^ x[w[0].rs2]
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] ^ v0
-			x[w[1].rd] = v1
-			h2, _ := bits.Mul64(x[w[2].rs1], v1)
-			v2 := h2
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] * v1
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 ^ v2
-			in = &w[5]
-			continue
-		case opFused + 47: // ld addi:a1 sd:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, v1)
-			in = &w[3]
-			continue
-		case opFused + 48: // addi addi bge
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-			if int64(x[w[2].rs1]) >= int64(x[w[2].rs2]) {
-				in = &w[2]
-				break
-			}
-			in = &w[3]
-			continue
-		case opFused + 49: // ld add
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-			in = &w[2]
-			continue
-		case opFused + 50: // addi blt:b1 andi andi bne:a2:b1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if int64(x[w[1].rs1]) < int64(v0) {
-				in = &w[1]
-				break
-			}
-
-			v2 := x[w[2].rs1] & uint64(w[2].imm)
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] & uint64(w[3].imm)
-			x[w[3].rd] = v3
-			if v2 != v3 {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 51: // ld bne
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			if x[w[1].rs1] != x[w[1].rs2] {
-				in = &w[1]
-				break
-			}
-			in = &w[2]
-			continue
-		case opFused + 52: // lwu roriw:a1 roriw:a2 xor:a2:b1 srliw:a4
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(get32(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := word(uint64(bits.RotateLeft32(uint32(v0), -int(uint64(w[1].imm)))))
-			x[w[1].rd] = v1
-
-			v2 := word(uint64(bits.RotateLeft32(uint32(v0), -int(uint64(w[2].imm)))))
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = v1 ^ v2
-
-			x[w[4].rd] = word(uint64(uint32(v0) >> (uint64(w[4].imm) & 31)))
-			in = &w[5]
-			continue
-		case opFused + 53: // add lbu add lbu beq
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^pageMask {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(*(*byte)(p1))
-
-			x[w[1].rd] = q1
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^pageMask {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := uint64(*(*byte)(p3))
-
-			x[w[3].rd] = q3
-			if x[w[4].rs1] == x[w[4].rs2] {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 54: // ld beq:a1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-			if v0 == x[w[1].rs2] {
-				in = &w[1]
-				break
-			}
-			in = &w[2]
-			continue
-		case opFused + 55: // slli srli:a1 add
-
-			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = v0 >> (uint64(w[1].imm) & 63)
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-			in = &w[3]
-			continue
-		case opFused + 56: // addi lui ld:a1 and:a1 beq:a1
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-
-			v1 := uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			v2 := q2
-			x[w[2].rd] = v2
-
-			v3 := v2 & x[w[3].rs2]
-			x[w[3].rd] = v3
-			if v3 == x[w[4].rs2] {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 57: // ld addi:a1 sd:b1 bge:a2 addi:a4
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, v1)
-			if int64(v1) >= int64(x[w[3].rs2]) {
-				in = &w[3]
-				break
-			}
-
-			x[w[4].rd] = v0 + uint64(w[4].imm)
-			in = &w[5]
-			continue
-		case opFused + 58: // ld ld blt
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			if int64(x[w[2].rs1]) < int64(x[w[2].rs2]) {
-				in = &w[2]
-				break
-			}
-			in = &w[3]
-			continue
-		case opFused + 59: // sh2add lwu:a1 add:b1
-
-			v0 := x[w[0].rs2] + x[w[0].rs1]<<2
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^3) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(get32(p1))
-
-			v1 := q1
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = x[w[2].rs1] + v1
-			in = &w[3]
-			continue
-		case opFused + 60: // lui sd:b1 addi sd:a1:b3
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, v0)
-
-			v2 := x[w[2].rs1] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, v0)
-			in = &w[4]
-			continue
-		case opFused + 61: // ld ld addi
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-
-			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-			in = &w[3]
-			continue
-		case opFused + 62: // lui ld:a1 lui ld:a1 lbu
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-
-			v2 := uint64(w[2].imm)
-			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			x[w[3].rd] = q3
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^pageMask {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := uint64(*(*byte)(p4))
-
-			x[w[4].rd] = q4
-			in = &w[5]
-			continue
-		case opFused + 63: // xor sub:a1 xori:a2 and:b1 and:a1:b3
-
-			v0 := x[w[0].rs1] ^ x[w[0].rs2]
-			x[w[0].rd] = v0
-
-			v1 := v0 - x[w[1].rs2]
-			x[w[1].rd] = v1
-
-			v2 := v0 ^ uint64(w[2].imm)
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] & v2
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 & v1
-			in = &w[5]
-			continue
-		case opFused + 64: // addi mul:a1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = v0 * x[w[1].rs2]
-			in = &w[2]
-			continue
-		case opFused + 65: // bltu lwu bgeu:a1
-			if x[w[0].rs1] < x[w[0].rs2] {
-				in = &w[0]
-				break
-			}
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^3) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(get32(p1))
-
-			v1 := q1
-			x[w[1].rd] = v1
-			if v1 >= x[w[2].rs2] {
-				in = &w[2]
-				break
-			}
-			in = &w[3]
-			continue
-		case opFused + 66: // slli add:a1
-
-			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = v0 + x[w[1].rs2]
-			in = &w[2]
-			continue
-		case opFused + 67: // andi bne:a1
-
-			v0 := x[w[0].rs1] & uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if v0 != x[w[1].rs2] {
-				in = &w[1]
-				break
-			}
-			in = &w[2]
-			continue
-		case opFused + 68: // lui ld:a1 add:b1 xnor and:a1:b2
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-
-			v2 := x[w[2].rs1] + v1
-			x[w[2].rd] = v2
-
-			v3 := ^(x[w[3].rs1] ^ x[w[3].rs2])
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 & v2
-			in = &w[5]
-			continue
-		case opFused + 69: // addi beq:a1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if v0 == x[w[1].rs2] {
-				in = &w[1]
-				break
-			}
-			in = &w[2]
-			continue
-		case opFused + 70: // add ld
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			in = &w[2]
-			continue
-		case opFused + 71: // sd ld addi
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-
-			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-			in = &w[3]
-			continue
-		case opFused + 72: // ld ld:a1 ld addi jalr:a3
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			x[w[2].rd] = q2
-
-			x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
-			target := (v1 + uint64(w[4].imm>>48)) &^ 1
-			x[w[4].rd] = uint64(w[4].imm) & (1<<48 - 1)
-			left -= uint64(w[4].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 73: // add lbu
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^pageMask {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(*(*byte)(p1))
-
-			x[w[1].rd] = q1
-			in = &w[2]
-			continue
-		case opFused + 74: // sd sd
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-			in = &w[2]
-			continue
-		case opFused + 75: // lbu slli:a1 or:a1 xor:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 << (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-
-			v2 := v1 | x[w[2].rs2]
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = x[w[3].rs1] ^ v2
-			in = &w[4]
-			continue
-		case opFused + 76: // slli add:a1 lwu:a1
-
-			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-			x[w[0].rd] = v0
-
-			v1 := v0 + x[w[1].rs2]
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^3) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := uint64(get32(p2))
-
-			x[w[2].rd] = q2
-			in = &w[3]
-			continue
-		case opFused + 77: // beq sd sd
-			if x[w[0].rs1] == x[w[0].rs2] {
-				in = &w[0]
-				break
-			}
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			in = &w[3]
-			continue
-		case opFused + 78: // sb sb sb sb
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			*(*byte)(p0) = byte(x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^pageMask {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			*(*byte)(p1) = byte(x[w[1].rs2])
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^pageMask {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			*(*byte)(p2) = byte(x[w[2].rs2])
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^pageMask {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			*(*byte)(p3) = byte(x[w[3].rs2])
-			in = &w[4]
-			continue
-		case opFused + 79: // addi slli:a1 add:a1 sw:a1 sw:a2
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := v0 << (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-
-			v2 := v1 + x[w[2].rs2]
-			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^3) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put32(p3, uint32(x[w[3].rs2]))
-			addr4 := v2 + uint64(w[4].imm)
-			t4 := &m.write[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^3) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			put32(p4, uint32(x[w[4].rs2]))
-			in = &w[5]
-			continue
-		case opFused + 80: // srli addi addi and:b3 andi
-
-			v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-
-			x[w[3].rd] = x[w[3].rs1] & v0
-
-			x[w[4].rd] = x[w[4].rs1] & uint64(w[4].imm)
-			in = &w[5]
-			continue
-		case opFused + 81: // sd ld
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			in = &w[2]
-			continue
-		case opFused + 82: // ld sd
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-			in = &w[2]
-			continue
-		case opFused + 83: // lbu andi:a1 srl:b1 ld sh3add:a2:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 & uint64(w[1].imm)
-			x[w[1].rd] = v1
-
-			v2 := x[w[2].rs1] >> (v1 & 63)
-			x[w[2].rd] = v2
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 + v2<<3
-			in = &w[5]
-			continue
-		case opFused + 84: // lui lbu:a1 beq:a1
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^pageMask {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(*(*byte)(p1))
-
-			v1 := q1
-			x[w[1].rd] = v1
-			if v1 == x[w[2].rs2] {
-				in = &w[2]
-				break
-			}
-			in = &w[3]
-			continue
-		case opFused + 85: // ld add:b1 add:a1 srli:a1 xor:a1:b2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + v0
-			x[w[1].rd] = v1
-
-			v2 := v1 + x[w[2].rs2]
-			x[w[2].rd] = v2
-
-			v3 := v2 >> (uint64(w[3].imm) & 63)
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 ^ v2
-			in = &w[5]
-			continue
-		case opFused + 86: // lui ld:a1 add:a1 ori:a1 sltu:a2:b3
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-
-			v2 := v1 + x[w[2].rs2]
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = v2 | uint64(w[3].imm)
-
-			x[w[4].rd] = truth(v2 < v1)
-			in = &w[5]
-			continue
-		case opFused + 87: // ld mul:a1 sd ld xor:a1:b3
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 * x[w[1].rs2]
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 ^ v1
-			in = &w[5]
-			continue
-		case opFused + 88: // lbu xori:a1 sb:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 ^ uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^pageMask {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			*(*byte)(p2) = byte(v1)
-			in = &w[3]
-			continue
-		case opFused + 89: // lbu add:b1 addi bgeu:a2:b1 add:b4
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + v0
-			x[w[1].rd] = v1
-
-			v2 := x[w[2].rs1] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-			if v1 >= v2 {
-				in = &w[3]
-				break
-			}
-
-			x[w[4].rd] = x[w[4].rs1] + v0
-			in = &w[5]
-			continue
-		case opFused + 90: // addi add:a1 add bltu:a2
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := v0 + x[w[1].rs2]
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-			if v1 < x[w[3].rs2] {
-				in = &w[3]
-				break
-			}
-			in = &w[4]
-			continue
-		case opFused + 91: // ld addi
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-			in = &w[2]
-			continue
-		case opFused + 92: // lui ld addi bltu:a2:b1
-
-			x[w[0].rd] = uint64(w[0].imm)
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-
-			v2 := x[w[2].rs1] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-			if v1 < v2 {
-				in = &w[3]
-				break
-			}
-			in = &w[4]
-			continue
-		case opFused + 93: // lhu addi:a1 sh:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^1) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(get16(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^1) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put16(p2, uint16(v1))
-			in = &w[3]
-			continue
-		case opFused + 94: // mul srli:a1 xor:a1:b2 mul:b1 addi
-
-			v0 := x[w[0].rs1] * x[w[0].rs2]
-			x[w[0].rd] = v0
-
-			v1 := v0 >> (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-
-			v2 := v1 ^ v0
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = x[w[3].rs1] * v2
-
-			x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
-			in = &w[5]
-			continue
-		case opFused + 95: // ld mul:a1 lui ld:a1 mul:a1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = v0 * x[w[1].rs2]
-
-			v2 := uint64(w[2].imm)
-			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 * x[w[4].rs2]
-			in = &w[5]
-			continue
-		case opFused + 96: // ld lui ld:a1 mulhu:a3:b1 mul:a4:b2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			v2 := q2
-			x[w[2].rd] = v2
-			h3, _ := bits.Mul64(v0, v2)
-			x[w[3].rd] = h3
-
-			x[w[4].rd] = v0 * v2
-			in = &w[5]
-			continue
-		case opFused + 97: // addi bge:a1 beq:a2
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if int64(v0) >= int64(x[w[1].rs2]) {
-				in = &w[1]
-				break
-			}
-			if v0 == x[w[2].rs2] {
-				in = &w[2]
-				break
-			}
-			in = &w[3]
-			continue
-		case opFused + 98: // ld sd:b1 ld sd:b1 ld
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, v0)
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			v2 := q2
-			x[w[2].rd] = v2
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, v2)
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := get64(p4)
-
-			x[w[4].rd] = q4
-			in = &w[5]
-			continue
-		case opFused + 99: // bgeu ld slli add
-			if x[w[0].rs1] >= x[w[0].rs2] {
-				in = &w[0]
-				break
-			}
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-
-			x[w[2].rd] = x[w[2].rs1] << (uint64(w[2].imm) & 63)
-
-			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-			in = &w[4]
-			continue
-		case opFused + 100: // ld ld add jalr
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-			target := (x[w[3].rs1] + uint64(w[3].imm>>48)) &^ 1
-			x[w[3].rd] = uint64(w[3].imm) & (1<<48 - 1)
-			left -= uint64(w[3].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 101: // xor srliw:a1 slliw:a2 or:a2:b1 add:b1
-
-			v0 := x[w[0].rs1] ^ x[w[0].rs2]
-			x[w[0].rd] = v0
-
-			v1 := word(uint64(uint32(v0) >> (uint64(w[1].imm) & 31)))
-			x[w[1].rd] = v1
-
-			v2 := word(v0 << (uint64(w[2].imm) & 31))
-			x[w[2].rd] = v2
-
-			v3 := v1 | v2
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = x[w[4].rs1] + v3
-			in = &w[5]
-			continue
-		case opFused + 102: // lw addi:a1 addi sw:b2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := word(uint64(get32(p0)))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 + uint64(w[1].imm)
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^3) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put32(p3, uint32(v1))
-			in = &w[4]
-			continue
-		case opFused + 103: // addi bge:a1 sub:b2 srai:a1 add:a1:b4
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if int64(v0) >= int64(x[w[1].rs2]) {
-				in = &w[1]
-				break
-			}
-
-			v2 := x[w[2].rs1] - v0
-			x[w[2].rd] = v2
-
-			v3 := uint64(int64(v2) >> (uint64(w[3].imm) & 63))
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 + v0
-			in = &w[5]
-			continue
-		case opFused + 104: // lui add
-
-			x[w[0].rd] = uint64(w[0].imm)
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-			in = &w[2]
-			continue
-		case opFused + 105: // add sd:b1 addi srli:a1 and:a4:b1
-
-			v0 := x[w[0].rs1] + x[w[0].rs2]
-			x[w[0].rd] = v0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, v0)
-
-			v2 := x[w[2].rs1] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-
-			v3 := v2 >> (uint64(w[3].imm) & 63)
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v0 & v3
-			in = &w[5]
-			continue
-		case opFused + 106: // and and xor:a2:b1 and xor:a1:b2
-
-			v0 := x[w[0].rs1] & x[w[0].rs2]
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] & x[w[1].rs2]
-			x[w[1].rd] = v1
-
-			v2 := v0 ^ v1
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] & x[w[3].rs2]
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 ^ v2
-			in = &w[5]
-			continue
-		case opFused + 107: // and andn xor:a1:b2 add:b1 lui
-
-			v0 := x[w[0].rs1] & x[w[0].rs2]
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] &^ x[w[1].rs2]
-			x[w[1].rd] = v1
-
-			v2 := v1 ^ v0
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = x[w[3].rs1] + v2
-
-			x[w[4].rd] = uint64(w[4].imm)
-			in = &w[5]
-			continue
-		case opFused + 108: // sd addi
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-			in = &w[2]
-			continue
-		case opFused + 109: // addi bge:a1 bgeu:a2
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if int64(v0) >= int64(x[w[1].rs2]) {
-				in = &w[1]
-				break
-			}
-			if v0 >= x[w[2].rs2] {
-				in = &w[2]
-				break
-			}
-			in = &w[3]
-			continue
-		case opFused + 110: // bge addi and:a1 addiw:a1 beq:a1
-			if int64(x[w[0].rs1]) >= int64(x[w[0].rs2]) {
-				in = &w[0]
-				break
-			}
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-
-			v2 := v1 & x[w[2].rs2]
-			x[w[2].rd] = v2
-
-			v3 := word(v2 + uint64(w[3].imm))
-			x[w[3].rd] = v3
-			if v3 == x[w[4].rs2] {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 111: // srai lwu subw:b1 addiw:a3 blt:a2:b1
-
-			v0 := uint64(int64(x[w[0].rs1]) >> (uint64(w[0].imm) & 63))
-			x[w[0].rd] = v0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^3) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(get32(p1))
-
-			v1 := q1
-			x[w[1].rd] = v1
-
-			v2 := word(x[w[2].rs1] - v1)
-			x[w[2].rd] = v2
-
-			v3 := word(v0 + uint64(w[3].imm))
-			x[w[3].rd] = v3
-			if int64(v2) < int64(v3) {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 112: // ld ld bge:a2:b1 blt
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-			if int64(v0) >= int64(v1) {
-				in = &w[2]
-				break
-			}
-			if int64(x[w[3].rs1]) < int64(x[w[3].rs2]) {
-				in = &w[3]
-				break
-			}
-			in = &w[4]
-			continue
-		case opFused + 113: // bgeu addi slli add:a1:b2 ld
-			if x[w[0].rs1] >= x[w[0].rs2] {
-				in = &w[0]
-				break
-			}
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-
-			v2 := x[w[2].rs1] << (uint64(w[2].imm) & 63)
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = v2 + v1
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := get64(p4)
-
-			x[w[4].rd] = q4
-			in = &w[5]
-			continue
-		case opFused + 114: // addi slli:a1 add:a1 lwu:a1 bgeu:a1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := v0 << (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-
-			v2 := v1 + x[w[2].rs2]
-			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^3) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := uint64(get32(p3))
-
-			v3 := q3
-			x[w[3].rd] = v3
-			if v3 >= x[w[4].rs2] {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 115: // addi bge
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-			if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
-				in = &w[1]
-				break
-			}
-			in = &w[2]
-			continue
-		case opFused + 116: // lui add:b1 sw:b1 addi jalr
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + v0
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^3) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put32(p2, uint32(v1))
-
-			x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
-			target := (x[w[4].rs1] + uint64(w[4].imm>>48)) &^ 1
-			x[w[4].rd] = uint64(w[4].imm) & (1<<48 - 1)
-			left -= uint64(w[4].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 117: // sll sltiu sub and
-
-			x[w[0].rd] = x[w[0].rs1] << (x[w[0].rs2] & 63)
-
-			x[w[1].rd] = truth(x[w[1].rs1] < uint64(w[1].imm))
-
-			x[w[2].rd] = x[w[2].rs1] - x[w[2].rs2]
-
-			x[w[3].rd] = x[w[3].rs1] & x[w[3].rs2]
-			in = &w[4]
-			continue
-		case opFused + 118: // ld bge sd sd lbu
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
-				in = &w[1]
-				break
-			}
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^pageMask {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := uint64(*(*byte)(p4))
-
-			x[w[4].rd] = q4
-			in = &w[5]
-			continue
-		case opFused + 119: // lui lui ret:a1
-
-			x[w[0].rd] = uint64(w[0].imm)
-
-			v1 := uint64(w[1].imm)
-			x[w[1].rd] = v1
-			target := (v1 + uint64(w[2].imm>>48)) &^ 1
-			left -= uint64(w[2].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 120: // add sd:b1
-
-			v0 := x[w[0].rs1] + x[w[0].rs2]
-			x[w[0].rd] = v0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, v0)
-			in = &w[2]
-			continue
-		case opFused + 121: // lui add:b1 lbu:a1
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + v0
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^pageMask {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := uint64(*(*byte)(p2))
-
-			x[w[2].rd] = q2
-			in = &w[3]
-			continue
-		case opFused + 122: // addi and:a1 beq:a1 sd sd
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := v0 & x[w[1].rs2]
-			x[w[1].rd] = v1
-			if v1 == x[w[2].rs2] {
-				in = &w[2]
-				break
-			}
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.write[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			put64(p4, x[w[4].rs2])
-			in = &w[5]
-			continue
-		case opFused + 123: // lwu addi add andi:a3 beq:a1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(get32(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-
-			v3 := v0 & uint64(w[3].imm)
-			x[w[3].rd] = v3
-			if v3 == x[w[4].rs2] {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 124: // lbu bne
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
-
-			x[w[0].rd] = q0
-			if x[w[1].rs1] != x[w[1].rs2] {
-				in = &w[1]
-				break
-			}
-			in = &w[2]
-			continue
-		case opFused + 125: // ld ctz srli mul addi
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-
-			x[w[1].rd] = uint64(bits.TrailingZeros64(x[w[1].rs1]))
-
-			x[w[2].rd] = x[w[2].rs1] >> (uint64(w[2].imm) & 63)
-
-			x[w[3].rd] = x[w[3].rs1] * x[w[3].rs2]
-
-			x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
-			in = &w[5]
-			continue
-		case opFused + 126: // ld bge
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
-				in = &w[1]
-				break
-			}
-			in = &w[2]
-			continue
-		case opFused + 127: // addi sd
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-			in = &w[2]
-			continue
-		case opFused + 128: // addi addi lui bge:a3:b1 sd:b4
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-			v2 := uint64(w[2].imm)
-			x[w[2].rd] = v2
-			if int64(v0) >= int64(v2) {
-				in = &w[3]
-				break
-			}
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.write[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			put64(p4, v0)
-			in = &w[5]
-			continue
-		case opFused + 129: // add sw:b1 addi addi blt:a2:b1
-
-			v0 := x[w[0].rs1] + x[w[0].rs2]
-			x[w[0].rd] = v0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^3) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put32(p1, uint32(v0))
-
-			v2 := x[w[2].rs1] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-			if int64(v2) < int64(v3) {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 130: // xor sh2add addi sh2add:a1 lwu:a1
-
-			x[w[0].rd] = x[w[0].rs1] ^ x[w[0].rs2]
-
-			x[w[1].rd] = x[w[1].rs2] + x[w[1].rs1]<<2
-
-			v2 := x[w[2].rs1] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs2] + v2<<2
-			x[w[3].rd] = v3
-			addr4 := v3 + uint64(w[4].imm)
-			t4 := &m.read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^3) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := uint64(get32(p4))
-
-			x[w[4].rd] = q4
-			in = &w[5]
-			continue
-		case opFused + 131: // add bge
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-			if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
-				in = &w[1]
-				break
-			}
-			in = &w[2]
-			continue
-		case opFused + 132: // ld mulhu:b1 mul:b2 bgeu:a1:b3
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-			h1, _ := bits.Mul64(x[w[1].rs1], v0)
-			x[w[1].rd] = h1
-
-			v2 := x[w[2].rs1] * v0
-			x[w[2].rd] = v2
-			if v2 >= v0 {
-				in = &w[3]
-				break
-			}
-			in = &w[4]
-			continue
-		case opFused + 133: // sd sd add ret
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-			target := (x[w[3].rs1] + uint64(w[3].imm>>48)) &^ 1
-			left -= uint64(w[3].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 134: // sub srai and add
-
-			x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
-
-			x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
-
-			x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
-
-			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-			in = &w[4]
-			continue
-		case opFused + 135: // lui bge:b1 sd sd sb
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if int64(x[w[1].rs1]) >= int64(v0) {
-				in = &w[1]
-				break
-			}
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.write[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^pageMask {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			*(*byte)(p4) = byte(x[w[4].rs2])
-			in = &w[5]
-			continue
-		case opFused + 136: // lbu slli:a1 or:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 << (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = x[w[2].rs1] | v1
-			in = &w[3]
-			continue
-		case opFused + 137: // sub srai and sub add
-
-			x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
-
-			x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
-
-			x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
-
-			x[w[3].rd] = x[w[3].rs1] - x[w[3].rs2]
-
-			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2]
-			in = &w[5]
-			continue
-		case opFused + 138: // lhu lhu addiw:a1 addi beq:a1:b2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^1) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(get16(p0))
-
-			x[w[0].rd] = q0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^1) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(get16(p1))
-
-			v1 := q1
-			x[w[1].rd] = v1
-
-			v2 := word(v1 + uint64(w[2].imm))
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-			if v3 == v2 {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 139: // addi mul:a1 add:b1 lwu:a1 bne:b1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := v0 * x[w[1].rs2]
-			x[w[1].rd] = v1
-
-			v2 := x[w[2].rs1] + v1
-			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^3) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := uint64(get32(p3))
-
-			v3 := q3
-			x[w[3].rd] = v3
-			if x[w[4].rs1] != v3 {
-				in = &w[4]
-				break
-			}
-			in = &w[5]
-			continue
-		case opFused + 140: // sd lbu beq:a1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^pageMask {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(*(*byte)(p1))
-
-			v1 := q1
-			x[w[1].rd] = v1
-			if v1 == x[w[2].rs2] {
-				in = &w[2]
-				break
-			}
-			in = &w[3]
-			continue
-		case opFused + 141: // bltu add bltu:b1 sd
-			if x[w[0].rs1] < x[w[0].rs2] {
-				in = &w[0]
-				break
-			}
-
-			v1 := x[w[1].rs1] + x[w[1].rs2]
-			x[w[1].rd] = v1
-			if x[w[2].rs1] < v1 {
-				in = &w[2]
-				break
-			}
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			in = &w[4]
-			continue
-		case opFused + 142: // lui and:b1
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = x[w[1].rs1] & v0
-			in = &w[2]
-			continue
-		case opFused + 143: // beq ld
-			if x[w[0].rs1] == x[w[0].rs2] {
-				in = &w[0]
-				break
-			}
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			in = &w[2]
-			continue
-		case opFused + 144: // lui blt
-
-			x[w[0].rd] = uint64(w[0].imm)
-			if int64(x[w[1].rs1]) < int64(x[w[1].rs2]) {
-				in = &w[1]
-				break
-			}
-			in = &w[2]
-			continue
-		case opFused + 145: // addi srl:b1 sltiu:a2 sub:b1 and:a3:b1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] >> (v0 & 63)
-			x[w[1].rd] = v1
-
-			v2 := truth(v0 < uint64(w[2].imm))
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] - v2
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v1 & v3
-			in = &w[5]
-			continue
-		case opFused + 146: // lw slt bge sd sb:b3
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := word(uint64(get32(p0)))
-
-			x[w[0].rd] = q0
-
-			v1 := truth(int64(x[w[1].rs1]) < int64(x[w[1].rs2]))
-			x[w[1].rd] = v1
-			if int64(x[w[2].rs1]) >= int64(x[w[2].rs2]) {
-				in = &w[2]
-				break
-			}
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.write[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^pageMask {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			*(*byte)(p4) = byte(v1)
-			in = &w[5]
-			continue
-		case opFused + 147: // bgeu sd sb ld mul
-			if x[w[0].rs1] >= x[w[0].rs2] {
-				in = &w[0]
-				break
-			}
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^pageMask {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			*(*byte)(p2) = byte(x[w[2].rs2])
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			x[w[3].rd] = q3
-
-			x[w[4].rd] = x[w[4].rs1] * x[w[4].rs2]
-			in = &w[5]
-			continue
-		case opFused + 148: // ctz srli:a1 sd:b1 mul:b2 addi:a1
-
-			v0 := uint64(bits.TrailingZeros64(x[w[0].rs1]))
-			x[w[0].rd] = v0
-
-			v1 := v0 >> (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, v1)
-
-			v3 := x[w[3].rs1] * v1
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 + uint64(w[4].imm)
-			in = &w[5]
-			continue
-		case opFused + 149: // lb lb lb lb
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(int8(*(*byte)(p0)))
-
-			x[w[0].rd] = q0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^pageMask {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(int8(*(*byte)(p1)))
-
-			x[w[1].rd] = q1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^pageMask {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := uint64(int8(*(*byte)(p2)))
-
-			x[w[2].rd] = q2
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^pageMask {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := uint64(int8(*(*byte)(p3)))
-
-			x[w[3].rd] = q3
-			in = &w[4]
-			continue
-
-		case opGather:
-			addr := x[in.rs1] + uint64(in.imm)
-			t := &m.read[addr>>pageShift&tlbMask]
-			if off := addr & pageMask; t.tag == addr&^pageMask && off <= pageSize-16 {
-				p, shift := unsafe.Add(t.page, off&^7), off&7*8
-				v := get64(p)>>shift | get64(unsafe.Add(p, 8))<<(64-shift)
-				x[in.rd] = v
-				x[w[1].rd] = v >> 56 << 56
-				in = &w[gatherLength]
-				continue
-			}
-			goto slow
-		case opJump:
-		default:
-			goto slow
 		}
 
+	taken:
 		// in is a branch that is taken.
 		if link := uint32(in.imm); link != 0 && left >= uint64(in.n)+blockLength {
 			left -= uint64(in.n)

@@ -1,32 +1,66 @@
 // Fusing writes run.go of the virtual machine: the function that executes decoded
-// blocks, with a case for each operation and one for each sequence of fused.txt.
+// blocks, with the text for each operation and for each sequence of fused.txt. It is
+// run by go generate in the directory of the machine.
 //
-// It is run by go generate in the directory of the machine.
+// It also chooses the sequences, by what programs execute:
+//
+//	go test -run TestProfile -profile profile.txt .
+//	go run ./internal/fusing -choose profile.txt
+//	go generate .
 package main
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"go/format"
 	"log"
 	"os"
+	"strconv"
 	"strings"
 )
 
 func main() {
-	sequences, err := readSequences("fused.txt")
+	log.SetFlags(0)
+	profile := flag.String("choose", "", "choose the sequences of fused.txt by the profile in this `file`")
+	n := flag.Int("n", 160, "with -choose: how many")
+	longest := flag.Int("longest", 5, "with -choose: of how many instructions at most")
+	flag.Parse()
+	var err error
+	if *profile != "" {
+		err = choose("fused.txt", *profile, *n, *longest)
+	} else {
+		err = generate("fused.txt")
+	}
 	if err != nil {
 		log.Fatal(err)
 	}
-	for name, text := range map[string]string{"run.go": writeRun(sequences), "fused.go": writeTable(sequences)} {
+}
+
+// generate writes run.go and fused.go.
+func generate(name string) error {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	all, err := readSequences(string(text))
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	ops, err := operations()
+	if err != nil {
+		return err
+	}
+	for name, text := range map[string]string{"run.go": writeRun(all, ops), "fused.go": writeTable(all)} {
 		b, err := format.Source([]byte(text))
 		if err != nil {
-			log.Fatalf("%s: %v", name, err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		if err := os.WriteFile(name, b, 0o666); err != nil {
-			log.Fatal(err)
+			return err
 		}
 	}
+	return nil
 }
 
 // A part is one instruction of a sequence.
@@ -35,35 +69,55 @@ type part struct {
 	a, b int    // how many parts before gave its first and second operand; 0: any register
 }
 
-func readSequences(name string) (all [][]part, err error) {
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return nil, err
-	}
-	for line := range strings.Lines(string(text)) {
+// A sequence is one operation: a line of fused.txt. One of a single instruction is
+// there for its weight.
+type sequence struct {
+	parts  []part
+	weight float64
+}
+
+func readSequences(text string) (all []sequence, err error) {
+	for line := range strings.Lines(text) {
 		line, _, _ = strings.Cut(line, "#")
-		var s []part
-		for _, word := range strings.Fields(line) {
-			fields := strings.Split(word, ":")
-			p := part{name: fields[0]}
-			for _, f := range fields[1:] {
-				switch distance := int(f[1] - '0'); f[0] {
-				case 'a':
-					p.a = distance
-				case 'b':
-					p.b = distance
-				}
-			}
-			if _, ok := templates[p.name]; !ok {
-				return nil, fmt.Errorf("%s: no instruction %s", name, p.name)
-			}
-			s = append(s, p)
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
 		}
-		if s != nil {
-			all = append(all, s)
+		var s sequence
+		if s.weight, err = strconv.ParseFloat(words[0], 64); err != nil {
+			return nil, fmt.Errorf("want a weight, have %q", line)
 		}
+		if s.parts, err = readParts(words[1:]); err != nil {
+			return nil, err
+		}
+		all = append(all, s)
 	}
 	return all, nil
+}
+
+// readParts reads what title writes.
+func readParts(words []string) (parts []part, err error) {
+	for _, word := range words {
+		fields := strings.Split(word, ":")
+		p := part{name: fields[0]}
+		for _, f := range fields[1:] {
+			distance, err := strconv.Atoi(f[1:])
+			if err != nil {
+				return nil, fmt.Errorf("what is %q?", word)
+			}
+			switch f[0] {
+			case 'a':
+				p.a = distance
+			case 'b':
+				p.b = distance
+			}
+		}
+		if _, ok := templates[p.name]; !ok {
+			return nil, fmt.Errorf("no instruction %s", p.name)
+		}
+		parts = append(parts, p)
+	}
+	return parts, nil
 }
 
 // constant is the name of the operation's constant.
@@ -76,19 +130,52 @@ type writer struct{ bytes.Buffer }
 
 func (w *writer) line(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 
-func writeRun(sequences [][]part) string {
+func writeRun(all []sequence, ops []string) string {
+	weights := make(map[string]float64)
+	bodies := map[string]func(w *writer){
+		"opGather": func(w *writer) { w.WriteString(gather) },
+		"opJump":   func(w *writer) { w.line("goto taken") },
+	}
+	for _, name := range order {
+		bodies[constant(name)] = func(w *writer) { w.sequence([]part{{name: name}}) }
+	}
+	for _, s := range all {
+		if len(s.parts) == 1 {
+			weights[constant(s.parts[0].name)] = s.weight
+		}
+	}
+	var leaves []leaf
+	slow := false
+	for _, name := range ops[:len(ops)-1] {
+		body := bodies[name]
+		switch {
+		case body != nil:
+			leaves, slow = append(leaves, leaf{name, weights[name], body}), false
+		case !slow:
+			leaves, slow = append(leaves, leaf{name, 0, func(w *writer) { w.line("goto slow") }}), true
+		}
+	}
+	for i, s := range fused(all) {
+		leaves = append(leaves, leaf{fmt.Sprintf("opFused + %d", i), s.weight, func(w *writer) {
+			w.line("// %s", title(s.parts))
+			w.sequence(s.parts)
+		}})
+	}
 	var w writer
 	w.WriteString(head)
-	for _, name := range order {
-		w.line("case %s:", constant(name))
-		w.sequence([]part{{name: name}})
-	}
-	for i, s := range sequences {
-		w.line("case opFused + %d: // %s", i, title(s))
-		w.sequence(s)
-	}
+	w.tree(leaves)
 	w.WriteString(tail)
 	return w.String()
+}
+
+// fused are the sequences of more than one instruction.
+func fused(all []sequence) (list []sequence) {
+	for _, s := range all {
+		if len(s.parts) > 1 {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // title writes a sequence as fused.txt has it.
@@ -107,13 +194,13 @@ func title(s []part) string {
 	return strings.Join(words, " ")
 }
 
-func writeTable(sequences [][]part) string {
+func writeTable(all []sequence) string {
 	var w writer
 	w.line("// Code generated by internal/fusing from fused.txt; DO NOT EDIT.\n\npackage rv64\n\n// sequences are what is fused: opFused is the first of them.")
 	w.line("var sequences = [...]sequence{")
-	for _, s := range sequences {
+	for _, s := range fused(all) {
 		var parts []string
-		for _, p := range s {
+		for _, p := range s.parts {
 			parts = append(parts, fmt.Sprintf("{%s, %d, %d}", constant(p.name), p.a, p.b))
 		}
 		w.line("{%s},", strings.Join(parts, ", "))

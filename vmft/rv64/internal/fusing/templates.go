@@ -45,7 +45,7 @@ var templates = func() map[string]template {
 	}
 	for line := range strings.Lines(strings.TrimSpace(branches)) {
 		name, condition, _ := strings.Cut(strings.TrimSpace(line), " ")
-		add(name, template{before: "if " + condition + " { in = &w[$K]; break }"})
+		add(name, template{before: "if " + condition + " { in = &w[$K]; goto taken }"})
 	}
 	for line := range strings.Lines(strings.TrimSpace(floats)) {
 		name, text, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -56,7 +56,7 @@ var templates = func() map[string]template {
 	}
 	order = append(order, "mulhu", "mulhsu", "mulh", "ret", "jalr")
 	all["ret"] = template{before: target + found, leaves: true}
-	all["jalr"] = template{before: target + "x[$IN.rd] = uint64($IN.imm) & (1<<48 - 1)\n" + found, leaves: true}
+	all["jalr"] = template{before: target + "x[$IN.rd] = uint64($IN.imm) << 16 >> 16\n" + found, leaves: true}
 	return all
 }()
 

@@ -127,7 +127,7 @@ fsub.d a$K, b$K := math.Float64frombits(f[$IN.rs1]), -math.Float64frombits(f[$IN
 fmul.d s$K := float64(math.Float64frombits(f[$IN.rs1]) * math.Float64frombits(f[$IN.rs2])); if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s$K)>>52&0x7ff-2 >= 0x7fd { in = &w[$K]; goto slow }; f[$IN.rd] = math.Float64bits(s$K)
 fdiv.d s$K := math.Float64frombits(f[$IN.rs1]) / math.Float64frombits(f[$IN.rs2]); if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s$K)>>52&0x7ff-2 >= 0x7fd { in = &w[$K]; goto slow }; f[$IN.rd] = math.Float64bits(s$K)
 fsqrt.d s$K := math.Sqrt(math.Float64frombits(f[$IN.rs1])); if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s$K)>>52&0x7ff-2 >= 0x7fd { in = &w[$K]; goto slow }; f[$IN.rd] = math.Float64bits(s$K)
-fmadd.d s$K := math.FMA(math.Float64frombits(f[$IN.rs1]), math.Float64frombits(f[$IN.rs2]), math.Float64frombits(f[$IN.rs3])); if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s$K)>>52&0x7ff-2 >= 0x7fd { in = &w[$K]; goto slow }; f[$IN.rd] = math.Float64bits(s$K)
+fmadd.d e.kept.in, e.kept.left = uintptr(unsafe.Pointer(in))-uintptr(base), left; s$K := math.FMA(math.Float64frombits(f[$IN.rs1]), math.Float64frombits(f[$IN.rs2]), math.Float64frombits(f[$IN.rs3])); in, left = (*inst)(unsafe.Add(base, e.kept.in)), e.kept.left; w = (*window)(unsafe.Pointer(in)); if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s$K)>>52&0x7ff-2 >= 0x7fd { in = &w[$K]; goto slow }; f[$IN.rd] = math.Float64bits(s$K)
 feq.d a$K, b$K := math.Float64frombits(f[$IN.rs1]), math.Float64frombits(f[$IN.rs2]); if a$K != a$K || b$K != b$K { in = &w[$K]; goto slow }; x[$IN.rd] = truth(a$K == b$K)
 flt.d a$K, b$K := math.Float64frombits(f[$IN.rs1]), math.Float64frombits(f[$IN.rs2]); if a$K != a$K || b$K != b$K { in = &w[$K]; goto slow }; x[$IN.rd] = truth(a$K < b$K)
 fle.d a$K, b$K := math.Float64frombits(f[$IN.rs1]), math.Float64frombits(f[$IN.rs2]); if a$K != a$K || b$K != b$K { in = &w[$K]; goto slow }; x[$IN.rd] = truth(a$K <= b$K)
@@ -149,34 +149,34 @@ import (
 // elsewhere. left is how many instructions may be executed from the start of the block,
 // which allows all of it; on return it is so for the block of the instruction returned.
 //
-// It is one function, and long, so that the compiler makes one jump table of it; and it
-// calls nothing, so that what it needs stays in the host's registers.
+// It is one function, and it calls nothing (but for math.FMA on hosts that can't), so
+// that what it needs stays in the host's registers. Which operation it is, is found by
+// comparisons: one jump through a table would be fewer instructions, but programs whose
+// instructions are many are more than the host's predictor of such jumps has room for,
+// while that of branches has.
 func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 	x, f, m := &c.x, &c.f, c.mem
 	base := unsafe.Pointer(unsafe.SliceData(e.code))
 	for {
 		w := (*window)(unsafe.Pointer(in))
-		switch in.op {
+		o := uint(in.op)
+`
+
+const gather = `addr := x[in.rs1] + uint64(in.imm)
+t := &m.read[addr>>pageShift&tlbMask]
+if off := addr & pageMask; t.tag == addr&^pageMask && off <= pageSize-16 {
+	p, shift := unsafe.Add(t.page, off&^7), off&7*8
+	v := get64(p)>>shift | get64(unsafe.Add(p, 8))<<(64-shift)
+	x[in.rd] = v
+	x[w[1].rd] = v >> 56 << 56
+	in = &w[gatherLength]
+	continue
+}
+goto slow
 `
 
 const tail = `
-		case opGather:
-			addr := x[in.rs1] + uint64(in.imm)
-			t := &m.read[addr>>pageShift&tlbMask]
-			if off := addr & pageMask; t.tag == addr&^pageMask && off <= pageSize-16 {
-				p, shift := unsafe.Add(t.page, off&^7), off&7*8
-				v := get64(p)>>shift | get64(unsafe.Add(p, 8))<<(64-shift)
-				x[in.rd] = v
-				x[w[1].rd] = v >> 56 << 56
-				in = &w[gatherLength]
-				continue
-			}
-			goto slow
-		case opJump:
-		default:
-			goto slow
-		}
-
+	taken:
 		// in is a branch that is taken.
 		if link := uint32(in.imm); link != 0 && left >= uint64(in.n)+blockLength {
 			left -= uint64(in.n)
