@@ -134,6 +134,9 @@ func (h *host) loop(ctx context.Context) error {
 		if err := h.arrived(); err != nil {
 			return err
 		}
+		if err := h.outputs(); err != nil { // of what has arrived: the machine may wait for what they ask
+			return err
+		}
 		ahead := h.m.Now() - time.Since(start)
 		if ahead < -hostLag {
 			if err := h.inject(SkipEvent(-ahead)); err != nil {
