@@ -24,9 +24,6 @@ func PlantForgetPending(c *Config) { c.planted.core.forgetPending = true }
 // PlantReissueAnyhow lets a new primary do again what is pending in another order.
 func PlantReissueAnyhow(c *Config) { c.planted.core.reissueAnyhow = true }
 
-// PlantHalfDelta lets a backup take over what has come of a delta.
-func PlantHalfDelta(c *Config) { c.planted.core.halfDelta = true }
-
 // SetDeltaPart has deltas sent in parts of so many bytes.
 func SetDeltaPart(c *Config, part int) { c.planted.deltaPart = part }
 

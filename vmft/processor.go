@@ -28,7 +28,7 @@ import (
 // each page to one processor at a time and logging every change of hands, which makes
 // programs that share much many times slower, or by running the processors one after the
 // other in turns of counted instructions, which is one processor again. (Or one does not
-// replay at all, and sends what changed instead: state transfer.) A server that needs more
+// replay at all, and sends what changed instead: [ModeTransfer].) A server that needs more
 // than one processor is therefore better off as several such machines.
 type Processor interface {
 	// Position is the clock: how many instructions have been retired.
