@@ -116,6 +116,7 @@ func TestLocationCacheKnowsWhatWasWritten(t *testing.T) {
 }
 
 func TestLocationCacheIsBounded(t *testing.T) {
+	t.Parallel()
 	now := time.Unix(0, 0)
 	rnd := rand.New(rand.NewPCG(1, 2))
 	l := newLocationCache(time.Minute)

@@ -51,7 +51,8 @@ type ChunkserverConfig struct {
 	ScrubInterval time.Duration
 	// ScrubRate is the most bytes a second that this reads. Default DefaultScrubRate.
 	ScrubRate int64
-	// Logger is told what an operator wants to know. Default: silent.
+	// Logger is told what an operator wants to know, and at level trace of every call that
+	// is served (§5.3). Default: silent.
 	Logger hclog.Logger
 
 	planted plantedBugs
@@ -182,7 +183,7 @@ func StartChunkserver(ctx context.Context, cfg ChunkserverConfig) (*Chunkserver,
 // serve listens and begins to report.
 func (s *Chunkserver) serve(ctx context.Context) error {
 	server, err := rpc.NewServer(rpc.ServerConfig{
-		Cluster: s.cfg.Cluster, Secret: s.cfg.Secret, Limits: s.limits(), Logger: s.log,
+		Cluster: s.cfg.Cluster, Secret: s.cfg.Secret, Limits: s.limits(), Logger: s.log, Interceptors: diagnostics(s.log),
 	})
 	if err != nil {
 		return err

@@ -93,7 +93,9 @@ func (c *Client) openNew(ctx context.Context, name string, o OpenOptions) (*File
 	if err != nil {
 		return nil, opError("create", name, err)
 	}
-	c.cache.forget(resp.file)
+	if resp.existed { // of a file that is new nothing was known before
+		c.cache.forget(resp.file)
+	}
 	return c.newFile(fileRef{name, resp.file}, true, true, o.Append), nil
 }
 

@@ -68,13 +68,13 @@ func (s *sequentialFile) ReadAt(p []byte, off int64) (int, error) {
 	}
 	defer s.mu.Unlock()
 	f := s.File
-	if err := f.lock(f.ctx, f.read); err != nil {
+	if err := f.lock(f.context(), f.read); err != nil {
 		return 0, f.fail("read", err)
 	}
 	defer f.unlock()
 	n := 0
 	for n < len(p) {
-		k, err := f.ahead.read(f.ctx, p[n:], off+int64(n))
+		k, err := f.ahead.read(f.context(), p[n:], off+int64(n))
 		n += k
 		if err != nil {
 			return n, f.fail("read", err)

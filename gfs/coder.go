@@ -50,14 +50,24 @@ func size[N ~int | ~int64](c *coder, p *N) {
 	}
 }
 
-// text codes a string, or bytes.
-func text[S ~string | ~[]byte](c *coder, p *S) {
+// text codes a string.
+func text[S ~string](c *coder, p *S) {
 	if c.in == nil {
 		c.out = binary.AppendUvarint(c.out, uint64(len(*p)))
 		c.out = append(c.out, *p...)
 		return
 	}
-	*p = S(append([]byte(nil), c.in.Bytes()...))
+	*p = S(c.in.Bytes())
+}
+
+// raw codes bytes, which are copied.
+func raw(c *coder, p *[]byte) {
+	if c.in == nil {
+		c.out = binary.AppendUvarint(c.out, uint64(len(*p)))
+		c.out = append(c.out, *p...)
+		return
+	}
+	*p = append([]byte(nil), c.in.Bytes()...)
 }
 
 func flag[B ~bool](c *coder, p *B) {

@@ -103,12 +103,20 @@
 //
 // # What changes of a whole tree cost
 //
-// The namespace is a table of full paths, as in the paper (§4.1), so that a rename, a
-// removal, a snapshot or a change of attributes of a directory has to do with each entry
-// below it: one command of the log, and a few microseconds an entry, in which the master
-// does nothing else. So no command takes on more than a million files and directories;
-// beyond, it is refused with ErrTooLarge, and has to be done in parts. Directories that
-// were removed are dropped in small steps.
+// The namespace is a table of full paths, as in the paper (§4.1): a lookup is one search,
+// however deep the path, and neighbours share what their names begin with. The price is that
+// a rename, a removal, a snapshot or a change of attributes of a directory has to do with
+// each entry below it: one command of the log, and a few microseconds an entry, in which the
+// master does nothing else. So no command takes on more than a million files and
+// directories; beyond, it is refused with ErrTooLarge, and has to be done in parts.
+// Directories that were removed are dropped in small steps. A policy costs the same whatever
+// is below its directory, but for the first quota that it sets, which counts that.
+//
+// A rename of which only the top is written would take names that are relative to their
+// directory, and with them a search for each element of every path that is looked up. One
+// that is done in steps would show readers half of it, or have them look in two places
+// meanwhile; and a snapshot in steps would have to keep its tree locked for as long as they
+// take, or else not be of one moment.
 //
 // # Who may do what
 //
@@ -138,13 +146,13 @@
 //   - coder.go is how messages are laid out; push.go and record_format.go what is on the
 //     streams of data and in files of records; chunkstore_format.go what is on disks.
 //
-// The shells act. Of the master: master.go, master_paths.go (the namespace), master_read.go,
-// master_grant.go, master_fleet.go (chunkservers, and what the fleet wants), locks.go and
-// keylocks.go (for operations that take time), orders.go, shadow.go on tap.go; status*.go
-// is its page. Of the chunkserver: chunkserver*.go, chunkstore*.go (the disk), buffer.go
-// and push_serve.go (pushed data), clone.go, scrub.go. Of the client: client*.go, cache.go,
-// read.go with hedge.go, write.go with chain.go, file*.go with unsynced.go, fs.go, record.go,
-// retry.go.
+// The shells act. Of the master: master.go, master_paths.go (the namespace),
+// master_read.go, master_grant.go, master_fleet.go (chunkservers, and what the fleet
+// wants), locks.go and keylocks.go (for operations that take time), orders.go, shadow.go
+// on tap.go; status*.go is its page. diagnostics.go logs calls. Of the chunkserver:
+// chunkserver*.go, chunkstore*.go (the disk), buffer.go and push_serve.go (pushed data),
+// clone.go, scrub.go. Of the client: client*.go, cache.go, read.go with hedge.go, write.go
+// with chain.go, file*.go with unsynced.go, fs.go, record.go, retry.go.
 //
 // The simulation (sim_test.go) runs all cores of a cluster, thousands of seeds a second.
 //

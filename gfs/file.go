@@ -35,26 +35,26 @@ type File struct {
 	append bool  // Write appends records
 	hint   int64 // its size in bytes when it was opened, as far as the master knew
 
-	ctx     context.Context // ends with Close
-	cancel  context.CancelCauseFunc
 	jitter  sync.Once
 	writers chunkWriters
 
 	turn    chan struct{} // of capacity 1: held by Read, Write, Seek and what flushes
 	pos     int64         // with turn
-	ahead   *readAhead    // with turn
-	behind  *writeBehind  // with turn
+	ahead   readAhead     // with turn
+	behind  writeBehind   // with turn
 	pending atomic.Bool   // behind may hold something
 	changed atomic.Bool   // what ahead holds may be from before a write by WriteAt or Append
 
-	syncing chan struct{} // of capacity 1: held by who syncs
-
-	mu     sync.Mutex // guards what follows
-	closed bool
-	dirty  map[uint64]*unsynced // chunks that were written since they were last synced
-	lost   []Range              // what Sync has yet to tell
-	tail   uint64               // the chunk to append to, if tailed
-	tailed bool
+	mu      sync.Mutex // guards what follows
+	closed  bool
+	ended   bool            // closed, and what had begun is over
+	life    context.Context // see context; nil until it is needed
+	cancel  context.CancelCauseFunc
+	syncing chan struct{}        // of capacity 1: held by who syncs; nil until it is needed
+	dirty   map[uint64]*unsynced // chunks that were written since they were last synced; nil: none
+	lost    []Range              // what Sync has yet to tell
+	tail    uint64               // the chunk to append to, if tailed
+	tailed  bool
 }
 
 var (
@@ -69,12 +69,36 @@ var (
 
 // newFile returns an open file.
 func (c *Client) newFile(ref fileRef, read, write, appends bool) *File {
-	f := &File{c: c, ref: ref, read: read, write: write, append: appends, turn: make(chan struct{}, 1), syncing: make(chan struct{}, 1)}
-	f.ctx, f.cancel = context.WithCancelCause(c.ctx)
-	f.ahead = newReadAhead(f.ctx, f.reader())
-	f.behind = newWriteBehind(f)
-	f.dirty = make(map[uint64]*unsynced)
+	// Many a file is made and closed with nothing done in between: what takes room or time
+	// comes when it is needed.
+	f := &File{c: c, ref: ref, read: read, write: write, append: appends, turn: make(chan struct{}, 1)}
+	f.ahead = *newReadAhead(f)
+	f.behind = writeBehind{f: f}
 	return f
+}
+
+// context returns that of what is done without one of the caller's: it ends with Close, and
+// with the client.
+func (f *File) context() context.Context {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.life == nil {
+		f.life, f.cancel = context.WithCancelCause(f.c.ctx)
+		if f.ended {
+			f.cancel(errFileClosed)
+		}
+	}
+	return f.life
+}
+
+// end ends context.
+func (f *File) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = true
+	if f.life != nil {
+		f.cancel(errFileClosed)
+	}
 }
 
 func (f *File) reader() fileReader { return fileReader{f.c, f.ref} }
@@ -130,7 +154,7 @@ func (f *File) unlock() { <-f.turn }
 // within returns ctx, which ends with the file too.
 func (f *File) within(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(f.ctx, func() { cancel(ErrClosed) })
+	stop := context.AfterFunc(f.context(), func() { cancel(ErrClosed) })
 	return ctx, func() { stop(); cancel(nil) }
 }
 
@@ -181,15 +205,15 @@ func (f *File) delay(ctx context.Context) {
 // reads ahead of whoever does so repeatedly. At the end of the file it returns 0, io.EOF;
 // called again later, it returns what has been added since.
 func (f *File) Read(p []byte) (int, error) {
-	if err := f.lock(f.ctx, f.read); err != nil {
+	if err := f.lock(f.context(), f.read); err != nil {
 		return 0, f.fail("read", err)
 	}
 	defer f.unlock()
-	if err := f.settle(f.ctx); err != nil {
+	if err := f.settle(f.context()); err != nil {
 		return 0, f.fail("read", err)
 	}
-	f.delay(f.ctx)
-	n, err := f.ahead.read(f.ctx, p, f.pos)
+	f.delay(f.context())
+	n, err := f.ahead.read(f.context(), p, f.pos)
 	f.pos += int64(n)
 	return n, f.fail("read", err)
 }
@@ -197,24 +221,24 @@ func (f *File) Read(p []byte) (int, error) {
 // WriteTo writes all from where the last Read, Write or Seek ended to w, without copying
 // it: io.Copy uses it.
 func (f *File) WriteTo(w io.Writer) (int64, error) {
-	if err := f.lock(f.ctx, f.read); err != nil {
+	if err := f.lock(f.context(), f.read); err != nil {
 		return 0, f.fail("read", err)
 	}
 	defer f.unlock()
-	if err := f.settle(f.ctx); err != nil {
+	if err := f.settle(f.context()); err != nil {
 		return 0, f.fail("read", err)
 	}
-	f.delay(f.ctx)
+	f.delay(f.context())
 	from := f.pos
 	var err error
-	f.pos, err = f.ahead.writeTo(f.ctx, w, from)
+	f.pos, err = f.ahead.writeTo(f.context(), w, from)
 	return f.pos - from, f.fail("read", err)
 }
 
 // ReadAt reads len(p) bytes at off. It returns io.EOF if the file ends before. Bytes
 // within the file that were never written are zeros.
 func (f *File) ReadAt(p []byte, off int64) (int, error) {
-	return f.readAtBy(f.ctx, p, off)
+	return f.readAtBy(f.context(), p, off)
 }
 
 // ReadAtContext is ReadAt that ends with ctx.
@@ -243,7 +267,7 @@ func (f *File) readAtBy(ctx context.Context, p []byte, off int64) (int, error) {
 // Seek sets where the next Read or Write begins. From io.SeekEnd it asks how long the
 // file is.
 func (f *File) Seek(offset int64, whence int) (int64, error) {
-	if err := f.lock(f.ctx, true); err != nil {
+	if err := f.lock(f.context(), true); err != nil {
 		return 0, f.fail("seek", err)
 	}
 	defer f.unlock()
@@ -252,10 +276,10 @@ func (f *File) Seek(offset int64, whence int) (int64, error) {
 	case io.SeekCurrent:
 		offset += f.pos
 	case io.SeekEnd:
-		if err := f.settle(f.ctx); err != nil {
+		if err := f.settle(f.context()); err != nil {
 			return 0, f.fail("seek", err)
 		}
-		size, err := f.size(f.ctx)
+		size, err := f.size(f.context())
 		if err != nil {
 			return 0, f.fail("seek", err)
 		}
@@ -284,7 +308,7 @@ func (f *File) Write(p []byte) (int, error) {
 		}
 		return len(p), nil
 	}
-	if err := f.lock(f.ctx, f.write); err != nil {
+	if err := f.lock(f.context(), f.write); err != nil {
 		return 0, f.fail("write", err)
 	}
 	defer f.unlock()
@@ -292,10 +316,10 @@ func (f *File) Write(p []byte) (int, error) {
 	var n int
 	var err error
 	if f.c.cfg.WriteBehind < 0 {
-		n, err = f.writeAt(f.ctx, p, f.pos)
+		n, err = f.writeAt(f.context(), p, f.pos)
 	} else {
 		f.pending.Store(true)
-		n, err = f.behind.write(f.ctx, p, f.pos)
+		n, err = f.behind.write(f.context(), p, f.pos)
 	}
 	f.pos += int64(n)
 	return n, f.fail("write", err)
@@ -307,13 +331,13 @@ func (f *File) ReadFrom(r io.Reader) (int64, error) {
 	if f.append || f.c.cfg.WriteBehind < 0 {
 		return io.Copy(struct{ io.Writer }{f}, r)
 	}
-	if err := f.lock(f.ctx, f.write); err != nil {
+	if err := f.lock(f.context(), f.write); err != nil {
 		return 0, f.fail("write", err)
 	}
 	defer f.unlock()
 	f.ahead.reset()
 	f.pending.Store(true)
-	n, err := f.behind.readFrom(f.ctx, r, f.pos)
+	n, err := f.behind.readFrom(f.context(), r, f.pos)
 	f.pos += n
 	return n, f.fail("write", err)
 }
@@ -322,7 +346,7 @@ func (f *File) ReadFrom(r io.Reader) (int64, error) {
 // each chunk's lease. A file may have holes. If it fails, any part of p may have been
 // written; the first n bytes have been.
 func (f *File) WriteAt(p []byte, off int64) (n int, err error) {
-	return f.WriteAtContext(f.ctx, p, off)
+	return f.WriteAtContext(f.context(), p, off)
 }
 
 // WriteAtContext is WriteAt that ends with ctx.
@@ -351,7 +375,7 @@ func (f *File) touched(ctx context.Context, m *mutation, off int64, failed error
 	u := f.dirty[m.w.index]
 	if u == nil {
 		u = new(unsynced)
-		f.dirty[m.w.index] = u
+		f.markDirty(m.w.index, u)
 	}
 	if failed == nil {
 		u.acknowledged(Range{off, int64(len(m.data))}, m.verifier)
@@ -364,6 +388,14 @@ func (f *File) touched(ctx context.Context, m *mutation, off int64, failed error
 	return nil
 }
 
+// markDirty notes what was written to a chunk that was not among the dirty ones. f.mu is held.
+func (f *File) markDirty(index uint64, u *unsynced) {
+	if f.dirty == nil {
+		f.dirty = make(map[uint64]*unsynced)
+	}
+	f.dirty[index] = u
+}
+
 // Sync makes everything that was written to f durable: it returns when all members of
 // each chunk's lease have it on stable storage, and so survives the loss of power of all
 // of them. It returns the first error of the writes before it.
@@ -373,7 +405,7 @@ func (f *File) touched(ctx context.Context, m *mutation, off int64, failed error
 // so once. That is found by a verifier that comes with the answers to writes, and changes
 // when the replicas of a chunk may have lost some. A writer of more than 4,096 chunks has
 // the same errors from Write, WriteAt and Append, which sync in between.
-func (f *File) Sync() error { return f.SyncContext(f.ctx) }
+func (f *File) Sync() error { return f.SyncContext(f.context()) }
 
 // SyncContext is Sync that ends with ctx.
 func (f *File) SyncContext(ctx context.Context) error {
@@ -393,15 +425,21 @@ func (f *File) SyncContext(ctx context.Context) error {
 // syncChunks syncs the chunks that were written. One at a time does so: what another has
 // begun to sync is not durable yet, and may fail to be.
 func (f *File) syncChunks(ctx context.Context) error {
+	f.mu.Lock()
+	if f.syncing == nil {
+		f.syncing = make(chan struct{}, 1)
+	}
+	turn := f.syncing
+	f.mu.Unlock()
 	select {
-	case f.syncing <- struct{}{}:
-		defer func() { <-f.syncing }()
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
 	case <-ctx.Done():
 		return endedBy(ctx, nil)
 	}
 	f.mu.Lock()
 	todo := f.dirty
-	f.dirty = make(map[uint64]*unsynced)
+	f.dirty = nil
 	f.mu.Unlock()
 	for _, index := range slices.Sorted(maps.Keys(todo)) {
 		verifier, err := f.syncChunk(ctx, index)
@@ -433,7 +471,7 @@ func (f *File) undone(todo map[uint64]*unsynced) {
 	for index, before := range todo { // order-free: each has its own entry
 		u := f.dirty[index]
 		if u == nil {
-			f.dirty[index] = before
+			f.markDirty(index, before)
 		} else {
 			u.join(before)
 		}
@@ -465,9 +503,9 @@ func (f *File) Close() error {
 	}
 	f.closed = true // from here on nothing begins
 	f.mu.Unlock()
-	defer f.cancel(errFileClosed)
+	defer f.end()
 	if !f.write {
-		f.cancel(errFileClosed) // whoever reads just now is not waited for
+		f.end() // whoever reads just now is not waited for
 		select {
 		case f.turn <- struct{}{}:
 			f.ahead.reset()
@@ -485,14 +523,14 @@ func (f *File) Close() error {
 	f.ahead.reset()
 	var err error
 	if f.pending.Load() {
-		err = f.behind.flush(f.ctx)
+		err = f.behind.flush(f.context())
 	}
 	return f.fail("close", err)
 }
 
 // Stat returns what there is to know of the file, an *Info.
 func (f *File) Stat() (fs.FileInfo, error) {
-	info, err := f.StatContext(f.ctx)
+	info, err := f.StatContext(f.context())
 	if err != nil {
 		return nil, err
 	}

@@ -21,10 +21,10 @@ const directRead = 4 * readPiece
 // have window bytes together at most, or are one.
 type readAhead struct {
 	fileReader
-	ctx    context.Context // of the pieces
-	most   int             // bytes of window, 0: nothing is read ahead
-	window int             // bytes that may be ahead now
-	expect int64           // where the last read ended
+	ctx    func() context.Context // returns that of the pieces
+	most   int                    // bytes of window, 0: nothing is read ahead
+	window int                    // bytes that may be ahead now
+	expect int64                  // where the last read ended
 	next   int64
 	queue  []*aheadPiece
 }
@@ -41,9 +41,9 @@ type aheadPiece struct {
 	cancel context.CancelFunc
 }
 
-// newReadAhead returns a readAhead whose fetching ends with ctx.
-func newReadAhead(ctx context.Context, r fileReader) *readAhead {
-	return &readAhead{fileReader: r, ctx: ctx, most: max(r.c.cfg.ReadAhead, 0)}
+// newReadAhead returns a readAhead of a file, whose fetching ends with the file.
+func newReadAhead(f *File) *readAhead {
+	return &readAhead{fileReader: f.reader(), ctx: f.context, most: max(f.c.cfg.ReadAhead, 0)}
 }
 
 // read reads up to len(p) bytes at off, and fewer if that is what is at hand. It
@@ -157,7 +157,7 @@ func (a *readAhead) fetch(off int64) *aheadPiece {
 	k.buf = getPiece(readPiece)
 	k.buf = k.buf[:a.span(k.buf[:size], off)]
 	var ctx context.Context
-	ctx, k.cancel = context.WithCancel(a.ctx)
+	ctx, k.cancel = context.WithCancel(a.ctx())
 	r := a.fileReader
 	if !r.c.background(func(context.Context) {
 		k.n, k.err = r.readAt(ctx, k.buf, k.off)

@@ -13,7 +13,7 @@ import (
 // one chunk: before it there may be padding. If Append had to try again, the record, or
 // parts of it, may be in the file more than once; if it fails, likewise.
 func (f *File) Append(p []byte) (off int64, err error) {
-	return f.AppendContext(f.ctx, p)
+	return f.AppendContext(f.context(), p)
 }
 
 // AppendContext is Append that ends with ctx.

@@ -19,14 +19,10 @@ type writeBehind struct {
 	sure  int      // bytes of buf that they are of
 	room  int      // how long buf may become: to the end of its piece
 	off   int64
-	slots chan struct{} // one held by each piece that is under way
+	slots chan struct{} // one held by each piece that is under way; nil until the first is
 
 	mu  sync.Mutex // guards what follows
 	err error
-}
-
-func newWriteBehind(f *File) *writeBehind {
-	return &writeBehind{f: f, slots: make(chan struct{}, max(1, f.c.cfg.WriteBehind/readPiece))}
 }
 
 // write takes p, which belongs at off. It waits while too much is under way.
@@ -121,6 +117,9 @@ func (b *writeBehind) dispatchFull(ctx context.Context) error {
 
 // dispatch sends buf off.
 func (b *writeBehind) dispatch(ctx context.Context) error {
+	if b.slots == nil {
+		b.slots = make(chan struct{}, max(1, b.f.c.cfg.WriteBehind/readPiece))
+	}
 	select {
 	case b.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -136,7 +135,7 @@ func (b *writeBehind) dispatch(ctx context.Context) error {
 	}
 	b.buf, b.off = nil, off+int64(len(buf))
 	running := b.f.c.background(func(context.Context) {
-		err := b.f.writeSpan(b.f.ctx, buf, off, sums)
+		err := b.f.writeSpan(b.f.context(), buf, off, sums)
 		putPiece(buf)
 		if err != nil {
 			b.fail(err)

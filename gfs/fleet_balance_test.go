@@ -94,6 +94,7 @@ func (w *balanceWorld) beat1(id serverID, change replicaState) {
 // §4.3: balancing ends, with all disks within the band (or as near as one chunk allows),
 // and at no time is a disk overfull, a chunk short of replicas or less spread than it was.
 func TestFleetBalanceConverges(t *testing.T) {
+	t.Parallel()
 	seeds := uint64(60)
 	if testing.Short() {
 		seeds = 10

@@ -252,7 +252,9 @@ func (f *fleet) report(now time.Time, m *reportReq) error {
 func (f *fleet) heartbeat(now time.Time, m *heartbeatReq, answer *heartbeatResp) error {
 	f.clock(now)
 	i := f.incarnationOf(m.server, m.boot)
-	if i == nil {
+	if i == nil || i.state == incarnationReporting {
+		// Who gives signs of life has reported everything: what made it another incarnation
+		// was a registration that came late, and nothing is reported to that any more.
 		return errUnregistered
 	}
 	if m.clock < i.clock {

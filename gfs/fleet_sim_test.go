@@ -209,6 +209,7 @@ func simulateFleet(seed uint64, bugs modelBugs, trace func(string, ...any), coun
 }
 
 func TestFleetSimulation(t *testing.T) {
+	t.Parallel()
 	counts := make(map[string]int)
 	if *fleetSeed != 0 {
 		if err := simulateFleet(*fleetSeed, modelBugs{}, t.Logf, counts); err != nil {

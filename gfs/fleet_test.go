@@ -453,3 +453,24 @@ func TestFleetSparesTheDoomed(t *testing.T) {
 	}
 	wantEqual(t, "to be read", r.at(1), []serverID{2, 3, 4})
 }
+
+// Registrations that come late, of the process before and then of the present one, make the
+// server one of which nothing is known: its next sign of life has it report anew.
+func TestFleetLateRegistrationsAreOvercome(t *testing.T) {
+	r := newFleetRig(t, fleetConfig{}, "", "", "")
+	r.has(1, 3, 1, 2, 3)
+	late := func(boot, attempt uint64) {
+		r.register(r.now, 3, &registerReq{boot: boot, attempt: attempt, addr: "h3:1", capacity: 100 << 30})
+	}
+	late(99, 1)
+	late(3, r.attempt-1)
+	if err := r.heartbeat(r.now, &heartbeatReq{server: 3, boot: 3, clock: r.now.Sub(modelStart)}, new(heartbeatResp)); err != errUnregistered {
+		t.Fatalf("a server whose replicas are not known goes on: %v", err)
+	}
+	r.join(3, "", replicaState{1, rigV, 1 << 20, sound})
+	r.alive(time.Minute)
+	wantEqual(t, "replicas", r.at(1), []serverID{1, 2, 3})
+	if r.servers[3].here.state != incarnationComplete {
+		t.Error("the server is not complete")
+	}
+}

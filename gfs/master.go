@@ -53,7 +53,8 @@ type MasterConfig struct {
 	// otherwise; negative: not at all. It is kept as the policy of the root. Default:
 	// what that says, at first DefaultRetention.
 	Retention time.Duration
-	// Lease is how long a lease lasts unless it is extended. Default DefaultLease.
+	// Lease is how long a lease lasts unless it is extended, at least two heartbeats: how
+	// long a chunk is, the master learns from them. Default DefaultLease.
 	Lease time.Duration
 	// Heartbeat is how often chunkservers give a sign of life. Default 1 s.
 	Heartbeat time.Duration
@@ -70,7 +71,8 @@ type MasterConfig struct {
 	// Groups says which groups a user belongs to. Default: none.
 	Groups map[string][]string
 
-	// Logger is told what an operator wants to know. Default: silent.
+	// Logger is told what an operator wants to know, and at level trace of every call that
+	// is served (§5.3). Default: silent.
 	Logger hclog.Logger
 
 	// FS holds Dir. Only packages of this module can make one. Default: the operating
@@ -112,6 +114,9 @@ func (c MasterConfig) withDefaults() (MasterConfig, error) {
 	c.RepairRate = orDefault(c.RepairRate, DefaultRepairRate)
 	if c.ServerTimeout < 2*c.Heartbeat {
 		return c, configError(op, "MasterConfig.ServerTimeout", "is %v: less than two heartbeats of %v", c.ServerTimeout, c.Heartbeat)
+	}
+	if c.Lease < 2*c.Heartbeat {
+		return c, configError(op, "MasterConfig.Lease", "is %v: less than two heartbeats of %v", c.Lease, c.Heartbeat)
 	}
 	if c.Superusers == nil {
 		c.Superusers = []string{""}
@@ -216,7 +221,7 @@ func StartMaster(ctx context.Context, cfg MasterConfig) (*Master, error) {
 		return fail(err)
 	}
 	m.peers = newPeerTable(rpc.ClientConfig{Transport: cfg.Transport, Cluster: cfg.Cluster, Secret: cfg.Secret, Logger: cfg.Logger})
-	server := rpc.ServerConfig{Cluster: cfg.Cluster, Secret: cfg.Secret, Logger: cfg.Logger, Limits: masterLimits}
+	server := rpc.ServerConfig{Cluster: cfg.Cluster, Secret: cfg.Secret, Logger: cfg.Logger, Limits: masterLimits, Interceptors: diagnostics(cfg.Logger)}
 	if m.guard != nil {
 		server.Sessions = m.guard
 	}
@@ -262,7 +267,7 @@ func (m *Master) open() error {
 		return err // what log is then is not to be closed
 	}
 	if _, solo := log.(*statelog.Solo); !solo {
-		log = serviceLog{log}
+		log = rpc.ServiceLog{Log: log}
 	}
 	m.log = log
 	m.guard = rpc.NewGuard(m.log)

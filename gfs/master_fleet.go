@@ -146,7 +146,7 @@ func (m *Master) lead(ctx, termCtx context.Context, epoch uint64) error {
 	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
 	defer cancel(ErrClosed)
 	if err := m.takeOver(termCtx, epoch); err != nil {
-		return termOver(termCtx, err)
+		return rpc.TermOver(termCtx, err)
 	}
 	m.state.watch(true)
 	defer m.state.watch(false)

@@ -18,6 +18,14 @@ func (m *Master) header(ctx context.Context) cmdHeader {
 
 // mutate locks paths, and proposes a command.
 func (m *Master) mutate(ctx context.Context, cmd []byte, wishes ...lockWish) ([]byte, error) {
+	out, err := m.mutatePaths(ctx, cmd, wishes...)
+	m.poke()
+	return out, err
+}
+
+// mutatePaths is mutate for what is of no concern to any chunk, so that there is nothing to
+// do afterwards.
+func (m *Master) mutatePaths(ctx context.Context, cmd []byte, wishes ...lockWish) ([]byte, error) {
 	for _, w := range wishes {
 		if err := checkPath(w.path); err != nil {
 			return nil, err
@@ -28,7 +36,8 @@ func (m *Master) mutate(ctx context.Context, cmd []byte, wishes ...lockWish) ([]
 		return nil, rpc.Refuse(err)
 	}
 	defer held.release()
-	return m.propose(ctx, cmd)
+	_, out, err := m.guard.Propose(ctx, cmd)
+	return out, err
 }
 
 // propose proposes a command and returns its output. Within an exactly-once call it is
@@ -39,9 +48,12 @@ func (m *Master) propose(ctx context.Context, cmd []byte) ([]byte, error) {
 	return out, err
 }
 
+// commandRoom is more than most commands take beside their paths, in bytes.
+const commandRoom = 80
+
 func (m *Master) create(ctx context.Context, req *createReq) (*createResp, error) {
 	cmd := cmdCreate{cmdHeader: m.header(ctx), createReq: *req}
-	out, err := m.mutate(ctx, cmd.append(nil), lockWish{path: req.path, write: true})
+	out, err := m.mutatePaths(ctx, cmd.append(make([]byte, 0, commandRoom+len(req.path))), lockWish{path: req.path, write: true})
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +63,7 @@ func (m *Master) create(ctx context.Context, req *createReq) (*createResp, error
 
 func (m *Master) mkdir(ctx context.Context, req *mkdirReq) (*rpc.Empty, error) {
 	cmd := cmdMkdir{cmdHeader: m.header(ctx), mkdirReq: *req}
-	out, err := m.mutate(ctx, cmd.append(nil), lockWish{path: req.path, write: true})
+	out, err := m.mutatePaths(ctx, cmd.append(make([]byte, 0, commandRoom+len(req.path))), lockWish{path: req.path, write: true})
 	if err != nil {
 		return nil, err
 	}

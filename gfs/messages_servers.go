@@ -422,7 +422,7 @@ func (m *applyReq) code(c *coder) {
 	m.data.code(c)
 	signed(c, &m.off)
 	signed(c, &m.n)
-	text(c, &m.resent)
+	raw(c, &m.resent)
 }
 
 // applyResp says how far the secondary has come.

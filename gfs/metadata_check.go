@@ -212,7 +212,7 @@ func (c *metadataCheck) entry(key []byte, e *nsEntry) error {
 	}
 	for dir := key; len(dir) > 0; {
 		dir = keyParent(dir)
-		if facts, _, _ := m.ns.dir(dir); facts.policy {
+		if facts, _, _ := m.ns.dir(dir); facts.policy && m.counted(m.policies[facts.id]) {
 			c.policies[facts.id].count(e)
 		}
 	}

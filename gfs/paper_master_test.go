@@ -319,7 +319,7 @@ func (r *rig) reclaimed(before int64, within time.Duration) {
 // §4.4.1: three days after a file was removed its space is given back, not before.
 func TestPaperSpaceIsReclaimedAfterThreeDays(t *testing.T) {
 	// Few heartbeats, as there are five days of them.
-	slow := gfs.MasterConfig{Heartbeat: 5 * time.Minute, ServerTimeout: time.Hour}
+	slow := gfs.MasterConfig{Heartbeat: 5 * time.Minute, Lease: 10 * time.Minute, ServerTimeout: time.Hour}
 	paper(t, gfstest.Config{Master: slow}, func(r *rig) {
 		before := r.stored()
 		r.keep("f", 3_000_000)

@@ -66,3 +66,54 @@ func TestPaperSyncTellsOfLostWrites(t *testing.T) {
 		})
 	}
 }
+
+// A replica that nobody vouches for counts in the end, when the only one that was not
+// interrupted stays away for longer than that is waited for. When that comes back, sound and
+// with everything that was ever acknowledged, it is stale: there are no two truths.
+func TestPaperSoundReplicaComesBackTooLate(t *testing.T) {
+	paper(t, gfstest.Config{}, func(r *rig) {
+		data := random(4, 200_000)
+		f := r.create("f")
+		r.write(f, data[:100_000], 0)
+		r.must(f.SyncContext(r.within(time.Minute)))
+		r.write(f, data[100_000:], 100_000) // all three have it, and none durably
+		away, before := r.server(r.chunk("f", 0).Where[0]), r.chunk("f", 0).Version
+		r.cut(away)
+		var others []int
+		for i := range r.servers {
+			if i != away {
+				r.c.CrashChunkserver(i)
+				others = append(others, i)
+			}
+		}
+		for _, i := range others {
+			r.c.StartChunkserver(i)
+		}
+		time.Sleep(9 * time.Minute)
+		if v := r.chunk("f", 0); v.Version != before {
+			t.Fatalf("one of the interrupted replicas counts before the one that is away was waited for: %+v", v)
+		}
+		r.until("an interrupted replica counts", 10*time.Minute, func() bool { return r.chunk("f", 0).Version > before })
+		old, there := r.c.Chunkserver(away).Replica(r.chunk("f", 0).Handle)
+		if !there || old.Version != before || old.Health != "sound" || old.Length != 200_000 {
+			t.Fatalf("the replica that is away is %+v, not a sound one of what was acknowledged", old)
+		}
+		r.c.Network().Heal()
+		r.until("there are three replicas again", 10*time.Minute, func() bool { return len(r.chunk("f", 0).Where) == 3 })
+		if now, _ := r.c.Chunkserver(away).Replica(r.chunk("f", 0).Handle); now.Version == before {
+			t.Errorf("the replica that came back counts as it was: %+v", now)
+		}
+		if !bytes.HasPrefix(r.consistent("f", 0), data[:100_000]) {
+			t.Error("what was synced is not there")
+		}
+		var lost *gfs.LostError
+		if err := f.SyncContext(r.within(time.Minute)); !errors.As(err, &lost) || len(lost.Ranges) != 1 || lost.Ranges[0] != (gfs.Range{Off: 100_000, Len: 100_000}) {
+			t.Errorf("sync of what was given up: %v", err)
+		}
+		r.write(f, data[100_000:], 100_000)
+		r.must(f.SyncContext(r.within(time.Minute)))
+		if !bytes.Equal(r.consistent("f", 0), data) {
+			t.Error("the file has not what was written at last")
+		}
+	})
+}

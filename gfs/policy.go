@@ -1,19 +1,24 @@
 package gfs
 
-import "math"
-
 // maxPolicies bounds how many directories may have a policy.
 const maxPolicies = 1 << 16
 
-// A policyRow is the policy of a directory, and what there is below it, not counting
-// itself: what is hidden counts until it is collected. The root always has one.
+// A policyRow is the policy of a directory, and if that sets a quota, what there is below
+// it, not counting itself: what is hidden counts until it is collected. The root always has
+// one, which counts.
 type policyRow struct {
 	policy
 	files, dirs, chunks uint64
 }
 
+// quota reports whether a policy limits anything.
+func (p *policy) quota() bool { return p.maxFiles > 0 || p.maxChunks > 0 }
+
+// counted reports whether a row knows what is below its directory.
+func (m *metadata) counted(row *policyRow) bool { return row == m.root || row.quota() }
+
 // charge counts what has come to be at a key, or has gone, in all the directories above
-// it that have a policy.
+// it that have a quota.
 func (m *metadata) charge(key []byte, files, dirs, chunks int64) {
 	add := func(row *policyRow) {
 		row.files += uint64(files)
@@ -29,7 +34,9 @@ func (m *metadata) charge(key []byte, files, dirs, chunks int64) {
 	for len(key) > 0 {
 		key = keyParent(key)
 		if facts, _, _ := m.ns.dir(key); facts.policy {
-			add(m.policies[facts.id])
+			if row := m.policies[facts.id]; m.counted(row) {
+				add(row)
+			}
 		}
 	}
 }
@@ -82,26 +89,40 @@ func (m *metadata) setPolicy(c *cmdSetPolicy) error {
 	return m.applyPolicy(key, &e, c.policy)
 }
 
-// applyPolicy gives a directory a policy, or takes it away if it says nothing.
+// applyPolicy gives a directory a policy, or takes it away if it says nothing. That takes no
+// time to speak of, whatever is below, unless it sets the first quota: then what is there is
+// counted, which is no more than one command may take on.
 func (m *metadata) applyPolicy(key []byte, e *nsEntry, p policy) error {
+	var had policyRow
 	if e.policy {
+		row := m.policies[e.id]
 		if p == (policy{}) && len(key) > 0 {
 			delete(m.policies, e.id)
 			e.policy = false
 			m.ns.put(key, e)
 			return nil
 		}
-		m.policies[e.id].policy = p
+		if m.counted(row) && (p.quota() || row == m.root) {
+			row.policy = p
+			return nil
+		}
+		had = *row
+	}
+	if had.policy == p {
 		return nil
 	}
-	if p == (policy{}) {
-		return nil
-	}
-	if len(m.policies) >= maxPolicies {
+	if !e.policy && len(m.policies) >= maxPolicies {
 		return refuse(outcomeTooLarge, keyPath(key), "%d directories have a policy, the most that may", maxPolicies)
 	}
-	s := m.ns.survey(key, math.MaxUint64)
-	m.policies[e.id] = &policyRow{p, s.files, s.dirs - 1, s.chunks}
+	row := &policyRow{policy: p}
+	if p.quota() {
+		s, err := m.tree(key)
+		if err != nil {
+			return err
+		}
+		row.files, row.dirs, row.chunks = s.files, s.dirs-1, s.chunks
+	}
+	m.policies[e.id] = row
 	e.policy = true
 	m.ns.put(key, e)
 	return nil

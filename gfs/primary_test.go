@@ -316,6 +316,7 @@ func TestSecondaryOrders(t *testing.T) {
 // late, lost and repeated, members stop and lose what they knew, disks fail. Whatever is
 // answered with success is on every member of the grant, in the same order.
 func TestPrimarySimulation(t *testing.T) {
+	t.Parallel()
 	seeds := uint64(3000)
 	answered, reforms := 0, 0
 	for seed := range seeds {

@@ -59,7 +59,7 @@ func (w *RecordWriter) MaxRecord() int { return w.f.c.MaxRecord() - recordHead }
 // under way: an error may be returned by a later Write, and at latest by Flush, Sync or
 // Close. After an error nothing more is written.
 func (w *RecordWriter) Write(record []byte) error {
-	return w.WriteContext(w.f.ctx, record)
+	return w.WriteContext(w.f.context(), record)
 }
 
 // WriteContext is Write that ends with ctx.
@@ -160,7 +160,7 @@ func (w *RecordWriter) Sync(ctx context.Context) error {
 }
 
 // Close is Flush. It does not close the file.
-func (w *RecordWriter) Close() error { return w.Flush(w.f.ctx) }
+func (w *RecordWriter) Close() error { return w.Flush(w.f.context()) }
 
 // RecordReaderConfig configures a RecordReader. The zero value works.
 type RecordReaderConfig struct {
@@ -221,7 +221,7 @@ func NewRecordReader(src io.ReaderAt, cfg RecordReaderConfig) *RecordReader {
 	limit := MaxChunkSize / 4
 	if f, ok := src.(*File); ok {
 		r.file = f
-		r.from = newReadAhead(f.ctx, f.reader())
+		r.from = newReadAhead(f)
 		r.from.expect = r.off
 		limit = f.c.MaxRecord()
 	}
@@ -374,7 +374,7 @@ func (r *RecordReader) readAt(p []byte, off int64) (int, error) {
 	}
 	err := f.usable(f.read)
 	if err == nil {
-		err = f.settled(f.ctx)
+		err = f.settled(f.context())
 	}
 	if err == nil && off < 0 {
 		err = fs.ErrInvalid
@@ -382,7 +382,7 @@ func (r *RecordReader) readAt(p []byte, off int64) (int, error) {
 	if err != nil {
 		return 0, f.fail("read", err)
 	}
-	f.delay(f.ctx)
-	n, err := r.from.read(f.ctx, p, off)
+	f.delay(f.context())
+	n, err := r.from.read(f.context(), p, off)
 	return n, f.fail("read", err)
 }

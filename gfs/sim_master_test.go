@@ -9,11 +9,16 @@ import (
 	"github.com/trilith-go/trilith/internal/sim"
 )
 
-// simChunkSize is the size of a chunk in the simulation.
-const simChunkSize = 1024
+const (
+	// simChunkSize is the size of a chunk in the simulation.
+	simChunkSize = 1024
+	// simBeat is how often chunkservers give a sign of life there: half of all that happens
+	// in a seed follows from it.
+	simBeat = 200 * time.Millisecond
+)
 
 var simFleetConfig = fleetConfig{
-	chunkSize: simChunkSize, lease: 1500 * time.Millisecond, heartbeat: 100 * time.Millisecond, dead: time.Second,
+	chunkSize: simChunkSize, lease: 1500 * time.Millisecond, heartbeat: simBeat, dead: time.Second,
 	retryFirst: 100 * time.Millisecond, retryMost: time.Second, cloneTime: 2 * time.Second, patience: 500 * time.Millisecond, mendAfter: 20 * time.Second,
 	parkedRetry: time.Second, balanceEach: 500 * time.Millisecond,
 }
@@ -83,7 +88,7 @@ func (m *simMaster) tick() {
 	}
 	acts := m.fleet.tick(m.now())
 	m.ticks++
-	if m.ticks%8 == 0 { // what is wrong stays wrong
+	if m.ticks%4 == 0 { // what is wrong stays wrong
 		if err := m.fleet.check(); err != nil {
 			m.n.Failf("the fleet: %v", err)
 		}
@@ -113,10 +118,10 @@ func (m *simMaster) tick() {
 	for _, a := range acts.compare {
 		m.compare(a)
 	}
-	if m.ticks%4 == 0 {
+	if m.ticks%2 == 0 {
 		m.propose((&cmdCollect{epoch: m.epoch, limit: 100}).append(nil), func([]byte) {})
 	}
-	m.after(50*time.Millisecond, m.tick)
+	m.after(simBeat/2, m.tick)
 }
 
 func (m *simMaster) compare(a compareAction) {

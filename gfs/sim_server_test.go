@@ -185,16 +185,19 @@ func (s *simServer) tell(h handle) replicaState {
 
 func (s *simServer) beat() {
 	req := &heartbeatReq{server: s.id, boot: s.boot, clock: s.clock(), capacity: 1 << 20, cloning: uint64(len(s.clones))}
-	for _, h := range slices.Sorted(maps.Keys(s.changes)) {
-		req.changes = append(req.changes, s.tell(h))
-	}
 	sent := s.changes
-	s.changes = make(map[handle]bool)
-	for _, h := range slices.Sorted(maps.Keys(s.roles)) {
-		if p := s.roles[h].primary; p != nil && p.wants(s.clock()) {
+	if len(sent) > 0 {
+		for _, h := range slices.Sorted(maps.Keys(sent)) {
+			req.changes = append(req.changes, s.tell(h))
+		}
+		s.changes = make(map[handle]bool)
+	}
+	for h, r := range s.roles { // order-free: sorted below
+		if p := r.primary; p != nil && p.wants(s.clock()) {
 			req.extend = append(req.extend, replicaState{handle: h, version: p.version})
 		}
 	}
+	slices.SortFunc(req.extend, func(a, b replicaState) int { return cmp.Compare(a.handle, b.handle) })
 	s.call(s.master, req, 400*time.Millisecond, func(body any, err error) {
 		switch {
 		case err == errUnregistered:
@@ -207,7 +210,7 @@ func (s *simServer) beat() {
 		default:
 			s.told(body.(*heartbeatResp))
 		}
-		s.after(100*time.Millisecond, s.beat)
+		s.after(simBeat, s.beat)
 	})
 }
 

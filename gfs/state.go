@@ -109,7 +109,7 @@ func (s *state) readDir(who identity, path, after string, limit uint64, deleted 
 // usage returns what is below a directory, not counting itself, or what a file has, and
 // the policy of the directory itself. What was removed counts until it is collected.
 // Bytes are left for the caller to fill in. It takes time in proportion to what is there,
-// except for directories with a policy, of which the root is one; commands are applied
+// except for the root and directories with a quota; commands are applied
 // meanwhile, and what they change is counted as it is when its turn comes.
 func (s *state) usage(who identity, path string) (usageResp, error) {
 	var u usageCount

@@ -89,6 +89,7 @@ func tryImage(t testing.TB, image []byte) error {
 // TestStateImageDamaged: an image that is cut off anywhere, in which a bit is wrong, or
 // in whose frames something is wrong beneath a checksum that matches.
 func TestStateImageDamaged(t *testing.T) {
+	t.Parallel()
 	image := richState(t).image()
 	for n := range image {
 		if err := tryImage(t, image[:n]); err == nil || errors.Is(err, io.EOF) {

@@ -286,6 +286,7 @@ func (r *stateRandom) listed(dir string) {
 // TestStateRandom compares states with the model, and with each other: one that is
 // restored from an image again and again, and one that never is.
 func TestStateRandom(t *testing.T) {
+	t.Parallel()
 	seeds := uint64(24)
 	if testing.Short() {
 		seeds = 6

@@ -131,8 +131,11 @@ func (m *metadata) usage(who *identity, path string, u *usageCount) (more bool, 
 	}
 	if e.policy {
 		row := m.policies[e.id]
-		u.usageResp = usageResp{files: row.files, dirs: row.dirs, chunks: row.chunks, policy: row.policy}
-		return false, nil
+		if m.counted(row) {
+			u.usageResp = usageResp{files: row.files, dirs: row.dirs, chunks: row.chunks, policy: row.policy}
+			return false, nil
+		}
+		u.policy = row.policy
 	}
 	from, steps := key, 0
 	if u.next != nil {

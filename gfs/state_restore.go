@@ -324,10 +324,14 @@ func (in *imageReader) descend(key []byte, e *nsEntry) string {
 	}
 	s := restoreStep{end: len(key), hidden: above.hidden || is}
 	if e.policy {
-		if s.row = in.m.policies[e.id]; s.row == nil || in.claimed[e.id] {
+		row := in.m.policies[e.id]
+		if row == nil || in.claimed[e.id] {
 			return "no policy"
 		}
 		in.claimed[e.id] = true
+		if in.m.counted(row) {
+			s.row = row
+		}
 	}
 	in.way = append(in.way, s)
 	in.down = append(in.down[:0], key...)

@@ -43,7 +43,31 @@ func TestStateTreesThatAreTooLarge(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	r.want(remove("e/more"), nil) // is hidden, and counts still
+	quota := func(path string, p policy) error {
+		c := cmdSetPolicy{head, policyReq{path: path, policy: p}}
+		return c.result(r.do(c.append(nil)))
+	}
+	r.want(quota("e", policy{goal: 2}), nil) // which nothing is counted for
+	if err := quota("e", policy{goal: 2, maxFiles: 100}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("quota: %v", err)
+	}
+	r.want(quota("f", policy{goal: 2}), nil)
+	r.want(quota("f", policy{goal: 2, maxFiles: 4}), nil)
+	r.want(r.create("super", "f/3"), nil)
+	if err := r.create("super", "f/4"); !errors.Is(err, ErrQuota) {
+		t.Errorf("beyond a quota: %v", err)
+	}
+	r.want(remove("f/3"), nil)
+	if u, err := r.s.usage(head.who, "f"); err != nil || u.files != 4 || u.policy != (policy{goal: 2, maxFiles: 4}) {
+		t.Errorf("usage: %+v, %v", u, err)
+	}
+	r.want(quota("f", policy{}), nil)
+	r.want(quota("e", policy{}), nil)
+	r.want(remove("f/0"), nil)
+	r.want(remove("f/1"), nil)
+	r.at = r.at.Add(2 * DefaultRetention)
+	r.do((&cmdCollect{epoch: 1}).append(nil)) // what was hidden in f
+	r.want(remove("e/more"), nil)             // is hidden, and counts still
 	if err := rename("e", "d"); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("rename: %v", err)
 	}

@@ -155,7 +155,7 @@ func TestSpillFails(t *testing.T) {
 
 // The memory that is held is what is counted, and stays within what is granted.
 func TestSortMemoryStaysWithinItsLimit(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range seedsOf(20) {
 		r := rand.New(rand.NewPCG(seed, 6))
 		share := int64(minShare)
 		most := share + int64(r.IntN(8<<20))

@@ -140,7 +140,7 @@ func (c *CoordinatorConfig) backupAge() time.Duration {
 // serves workers and clients, and commits files.
 type Coordinator struct {
 	cfg    CoordinatorConfig
-	log    serviceLog
+	log    rpc.ServiceLog
 	ledger *ledger
 	store  *historyStore // nil without a directory; record's alone
 	server *rpc.Server
@@ -171,14 +171,14 @@ func StartCoordinator(ctx context.Context, cfg CoordinatorConfig) (*Coordinator,
 	if err != nil {
 		return fail(err)
 	}
-	c.log = serviceLog{log}
+	c.log = rpc.ServiceLog{Log: log}
 	c.openHistory() // the log has locked Dir
 	if c.server, err = rpc.NewServer(rpc.ServerConfig{Cluster: cfg.Cluster, Secret: cfg.Secret, Logger: cfg.Logger}); err == nil {
 		c.handle()
 		c.addr, err = c.server.Listen(ctx, cfg.Transport, cfg.Addr)
 	}
 	if err != nil {
-		return fail(errors.Join(err, c.log.close()))
+		return fail(errors.Join(err, c.log.Close()))
 	}
 	// What the coordinator does goes on beyond the ctx of its start.
 	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -214,7 +214,7 @@ func (c *Coordinator) Close() error {
 	c.cancel(ErrClosed)
 	err := c.server.Close()
 	<-c.done
-	return errors.Join(err, c.log.close())
+	return errors.Join(err, c.log.Close())
 }
 
 // run leads whenever the log lets it.
@@ -242,7 +242,7 @@ func (c *Coordinator) lead(ctx, term context.Context, epoch uint64) error {
 	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
 	defer cancel(ErrClosed)
 	if _, _, err := c.log.Propose(term, commandLead(epoch)); err != nil {
-		return termOver(term, err)
+		return rpc.TermOver(term, err)
 	}
 	c.ledger.begin(scheduleConfig{workerTimeout: c.cfg.WorkerTimeout, grace: c.cfg.Grace, backupAge: c.cfg.backupAge()})
 	defer c.ledger.finish()
@@ -262,7 +262,7 @@ func (c *Coordinator) lead(ctx, term context.Context, epoch uint64) error {
 		case <-tick.C:
 		}
 		if err := c.act(term, epoch, &background); err != nil {
-			return termOver(term, err)
+			return rpc.TermOver(term, err)
 		}
 	}
 }

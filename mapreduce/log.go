@@ -2,11 +2,8 @@ package mapreduce
 
 import (
 	"context"
-	"errors"
 	"io"
 	"time"
-
-	"github.com/trilith-go/trilith/rpc"
 )
 
 // Log is what a coordinator keeps its state in: commands that survive, in one
@@ -25,54 +22,6 @@ type Log interface {
 	// Confirm is the read barrier: whoever read the machine before calling it
 	// may answer when it returns.
 	Confirm(ctx context.Context) (index uint64, err error)
-}
-
-// A serviceLog is a Log that may be one of several. Where the others are reached is not
-// where their coordinators are, so its errors send clients nowhere: those try the next
-// coordinator that they know.
-type serviceLog struct{ Log }
-
-// Propose implements Log.
-func (l serviceLog) Propose(ctx context.Context, cmd []byte) (uint64, []byte, error) {
-	index, out, err := l.Log.Propose(ctx, cmd)
-	return index, out, rpc.WithoutRedirect(err)
-}
-
-// Confirm implements Log.
-func (l serviceLog) Confirm(ctx context.Context) (uint64, error) {
-	index, err := l.Log.Confirm(ctx)
-	return index, rpc.WithoutRedirect(err)
-}
-
-// close closes the log, if it can be closed.
-func (l serviceLog) close() error {
-	if closer, ok := l.Log.(io.Closer); ok {
-		return closer.Close()
-	}
-	return nil
-}
-
-// termPatience is how long a term may last in which the log refuses commands.
-const termPatience = 10 * time.Second
-
-// termOver returns nil if err is that of a term that ends. If the log has refused a command
-// it waits for that end, as the log refuses a little earlier.
-func termOver(term context.Context, err error) error {
-	if term.Err() != nil {
-		return nil
-	}
-	var refused interface{ NotLogged() bool }
-	if !errors.As(err, &refused) {
-		return err
-	}
-	patience := time.NewTimer(termPatience)
-	defer patience.Stop()
-	select {
-	case <-term.Done():
-		return nil
-	case <-patience.C:
-		return err
-	}
 }
 
 // Machine is the state of a coordinator as a [Log] sees it. Its methods are called

@@ -65,7 +65,7 @@ func (p *page) Close() error {
 // A job without reduces writes a file for each split, in the order of the input, the
 // same whichever way it is run.
 func TestMapOnlyEqualsSequential(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range seedsOf(20) {
 		r := rand.New(rand.NewPCG(seed, 71))
 		job := slowGrep(0, new(atomic.Int64))
 		if seed%2 > 0 {

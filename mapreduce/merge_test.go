@@ -155,7 +155,7 @@ func TestMergeKeepsTheOrderOfRegions(t *testing.T) {
 // Equal keys are one group, however many regions and blocks they are in.
 func TestGroupsOfManyRegions(t *testing.T) {
 	for name, makeKey := range keyMakers {
-		for seed := range uint64(20) {
+		for seed := range seedsOf(20) {
 			r := rand.New(rand.NewPCG(seed, 4))
 			var all [][2]string
 			var regions []blockReader

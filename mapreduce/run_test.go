@@ -77,9 +77,17 @@ var lengths = Job[int, []byte, float64]{
 	Format:    func(dst []byte, n int, v float64) []byte { return fmt.Appendf(dst, "%d=%v;", n, v) },
 }
 
+// seedsOf returns how many of n seeds are tried: fewer if tests are to be short.
+func seedsOf(n uint64) uint64 {
+	if testing.Short() {
+		return n / 5
+	}
+	return n
+}
+
 // TestRunEqualsSequential runs many random jobs on clusters of all shapes.
 func TestRunEqualsSequential(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range seedsOf(60) {
 		r := rand.New(rand.NewPCG(seed, 11))
 		job := []Definition{wordCount, places, lengths}[seed%3]
 		input := ReadOnly(randomInput(r))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/trilith-go/trilith/internal/wire"
@@ -105,57 +106,108 @@ type attempts struct {
 	inv     Invocation
 	out     outgoing
 	fields  []byte      // the encoded request; the memory is kept for the next
-	cl      *call       // likewise
+	cl      *call       // of the attempt under way
 	used    *clientConn // by the last attempt
 	sends   int         // requests that have left and were not refused
 	counted bool        // among the client's calls, by the connection
 	session *session    // of an exactly-once call
 }
 
-// do makes a call.
-func (c *Client) do(ctx context.Context, sem Semantics, method string, req, resp any) error {
-	a, _ := c.spare.Get().(*attempts)
+// attempts returns what a call is made with.
+func (c *Client) attempts(sem Semantics, method string, req, resp any) *attempts {
+	a, _ := attemptsPool.Get().(*attempts)
 	if a == nil {
 		a = new(attempts)
 	}
 	a.c = c
 	a.inv.Method, a.inv.Semantics, a.inv.Req, a.inv.Resp = method, sem, req, resp
+	if sem == AtLeastOnce {
+		a.out.head.flags = flagAtLeastOnce
+	}
+	return a
+}
+
+var attemptsPool sync.Pool
+
+// do makes a call.
+func (c *Client) do(ctx context.Context, sem Semantics, method string, req, resp any) error {
+	a := c.attempts(sem, method, req, resp)
 	err := a.encode(req)
 	switch {
 	case err != nil:
 		err = &Error{Op: "call", Method: method, Outcome: NotExecuted, Err: err}
 	case sem == ExactlyOnce:
 		err = a.exactlyOnce(ctx)
-	default:
-		if sem == AtLeastOnce {
-			a.out.head.flags |= flagAtLeastOnce
-		}
-		// The first attempt, mostly the last, is made from here: hundreds of callers
-		// may be waiting in it, and the less there is on the stack of each, the more
-		// of them a core's cache holds.
+	case len(c.cfg.Interceptors) > 0:
 		if err = a.attempt(ctx, 1); err != nil {
+			err = a.retry(ctx, err)
+		}
+	default:
+		// The first attempt, mostly the last, is waited for from here, without what it
+		// was begun with: hundreds of callers may be waiting, and the less memory each
+		// of them comes back to, the more of them a core's cache holds.
+		a.inv.Attempt = 1
+		if err = a.begin(ctx); err == nil {
+			cc, cl := a.used, a.cl
+			if a.out.head.flags&flagChunked != 0 {
+				a.fields = nil // they are being sent
+			}
+			a.recycle()
+			if ctx.Done() == nil {
+				<-cl.done
+				cl.woken()
+			} else {
+				err = cc.wait(ctx, cl)
+			}
+			if err = c.finish(cc, cl, method, resp, err); err == nil {
+				return nil
+			}
+			if a = c.resume(sem, method, req, resp, cc, err); a == nil {
+				c.ctr.failures.Add(1)
+				return err
+			}
+		}
+		if err = a.elsewhere(ctx, err); err != nil {
 			err = a.retry(ctx, err)
 		}
 	}
 	if !a.counted {
 		c.ctr.calls.Add(1)
 	}
-	a.forget()
-	c.spare.Put(a)
+	a.recycle()
 	if err != nil {
 		c.ctr.failures.Add(1)
 	}
 	return err
 }
 
-// forget readies a for another call: it lets go of all that is not its own. What
-// send sets anew stays.
-func (a *attempts) forget() {
+// resume returns what a call goes on with whose first attempt was sent and has failed
+// with err, or nil if it ends with that.
+func (c *Client) resume(sem Semantics, method string, req, resp any, cc *clientConn, err error) *attempts {
+	outcome := OutcomeOf(err)
+	if sem == AtMostOnce && outcome == Executed {
+		return nil
+	}
+	a := c.attempts(sem, method, req, resp)
+	if a.encode(req) != nil {
+		return nil // it was encoded before, so it has changed meanwhile
+	}
+	a.inv.Attempt, a.used, a.counted = 1, cc, true
+	if outcome != NotExecuted {
+		a.sends = 1
+	}
+	return a
+}
+
+// recycle is the end of a: it lets go of all that is not its own. What begin sets
+// anew stays.
+func (a *attempts) recycle() {
 	a.inv.Req, a.inv.Resp = nil, nil
 	a.out.head.flags, a.out.head.fields, a.out.head.body = 0, 0, 0
 	a.out.fields, a.out.body = nil, nil
 	a.fields = kept(a.fields)
-	a.used, a.session, a.sends, a.counted = nil, nil, 0, false
+	a.c, a.cl, a.used, a.session, a.sends, a.counted = nil, nil, nil, nil, 0, false
+	attemptsPool.Put(a)
 }
 
 // encode lays out the request once for all attempts.
@@ -311,7 +363,16 @@ func unused(err error) bool {
 	return err != nil && OutcomeOf(err) == NotExecuted && (errors.Is(err, ErrShutdown) || errors.Is(err, ErrConnLost))
 }
 
+// send sends the request and takes its response.
 func (a *attempts) send(ctx context.Context) error {
+	if err := a.begin(ctx); err != nil {
+		return err
+	}
+	return a.finish(a.wait(ctx))
+}
+
+// begin sends the request. If it has, wait and finish must follow.
+func (a *attempts) begin(ctx context.Context) error {
 	a.used = nil
 	if err := ctx.Err(); err != nil {
 		return a.err("", NotExecuted, ctxError(ctx))
@@ -334,69 +395,97 @@ func (a *attempts) send(ctx context.Context) error {
 			a.out.head.timeout = left
 		}
 	}
-	cl := a.cl
+	cl, _ := a.c.spare.Get().(*call)
 	if cl == nil {
 		cl = &call{done: make(chan struct{}, 1)}
-		a.cl = cl
 	}
-	respBody := bodyOf(a.inv.Resp)
-	if respBody != nil {
-		cl.into = respBody.Data
+	a.cl = cl
+	if body := bodyOf(a.inv.Resp); body != nil {
+		cl.large().into = body.Data
 	}
 	if a.session != nil && a.inv.Attempt > 1 {
 		a.out.head.mark = a.session.watermark(a.out.head.session, a.out.head.mark)
 	}
 	cl.first = !a.counted
-	sent, err := cc.call(ctx, &a.out, cl)
-	if sent {
-		a.sends++
-		a.counted = true
+	if err := cc.begin(ctx, &a.out, cl); err != nil {
+		return a.c.lost(cc, a.inv.Method, NotExecuted, err)
 	}
-	if err != nil {
-		outcome := OutcomeUnknown
-		if !sent {
-			outcome = NotExecuted
-		}
-		a.cl = nil // the connection may still refer to it
-		if errors.Is(err, ErrShutdown) || errors.Is(err, ErrConnLost) {
-			a.c.forget(cc)
-		}
-		return a.err(cc.addr, outcome, err)
+	a.sends++
+	a.counted = true
+	return nil
+}
+
+// wait waits for the response, and returns an error if ctx has ended before it.
+func (a *attempts) wait(ctx context.Context) error {
+	if ctx.Done() == nil {
+		<-a.cl.done
+		a.cl.woken()
+		return nil
 	}
-	err = a.take(cc, cl, respBody)
+	return a.used.wait(ctx, a.cl)
+}
+
+// finish takes the response, if err is nil: otherwise that is why there is none.
+func (a *attempts) finish(err error) error {
+	err = a.c.finish(a.used, a.cl, a.inv.Method, a.inv.Resp, err)
 	if err != nil && OutcomeOf(err) == NotExecuted {
 		a.sends--
 	}
-	cl.reset()
 	return err
 }
 
-// take decodes the response in cl.
-func (a *attempts) take(cc *clientConn, cl *call, respBody *Body) error {
-	fields := cl.in.fields
-	if cl.flags&flagChunked == 0 {
-		fields = cl.payload
+// finish takes the response in cl, if err is nil: otherwise that is why there is none.
+func (c *Client) finish(cc *clientConn, cl *call, method string, resp any, err error) error {
+	if err == nil && cl.more != nil {
+		err = cl.more.err
+	}
+	if err != nil { // and the connection may still refer to cl
+		return c.lost(cc, method, OutcomeUnknown, err)
+	}
+	fields := cl.payload
+	if cl.flags&flagChunked != 0 {
+		fields = cl.more.in.fields
 	}
 	if cl.flags&flagError != 0 {
 		d := wire.NewDecoder(fields)
 		outcome, err := decodeError(&d)
-		return a.err(cc.addr, outcome, err)
+		c.recycle(cl)
+		return callError(method, cc.addr, outcome, err)
 	}
-	if err := decodeMessage(fields, a.inv.Resp); err != nil {
-		return a.err(cc.addr, Executed, malformed(a.inv.Resp, err))
+	if err = decodeMessage(fields, resp); err != nil {
+		err = callError(method, cc.addr, Executed, malformed(resp, err))
+	} else if body := bodyOf(resp); body != nil {
+		body.Data = cl.large().in.body
 	}
-	if respBody != nil {
-		respBody.Data = cl.in.body
+	c.recycle(cl)
+	return err
+}
+
+// recycle keeps a call that ended, and that nothing refers to, for another.
+func (c *Client) recycle(cl *call) {
+	cl.reset()
+	c.spare.Put(cl)
+}
+
+// lost returns the error of a request that has no response.
+func (c *Client) lost(cc *clientConn, method string, outcome Outcome, err error) error {
+	if errors.Is(err, ErrShutdown) || errors.Is(err, ErrConnLost) {
+		c.forget(cc)
 	}
-	return nil
+	return callError(method, cc.addr, outcome, err)
 }
 
 func (a *attempts) err(addr string, outcome Outcome, err error) error {
+	return callError(a.inv.Method, addr, outcome, err)
+}
+
+// callError returns the error of an attempt to call method.
+func callError(method, addr string, outcome Outcome, err error) error {
 	var e *Error
 	if errors.As(err, &e) && e == err && e.Method == "" && outcome == NotExecuted {
 		addr, err = e.Addr, e.Err // of the dial
 	}
-	return &Error{Op: "call", Method: a.inv.Method, Addr: addr, Outcome: outcome, Err: err}
+	return &Error{Op: "call", Method: method, Addr: addr, Outcome: outcome, Err: err}
 }
 
 // ctxError says why ctx has ended: what ctx.Err returns, and the cause beside

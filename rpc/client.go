@@ -120,7 +120,7 @@ type Client struct {
 	wg        sync.WaitGroup // connections and what else runs in the background
 	alo, eo   view
 	session   atomic.Pointer[session] // of exactly-once calls; made by the first
-	spare     sync.Pool               // of *attempts; the client's own, as their channels may be of a synctest bubble
+	spare     sync.Pool               // of *call; the client's own, as their channels may be of a synctest bubble
 
 	mu      sync.Mutex // guards what follows
 	dialing *dialing   // the attempt to connect that is under way

@@ -47,24 +47,52 @@ type clientConn struct {
 
 var _ side = (*clientConn)(nil)
 
-// A call is one unary call in progress. It is recycled, unless its caller left.
+// A call is one unary call in progress. It is recycled, unless its caller left. What a
+// small call needs fits in a cache line.
 type call struct {
-	// What a small call needs comes first.
-	id      uint64
-	done    chan struct{} // of capacity 1: the response is here, or err is set
+	done    chan struct{} // of capacity 1: the response is here, or more.err is set
 	payload []byte        // of a response that came in one frame; kept for the next
-	size    int           // counted in unanswered
-	flags   byte          // the response's
-	first   bool          // the call's first attempt
-	left    bool          // the caller has gone
-	ended   bool          // the response is here
-	err     error         // why there is none
-	outDone chan struct{} // non-nil while out is not finished
-
-	in   inflow  // of a response that comes in chunks
-	into []byte  // the caller's memory for a body
-	out  outflow // of a request that goes in chunks
+	id      uint64
+	next    *call     // to be woken by this one's caller
+	more    *callMore // nil until some call has needed it
+	size    uint32    // counted in unanswered
+	flags   byte      // the response's
+	first   bool      // the call's first attempt
+	ended   bool      // the response is here, or none will come
+	sending bool      // more.out is not finished
 }
+
+// callMore is the part of a call that few need.
+type callMore struct {
+	err     error         // why there is no response
+	left    bool          // the caller has gone
+	outDone chan struct{} // closed when out is finished
+	in      inflow        // of a response that comes in chunks
+	into    []byte        // the caller's memory for a body
+	out     outflow       // of a request that goes in chunks
+}
+
+// woken is called by the caller of cl when it has been woken. It wakes the next of those
+// whose responses came together: so they run one after the other, on one core while what
+// they do is short, and take neither the lock nor the outgoing buffer from each other; if
+// one has more to do, another core takes the next.
+func (cl *call) woken() {
+	if next := cl.next; next != nil {
+		cl.next = nil
+		next.done <- struct{}{}
+	}
+}
+
+// large returns cl.more.
+func (cl *call) large() *callMore {
+	if cl.more == nil {
+		cl.more = new(callMore)
+	}
+	return cl.more
+}
+
+// left reports whether the caller has gone.
+func (cl *call) left() bool { return cl.more != nil && cl.more.left }
 
 // keepBytes is the most that a recycled struct keeps in a buffer of its own.
 const keepBytes = 4 << 10
@@ -79,14 +107,11 @@ func kept(b []byte) []byte {
 
 // reset readies a call that ended, and that nothing refers to, for another.
 func (cl *call) reset() {
-	if cl.flags&flagChunked != 0 { // rare, and much to clear
-		cl.in = inflow{}
+	if cl.more != nil {
+		*cl.more = callMore{}
 	}
-	if cl.out.kind != 0 {
-		cl.out = outflow{}
-	}
-	cl.payload, cl.into = kept(cl.payload), nil
-	cl.flags, cl.size, cl.left, cl.ended, cl.err = 0, 0, false, false, nil
+	cl.payload = kept(cl.payload)
+	cl.flags, cl.ended = 0, false
 }
 
 // An outgoing is an encoded request.
@@ -96,20 +121,25 @@ type outgoing struct {
 	body   []byte
 }
 
-// call sends a request and waits for its response, which stays in cl. If sent
-// is false, the server cannot have seen the request.
-func (c *clientConn) call(ctx context.Context, o *outgoing, cl *call) (sent bool, err error) {
+// begin sends a request, whose response will be in cl when cl.done holds a token. If
+// it returns an error, the server cannot have seen the request.
+func (c *clientConn) begin(ctx context.Context, o *outgoing, cl *call) error {
 	c.mu.Lock()
-	slot, err := c.slot(ctx)
-	if err == nil {
-		err = c.waitRoom(ctx)
-		if err != nil {
-			c.freeSlot(slot)
+	var slot uint32
+	if n := len(c.free); n > 0 && c.err == nil && !c.draining && !c.full() {
+		slot = c.free[n-1]
+		c.free = c.free[:n-1]
+	} else {
+		var err error
+		if slot, err = c.slot(ctx); err == nil {
+			if err = c.waitRoom(ctx); err != nil {
+				c.freeSlot(slot)
+			}
 		}
-	}
-	if err != nil {
-		c.mu.Unlock()
-		return false, err
+		if err != nil {
+			c.mu.Unlock()
+			return err
+		}
 	}
 	c.calls++
 	cl.id = c.calls<<slotBits | uint64(slot)
@@ -121,25 +151,26 @@ func (c *clientConn) call(ctx context.Context, o *outgoing, cl *call) (sent bool
 		c.gathering = c.coming > 0 && c.unanswered <= eagerWrite
 		c.gathered = c.coming == 0
 	}
-	if c.gathering {
+	if c.gathering || c.writing {
 		c.mu.Unlock()
 	} else {
 		c.unlockAndWrite(rounds)
 	}
+	return nil
+}
 
-	if ctx.Done() == nil {
-		<-cl.done
-	} else {
-		select {
-		case <-cl.done:
-		case <-ctx.Done():
-			if c.leave(cl) {
-				return true, ctxError(ctx)
-			}
-			<-cl.done
+// wait waits for the response to cl and returns nil, or leaves cl when ctx ends.
+func (c *clientConn) wait(ctx context.Context, cl *call) error {
+	select {
+	case <-cl.done:
+	case <-ctx.Done():
+		if c.leave(cl) {
+			return ctxError(ctx)
 		}
+		<-cl.done
 	}
-	return true, cl.err
+	cl.woken()
+	return nil
 }
 
 // addRequest adds the frames of a request. The lock is held. It returns how
@@ -153,23 +184,25 @@ func (c *clientConn) addRequest(o *outgoing, cl *call) (rounds int) {
 	start := len(b.b)
 	b.b = appendHead(b.b, kindRequest, cl.id, o.head.size()+len(fields))
 	b.b = append(o.head.append(b.b), fields...)
-	cl.size = len(b.b) - start
+	size := len(b.b) - start
 	if o.head.flags&flagChunked != 0 {
-		cl.size += len(o.fields) + len(o.body)
+		size += len(o.fields) + len(o.body)
 	}
-	c.unanswered += cl.size
+	cl.size = uint32(min(size, 1<<30)) // beyond eagerWrite, more is all the same
+	c.unanswered += int(cl.size)
 	if c.unanswered <= eagerWrite && len(c.streams) == 0 {
 		rounds = fewRounds
 	}
 	if o.head.flags&flagChunked != 0 {
 		done := make(chan struct{})
-		cl.outDone = done
-		cl.out = outflow{kind: kindChunk, id: cl.id, rest: [2][]byte{o.fields, o.body}, done: func(error) {
-			cl.outDone = nil
+		more := cl.large()
+		more.outDone, cl.sending = done, true
+		more.out = outflow{kind: kindChunk, id: cl.id, rest: [2][]byte{o.fields, o.body}, done: func(error) {
+			cl.sending = false
 			close(done)
 			c.handOver(cl)
 		}}
-		c.pushBulk(&cl.out)
+		c.pushBulk(&more.out)
 	}
 	return rounds
 }
@@ -244,27 +277,30 @@ func (c *clientConn) end(cl *call, err error) {
 	if cl.first {
 		c.firsts++
 	}
-	c.unanswered -= cl.size
+	c.unanswered -= int(cl.size)
 	c.pending--
-	if cl.outDone != nil && c.err == nil {
+	if cl.sending && c.err == nil {
 		// The server has answered before it had all of the request: it needs
 		// no more of it, and must know that no more comes.
-		c.cutBulk(&cl.out)
+		c.cutBulk(&cl.more.out)
 		c.add(kindCancel, cl.id, nil)
 	}
-	cl.ended, cl.err = true, err // now, or the cut would have handed it over too
+	cl.ended = true // now, or the cut would have handed it over too
+	if err != nil {
+		cl.large().err = err
+	}
 	c.handOver(cl)
 }
 
 // handOver gives a call to its caller when nothing more can happen to it.
 // The lock is held.
 func (c *clientConn) handOver(cl *call) {
-	if !cl.ended || cl.outDone != nil {
+	if !cl.ended || cl.sending {
 		return
 	}
 	c.freeSlot(uint32(cl.id & (1<<slotBits - 1))) // its caller may recycle it at once
 	switch {
-	case cl.left:
+	case cl.left():
 	case c.taking:
 		c.ready = append(c.ready, cl)
 	default:
@@ -277,31 +313,31 @@ func (c *clientConn) handOver(cl *call) {
 // caller's memory.
 func (c *clientConn) leave(cl *call) bool {
 	c.mu.Lock()
-	if cl.ended && cl.outDone == nil {
+	if cl.ended && !cl.sending {
 		c.mu.Unlock()
 		return false
 	}
-	cl.left = true
+	more, sending := cl.large(), cl.sending
+	more.left = true
 	if cl.first {
 		cl.first = false
 		c.ctr.calls.Add(1)
 	}
-	outDone := cl.outDone
 	if !cl.ended && c.err == nil {
 		c.add(kindCancel, cl.id, nil)
 	}
-	if outDone != nil {
-		c.cutBulk(&cl.out)
+	if sending {
+		c.cutBulk(&more.out)
 	}
 	var letGo chan struct{}
-	if cl.in.lent && cl.in.busy {
+	if more.in.lent && more.in.busy {
 		letGo = make(chan struct{})
-		cl.in.letGo = letGo
+		more.in.letGo = letGo
 		c.nc.SetReadDeadline(time.Unix(1, 0))
 	}
 	c.unlockAndWrite(noRounds)
-	if outDone != nil {
-		c.reclaim(outDone)
+	if sending {
+		c.reclaim(more.outDone)
 	}
 	if letGo != nil {
 		<-letGo
@@ -367,15 +403,28 @@ func (c *clientConn) settle() error {
 	}
 	gathering := c.gathering
 	c.unlockAndWrite(noRounds)
-	for i, cl := range c.ready {
-		c.ready[i] = nil
-		cl.done <- struct{}{}
-	}
-	c.ready = c.ready[:0]
+	c.wake(gathering)
 	if gathering {
 		c.gatherCalls()
 	}
 	return err
+}
+
+// wake wakes the callers of the calls that are ready: all, if their next calls are
+// waited for; otherwise the first, which wakes the others.
+func (c *clientConn) wake(all bool) {
+	for i, cl := range c.ready {
+		if !all && i+1 < len(c.ready) {
+			cl.next = c.ready[i+1]
+		}
+	}
+	for i, cl := range c.ready {
+		c.ready[i] = nil
+		if all || i == 0 {
+			cl.done <- struct{}{}
+		}
+	}
+	c.ready = c.ready[:0]
 }
 
 // count adds to the calls that are counted. The lock is held.
@@ -416,51 +465,59 @@ func (c *clientConn) gatherCalls() {
 // lock is held.
 func (c *clientConn) response(id uint64, payload []byte) error {
 	cl := c.find(id)
-	if cl == nil || cl.ended {
+	switch {
+	case cl == nil || cl.ended:
 		return fmt.Errorf("%w: a response to a call that was not made", ErrProtocol)
-	}
-	d := wire.NewDecoder(payload)
-	cl.flags = d.Byte()
-	if cl.flags&flagChunked != 0 {
-		if !cl.in.complete() {
-			d.Fail("it has begun already")
-		}
-		cl.in.fieldsLeft = d.Int(c.lim.MaxMessageBytes)
-		cl.in.bodyLeft = d.Int(c.lim.MaxBodyBytes)
-		if !cl.left && cl.in.bodyLeft <= cap(cl.into) {
-			cl.in.body, cl.in.lent = cl.into[:0], true
-		}
-		if err := d.Finish(); err != nil {
-			return fmt.Errorf("%w: response: %w", ErrProtocol, err)
-		}
-		if cl.in.complete() {
-			c.end(cl, nil)
-		}
-		return nil
-	}
-	if d.Err() != nil {
+	case len(payload) == 0:
 		return fmt.Errorf("%w: an empty response", ErrProtocol)
 	}
-	if !cl.in.complete() { // the server has cut short what it had begun
-		cl.in = inflow{}
+	begun := cl.flags&flagChunked != 0
+	cl.flags = payload[0]
+	if cl.flags&flagChunked != 0 {
+		return c.chunkedResponse(cl, begun, payload[1:])
 	}
-	cl.payload = append(cl.payload, d.Rest()...)
+	if begun { // the server has cut short what it had begun
+		cl.more.in = inflow{}
+	}
+	cl.payload = append(cl.payload, payload[1:]...)
 	c.end(cl, nil)
+	return nil
+}
+
+// chunkedResponse takes the lengths of a response that comes in chunks.
+func (c *clientConn) chunkedResponse(cl *call, begun bool, lengths []byte) error {
+	d := wire.NewDecoder(lengths)
+	more := cl.large()
+	if begun {
+		d.Fail("it has begun already")
+	}
+	more.in.fieldsLeft = d.Int(c.lim.MaxMessageBytes)
+	more.in.bodyLeft = d.Int(c.lim.MaxBodyBytes)
+	if !more.left && more.in.bodyLeft <= cap(more.into) {
+		more.in.body, more.in.lent = more.into[:0], true
+	}
+	if err := d.Finish(); err != nil {
+		return fmt.Errorf("%w: response: %w", ErrProtocol, err)
+	}
+	if more.in.complete() {
+		c.end(cl, nil)
+	}
 	return nil
 }
 
 func (c *clientConn) inflow(id uint64) (*inflow, error) {
 	cl := c.find(id)
-	switch {
-	case cl == nil, cl.ended, cl.in.complete():
+	if cl == nil || cl.ended || cl.more == nil || cl.more.in.complete() {
 		return nil, fmt.Errorf("%w: a chunk that was not announced", ErrProtocol)
-	case cl.left: // the caller is gone, with its memory
-		cl.in.discard()
 	}
-	if n := cl.in.need(); n > 0 {
-		cl.in.grow(n)
+	in := &cl.more.in
+	if cl.more.left { // the caller is gone, with its memory
+		in.discard()
 	}
-	return &cl.in, nil
+	if n := in.need(); n > 0 {
+		in.grow(n)
+	}
+	return in, nil
 }
 
 func (c *clientConn) arrived(id uint64, in *inflow) {
@@ -494,7 +551,7 @@ func (c *clientConn) lost(err error) {
 	}
 	c.mu.Lock()
 	for _, cl := range c.slots {
-		if cl != nil && !cl.ended && !cl.in.busy { // a busy one has its caller's memory in use: arrived ends it
+		if cl != nil && !cl.ended && (cl.more == nil || !cl.more.in.busy) { // a busy one has its caller's memory in use: arrived ends it
 			c.end(cl, err)
 		}
 	}

@@ -26,8 +26,12 @@ func CallFromContext(ctx context.Context) (CallInfo, bool) {
 	if !ok {
 		return CallInfo{}, false
 	}
-	if c.once != nil {
-		return *c.once, true
+	if c.semantics == ExactlyOnce {
+		m := c.more
+		return CallInfo{
+			Method: c.method.name, Semantics: ExactlyOnce,
+			Session: m.session, Seq: m.seq, Watermark: m.mark, Hash: m.hash,
+		}, true
 	}
 	return CallInfo{Method: c.method.name, Semantics: c.semantics}, true
 }
@@ -43,28 +47,49 @@ func PeerFromContext(ctx context.Context) (Peer, bool) {
 
 // A callContext is a handler's context. It makes its channel and timer only
 // when somebody asks for them, and implements AfterFunc, so that a context
-// derived from it costs no goroutine.
+// derived from it costs no goroutine. One is made for every call, and may be kept by
+// the handler, so it is small: what few calls need is in more.
 type callContext struct {
 	method    *method
 	peer      *Peer
-	once      *CallInfo // all about an exactly-once call; nil for another
-	deadline  time.Time // zero: none
+	more      *contextMore // of a call with a deadline, or exactly once, from the beginning; of others when it is needed
+	mu        sync.Mutex   // guards what follows, and more
+	done      chan struct{}
 	semantics Semantics
-
-	kept bool       // what the handler returns is kept for whoever asks again; guarded by mu
-	mu   sync.Mutex // guards what follows
-	done chan struct{}
-	err  error
-	more *contextMore // made when it is needed
+	kept      bool // what the handler returns is kept for whoever asks again
+	ended     contextEnd
 }
 
-// contextMore is the part of a callContext that few calls need. A context is
-// made for every call, so it is kept small.
+// A contextEnd is whether a context has ended, and why.
+type contextEnd uint8
+
+const (
+	goesOn contextEnd = iota
+	canceled
+	deadlineExceeded
+)
+
+func (e contextEnd) err() error {
+	switch e {
+	case canceled:
+		return context.Canceled
+	case deadlineExceeded:
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// contextMore is the part of a callContext that few calls need.
 type contextMore struct {
-	timer  *time.Timer
-	detach func() bool // set when the connection of a kept call was lost
-	after  map[uint64]func()
-	afters uint64
+	session  SessionID // of an exactly-once call, like the next three
+	seq      uint64
+	mark     uint64
+	hash     uint64
+	deadline time.Time // zero: none
+	timer    *time.Timer
+	detach   func() bool // set when the connection of a kept call was lost
+	after    map[uint64]func()
+	afters   uint64
 }
 
 // moreLocked returns c.more.
@@ -78,7 +103,14 @@ func (c *callContext) moreLocked() *contextMore {
 var _ context.Context = (*callContext)(nil)
 
 // Deadline is the caller's, less the time the request was under way.
-func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+func (c *callContext) Deadline() (time.Time, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.more == nil {
+		return time.Time{}, false
+	}
+	return c.more.deadline, !c.more.deadline.IsZero()
+}
 
 // Done is closed when the caller is gone or its deadline passes, and when the
 // handler has returned.
@@ -87,7 +119,7 @@ func (c *callContext) Done() <-chan struct{} {
 	defer c.mu.Unlock()
 	if c.done == nil {
 		c.done = make(chan struct{})
-		if c.err != nil {
+		if c.ended != goesOn {
 			close(c.done)
 		} else {
 			c.armLocked()
@@ -97,8 +129,8 @@ func (c *callContext) Done() <-chan struct{} {
 }
 
 func (c *callContext) armLocked() {
-	if m := c.moreLocked(); m.timer == nil && !c.deadline.IsZero() {
-		m.timer = time.AfterFunc(time.Until(c.deadline), func() { c.cancel(context.DeadlineExceeded) })
+	if m := c.more; m != nil && m.timer == nil && !m.deadline.IsZero() {
+		m.timer = time.AfterFunc(time.Until(m.deadline), func() { c.cancel(deadlineExceeded) })
 	}
 }
 
@@ -106,10 +138,10 @@ func (c *callContext) armLocked() {
 func (c *callContext) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err == nil && !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+	if m := c.more; c.ended == goesOn && m != nil && !m.deadline.IsZero() && !time.Now().Before(m.deadline) {
 		return context.DeadlineExceeded
 	}
-	return c.err
+	return c.ended.err()
 }
 
 // Value finds the call itself; there is nothing else to find.
@@ -125,12 +157,12 @@ func (c *callContext) Value(key any) any {
 func (c *callContext) AfterFunc(f func()) (stop func() bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil {
+	if c.ended != goesOn {
 		go f()
 		return func() bool { return false }
 	}
 	c.armLocked()
-	m := c.more
+	m := c.moreLocked()
 	if m.after == nil {
 		m.after = make(map[uint64]func())
 	}
@@ -153,37 +185,41 @@ func (c *callContext) keep() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.kept = true
-	return c.err == nil
+	return c.ended == goesOn
 }
 
 // lost tells that the connection is gone. The context ends, or that of a call
 // whose result is kept ends with the server's.
 func (c *callContext) lost(server context.Context) {
 	c.mu.Lock()
-	if c.kept && c.err == nil {
-		c.moreLocked().detach = context.AfterFunc(server, func() { c.cancel(context.Canceled) })
+	if c.kept && c.ended == goesOn {
+		c.moreLocked().detach = context.AfterFunc(server, func() { c.cancel(canceled) })
 		c.mu.Unlock()
 		return
 	}
 	c.mu.Unlock()
-	c.cancel(context.Canceled)
+	c.cancel(canceled)
 }
 
 // cancel ends the context, once.
-func (c *callContext) cancel(err error) {
+func (c *callContext) cancel(why contextEnd) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
+	if c.ended != goesOn {
+		c.mu.Unlock()
 		return
 	}
-	c.err = err
+	c.ended = why
 	if c.done != nil {
 		close(c.done)
 	}
-	m := c.more
-	if m == nil {
-		return
+	if c.more != nil {
+		c.more.end()
 	}
+	c.mu.Unlock()
+}
+
+// end lets go of what waits for the end of the context.
+func (m *contextMore) end() {
 	if m.timer != nil {
 		m.timer.Stop()
 	}

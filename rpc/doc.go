@@ -70,9 +70,11 @@
 //     that come together share system calls, and a lone one waits for nobody.
 //  4. The client's reader takes all responses that it has read, and then wakes
 //     their callers, which decode. Of those that call again at once the last
-//     writes for all, or the reader does if some do not come back.
+//     writes for all, or the reader does if some do not come back. If there are too
+//     many for that, the reader wakes one and each the next, before it decodes.
 //
-// Bodies, long messages and streams leave in chunks of at most 256 KiB, taken in
+// Bodies, long messages and streams leave in chunks of at most 256 KiB (64 KiB of a
+// body that nothing else waits behind), taken in
 // turn, between which all waiting small frames go first: bulk delays a small call
 // by one chunk at most. A body is received into its final place: memory of the
 // caller's own, if it lent any.
@@ -132,8 +134,9 @@
 // reader.go its incoming and writer.go its outgoing side; clientconn.go and
 // serverconn.go are what only one end has. A call's way: call.go has the attempts
 // of a call and session.go its session; servercall.go and workers.go run it;
-// table.go, tablelog.go and guard.go put the duplicate table to work. stream.go is
-// what users see of a stream, streamflow.go how bytes come in, streamopen.go how
-// it begins. client.go connects, server.go listens, handshake.go and limits.go
-// keep strangers in check.
+// table.go, tablelog.go and guard.go put the duplicate table to work, and
+// servicelog.go a log that has several leaders in turn. stream.go is what users see
+// of a stream, streamflow.go how bytes come in, streamopen.go how it begins.
+// client.go connects, server.go listens, handshake.go and limits.go keep strangers
+// in check.
 package rpc

@@ -3,6 +3,7 @@ package rpc
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"time"
 
 	"github.com/trilith-go/trilith/internal/wire"
@@ -58,23 +59,59 @@ type frameHead struct {
 
 // appendHead appends the head of a frame with size payload bytes.
 func appendHead(dst []byte, kind frameKind, id uint64, size int) []byte {
-	dst = binary.AppendUvarint(dst, uint64(1+uvarintLen(id)+size))
-	dst = append(dst, byte(kind))
-	return binary.AppendUvarint(dst, id)
+	if n := 1 + uvarintLen(id) + size; n < 0x80 {
+		dst = append(dst, byte(n), byte(kind))
+	} else {
+		dst = append(binary.AppendUvarint(dst, uint64(n)), byte(kind))
+	}
+	return appendUvarint(dst, id)
 }
 
-func uvarintLen(v uint64) int {
-	n := 1
-	for ; v >= 0x80; v >>= 7 {
-		n++
+func uvarintLen(v uint64) int { return (9*bits.Len64(v|1) + 64) >> 6 }
+
+// appendUvarint is binary.AppendUvarint for the ids of calls, which have several
+// bytes: it makes them all at once.
+func appendUvarint(dst []byte, v uint64) []byte {
+	if v >= 1<<56 {
+		return binary.AppendUvarint(dst, v)
 	}
-	return n
+	n := uvarintLen(v)
+	v = v&(1<<28-1) | v>>28<<32
+	v = v&0x00003fff_00003fff | v&0x0fffc000_0fffc000<<2
+	v = v&0x007f007f_007f007f | v&0x3f803f80_3f803f80<<1
+	v |= 0x80808080_80808080 & (1<<(8*(n-1)) - 1)
+	at := len(dst)
+	return binary.LittleEndian.AppendUint64(dst, v)[:at+n]
+}
+
+// takeUvarint is binary.Uvarint, likewise.
+func takeUvarint(b []byte) (uint64, int) {
+	if len(b) < 8 {
+		return binary.Uvarint(b)
+	}
+	v := binary.LittleEndian.Uint64(b)
+	ends := ^v & 0x80808080_80808080
+	if ends == 0 {
+		return binary.Uvarint(b)
+	}
+	v &= ends ^ (ends - 1) // up to the first byte that is the last
+	v &= 0x7f7f7f7f_7f7f7f7f
+	v = v&0x007f007f_007f007f | v&0x7f007f00_7f007f00>>1
+	v = v&0x00003fff_00003fff | v&0x3fff0000_3fff0000>>2
+	v = v&(1<<28-1) | v>>32<<28
+	return v, bits.TrailingZeros64(ends)/8 + 1
 }
 
 // parseHead parses the head at the start of b. n is its length in bytes, or 0
 // if b does not hold all of it yet.
 func parseHead(b []byte) (h frameHead, n int, err error) {
-	length, n1 := binary.Uvarint(b[:min(len(b), binary.MaxVarintLen32)])
+	var length uint64
+	n1 := 1
+	if len(b) > 0 && b[0] < 0x80 {
+		length = uint64(b[0])
+	} else {
+		length, n1 = binary.Uvarint(b[:min(len(b), binary.MaxVarintLen32)])
+	}
 	switch {
 	case n1 < 0, n1 == 0 && len(b) >= binary.MaxVarintLen32, length > maxFrame:
 		return h, 0, fmt.Errorf("%w: a frame longer than %d bytes", ErrProtocol, maxFrame)
@@ -91,7 +128,7 @@ func parseHead(b []byte) (h frameHead, n int, err error) {
 	}
 	rest := b[n1+1:]
 	rest = rest[:min(len(rest), int(length)-1)]
-	id, n2 := binary.Uvarint(rest)
+	id, n2 := takeUvarint(rest)
 	switch {
 	case n2 < 0, n2 == 0 && len(rest) == int(length)-1, n2 == 0 && len(rest) >= binary.MaxVarintLen64:
 		return h, 0, fmt.Errorf("%w: malformed frame id", ErrProtocol)
@@ -146,9 +183,9 @@ func (r *requestHead) append(dst []byte) []byte {
 	dst = append(dst, r.method...)
 	if r.flags&flagExactlyOnce != 0 {
 		dst = append(dst, r.session.Table[:]...)
-		dst = binary.AppendUvarint(dst, r.session.N)
-		dst = binary.AppendUvarint(dst, r.seq)
-		dst = binary.AppendUvarint(dst, r.mark)
+		dst = appendUvarint(dst, r.session.N)
+		dst = appendUvarint(dst, r.seq)
+		dst = appendUvarint(dst, r.mark)
 	}
 	if r.flags&flagChunked != 0 {
 		dst = appendSizes(dst, r.fields, r.body)

@@ -149,6 +149,12 @@ func handle[Req, Resp any](s *Server, name string, inline bool, h func(ctx conte
 		err = errors.New("the handler is nil")
 	}
 	begin := func(sc *serverCall) {
+		if sc.head.flags&(flagDeadline|flagExactlyOnce) != 0 {
+			g := new(givenMore[Req])
+			g.callContext.more = &g.more
+			sc.ctx, sc.req = &g.callContext, &g.req
+			return
+		}
 		g := new(given[Req])
 		sc.ctx, sc.req = &g.callContext, &g.req
 	}
@@ -179,6 +185,12 @@ func handle[Req, Resp any](s *Server, name string, inline bool, h func(ctx conte
 type given[Req any] struct {
 	callContext
 	req Req
+}
+
+// givenMore is given for a call that is sure to need more.
+type givenMore[Req any] struct {
+	given[Req]
+	more contextMore
 }
 
 // HandleStream registers a handler of streams. When it returns, the stream ends;
@@ -332,12 +344,12 @@ func (s *Server) checkIdleLocked() {
 	}
 }
 
-// begin counts a call or stream that is about to run; if it reports false, the
-// server drains and it must not.
-func (s *Server) begin() bool {
-	s.ctr.started.Add(1)
+// begin counts n calls or streams that are about to run; if it reports false, the
+// server drains and they must not.
+func (s *Server) begin(n int) bool {
+	s.ctr.started.Add(uint64(n))
 	if s.draining.Load() {
-		s.ctr.started.Add(^uint64(0))
+		s.ctr.started.Add(-uint64(n))
 		s.checkIdle()
 		return false
 	}

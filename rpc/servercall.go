@@ -40,11 +40,62 @@ type serverCall struct {
 	refusal error // why it is not executed
 }
 
-var serverCallPool = sync.Pool{New: func() any { return new(serverCall) }}
+// A spareCalls holds calls that can be used again: the goroutines that begin and end
+// calls have one each, and exchange whole ones.
+type spareCalls struct{ batch *callBatch }
 
-// recycle is the end of a call. Only now can the request's body go: the response
-// may have lent it on.
-func (sc *serverCall) recycle() {
+type callBatch struct {
+	n     int
+	calls [maxBatch]*serverCall
+}
+
+var callBatches, emptyBatches sync.Pool // of *callBatch
+
+// take returns a call.
+func (s *spareCalls) take() *serverCall {
+	b := s.batch
+	if b == nil || b.n == 0 {
+		more, _ := callBatches.Get().(*callBatch)
+		if more == nil {
+			return new(serverCall)
+		}
+		if b != nil {
+			emptyBatches.Put(b)
+		}
+		b, s.batch = more, more
+	}
+	b.n--
+	sc := b.calls[b.n]
+	b.calls[b.n] = nil
+	return sc
+}
+
+// put keeps a call that is over.
+func (s *spareCalls) put(sc *serverCall) {
+	b := s.batch
+	if b == nil {
+		if b, _ = emptyBatches.Get().(*callBatch); b == nil {
+			b = new(callBatch)
+		}
+		s.batch = b
+	}
+	b.calls[b.n] = sc
+	if b.n++; b.n == len(b.calls) {
+		s.share()
+	}
+}
+
+// share gives what is here to whoever needs it.
+func (s *spareCalls) share() {
+	if s.batch != nil && s.batch.n > 0 {
+		callBatches.Put(s.batch)
+		s.batch = nil
+	}
+}
+
+// recycle is the end of a call, and keeps it in spare for another. Only now can the
+// request's body go: the response may have lent it on.
+func (sc *serverCall) recycle(spare *spareCalls) {
 	if sc.body == nil || !sc.body.kept {
 		freeBytes(sc.in.body)
 	}
@@ -58,7 +109,7 @@ func (sc *serverCall) recycle() {
 	sc.head.name = nil
 	sc.state, sc.flags, sc.held = 0, 0, 0
 	sc.fields = kept(sc.fields)
-	serverCallPool.Put(sc)
+	spare.put(sc)
 }
 
 // chunked reports whether the request's message and body come in chunks.
@@ -67,14 +118,15 @@ func (sc *serverCall) chunked() bool { return sc.head.flags&flagChunked != 0 }
 // callOverhead is what a call is taken to hold besides its message and body.
 const callOverhead = 1 << 10
 
-// run executes a call and sends its response.
-func (sc *serverCall) run(inline bool) {
+// run executes a call and sends its response. The call is then over, or goes on by
+// itself.
+func (sc *serverCall) run(inline bool, spare *spareCalls) {
 	err := sc.execute()
-	sc.ctx.cancel(context.Canceled)
+	sc.ctx.cancel(canceled)
 	if err != nil {
 		sc.setError(err)
 	}
-	sc.respond(inline)
+	sc.respond(inline, spare)
 }
 
 // setError makes err the response.
@@ -161,14 +213,16 @@ func (sc *serverCall) dropAnswer() {
 
 // respond sends what encode laid out. The call has finished when all of it has
 // been handed to the transport.
-func (sc *serverCall) respond(inline bool) {
+func (sc *serverCall) respond(inline bool, spare *spareCalls) {
 	c, flags := sc.c, sc.flags
 	var body []byte
 	if sc.answer != nil {
 		body = sc.answer.Data
 	}
 	c.mu.Lock()
-	c.waitRoom(context.Background())
+	if c.full() {
+		c.waitRoom(context.Background())
+	}
 	if len(sc.fields) <= maxInline && len(body) == 0 {
 		if c.err == nil {
 			c.addResponse(sc.id, flags, sc.fields)
@@ -181,7 +235,7 @@ func (sc *serverCall) respond(inline bool) {
 			c.unlockAndWrite(workerRounds)
 		}
 		sc.dropAnswer()
-		sc.recycle()
+		sc.recycle(spare)
 		c.s.finish()
 		return
 	}
@@ -192,7 +246,9 @@ func (sc *serverCall) respond(inline bool) {
 		}
 		c.s.workers.wg.Go(func() {
 			sc.dropAnswer()
-			sc.recycle()
+			var spare spareCalls
+			sc.recycle(&spare)
+			spare.share()
 			c.s.finish()
 		})
 	}

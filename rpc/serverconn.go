@@ -70,6 +70,7 @@ func (s *Server) serve(nc net.Conn) {
 	}
 	c.read()
 	c.handOver()
+	c.recycled.share()
 	<-c.over
 	s.mu.Lock()
 	delete(s.conns, c)
@@ -115,6 +116,8 @@ type serverConn struct {
 	ready     []*serverCall // those that are, and have not been given to the workers
 	readyRoom [maxBatch]*serverCall
 	came      time.Time // of what is being read; zero: not asked yet
+	latest    *method   // that was called
+	recycled  spareCalls
 
 	// Guarded by mux.mu:
 	calls      []*serverCall // by slot
@@ -148,14 +151,17 @@ func (c *serverConn) frame(h frameHead, payload []byte) error {
 
 // request takes the head of a request and, if it came whole, all of it.
 func (c *serverConn) request(id uint64, payload []byte) error {
-	sc := serverCallPool.Get().(*serverCall)
+	sc := c.recycled.take()
 	sc.c, sc.id = c, id
 	d := wire.NewDecoder(payload)
 	sc.head.parse(&d, &c.lim)
 	if err := d.Err(); err != nil {
 		return fmt.Errorf("%w: request: %w", ErrProtocol, err)
 	}
-	sc.m = c.s.methods[string(sc.head.name)] // complete before the first connection
+	if sc.m = c.latest; sc.m == nil || sc.m.name != string(sc.head.name) {
+		sc.m = c.s.methods[string(sc.head.name)] // complete before the first connection
+		c.latest = sc.m
+	}
 	sc.fields = append(sc.fields, d.Rest()...)
 	sc.refusal = c.admit(sc)
 	c.fresh = append(c.fresh, sc)
@@ -171,18 +177,23 @@ func (c *serverConn) enter() error {
 	if len(c.fresh) == 0 {
 		return nil
 	}
-	n, err := 0, error(nil)
+	n, whole, err := 0, 0, error(nil)
 	c.mu.Lock()
 	for n < len(c.fresh) && err == nil {
-		if err = c.place(c.fresh[n]); err == nil {
+		sc := c.fresh[n]
+		if err = c.place(sc); err == nil {
 			n++
+			if sc.state == callRunning {
+				whole++
+			}
 		}
 	}
 	c.mu.Unlock()
+	open := whole > 0 && c.s.begin(whole)
 	for _, sc := range c.fresh[:n] {
 		switch sc.state {
 		case callRunning:
-			c.dispatch(sc)
+			c.dispatch(sc, open)
 		case callRefused:
 			c.mu.Lock()
 			if c.find(sc.id) == sc {
@@ -245,16 +256,14 @@ func (c *serverConn) admit(sc *serverCall) error {
 	sc.m.begin(sc)
 	if sc.head.flags&flagExactlyOnce != 0 {
 		sc.ctx.semantics = ExactlyOnce
-		sc.ctx.once = &CallInfo{
-			Method: sc.m.name, Semantics: ExactlyOnce,
-			Session: sc.head.session, Seq: sc.head.seq, Watermark: sc.head.mark,
-		}
+		m := sc.ctx.more
+		m.session, m.seq, m.mark = sc.head.session, sc.head.seq, sc.head.mark
 	} else if sc.head.flags&flagAtLeastOnce != 0 {
 		sc.ctx.semantics = AtLeastOnce
 	}
 	sc.ctx.method, sc.ctx.peer = sc.m, &c.peer
 	if sc.head.flags&flagDeadline != 0 {
-		sc.ctx.deadline = c.arrival().Add(sc.head.timeout)
+		sc.ctx.more.deadline = c.arrival().Add(sc.head.timeout)
 	}
 	sc.head.name = nil // borrowed
 	return nil
@@ -350,7 +359,7 @@ func (c *serverConn) arrived(id uint64, in *inflow) {
 	}
 	sc.state = callRunning
 	c.mu.Unlock()
-	c.dispatch(sc)
+	c.dispatch(sc, c.s.begin(1))
 	c.mu.Lock()
 }
 
@@ -372,7 +381,7 @@ func (c *serverConn) cancel(id uint64) {
 	case callRunning:
 		ctx := sc.ctx
 		c.mu.Unlock()
-		ctx.cancel(context.Canceled)
+		ctx.cancel(canceled)
 		return
 	case callSending: // the client waits for chunks; an error is an end too
 		c.addResponse(id, flagError, appendError(nil, Executed, context.Canceled))
@@ -412,15 +421,16 @@ func (c *serverConn) goAway() {
 	c.unlockAndWrite(noRounds)
 }
 
-// dispatch runs a call's handler, here or on a worker.
-func (c *serverConn) dispatch(sc *serverCall) {
-	if !c.s.begin() {
+// dispatch runs a call's handler, here or on a worker, or refuses it if the server is
+// not open to calls any more.
+func (c *serverConn) dispatch(sc *serverCall, open bool) {
+	if !open {
 		c.mu.Lock()
 		c.refuse(sc, ErrShutdown, false)
 		return
 	}
 	if sc.m.inline && sc.head.flags&flagExactlyOnce == 0 {
-		sc.run(true)
+		sc.run(true, &c.recycled)
 		return
 	}
 	if sc.head.flags&flagExactlyOnce != 0 {
@@ -456,6 +466,7 @@ func (c *serverConn) settle() error {
 	}
 	c.came = time.Time{}
 	c.handOver()
+	c.recycled.share()
 	c.mu.Lock()
 	if !c.owing {
 		c.mu.Unlock()

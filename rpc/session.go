@@ -321,10 +321,21 @@ func (a *attempts) exactlyOnce(ctx context.Context) error {
 		}
 		a.out.head.session, a.out.head.seq, a.out.head.mark = id, seq, mark
 		a.sends = 0
-		if err = a.attempt(ctx, 1); err != nil {
+		if len(a.c.cfg.Interceptors) > 0 {
+			err = a.attempt(ctx, 1)
+		} else { // it is waited for from here, as in do
+			a.inv.Attempt = 1
+			if err = a.begin(ctx); err == nil {
+				err = a.finish(a.wait(ctx))
+			}
+			if err != nil {
+				err = a.elsewhere(ctx, err)
+			}
+		}
+		if err != nil {
 			err = a.retry(ctx, err)
 		}
-		lost := errors.Is(err, ErrSessionExpired) && OutcomeOf(err) == OutcomeUnknown
+		lost := err != nil && errors.Is(err, ErrSessionExpired) && OutcomeOf(err) == OutcomeUnknown
 		heard := uint64(0)
 		if err == nil || OutcomeOf(err) == Executed {
 			heard = a.out.head.mark

@@ -126,3 +126,5 @@ func TestWithoutRedirect(t *testing.T) {
 type testNotLogged struct{}
 
 func (testNotLogged) Error() string { return "not logged" }
+
+func (testNotLogged) NotLogged() bool { return true }

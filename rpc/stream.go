@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -366,7 +365,7 @@ func (st *Stream) endLocked(end streamEnd) {
 	st.stopSending(werr)
 	st.answer(&end)
 	if st.ctx != nil {
-		st.ctx.cancel(context.Canceled)
+		st.ctx.cancel(canceled)
 	}
 	st.wake()
 }

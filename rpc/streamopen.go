@@ -182,7 +182,7 @@ func (c *serverConn) mayTake(meth *method, name string) error {
 		return fmt.Errorf("%w for streams: %q", ErrNoMethod, name)
 	case c.handlers >= c.lim.MaxStreams, !c.budget.reserve(c.lim.firstWindow()):
 		return c.overloaded()
-	case !c.s.begin():
+	case !c.s.begin(1):
 		c.budget.release(c.lim.firstWindow())
 		return ErrShutdown
 	}
@@ -215,6 +215,6 @@ func (c *serverConn) serveStream(meth *method, fields []byte, st *Stream) {
 		st.reset(outcomeOfHandler(err), err)
 		st.Close()
 	}
-	st.ctx.cancel(context.Canceled)
+	st.ctx.cancel(canceled)
 	c.s.finish()
 }

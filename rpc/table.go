@@ -157,8 +157,8 @@ func (t *SessionTable) CloseSession(ctx context.Context, id SessionID) error {
 // execute runs the handler of a call that has not been executed, and answers
 // the repetition of one that has.
 func (t *SessionTable) execute(sc *serverCall) error {
-	info := sc.ctx.once
-	call := SessionCall{ID: info.Session, Seq: info.Seq, Watermark: info.Watermark, Hash: info.Hash, NoWait: t.noWait}
+	m := sc.ctx.more
+	call := SessionCall{ID: m.session, Seq: m.seq, Watermark: m.mark, Hash: m.hash, NoWait: t.noWait}
 	if t.log != nil {
 		return t.executeLogged(sc, call)
 	}
@@ -265,7 +265,7 @@ func (sc *serverCall) executeOnce() error {
 	if sc.in.fields != nil {
 		fields = sc.in.fields
 	}
-	sc.ctx.once.Hash = SessionHash(sc.m.name, fields, sc.in.body)
+	sc.ctx.more.hash = SessionHash(sc.m.name, fields, sc.in.body)
 	return sc.c.s.cfg.Sessions.execute(sc)
 }
 

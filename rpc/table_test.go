@@ -29,8 +29,8 @@ func newTally() *tally {
 func (y *tally) call(table *SessionTable, seq, mark uint64) (string, error) {
 	conn := &serverConn{s: &Server{}}
 	conn.remote = params{maxMessage: 1 << 20, maxBody: 1 << 20}
-	sc := &serverCall{c: conn, ctx: &callContext{}}
-	sc.ctx.once = &CallInfo{Semantics: ExactlyOnce, Session: y.id, Seq: seq, Watermark: mark, Hash: seq}
+	sc := &serverCall{c: conn, ctx: &callContext{semantics: ExactlyOnce}}
+	sc.ctx.more = &contextMore{session: y.id, seq: seq, mark: mark, hash: seq}
 	sc.m = &method{unary: func(*Server, *serverCall) error {
 		y.mu.Lock()
 		defer y.mu.Unlock()

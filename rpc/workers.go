@@ -59,6 +59,7 @@ func (w *workers) unlockAndWake() {
 // do already.
 func (w *workers) work() {
 	wake := make(chan struct{}, 1)
+	var spare spareCalls
 	w.mu.Lock()
 	w.waking = false
 	for {
@@ -66,10 +67,12 @@ func (w *workers) work() {
 			w.queue, w.head = w.queue[:0], 0
 			if len(w.idle) >= maxIdleWorkers || w.closed {
 				w.mu.Unlock()
+				spare.share()
 				return
 			}
 			w.idle = append(w.idle, wake)
 			w.mu.Unlock()
+			spare.share()
 			if _, ok := <-wake; !ok {
 				return
 			}
@@ -85,7 +88,7 @@ func (w *workers) work() {
 		} else {
 			w.mu.Unlock()
 		}
-		sc.run(false)
+		sc.run(false, &spare)
 		w.mu.Lock()
 	}
 }

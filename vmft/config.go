@@ -1,6 +1,8 @@
 package vmft
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -18,6 +20,8 @@ const (
 	DefaultStall     = 2 * time.Second
 	DefaultMaxLag    = time.Second
 	DefaultMaxStep   = time.Minute
+
+	DefaultTransferEvery = 25 * time.Millisecond
 
 	DefaultMaxLagProcessor    = 100 * time.Millisecond
 	DefaultMaxLagInstructions = 1_000_000_000
@@ -59,6 +63,21 @@ type Config struct {
 	// by [DialStream] and [Forward], and their connections survive its hosts. The Port lets
 	// out then, and takes, what is about anything else. Default: none, the Port has it all.
 	Network Network
+	// Fetch makes the event that [Port.CompleteFetched] was given with a name: with it, such
+	// events are not in the log, and the backup calls this before it executes their entries.
+	// What it returns is compared with a checksum; it is called again, with attempt counting
+	// from 0, as long as it fails or returns something else, so it may be early. While it does
+	// for longer than Stall the node counts as hung. It is called from one goroutine. All
+	// nodes have one, or none has; nodes with a Dir have none, for after a restart there is
+	// nothing to be fetched any more. Default: none.
+	Fetch func(ctx context.Context, name []byte, attempt int) (event []byte, err error)
+	// Mode is how the backup is kept, the same on all nodes. ModeTransfer is for a Processor
+	// that is a [Transferable]. Default: ModeReplay.
+	Mode Mode
+	// TransferEvery is how often, in ModeTransfer, what has changed is sent. When outputs
+	// wait it is sent at once, as far as that leaves the processor most of its time.
+	// Default: 25 ms.
+	TransferEvery time.Duration
 	// Upgrades are fingerprints of earlier versions whose images Machine can restore. When
 	// this node joins a primary of such a version, the machine is handed over to it: the
 	// primary drains, the image moves, and this node goes live. Default: none.
@@ -130,7 +149,9 @@ type Config struct {
 	// Sessions bounds the duplicate table for clients. All nodes have the same. Default: as
 	// package rpc has it.
 	Sessions rpc.SessionsConfig
-	// Limits bound what peers and clients can make this node hold.
+	// Limits bound what peers and clients can make this node hold. After three of its
+	// PingInterval a clone is given up whose other end has stopped; the default of that is
+	// 1 s here, or Timeout if that is longer.
 	Limits rpc.Limits
 
 	planted planted // bugs, for the tests that prove they would be found
@@ -140,6 +161,8 @@ type Config struct {
 type planted struct {
 	core     bugs
 	freshOld bool // a hung machine gives signs of life all the same
+
+	deltaPart int // no bug: bytes that an entry has of a delta; 0: deltaPart
 }
 
 // withDefaults returns c with every zero field set, or an error that names the field that
@@ -155,7 +178,7 @@ func (c Config) withDefaults() (Config, error) {
 	}{
 		{"Heartbeat", &c.Heartbeat, DefaultHeartbeat}, {"Timeout", &c.Timeout, DefaultTimeout}, {"Stall", &c.Stall, DefaultStall},
 		{"MaxLag", &c.MaxLag, DefaultMaxLag}, {"MaxStep", &c.MaxStep, DefaultMaxStep},
-		{"StreamTimeout", &c.StreamTimeout, DefaultStreamTimeout},
+		{"StreamTimeout", &c.StreamTimeout, DefaultStreamTimeout}, {"TransferEvery", &c.TransferEvery, DefaultTransferEvery},
 	} {
 		if *f.field < 0 {
 			return c, invalid(f.name, "is negative")
@@ -176,10 +199,12 @@ func (c Config) withDefaults() (Config, error) {
 		}
 		setDefault(f.field, f.value)
 	}
+	setDefault(&c.Limits.PingInterval, max(c.Timeout, time.Second))
 	setDefault(&c.CloneRate, DefaultCloneRate)
 	setDefault(&c.CheckEvery, DefaultCheckEvery)
 	setDefault(&c.MaxPending, DefaultMaxPending)
 	setDefault(&c.MaxCommand, DefaultMaxCommand)
+	setDefault(&c.Mode, ModeReplay)
 	if c.FS == nil {
 		c.FS = vfs.OS()
 	}
@@ -195,10 +220,6 @@ func (c Config) withDefaults() (Config, error) {
 		return c, invalid("Arbiter", "is missing")
 	case c.Machine == nil && c.Processor == nil:
 		return c, invalid("Machine", "is missing")
-	case c.Network != nil && c.Processor == nil:
-		return c, invalid("Network", "is given without a Processor")
-	case c.Machine != nil && c.Processor != nil:
-		return c, invalid("Processor", "is given beside a Machine")
 	case c.MaxPending < 0:
 		return c, invalid("MaxPending", "is negative")
 	case c.MaxCommand < 0 || c.MaxCommand > MaxCommand:
@@ -210,11 +231,40 @@ func (c Config) withDefaults() (Config, error) {
 	case len(c.Advertise) > maxAddr:
 		return c, invalid("Advertise", "is too long")
 	}
-	return c, nil
+	return c, c.processing()
 }
 
-func setDefault[T int | int64 | time.Duration](field *T, value T) {
-	if *field == 0 {
+func transferable(p Processor) bool {
+	_, ok := p.(Transferable)
+	return ok
+}
+
+// processing returns what is wrong with the fields about a Processor, and what it excludes.
+func (c *Config) processing() error {
+	switch {
+	case c.Network != nil && c.Processor == nil:
+		return invalid("Network", "is given without a Processor")
+	case c.Fetch != nil && c.Processor == nil:
+		return invalid("Fetch", "is given without a Processor")
+	case c.Fetch != nil && c.Dir != "":
+		return invalid("Fetch", "is given beside a Dir: what is fetched could not be executed again from a journal")
+	case c.Fetch != nil && c.Mode == ModeTransfer:
+		return invalid("Fetch", "is given in Mode transfer, in which the backup is told of no events")
+	case c.Machine != nil && c.Processor != nil:
+		return invalid("Processor", "is given beside a Machine")
+	case c.Mode != ModeReplay && c.Mode != ModeTransfer:
+		return invalid("Mode", fmt.Sprintf("is %q, and neither replay nor transfer", c.Mode))
+	case c.Mode == ModeTransfer && c.Processor == nil:
+		return invalid("Mode", "is transfer, which is for a Processor: the commands of a Machine are logged")
+	case c.Mode == ModeTransfer && !transferable(c.Processor):
+		return invalid("Processor", "is no Transferable, which Mode transfer needs")
+	}
+	return nil
+}
+
+func setDefault[T int | int64 | time.Duration | Mode](field *T, value T) {
+	var zero T
+	if *field == zero {
 		*field = value
 	}
 }

@@ -148,10 +148,40 @@
 // stays told, what was acknowledged to whoever sent it input has come in, and what others
 // have seen of it has happened. Its clock goes on from where it was, not from what another
 // host's shows: a fail-over is a pause in which little or no time has passed for it. It sees
-// no other host: names, addresses, randomness and files are its own. What it may not rely
-// on: that an output has its effect once (as with any device or network), and that
-// connections which the outside end gave up during a pause are still there. It has one
-// processor; [Processor] says why.
+// no other host: names, addresses, randomness and files are its own, but for those that it
+// keeps on a shared disk. What it may not rely on: that an output has its effect once (as
+// with any device or network), and that connections which the outside end gave up during a
+// pause are still there. It has one processor; [Processor] says why.
+//
+// # Disks
+//
+// A processor has disks of either kind of §4.1, or both; those of package rv64 do.
+//
+//	                  local                          shared
+//	where it is       in the state: each node has    outside, in a place that all nodes
+//	                  its own                        reach (package shareddisk)
+//	a write           is internal: at once, on       is an output: it waits for the backup's
+//	                  both nodes, nothing is sent    acknowledgement, and the primary does it
+//	a read            is internal                    is an event: what was read is in the
+//	                                                 log, or its checksum is, and the backup
+//	                                                 reads too ([Config].Fetch, §4.2)
+//	at a fail-over    nothing is to be done          what is not known to be done is done
+//	                                                 again, which changes nothing; a former
+//	                                                 primary that goes on is fenced
+//	a new backup      gets it with the image,        reaches it already
+//	                  however large it is
+//	when all nodes    it is gone                     it is there, for a machine that is
+//	are lost                                         started anew
+//	when it fails     its node does                  the program waits, or gets an error, on
+//	                                                 both nodes alike
+//	a tie is broken   by a third party: the          by the disk itself, if the arbiter's
+//	                  arbiter's storage, elsewhere   directory is on it
+//
+// A disk that each node has by itself has to be brought up to date after a failure (the
+// paper's resynchronisation): here it is part of the image that makes the new backup. The
+// storage that both reach is what the paper has its test-and-set on. Without such, somebody
+// else has to say who may go live, for two nodes that do not hear each other cannot tell: the
+// [Arbiter] is any storage that both reach, if only for a few bytes an epoch.
 //
 // # Streams
 //
@@ -212,8 +242,8 @@
 //     at a bounded rate, and the log from there on; the machine is interrupted for the
 //     freeze alone. Spares wait for it, so it begins by itself. A backup that has only
 //     lost its connection gets what it lacks.
-//   - Shared or separate disks (§4.1)? Separate: each node has its journal, and the third
-//     party that breaks ties is the arbiter.
+//   - Shared or separate disks (§4.1)? For commands separate ones: each node has its journal,
+//     and the third party that breaks ties is the arbiter. For processors either: see Disks.
 //   - Why one processor? The order in which several see memory would have to be logged.
 //     Apply is called from one goroutine. Reads run beside it.
 //   - What does it cost? The suite vmft of examples/bench measures it as the paper does, as
@@ -226,9 +256,10 @@
 // The primary that loses its backup goes on alone by a record of the chain, too; in the
 // paper it takes the same lock. Log entries are commands with their outputs computed on
 // both sides, but for a Processor, where they are events with instruction counts. The
-// backup's disk reads (§4.2) have no counterpart: commands read no disks, and a processor's
-// reads are answered by events. A node may have a journal; then a restart of
-// both loses nothing.
+// backup's disk reads (§4.2) are checked: the log has a checksum of what the primary has read.
+// So the backup need not know when it may read; it reads until it is right, and the primary
+// keeps what it has read from being overwritten meanwhile. A node may have a journal; then a
+// restart of both loses nothing.
 //
 // # Reading the source
 //
@@ -237,13 +268,13 @@
 // pulse.go (who is silent), pace.go (the lag), clock.go (the machine's time), machine.go
 // (the machine and its duplicate table), frame.go (what is on the channel). Of free-running
 // machines processor.go (the contract), free.go (entries, and what is kept), free_pilot.go
-// (what the primary decides). Of streams stream_half.go (one direction), stream_table.go
-// (what is replicated), stream_machine.go (a processor with such a table), stream_desk.go
-// (what a live node keeps), stream_entry.go and stream_talk.go (what is in the log, and
-// between a client and a node).
+// (what the primary decides), free_fetch.go (events that the backup gets by itself). Of
+// streams stream_half.go (one direction), stream_table.go (what is replicated),
+// stream_machine.go (a processor with such a table), stream_desk.go (what a live node keeps),
+// stream_entry.go and stream_talk.go (what is in the log, and between a client and a node).
 //
 // The shells: node.go and node_serve.go, leader.go and leader_*.go, follower.go and
-// follower_apply.go, flight.go and port.go; client.go, stream.go, stream_dial.go,
+// follower_apply.go, flight.go, port.go and fetch.go; client.go, stream.go, stream_dial.go,
 // stream_serve.go and forward.go. What a node says about itself: status.go, and
 // status_page.go for people.
 package vmft

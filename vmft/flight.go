@@ -29,8 +29,10 @@ type flight struct {
 	position uint64   // of the processor, after the last entry
 	ready    []Output // scratch of release
 	notes    []Output // of streams, that may leave
+	fetches  fetches
 
 	streams *streamPort // nil: connections are its user's
+	courier *courier    // nil: what it is told is logged
 }
 
 // newFlight takes the processor over. What is not known to be done is done again, as soon as
@@ -45,6 +47,8 @@ func newFlight(l *leader) *flight {
 		f.held.push(l.host.position, o)
 	}
 	r.become(true)
+	f.fetches.bugs = r.bugs
+	f.courier = newCourier(l)
 	f.board()
 	return f
 }
@@ -57,9 +61,16 @@ func (c *Config) free() *runner {
 	r := newRunner(c.Processor)
 	if c.Network != nil {
 		r.p = streamed(c.Processor, c.Network)
-		r.fleeting = isNote
+		r.fleeting, r.streamed = isNote, true
 	}
+	r.fetching = c.Fetch != nil
 	r.bugs = c.planted.core
+	if c.Mode == ModeTransfer {
+		r.transfers()
+		if m := streamsOf(r.p); m != nil {
+			m.table.deltas = true
+		}
+	}
 	c.Machine = r
 	return r
 }
@@ -73,7 +84,7 @@ func (f *flight) interrupt() {
 
 // count puts in front of what was proposed where the processor stands.
 func (f *flight) count(data []byte) []byte {
-	if f == nil {
+	if f == nil || f.courier != nil {
 		return data
 	}
 	return append(f.r.appendCount(make([]byte, 0, len(data)+10)), data...)
@@ -81,10 +92,20 @@ func (f *flight) count(data []byte) []byte {
 
 // decide returns what the processor does next. l.qmu is held.
 func (f *flight) decide() move {
-	if f.l.full || f.l.held || f.l.down != nil || f.r.size > f.l.n.cfg.BufferBytes {
-		return move{wait: -1} // whoever changes that wakes the applier
+	shown, send := time.Since(f.l.applier.began), time.Duration(-1)
+	if f.courier != nil && !f.l.full && f.l.down == nil {
+		if send = f.schedule(shown); send == 0 {
+			return move{kind: kindDelta}
+		}
 	}
-	return f.pilot.next(f.r.p, time.Since(f.l.applier.began))
+	m := move{wait: -1} // whoever changes that wakes the applier
+	if !f.l.full && !f.l.held && f.l.down == nil && f.r.size <= f.l.n.cfg.BufferBytes {
+		m = f.pilot.next(f.r.p, shown)
+	}
+	if m.wait != 0 && send > 0 && (m.wait < 0 || m.wait > send) {
+		m.wait = send
+	}
+	return m
 }
 
 // rest returns how long the applier waits for something to come in: not at all if the
@@ -130,27 +151,29 @@ func (f *flight) turn() {
 	f.decided = false
 	switch m := f.next; {
 	case m.wait != 0:
+	case m.kind == kindDelta:
+		f.capture()
 	case m.kind != 0:
-		f.l.note(m.kind, f.count(m.event))
+		f.enter(m.kind, m.event)
 	default:
 		from, began := f.r.p.Position(), time.Now()
 		to := f.r.p.Run(m.until)
 		f.pilot.took(to-from, time.Since(began))
 		if to > from {
-			f.l.note(kindProgress, f.count(nil))
+			f.enter(kindProgress, nil)
 		}
 	}
 }
 
 // hold takes what has left the processor up to an entry. l.mu is held.
 func (f *flight) hold(position uint64) {
-	if f == nil {
+	if f == nil || f.courier != nil {
 		return
 	}
 	f.position = f.r.told
 	f.progress.mark(position, f.position)
 	for _, o := range f.r.take() {
-		if !f.held.push(position, o) {
+		if f.r.bugs.socketEarly && isNote(o.Data) || !f.held.push(position, o) {
 			f.leave(o)
 		}
 	}
@@ -166,6 +189,13 @@ func (f *flight) release(position uint64) {
 		f.leave(o)
 	}
 	clear(f.ready)
+}
+
+// fetched takes note of how far the backup is. l.mu is held.
+func (f *flight) fetched() {
+	if f != nil {
+		f.fetches.see(f.l.core.record.Backup.Incarnation, f.l.applied)
+	}
 }
 
 // leave hands an output to who has to do with it. l.mu is held.
@@ -223,6 +253,10 @@ func (f *flight) status(s *Status) {
 	s.LagInstructions = f.progress.behind(f.l.applied)
 	if f.streams != nil {
 		s.Streams = int(f.streams.count.Load())
+	}
+	if c := f.courier; c != nil {
+		s.Held += len(c.outputs)
+		s.Deltas, s.DeltaBytes, s.DeltaPause, s.DeltaPauseMost = c.count, c.size, c.pause, c.longest
 	}
 }
 

@@ -20,14 +20,21 @@ func (f *follower) apply() {
 		b := f.queue.next()
 		f.mu.Unlock()
 		f.busy.Store(time.Now().UnixNano())
+		fetched, given := false, true
 		b.each(func(e entry) {
+			if e.kind == kindFetched && f.host.free != nil {
+				fetched, given = true, given && f.fetch(e)
+			}
+			if !given {
+				return
+			}
 			scratch = f.host.apply(e, scratch[:0])
 			if e.kind == kindCheck {
 				f.check()
 			}
 		})
 		f.busy.Store(0)
-		if f.astray() {
+		if !given || f.astray() {
 			return
 		}
 		f.mu.Lock()
@@ -39,6 +46,9 @@ func (f *follower) apply() {
 			f.look()
 		}
 		f.mu.Unlock()
+		if fetched { // somebody waits for that
+			_ = f.acknowledge(true) // the receiver sees that the stream is broken
+		}
 		if f.n.store != nil && f.n.store.logged.Load() >= f.n.cfg.CheckpointBytes {
 			f.n.store.logged.Store(0)
 			f.n.checkpoint(f.ctx, f.n.store, f.host, b.sequence, &f.work)

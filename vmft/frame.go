@@ -133,7 +133,7 @@ func parseBatch(data []byte) (batch, error) {
 
 // cutEntry takes an entry off the front of b.
 func cutEntry(b []byte) (e entry, rest []byte, err error) {
-	if len(b) < 2 || b[0] < kindCommand || b[0] > kindPreempt {
+	if len(b) < 2 || b[0] < kindCommand || b[0] > kindFetched && b[0] != kindDelta {
 		return e, nil, fmt.Errorf("%w: no entry", errFormat)
 	}
 	n, size := binary.Uvarint(b[1:])

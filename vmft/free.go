@@ -38,7 +38,11 @@ type runner struct {
 	live     bool   // it is the primary's
 	fresh    []Output
 	fleeting func(output []byte) bool // outputs that are not kept; nil: none is
+	given    [][]byte                 // events of entries that don't have them, the next first
+	fetching bool                     // there are such entries
+	streamed bool                     // events are tagged: of streams, or of the processor itself
 	fault    error                    // why it is not what the log says any more
+	transfer *transfer                // its state is sent; nil: what it is told is
 	bugs     bugs
 }
 
@@ -46,6 +50,8 @@ type kept struct {
 	Output
 	done bool
 }
+
+func byNumber(k kept, n uint64) int { return int(int64(k.Number - n)) }
 
 var _ Machine = (*runner)(nil)
 
@@ -56,7 +62,10 @@ var ErrDiverged = errors.New("vmft: the processor has diverged from the log")
 func newRunner(p Processor) *runner { return &runner{p: p, told: p.Position()} }
 
 // become says whose the processor is from here on.
-func (r *runner) become(live bool) { r.live, r.fresh = live, nil }
+func (r *runner) become(live bool) {
+	r.live, r.fresh, r.given = live, nil, nil
+	r.transfer.void()
+}
 
 // appendCount appends the beginning of an entry's data: where the processor stands.
 func (r *runner) appendCount(dst []byte) []byte {
@@ -77,6 +86,12 @@ func (r *runner) apply(e entry, dst []byte) []byte {
 	if r.fault != nil {
 		return append(dst, r.fault.Error()...)
 	}
+	if e.kind == kindDelta {
+		if err := r.takePart(e.data); err != nil {
+			r.fault = fmt.Errorf("a delta after %d: %w", r.told, err)
+		}
+		return dst
+	}
 	d := wire.NewDecoder(e.data)
 	count := d.Uvarint()
 	var numbers []uint64
@@ -85,14 +100,28 @@ func (r *runner) apply(e entry, dst []byte) []byte {
 			numbers = append(numbers, d.Uvarint())
 		}
 	}
-	event := d.Rest()
-	if err := d.Err(); err != nil {
+	event, err := d.Rest(), d.Err()
+	if e.kind == kindFetched {
+		numbers, event, err = r.fetched(e.data)
+	}
+	if err != nil {
 		r.fault = fmt.Errorf("an entry at %d: %w", r.told, err)
 		return append(dst, r.fault.Error()...)
 	}
 	if r.runTo(count); r.fault != nil {
 		return append(dst, r.fault.Error()...)
 	}
+	dst = r.do(numbers, event, dst)
+	if r.bugs.runPast && !r.live {
+		r.p.Run(count + 40)
+		r.drain()
+	}
+	return dst
+}
+
+// do takes note of outputs that are done, and gives the processor an event. It appends why
+// that was refused.
+func (r *runner) do(numbers []uint64, event, dst []byte) []byte {
 	for _, n := range numbers {
 		r.complete(n)
 	}
@@ -100,10 +129,6 @@ func (r *runner) apply(e entry, dst []byte) []byte {
 		if err := r.p.Inject(event); err != nil {
 			dst = append(dst, err.Error()...)
 		}
-		r.drain()
-	}
-	if r.bugs.runPast && !r.live {
-		r.p.Run(count + 40)
 		r.drain()
 	}
 	return dst
@@ -164,9 +189,12 @@ func (r *runner) take() (fresh []Output) {
 
 // complete forgets an output that is done.
 func (r *runner) complete(number uint64) {
-	i, ok := slices.BinarySearchFunc(r.kept, number, func(k kept, n uint64) int { return int(int64(k.Number - n)) })
+	i, ok := slices.BinarySearchFunc(r.kept, number, byNumber)
 	if !ok || r.kept[i].done {
 		return
+	}
+	if t := r.transfer; t != nil && r.live && number <= t.sent {
+		t.done = append(t.done, number)
 	}
 	k := &r.kept[i]
 	r.size -= int64(len(k.Data))
@@ -189,6 +217,9 @@ func (r *runner) pending() (all []Output) {
 	if r.bugs.forgetPending {
 		return nil
 	}
+	if r.bugs.halfDelta && r.transfer != nil && r.transfer.begun {
+		r.half()
+	}
 	for _, k := range r.kept {
 		if !k.done {
 			k.Again = true
@@ -205,7 +236,15 @@ func (r *runner) pending() (all []Output) {
 func (r *runner) Apply(_ uint64, _ time.Time, _, dst []byte) []byte { return dst }
 
 // Fingerprint implements Machine.
-func (r *runner) Fingerprint() string { return r.p.Fingerprint() }
+func (r *runner) Fingerprint() string {
+	switch {
+	case r.transfer != nil:
+		return r.p.Fingerprint() + " transfer 1"
+	case r.fetching:
+		return r.p.Fingerprint() + " fetched 1"
+	}
+	return r.p.Fingerprint()
+}
 
 // head appends the runner's own part of the state.
 func (r *runner) head(dst []byte) []byte {
@@ -218,6 +257,9 @@ func (r *runner) head(dst []byte) []byte {
 			dst = binary.AppendUvarint(dst, k.Position)
 			dst = wire.AppendBytes(dst, k.Data)
 		}
+	}
+	if t := r.transfer; t != nil {
+		dst = wire.AppendBytes(wire.AppendBool(dst, t.begun), t.partial)
 	}
 	return dst
 }
@@ -265,13 +307,21 @@ func (r *runner) Restore(in io.Reader) error {
 	if err != nil {
 		return err
 	}
-	fresh := runner{p: r.p, live: r.live, fleeting: r.fleeting, bugs: r.bugs}
+	fresh := runner{p: r.p, live: r.live, fleeting: r.fleeting, fetching: r.fetching, streamed: r.streamed, bugs: r.bugs}
+	if r.transfer != nil {
+		fresh.transfers()
+	}
 	d := wire.NewDecoder(head)
 	fresh.told, fresh.outputs = d.Uvarint(), d.Uvarint()
 	for range d.Count(3) {
 		o := Output{Number: d.Uvarint(), Position: d.Uvarint(), Data: slices.Clone(d.Bytes())}
 		fresh.kept = append(fresh.kept, kept{Output: o})
 		fresh.size += int64(len(o.Data))
+	}
+	if fresh.transfer != nil {
+		fresh.transfer.sent = fresh.outputs
+		fresh.transfer.begun = d.Bool()
+		fresh.transfer.partial = slices.Clone(d.Bytes())
 	}
 	if err := d.Finish(); err != nil {
 		return err

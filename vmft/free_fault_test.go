@@ -49,10 +49,15 @@ func TestFreeTorment(t *testing.T) {
 	if testing.Short() {
 		seeds = 2
 	}
+	torments(t, seeds, nil)
+}
+
+// torments lets nodes be tormented, for each seed.
+func torments(t *testing.T, seeds int, tune func(i int, cfg *vmft.Config)) {
 	epochs := uint64(0)
 	for seed := range seeds {
 		testutil.Bubble(t, func(t *testing.T) {
-			g := newToys(t, 3, nil)
+			g := newToys(t, 3, tune)
 			defer g.close()
 			g.latency()
 			rng := rand.New(rand.NewPCG(uint64(seed), 3))
@@ -86,11 +91,19 @@ func TestFreePowerLoss(t *testing.T) {
 	if testing.Short() {
 		seeds = 2
 	}
+	powerLosses(t, seeds, func(int, *vmft.Config) {})
+}
+
+// powerLosses takes the power away from both nodes, for each seed.
+func powerLosses(t *testing.T, seeds int, tune func(i int, cfg *vmft.Config)) {
 	again := 0
 	for seed := range seeds {
 		testutil.Bubble(t, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(uint64(seed), 8))
-			g := newToys(t, 0, func(_ int, cfg *vmft.Config) { cfg.CheckpointBytes = 16 << 10 })
+			g := newToys(t, 0, func(i int, cfg *vmft.Config) {
+				cfg.CheckpointBytes = 16 << 10
+				tune(i, cfg)
+			})
 			g.grow(2)
 			for i := range g.nodes {
 				g.disks[i] = vfs.NewMemory(uint64(2*seed + i + 7))
@@ -125,9 +138,11 @@ func TestFreePowerLoss(t *testing.T) {
 }
 
 // A processor is handed over between two instructions, and switched off on both nodes.
-func TestFreeHandOver(t *testing.T) {
+func TestFreeHandOver(t *testing.T) { handOvers(t, nil) }
+
+func handOvers(t *testing.T, tune func(i int, cfg *vmft.Config)) {
 	testutil.Bubble(t, func(t *testing.T) {
-		g := newToys(t, 2, nil)
+		g := newToys(t, 2, tune)
 		defer g.close()
 		for range 10 {
 			primary, _ := g.settle()

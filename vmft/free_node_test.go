@@ -232,17 +232,29 @@ func failOvers(t *testing.T, seed uint64, tune func(i int, cfg *vmft.Config)) (*
 // The tests find what they are there to find. (Outputs that leave early are found by the
 // simulation alone: here such a primary may never be able to take in a backup.)
 func TestFreeFailOverFindsBugs(t *testing.T) {
-	for name, plant := range map[string]func(*vmft.Config){
+	failOversFind(t, nil, map[string]func(*vmft.Config){
 		"inputs are acknowledged early":            vmft.PlantAckInputEarly,
 		"what is pending is forgotten at go-live":  vmft.PlantForgetPending,
 		"what is pending is done in another order": vmft.PlantReissueAnyhow,
-	} {
+	})
+}
+
+// failOversFind plants bugs, and expects each to be found.
+func failOversFind(t *testing.T, tune func(seed uint64) func(i int, cfg *vmft.Config), bugs map[string]func(*vmft.Config)) {
+	for name, plant := range bugs {
 		t.Run(name, func(t *testing.T) {
 			var found error
 			for seed := uint64(0); seed < 8 && found == nil; seed++ {
 				testutil.Bubble(t, func(t *testing.T) {
-					w, _ := failOvers(t, seed, func(_ int, cfg *vmft.Config) { plant(cfg) })
-					found = w.failure
+					w, s := failOvers(t, seed, func(i int, cfg *vmft.Config) {
+						if tune != nil {
+							tune(seed)(i, cfg)
+						}
+						plant(cfg)
+					})
+					if found = w.failure; found == nil && s.Diverged != 0 {
+						found = fmt.Errorf("diverged at %d", s.Diverged)
+					}
 				})
 			}
 			if found == nil {

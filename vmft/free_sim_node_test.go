@@ -55,6 +55,8 @@ type freeNode struct {
 	acks  gate[*simMessage] // of inputs, to their sender
 	held  gate[Output]
 	out   []Output // that have left, and are not done
+
+	transfer *simTransfer // its state is sent; nil: it is replayed
 }
 
 const (
@@ -62,10 +64,13 @@ const (
 	freeTurn    = 5 * time.Millisecond
 )
 
-func bootFreeNode(n *sim.Node[*simMessage], model *freeModel, arbiter, world int, peers []int, b bugs) *freeNode {
+func bootFreeNode(n *sim.Node[*simMessage], model *freeModel, arbiter, world int, peers []int, b bugs, transfer bool) *freeNode {
 	s := &freeNode{n: n, model: model, arbiter: arbiter, world: world, peers: peers, bugs: b, boot: n.Now(), fresh: true}
 	s.pulse = pulse{timeout: simTimeout, tick: simTick}
 	s.clock.step = time.Second
+	if transfer {
+		s.transfer = &simTransfer{}
+	}
 	s.restart()
 	n.After(0, tickKey)
 	n.After(0, freeTurnKey)
@@ -78,6 +83,9 @@ func (s *freeNode) id() uint64 { return s.n.Uint64N(1<<62) + 1 }
 func (s *freeNode) restart() {
 	s.self = Member{Addr: s.n.Name(), Incarnation: ID(s.id())}
 	r := newRunner(toy.New(freeProgram))
+	if s.transfer != nil {
+		r = s.transfer.runner(s.n)
+	}
 	r.bugs = s.bugs
 	s.host = &host{machine: r, sessions: r, free: r}
 	s.entries, s.base, s.tries, s.joining, s.asked, s.alone = nil, 0, 0, 0, 0, false
@@ -118,13 +126,19 @@ func (s *freeNode) turn() {
 		s.pilot.took(to-from, freeTurn)
 		s.propose(kindProgress, nil)
 	}
+	s.send()
 	if s.n.Uint64N(20) == 0 {
+		s.stamp()
 		s.propose(kindCheck, binary.AppendUvarint(nil, s.id()))
 	}
 }
 
 // propose makes an entry of where the processor stands and applies it.
 func (s *freeNode) propose(kind byte, data []byte) {
+	if s.transfer != nil && kind != kindCheck {
+		s.tell(kind, data)
+		return
+	}
 	s.log(entry{kind: kind, data: append(s.host.free.appendCount(nil), data...)})
 }
 
@@ -133,6 +147,9 @@ func (s *freeNode) log(e entry) (refused []byte) {
 	s.entries = append(s.entries, e)
 	refused = s.apply(e)
 	s.p.append(s.host.position)
+	if s.transfer != nil {
+		return refused
+	}
 	for _, o := range s.host.free.take() {
 		if !s.held.push(s.host.position, o) {
 			s.n.Failf("output %d was released before it was there", o.Number)
@@ -166,7 +183,7 @@ func (s *freeNode) tick() {
 				s.pulse.heard()
 			}
 		}
-		if s.p.waits() && s.n.Uint64N(300) == 0 && s.p.peer.acked == s.p.appended && s.p.handOver(s.p.peer.member) {
+		if s.p.waits() && s.n.Uint64N(300) == 0 && s.stamped() && s.p.peer.acked == s.p.appended && s.p.handOver(s.p.peer.member) {
 			s.n.Count("handed over", 1)
 		}
 		s.p.admit(s.p.peer.session)
@@ -269,7 +286,7 @@ func (s *freeNode) follow() {
 		s.toPrimary(&simMessage{kind: simAck, member: s.self, session: b.session, position: position, round: round})
 	}
 	// It executes later than it acknowledges; once it is live, all that it has.
-	for most := s.n.Uint64N(4); s.host.position < s.base+uint64(len(s.entries)) && (most > 0 || b.live); most-- {
+	for most := s.n.Uint64N(s.entriesATime()); s.host.position < s.base+uint64(len(s.entries)) && (most > 0 || b.live); most-- {
 		s.apply(s.entries[s.host.position-s.base])
 		b.apply(s.host.position)
 	}
@@ -305,6 +322,9 @@ func (s *freeNode) goLive(r Record) {
 	s.p = newPrimary(s.self, r, s.host.position)
 	s.p.bugs = s.bugs
 	free := s.host.free
+	if free.transfer != nil && free.transfer.begun {
+		s.n.Count("torn", 1)
+	}
 	pending := free.pending()
 	s.n.Count("done again", uint64(len(pending)))
 	for _, o := range pending {
@@ -316,6 +336,9 @@ func (s *freeNode) goLive(r Record) {
 	s.pilot = newPilot(free.p, s.clock.step)
 	s.clock.begin(s.host.at, s.n.Now().Sub(s.boot))
 	s.log(entry{kind: kindEpoch})
+	if s.transfer != nil {
+		*s.transfer = simTransfer{last: s.host.position, cadence: cadence{every: 2 * freeTurn}}
+	}
 	s.pump()
 }
 
@@ -330,7 +353,10 @@ func (s *freeNode) feed(beat bool) {
 	m := &simMessage{kind: simEntries, member: s.self, session: p.peer.session, position: end, record: p.record}
 	if s.next < end || p.asked > p.sent {
 		m.position = min(s.next, end)
-		m.free.entries = s.entries[m.position-s.base : len(s.entries) : len(s.entries)]
+		if s.transfer != nil { // a few at a time: deltas come in parts
+			end = min(end, m.position+1+s.n.Uint64N(6))
+		}
+		m.free.entries = s.entries[m.position-s.base : end-s.base : end-s.base]
 	} else if !beat {
 		return
 	}
@@ -394,6 +420,10 @@ func (s *freeNode) input(from int, m *simMessage) {
 		return
 	}
 	s.model.logged[m.id]++
+	if s.transfer != nil {
+		s.takeInput(from, m)
+		return
+	}
 	refused := s.log(entry{kind: kindInput, data: append(s.host.free.appendCount(nil), m.free.event...)})
 	if len(refused) > 0 {
 		return
@@ -440,6 +470,7 @@ func (s *freeNode) join(from int, m *simMessage) {
 	case p == nil:
 	case !p.fenced && !p.sealed && p.record.Backup.IsZero() && p.claim.Epoch == 0 && p.peer.member.IsZero():
 		var b bytes.Buffer
+		s.stamp()
 		image, err := s.host.sessions.Freeze()
 		if err == nil {
 			_, err = image.WriteTo(&b)

@@ -155,7 +155,7 @@ type freeGroup struct {
 	floor int // of answers, when all words have been echoed
 }
 
-func buildFreeGroup(w *sim.World[*simMessage], planted bugs) *freeGroup {
+func buildFreeGroup(w *sim.World[*simMessage], planted bugs, transfer bool) *freeGroup {
 	k := &freeGroup{w: w, model: &freeModel{
 		simModel: &simModel{w: w, told: make(map[uint64]uint64), leaders: make(map[uint64]ID)},
 		sums:     make(map[string]uint64), logged: make(map[uint64]int), echoed: make(map[uint64]int),
@@ -170,7 +170,7 @@ func buildFreeGroup(w *sim.World[*simMessage], planted bugs) *freeGroup {
 			}
 		}
 		w.Add(simName(i), func(n *sim.Node[*simMessage]) sim.Process[*simMessage] {
-			k.nodes[i] = bootFreeNode(n, k.model, count, count+1, peers, planted)
+			k.nodes[i] = bootFreeNode(n, k.model, count, count+1, peers, planted, transfer)
 			return k.nodes[i]
 		})
 	}
@@ -219,7 +219,7 @@ func (k *freeGroup) settled() error {
 	newest := k.model.chain[len(k.model.chain)-1]
 	for _, s := range k.nodes {
 		for _, o := range k.nodes {
-			if s.p != nil && s.p.record == newest && o.b != nil && o.self == newest.Backup && o.host.position+5 > s.host.position {
+			if s.p != nil && s.p.record == newest && o.b != nil && o.self == newest.Backup && o.host.position+s.entriesATime()+1 > s.host.position {
 				return nil
 			}
 		}
@@ -242,7 +242,7 @@ func TestFreeSimulation(t *testing.T) {
 	if testing.Short() {
 		seeds = 200
 	}
-	stats := sim.Run(t, seeds, simConfig, func(w *sim.World[*simMessage]) { buildFreeGroup(w, bugs{}) })
+	stats := sim.Run(t, seeds, simConfig, func(w *sim.World[*simMessage]) { buildFreeGroup(w, bugs{}, false) })
 	t.Logf("%+v", stats)
 	for what, least := range map[string]uint64{ // in a hundred seeds
 		"fail-overs": 35, "fenced claims": 30, "clones": 100, "done again": 50, "compared": 100, "preempted": 500} {
@@ -265,7 +265,7 @@ func TestFreeSimulationFindsBugs(t *testing.T) {
 		"what is pending is done in another order": {reissueAnyhow: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			failure, _ := sim.Search(2000, simConfig, func(w *sim.World[*simMessage]) { buildFreeGroup(w, planted) })
+			failure, _ := sim.Search(2000, simConfig, func(w *sim.World[*simMessage]) { buildFreeGroup(w, planted, false) })
 			if failure == nil {
 				t.Error("not found")
 			} else {

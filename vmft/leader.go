@@ -72,11 +72,15 @@ type proposal struct {
 	cmd    []byte
 	size   int64
 	queued bool // waits to be taken up; false in the queue: withdrawn
+	silent bool // nobody waits for it
 	index  uint64
 	out    []byte
 	err    error
 	done   chan struct{} // has room for one: index, out and err are set
 	next   *proposal     // in a crowd
+
+	name    []byte // of an event that may be fetched
+	fetched func() // is called when that is done
 }
 
 // A crowd is proposals that go on together, in the order of their positions.
@@ -246,6 +250,7 @@ func (l *leader) settle() (released crowd) {
 	}
 	clear(l.freed)
 	l.flight.release(position)
+	l.flight.fetched()
 	n := 0
 	for n < len(l.waiting) && l.waiting[n].position <= position && l.waiting[n].round <= l.core.confirmed {
 		close(l.waiting[n].ready)
@@ -330,6 +335,7 @@ func (l *leader) finish(why error) {
 	}
 	left.join(l.running)
 	l.running = crowd{}
+	left.join(l.flight.abandon())
 	waiting := l.waiting
 	l.waiting = nil
 	s := l.session
@@ -405,9 +411,11 @@ func (l *leader) claims() {
 		} else if won {
 			l.session.wake()
 		}
+		awaits := l.flight.awaits()
 		l.mu.Unlock()
 		l.deliver(released)
 		l.room()
+		l.nudge(awaits)
 		switch {
 		case won:
 			l.n.note(r, "")

@@ -32,6 +32,7 @@ func (l *leader) apply() {
 		l.busy.Store(0)
 		b, taken, jobs, ok := l.take()
 		if !ok {
+			l.flight.stamp() // for what still waits
 			return
 		}
 		began := time.Now()
@@ -39,7 +40,11 @@ func (l *leader) apply() {
 		for _, job := range jobs {
 			job()
 		}
-		if taken.count > 0 {
+		switch {
+		case taken.count == 0:
+		case l.flight.transfers() != nil:
+			l.flight.tell(&b, taken)
+		default:
 			l.log(&b, taken)
 		}
 		l.flight.turn()
@@ -159,7 +164,11 @@ func (l *leader) batch(n, size int) (b batch, taken crowd) {
 		p.queued = false
 		l.pending++
 		l.bytes += p.size
-		b.data = addEntry(b.data, p.kind, l.flight.count(p.cmd))
+		kind, data := p.kind, p.cmd
+		if kind == kindFetched {
+			kind, data = l.fetchable(p, b.first+uint64(taken.count))
+		}
+		b.data = addEntry(b.data, kind, l.flight.count(data))
 		p.cmd = nil
 		taken.add(p)
 	}
@@ -362,11 +371,16 @@ func (l *leader) syncAll() bool {
 		l.mu.Lock()
 		l.core.sync(position)
 		released := l.settle()
+		awaits := l.flight.awaits()
 		l.mu.Unlock()
 		l.deliver(released)
+		l.nudge(awaits)
 		if l.store.logged.Load() >= l.n.cfg.CheckpointBytes {
 			l.store.logged.Store(0)
-			l.do(func() { l.n.checkpoint(l.term, l.store, l.host, l.store.journal.Status().Last, &l.work) })
+			l.do(func() {
+				l.flight.stamp()
+				l.n.checkpoint(l.term, l.store, l.host, l.store.journal.Status().Last, &l.work)
+			})
 		}
 	}
 }
@@ -380,6 +394,7 @@ func (l *leader) check() {
 	if closed || full { // the log has ended; or another time
 		return
 	}
+	l.flight.stamp()
 	l.note(kindCheck, nil)
 	position := l.host.position
 	l.flight.checks(position)

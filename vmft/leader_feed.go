@@ -202,7 +202,11 @@ func (l *leader) freeze(s *session) (io.WriterTo, acceptance, error) {
 	done := make(chan frozen, 1) // whoever waits may have gone
 	l.do(func() {
 		began := time.Now()
-		image, err := l.host.sessions.Freeze()
+		var image io.WriterTo
+		err := l.flight.rebase()
+		if err == nil {
+			image, err = l.host.sessions.Freeze()
+		}
 		l.n.stats.paused(time.Since(began))
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -325,6 +329,10 @@ func (l *leader) follow(s *session, in *frames) {
 func (l *leader) silent() {
 	l.letGo()
 	l.room() // of what is not kept any more
+	l.mu.Lock()
+	awaits := l.flight.awaits()
+	l.mu.Unlock()
+	l.nudge(awaits)
 }
 
 func (l *leader) letGo() {
@@ -446,12 +454,13 @@ func (l *leader) acknowledged(s *session, a acknowledgement) error {
 	l.trim(a.position)
 	l.admit1()
 	released := l.settle()
-	stopped := l.stopped
+	stopped, awaits := l.stopped, l.flight.awaits()
 	l.mu.Unlock()
 	l.deliver(released)
 	if stopped {
 		l.room()
 	}
+	l.nudge(awaits)
 	return nil
 }
 

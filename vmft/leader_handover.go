@@ -24,6 +24,7 @@ func (l *leader) handOver(ctx context.Context, to func() Member) error {
 	for {
 		begun := make(chan bool, 1) // whoever waits may have gone
 		l.do(func() {
+			l.flight.stamp()
 			l.qmu.Lock()
 			defer l.qmu.Unlock()
 			l.mu.Lock()

@@ -284,7 +284,10 @@ func (n *Node) Confirm(ctx context.Context) (index uint64, err error) {
 	if l == nil {
 		return 0, &Error{Op: "confirm", Addr: n.addr, Err: n.elsewhere()}
 	}
-	if index, err = l.confirm(ctx); err != nil {
+	if err = l.stamped(ctx); err == nil {
+		index, err = l.confirm(ctx)
+	}
+	if err != nil {
 		return 0, &Error{Op: "confirm", Addr: n.addr, Err: err}
 	}
 	return index, nil

@@ -12,10 +12,9 @@ import (
 func (n *Node) serveFollow(ctx context.Context, req *followReq, st *rpc.Stream) error {
 	l := n.leading.Load()
 	if l == nil || l.term.Err() != nil {
-		if req.Resume { // nobody else will do
-			return rpc.Refuse(ErrNotPrimary)
-		}
-		return rpc.Refuse(n.elsewhere())
+		// Without a word of who is: a spare asks all nodes, and must not find that one instead of
+		// this when it has stopped and this has taken its place.
+		return rpc.Refuse(ErrNotPrimary)
 	}
 	return l.serve(ctx, req, st)
 }

@@ -320,6 +320,28 @@ func count(t *testing.T, c *vmft.Client, name string, from, to uint64) {
 	}
 }
 
+// A primary that stops without breaking its connections, as a process does on SIGSTOP and a
+// machine that loses its power, holds no spare up: whoever has replaced it gets a backup
+// while it is still away.
+func TestSpareLeavesStoppedPrimary(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		for at := range 20 {
+			g := newGroup(t, 3, nil)
+			g.latency()
+			old, _ := g.settle()
+			time.Sleep(time.Duration(at) * 3 * time.Millisecond) // the spare asks again and again
+			g.host(old).Pause()
+			time.Sleep(4 * time.Second)
+			r, err := g.arbiter.Newest(t.Context())
+			if stopped := g.addr(old); err != nil || r.Backup.IsZero() || r.Primary.Addr == stopped || r.Backup.Addr == stopped {
+				t.Errorf("stopped after %d ms: %s is stopped; %v, %v", 3*at, stopped, r, err)
+			}
+			g.host(old).Resume()
+			g.close()
+		}
+	})
+}
+
 // A primary that is killed is replaced at once; clients go on by themselves, and each of
 // their calls is executed once. A spare becomes the new backup.
 func TestFailOver(t *testing.T) {

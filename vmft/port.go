@@ -130,7 +130,10 @@ func (p *Port) Inspect(ctx context.Context, f func(Processor)) error {
 
 // submit queues an entry that nobody waits for.
 func (l *leader) submit(kind byte, data []byte) error {
-	p := &proposal{kind: kind, cmd: bytes.Clone(data), size: int64(len(data)), queued: true, done: make(chan struct{}, 1)}
+	return l.enqueue(&proposal{kind: kind, cmd: bytes.Clone(data), size: int64(len(data)), queued: true, silent: true, done: make(chan struct{}, 1)})
+}
+
+func (l *leader) enqueue(p *proposal) error {
 	l.qmu.Lock()
 	defer l.qmu.Unlock()
 	if l.down != nil {

@@ -64,9 +64,12 @@ type bugs struct {
 
 	// Of free-running machines.
 	ackInputEarly bool // an input is acknowledged to its sender when it is in the log
+	socketEarly   bool // what a stream sends does not wait for the backup
 	runPast       bool // a backup executes past the last entry
 	forgetPending bool // a new primary does not do again what is not known to be done
 	reissueAnyhow bool // or in another order
+	fetchUnseen   bool // what a backup is to fetch may change at once
+	halfDelta     bool // what has come of a delta counts, though the rest has not
 }
 
 // newPrimary returns the core of a primary that a record has just made one, at a position up

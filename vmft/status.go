@@ -64,6 +64,12 @@ type Status struct {
 	LagInstructions uint64 // how many of them the backup is behind; on a primary
 	Streams         int    // that it has; on a primary
 
+	Mode           Mode          // how the backup is kept
+	Deltas         uint64        // that this primary has sent, under ModeTransfer
+	DeltaBytes     int64         // of the last
+	DeltaPause     time.Duration // for which it interrupted the processor
+	DeltaPauseMost time.Duration // the longest of these
+
 	Queued    int   // proposals that wait to be taken up
 	Pending   int   // proposals that were taken up and not answered
 	Held      int   // batches of outputs that wait for the backup or the journal
@@ -103,7 +109,7 @@ func (n *Node) Status() Status {
 // brief returns the state without what grows.
 func (n *Node) brief() Status {
 	s := Status{
-		Addr: n.addr, Stops: n.stats.stops.Load(), LogBytes: n.stats.logged.Load(), Clones: n.stats.clones.Load(), Share: 1,
+		Addr: n.addr, Stops: n.stats.stops.Load(), LogBytes: n.stats.logged.Load(), Clones: n.stats.clones.Load(), Share: 1, Mode: n.cfg.Mode,
 		LastPause: time.Duration(n.stats.pause.Load()), LastClone: time.Duration(n.stats.copied.Load()), Checks: n.stats.checks.Load(),
 	}
 	n.mu.Lock()

@@ -276,9 +276,18 @@ func (s *Stream) attach(ctx context.Context, fresh bool) (*attachment, error) {
 	return s.d.attach(ctx, h)
 }
 
-// carry keeps the stream attached, until it is over.
+// carry keeps the stream attached, until it is over. Attachments that do not last are not made
+// without a pause.
 func (s *Stream) carry(ctx context.Context, a *attachment) {
-	for !s.talk(ctx, a) {
+	pause := time.Duration(0)
+	for began := time.Now(); !s.talk(ctx, a); began = time.Now() {
+		if pause = min(max(2*pause, attachPause), attachPauseMax); time.Since(began) > attachLasts {
+			pause = 0
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
 		again, cancel := context.WithTimeoutCause(ctx, DefaultStreamTimeout, ErrStreamLost)
 		var err error
 		a, err = s.attach(again, false)

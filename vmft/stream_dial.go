@@ -21,6 +21,7 @@ const (
 
 	attachPause    = 5 * time.Millisecond // between two attempts, at first
 	attachPauseMax = 100 * time.Millisecond
+	attachLasts    = time.Second // an attachment that was of use
 )
 
 func newStreamID() (id streamID) {

@@ -220,6 +220,11 @@ func (p *echoProcessor) Restore(r io.Reader) error {
 	return nil
 }
 
+// Delta has all there is: it implements Transferable all the same.
+func (p *echoProcessor) Delta() (io.WriterTo, error) { return p.Freeze() }
+
+func (p *echoProcessor) ApplyDelta(delta []byte) error { return p.Restore(bytes.NewReader(delta)) }
+
 // echoNetwork is the Network of an echoProcessor.
 type echoNetwork struct{}
 

@@ -114,6 +114,9 @@ type streamNote struct {
 	data []byte
 }
 
+// isNote reports whether an output of a streamMachine is one of its own.
+func isNote(output []byte) bool { return len(output) > 0 && output[0] != tagPlain }
+
 func (n *streamNote) append(dst []byte) []byte {
 	dst = append(dst, n.kind)
 	dst = append(dst, n.id[:]...)

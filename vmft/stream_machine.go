@@ -185,7 +185,7 @@ func (m *streamMachine) Restore(r io.Reader) error {
 		return fmt.Errorf("reading an image: %w", errors.Join(io.ErrUnexpectedEOF, errFormat))
 	}
 	table := newStreamTable(m.table.net)
-	table.bugs = m.table.bugs
+	table.bugs, table.deltas = m.table.bugs, m.table.deltas
 	if err := table.decode(b); err != nil {
 		return err
 	}

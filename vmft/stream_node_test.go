@@ -20,10 +20,10 @@ import (
 )
 
 // newEchoes is a group whose machine sends back what it receives, on port 7.
-func newEchoes(t *testing.T, size int) *group {
+func newEchoes(t *testing.T, size int, mode vmft.Mode) *group {
 	g := newGroup(t, size, func(_ int, cfg *vmft.Config) {
 		cfg.Machine, cfg.Processor, cfg.Network = nil, vmft.EchoProcessor(), vmft.EchoNetwork()
-		cfg.CheckEvery = 500 * time.Millisecond
+		cfg.CheckEvery, cfg.Mode = 500*time.Millisecond, mode
 	})
 	g.latency()
 	return g
@@ -74,11 +74,24 @@ func TestStreamFailOver(t *testing.T) {
 	if testing.Short() {
 		seeds = 3
 	}
+	streamFailOvers(t, seeds, vmft.ModeReplay)
+}
+
+// And so they do under state transfer.
+func TestTransferStreams(t *testing.T) {
+	seeds := uint64(8)
+	if testing.Short() {
+		seeds = 2
+	}
+	streamFailOvers(t, seeds, vmft.ModeTransfer)
+}
+
+func streamFailOvers(t *testing.T, seeds uint64, mode vmft.Mode) {
 	var bytes atomic.Int64
 	moves := 0
 	for seed := range seeds {
 		testutil.Bubble(t, func(t *testing.T) {
-			g := newEchoes(t, 3)
+			g := newEchoes(t, 3, mode)
 			rng := rand.New(rand.NewPCG(seed, 3))
 			c := g.client()
 			var streams sync.WaitGroup
@@ -153,7 +166,7 @@ func TestStreamFailOver(t *testing.T) {
 // A stream ends as connections do.
 func TestStreamEnds(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		g := newEchoes(t, 2)
+		g := newEchoes(t, 2, vmft.ModeReplay)
 		g.settle()
 		c := g.client()
 		if _, err := vmft.DialStream(t.Context(), c, 8); !errors.Is(err, vmft.ErrStreamRefused) {
@@ -206,7 +219,7 @@ func TestStreamEnds(t *testing.T) {
 // A client that has gone for good leaves nothing behind.
 func TestStreamAbandoned(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		g := newEchoes(t, 2)
+		g := newEchoes(t, 2, vmft.ModeReplay)
 		primary, _ := g.settle()
 		c := g.client()
 		s, err := vmft.DialStream(t.Context(), c, 7)
@@ -235,7 +248,7 @@ func TestStreamAbandoned(t *testing.T) {
 // Plain connections are carried as they are, both ends included.
 func TestForward(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		g := newEchoes(t, 3)
+		g := newEchoes(t, 3, vmft.ModeReplay)
 		g.settle()
 		c := g.client()
 		side := g.network.Host("side")

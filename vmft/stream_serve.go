@@ -33,9 +33,6 @@ type streamPort struct {
 	opening map[streamID]chan byte // what the client is to be answered
 }
 
-// isNote reports whether an output of a streamMachine is one of its own.
-func isNote(output []byte) bool { return len(output) > 0 && output[0] != tagPlain }
-
 // board opens the port for streams, if the processor has them. What its table has may be told
 // when all that it follows from may, which a marker among the outputs tells.
 func (f *flight) board() {
@@ -48,6 +45,7 @@ func (f *flight) board() {
 		l: l, f: f, news: make(chan struct{}, 1), active: make(chan struct{}), desk: newStreamDesk(m.table, l.n.cfg.StreamTimeout, time.Now()),
 		kicks: make(map[uint64]chan struct{}), opening: make(map[streamID]chan byte),
 	}
+	f.streams.desk.ackEarly = f.r.bugs.ackInputEarly
 	if marker := (Output{}); !f.held.push(l.host.position, marker) {
 		f.leave(marker)
 	}
@@ -157,6 +155,12 @@ func (p *streamPort) serve(ctx context.Context, h *streamHello, st *rpc.Stream) 
 		}
 		if status == welcomeOK {
 			s, number, kick, status = p.attach(h)
+		}
+	} else if s == nil {
+		// One that has been replaced and does not know it has none of the streams that were
+		// opened since: that there is no such stream is a read, and confirmed as one.
+		if _, err := p.l.confirm(ctx); err != nil {
+			return rpc.Refuse(p.l.n.elsewhere())
 		}
 	}
 	p.mu.Lock()

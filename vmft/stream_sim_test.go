@@ -305,9 +305,7 @@ func (w *streamWorld) step(c *simStream) error {
 				return err
 			}
 			c.up = c.up[1:]
-			if w.bugs.ackEarly && f.kind == talkData {
-				c.side.side.in.got = f.off + uint64(len(f.data))
-			}
+			w.desk.ackEarly = w.bugs.ackEarly
 			if err := w.desk.heard(c.side, &f); err != nil {
 				return err
 			}

@@ -62,6 +62,10 @@ type streamTable struct {
 	list []*tableStream // by number
 	byID map[streamID]*tableStream
 	bugs streamBugs
+
+	// Under state transfer. No part of the state.
+	deltas bool     // there will be some
+	gone   []uint64 // numbers of streams that were forgotten since the last one
 }
 
 // A tableStream is one stream.
@@ -72,6 +76,8 @@ type tableStream struct {
 	out    sending
 	closed bool // by the program
 	deaf   bool // the client reads no more
+
+	sent streamMark // the stream in the last delta
 }
 
 // streamBugs are planted by tests.
@@ -177,6 +183,9 @@ func (t *streamTable) forget(s *tableStream, note func(streamNote)) {
 	delete(t.byID, s.id)
 	if i, ok := t.find(s.conn); ok {
 		t.list = slices.Delete(t.list, i, i+1)
+		if t.deltas {
+			t.gone = append(t.gone, s.conn)
+		}
 	}
 }
 
@@ -267,7 +276,7 @@ func (t *streamTable) append(dst []byte) []byte {
 func (t *streamTable) decode(b []byte) error {
 	d := wire.NewDecoder(b)
 	n := newStreamTable(t.net)
-	n.bugs = t.bugs
+	n.bugs, n.deltas = t.bugs, t.deltas
 	n.conn = d.Uvarint()
 	for range d.Count(len(streamID{})) {
 		s := &tableStream{}

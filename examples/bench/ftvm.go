@@ -23,13 +23,15 @@ import (
 // ftvmSuite measures what fault tolerance costs a program in the virtual machine.
 var ftvmSuite = suite{
 	name: "ftvm",
-	about: "a program in the virtual machine, without replication (solo) and on a primary and a backup (ft), each a process. cpu: a kernel from its " +
+	about: "a program in the virtual machine, without replication (solo), on a primary and a backup that replays (ft), and on a pair of which one sends " +
+		"what has changed (state-transfer), each a process. cpu: a kernel from its " +
 		"first line to its last; http: requests to a server, through the sidecar if it is replicated, at half the rate that solo comes to, and at " +
-		"full speed; cpu_us: processor time of the primary for one; mbit/s: on the logging channel; failover: kill -9 or SIGSTOP of the primary to " +
+		"full speed; disk: transactions on a file on a shared disk, in a directory of this machine, whose reads are in the log or done by the backup too; " +
+		"cpu_us: processor time of the primary for one; mbit/s: on the logging channel; failover: kill -9 or SIGSTOP of the primary to " +
 		"the answer that a client on one connection waits for; clone: a new backup of a guest that writes to 256 MiB. A figure needs a core for " +
 		"each of the two",
-	cases:    []string{"cpu/fib", "cpu/sort", "cpu/json", "http/half", "http/full", "failover", "clone"},
-	subjects: []string{"solo", "ft", "kill", "stop", "tcp"},
+	cases:    []string{"cpu/fib", "cpu/sort", "cpu/json", "http/half", "http/full", "disk/logged", "disk/backup", "failover", "clone"},
+	subjects: []string{"solo", "ft", "state-transfer", "kill", "stop", "tcp"},
 	baseline: func(string) string { return "solo" },
 	rounds:   3,
 	duration: 6 * time.Second,
@@ -38,17 +40,24 @@ var ftvmSuite = suite{
 	open:     openFTVM,
 }
 
+// ftvmModes are the subjects that are ways of running a machine.
+var ftvmModes = map[string]bool{"solo": true, "ft": true, "state-transfer": true}
+
 func openFTVM(ctx context.Context, kase, subject string, w *workspace) (cell, error) {
 	var run func(context.Context, *ftvmCell, time.Duration) ([]metric, error)
 	kernel, isCPU := strings.CutPrefix(kase, "cpu/")
 	switch {
-	case isCPU && (subject == "solo" || subject == "ft"):
+	case isCPU && ftvmModes[subject]:
 		run = func(ctx context.Context, c *ftvmCell, turn time.Duration) ([]metric, error) {
 			return c.kernel(ctx, kernel, turn)
 		}
-	case strings.HasPrefix(kase, "http/") && (subject == "solo" || subject == "ft"):
+	case strings.HasPrefix(kase, "http/") && ftvmModes[subject]:
 		run = func(ctx context.Context, c *ftvmCell, turn time.Duration) ([]metric, error) {
 			return c.http(ctx, kase == "http/half", turn)
+		}
+	case strings.HasPrefix(kase, "disk/") && ftvmModes[subject] && (kase != "disk/backup" || subject != "state-transfer"): // its backup reads nothing
+		run = func(ctx context.Context, c *ftvmCell, turn time.Duration) ([]metric, error) {
+			return c.transact(ctx, kase == "disk/backup", turn)
 		}
 	case kase == "failover" && (subject == "kill" || subject == "stop"):
 		run = func(ctx context.Context, c *ftvmCell, _ time.Duration) ([]metric, error) {
@@ -63,7 +72,7 @@ func openFTVM(ctx context.Context, kase, subject string, w *workspace) (cell, er
 	if err != nil {
 		return nil, err
 	}
-	c := &ftvmCell{dir: dir, program: filepath.Join(dir, "kernels"), solo: subject == "solo", run: run}
+	c := &ftvmCell{dir: dir, program: filepath.Join(dir, "kernels"), solo: subject == "solo", transfer: subject == "state-transfer", run: run}
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", c.program, "github.com/trilith-go/trilith/examples/bench/internal/kernels")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=riscv64", "GORISCV64=rva22u64")
 	if b, err := cmd.CombinedOutput(); err != nil {
@@ -74,11 +83,12 @@ func openFTVM(ctx context.Context, kase, subject string, w *workspace) (cell, er
 
 // A ftvmCell is a subject on a case.
 type ftvmCell struct {
-	dir     string
-	program string
-	solo    bool
-	run     func(context.Context, *ftvmCell, time.Duration) ([]metric, error)
-	turns   int
+	dir      string
+	program  string
+	solo     bool
+	transfer bool
+	run      func(context.Context, *ftvmCell, time.Duration) ([]metric, error)
+	turns    int
 }
 
 func (c *ftvmCell) measure(ctx context.Context, _, turn time.Duration) ([]metric, error) {
@@ -93,6 +103,8 @@ type ftvmGroup struct {
 	args    []string
 	solo    bool
 	lock    string
+	disk    string // the directory of a shared disk, if there is one
+	reads   bool   // the backup does them too
 	addrs   []string
 	members []*ftvmMember
 	primary int
@@ -105,16 +117,21 @@ type ftvmMember struct {
 }
 
 // group starts a machine, alone or on a pair.
-func (c *ftvmCell) group(ctx context.Context, solo, paired bool, args ...string) (_ *ftvmGroup, err error) {
+func (c *ftvmCell) group(ctx context.Context, solo, paired bool, args ...string) (*ftvmGroup, error) {
 	c.turns++
-	g := &ftvmGroup{c: c, args: append([]string{"kernels"}, args...), solo: solo, lock: filepath.Join(c.dir, "lock"+strconv.Itoa(c.turns))}
+	return c.form(ctx, &ftvmGroup{solo: solo}, paired, args...)
+}
+
+// form starts the machine of a group.
+func (c *ftvmCell) form(ctx context.Context, g *ftvmGroup, paired bool, args ...string) (_ *ftvmGroup, err error) {
+	g.c, g.args, g.lock = c, append([]string{"kernels"}, args...), filepath.Join(c.dir, "lock"+strconv.Itoa(c.turns))
 	defer func() {
 		if err != nil {
 			g.close()
 		}
 	}()
 	count := 2
-	if solo {
+	if g.solo {
 		count = 1
 	}
 	for range count {
@@ -128,7 +145,7 @@ func (c *ftvmCell) group(ctx context.Context, solo, paired bool, args ...string)
 		}
 		g.members = append(g.members, nil)
 	}
-	if err := g.start(ctx, 0); err != nil || solo || !paired {
+	if err := g.start(ctx, 0); err != nil || g.solo || !paired {
 		return g, err
 	}
 	return g, g.pair(ctx)
@@ -145,7 +162,7 @@ func (g *ftvmGroup) pair(ctx context.Context) error {
 }
 
 func (g *ftvmGroup) start(ctx context.Context, i int) error {
-	t := task{Ftvm: &ftvmNode{Addr: g.addrs[i], Peers: g.addrs, Lock: g.lock, Solo: g.solo, Program: g.c.program, Args: g.args}}
+	t := task{Ftvm: &ftvmNode{Addr: g.addrs[i], Peers: g.addrs, Lock: g.lock, Solo: g.solo, Transfer: g.c.transfer, Program: g.c.program, Args: g.args, Disk: g.disk, BackupReads: g.reads}}
 	cmd, err := t.command(context.WithoutCancel(ctx)) // close ends it
 	if err != nil {
 		return err
@@ -228,23 +245,62 @@ func (c *ftvmCell) kernel(ctx context.Context, name string, turn time.Duration) 
 		return nil, err
 	}
 	defer g.close()
+	r, err := g.run(ctx)
+	return []metric{{"s", r.took.Seconds()}, r.bandwidth()}, err
+}
+
+// A kernelRun is what a kernel has taken, from its first line to its last.
+type kernelRun struct {
+	took time.Duration
+	cpu  time.Duration // of the primary
+	log  int64         // bytes on the logging channel
+}
+
+func (r kernelRun) bandwidth() metric {
+	return metric{"mbit/s", float64(r.log) * 8 / 1e6 / r.took.Seconds()}
+}
+
+// run lets a kernel begin that waits for it.
+func (g *ftvmGroup) run(ctx context.Context) (r kernelRun, err error) {
 	if err := g.tell(0, tellEnter); err != nil {
-		return nil, err
+		return r, err
 	}
 	if _, err := g.await(ctx, 0, saidGuest+"begin"); err != nil {
-		return nil, err
+		return r, err
 	}
 	before, err := g.usage(ctx, 0)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	began := time.Now()
 	if _, err := g.await(ctx, 0, saidGuest+"end"); err != nil {
+		return r, err
+	}
+	r.took = time.Since(began)
+	after, err := g.usage(ctx, 0)
+	r.cpu, r.log = after.CPU-before.CPU, after.LogBytes-before.LogBytes
+	return r, err
+}
+
+// diskRounds are how many times a machine does 400 transactions in a turn of diskTurn.
+const (
+	diskRounds = 12
+	diskTurn   = 6 * time.Second
+	ofRound    = 400
+)
+
+// transact runs transactions on a shared disk.
+func (c *ftvmCell) transact(ctx context.Context, byBackup bool, turn time.Duration) ([]metric, error) {
+	c.turns++
+	rounds := max(1, int(diskRounds*turn/diskTurn))
+	g, err := c.form(ctx, &ftvmGroup{solo: c.solo, disk: filepath.Join(c.dir, "disk"+strconv.Itoa(c.turns)), reads: byBackup}, true, "wait", strconv.Itoa(rounds), "disk")
+	if err != nil {
 		return nil, err
 	}
-	took := time.Since(began)
-	after, err := g.usage(ctx, 0)
-	return []metric{{"s", took.Seconds()}, {"mbit/s", float64(after.LogBytes-before.LogBytes) * 8 / 1e6 / took.Seconds()}}, err
+	defer g.close()
+	r, err := g.run(ctx)
+	count := float64(rounds * ofRound)
+	return []metric{{"req/s", count / r.took.Seconds()}, {"cpu_us", micros(r.cpu) / count}, r.bandwidth()}, err
 }
 
 const ftvmPort = 8080

@@ -16,6 +16,7 @@ import (
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/vmft"
 	"github.com/trilith-go/trilith/vmft/rv64"
+	"github.com/trilith-go/trilith/vmft/shareddisk"
 )
 
 // A ftvmNode is a process with a virtual machine: alone, or one of a pair. It does what lines
@@ -24,8 +25,13 @@ type ftvmNode struct {
 	Addr, Lock string
 	Peers      []string
 	Solo       bool // there is no replication, and Addr is where the program is reached
+	Transfer   bool // it is by state transfer
 	Program    string
 	Args       []string
+
+	Disk        string // the directory of a shared disk, if there is one
+	BackupReads bool   // reads of it are done by the backup too
+	disk        *shareddisk.Disk
 }
 
 // What the process is told and says, a line each. saidGuest is followed by a line of the
@@ -80,7 +86,15 @@ func (n *ftvmNode) serve(ctx context.Context, stdin io.Reader, stdout io.Writer)
 	if err != nil {
 		return err
 	}
-	m, err := rv64.Load(elf, rv64.Config{Args: n.Args, Memory: ftvmMemory, Start: time.Now()})
+	cfg := rv64.Config{Args: n.Args, Memory: ftvmMemory, Start: time.Now()}
+	if n.Disk != "" {
+		cfg.Shared = "/shared"
+		if n.disk, err = shareddisk.Open(shareddisk.Directory(n.Disk), nil); err != nil {
+			return err
+		}
+		defer n.disk.Close()
+	}
+	m, err := rv64.Load(elf, cfg)
 	if err != nil {
 		return err
 	}
@@ -113,9 +127,15 @@ func (n *ftvmNode) alone(ctx context.Context, cancel context.CancelFunc, m *rv64
 		obey(stdin, out, func() { io.WriteString(typed, "\n") }, func() ftvmUsage { return ftvmUsage{} })
 	}()
 	out.say(saidUp)
-	_, err := rv64.Drive(ctx, m, rv64.HostConfig{Stdin: input, Stdout: guestWriter{out}, Listen: func(uint16) (net.Listener, error) {
+	host := rv64.HostConfig{Stdin: input, Stdout: guestWriter{out}, Listen: func(uint16) (net.Listener, error) {
 		return net.Listen("tcp", n.Addr)
-	}})
+	}}
+	if n.disk != nil {
+		do, end := n.disk.Host()
+		host.Disk = do
+		defer end(ctx)
+	}
+	_, err := rv64.Drive(ctx, m, host)
 	typed.Close()
 	if ctx.Err() != nil {
 		return nil
@@ -125,9 +145,17 @@ func (n *ftvmNode) alone(ctx context.Context, cancel context.CancelFunc, m *rv64
 }
 
 func (n *ftvmNode) member(ctx context.Context, cancel context.CancelFunc, m *rv64.Machine, stdin io.Reader, out *lineWriter) (err error) {
-	node, err := vmft.Start(ctx, vmft.Config{
-		Transport: &transport.TCP{}, Addr: n.Addr, Peers: n.Peers, Arbiter: vmft.DirArbiter(n.Lock), Processor: m, Network: rv64.Network{},
-	})
+	mode := vmft.ModeReplay
+	if n.Transfer {
+		mode = vmft.ModeTransfer
+	}
+	cfg := vmft.Config{
+		Transport: &transport.TCP{}, Addr: n.Addr, Peers: n.Peers, Arbiter: vmft.DirArbiter(n.Lock), Processor: m, Network: rv64.Network{}, Mode: mode,
+	}
+	if n.BackupReads {
+		cfg.Fetch = n.disk.Fetch
+	}
+	node, err := vmft.Start(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -156,7 +184,7 @@ func (n *ftvmNode) member(ctx context.Context, cancel context.CancelFunc, m *rv6
 					}
 				}
 			}()
-			attendBench(ctx, port, guestWriter{out})
+			n.attend(ctx, port, guestWriter{out})
 		}
 	}()
 	out.say(saidUp)
@@ -172,14 +200,27 @@ func (n *ftvmNode) member(ctx context.Context, cancel context.CancelFunc, m *rv6
 	return nil
 }
 
-// attendBench shows what a program prints.
-func attendBench(ctx context.Context, port *vmft.Port, stdout io.Writer) {
+// attend shows what a program prints, and does what it wants done on its shared disk.
+func (n *ftvmNode) attend(ctx context.Context, port *vmft.Port, stdout io.Writer) {
+	var disk *shareddisk.Server
+	if n.disk != nil {
+		disk = n.disk.Serve(port, n.BackupReads)
+		defer disk.Close()
+	}
 	for {
 		o, err := port.Next(ctx)
 		if err != nil {
 			return
 		}
-		if out, err := rv64.ParseOutput(o.Data); err == nil && out.Kind == rv64.OutputData && out.Conn == 1 {
+		out, err := rv64.ParseOutput(o.Data)
+		switch {
+		case err != nil:
+		case out.Kind == rv64.OutputDisk && disk != nil:
+			if r, err := rv64.ParseDiskRequest(out.Data); err == nil {
+				disk.Do(r, o.Number, o.Again)
+			}
+			continue
+		case out.Kind == rv64.OutputData && out.Conn == 1:
 			stdout.Write(out.Data)
 		}
 		if port.Complete(nil, o.Number) != nil {

@@ -195,7 +195,7 @@ func appendRecords(ctx context.Context, client *gfs.Client, _ string, until time
 // openWrites has clients that write: each to a file of its own, or all records to one.
 func openWrites(clients int, write func(ctx context.Context, client *gfs.Client, name string, until time.Time) (int64, error)) func(context.Context, *workspace) (cell, error) {
 	return func(ctx context.Context, w *workspace) (cell, error) {
-		c, err := startCluster(ctx, w, gfsNode{Lease: shortLease})
+		c, err := startCluster(ctx, w, gfsNode{Lease: w.lease, Heartbeat: w.lease / 2})
 		if err != nil {
 			return nil, err
 		}
@@ -246,7 +246,7 @@ func (c *gfsCluster) empty(ctx context.Context) error {
 // cluster of its own.
 func openRereplicate(_ context.Context, w *workspace) (cell, error) {
 	return &turn{run: func(ctx context.Context, _ time.Duration) (m []metric, err error) {
-		c, err := startCluster(ctx, w, gfsNode{Lease: shortLease, Heartbeat: 200 * time.Millisecond, ServerTimeout: time.Second})
+		c, err := startCluster(ctx, w, gfsNode{Lease: w.lease, Heartbeat: w.lease / 5, ServerTimeout: time.Second})
 		if err != nil {
 			return nil, err
 		}
@@ -258,7 +258,7 @@ func openRereplicate(_ context.Context, w *workspace) (cell, error) {
 				return nil, err
 			}
 		}
-		if err := leasesEnd(ctx); err != nil {
+		if err := w.leasesEnd(ctx); err != nil {
 			return nil, err
 		}
 		full := int64(0)

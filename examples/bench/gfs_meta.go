@@ -17,11 +17,12 @@ import (
 const (
 	// gfsCallers is how many callers a client has who create, stat and list.
 	gfsCallers = 64
-	// statFiles is how many files, of one chunk each, the callers ask for, and
-	// listFiles how many are in a directory.
+	// statFiles is how many files, of one chunk each, the callers ask for, if a workspace
+	// does not say otherwise, and listFiles how many are in a directory.
 	statFiles = 512
 	listFiles = 16
-	// shortLease is the time after which the master alone can tell how long a file is.
+	// shortLease is the time after which the master alone can tell how long a file is, if
+	// a workspace does not say otherwise.
 	shortLease = time.Second
 )
 
@@ -46,21 +47,21 @@ func openCreates(ctx context.Context, w *workspace) (cell, error) {
 	return &opsCell{load: l}, nil
 }
 
-// startFilled starts a cluster with statFiles files in directories of listFiles.
+// startFilled starts a cluster with small files in directories of listFiles.
 func startFilled(ctx context.Context, w *workspace) (*gfsCluster, error) {
-	c, err := startCluster(ctx, w, gfsNode{Lease: shortLease})
+	c, err := startCluster(ctx, w, gfsNode{Lease: w.lease, Heartbeat: w.lease / 2})
 	if err != nil {
 		return nil, err
 	}
 	var group errgroup.Group
 	group.SetLimit(gfsCallers)
-	for i := range statFiles {
+	for i := range w.stats {
 		group.Go(func() error { return writeWhole(ctx, c.clients[0], statName(i), 1000) })
 	}
 	if err := group.Wait(); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	if err := leasesEnd(ctx); err != nil {
+	if err := w.leasesEnd(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
@@ -68,9 +69,9 @@ func startFilled(ctx context.Context, w *workspace) (*gfsCluster, error) {
 
 // leasesEnd waits until short leases are over: until then a client asks the primary how
 // long a file is, and chunks are not repaired.
-func leasesEnd(ctx context.Context) error {
+func (w *workspace) leasesEnd(ctx context.Context) error {
 	select {
-	case <-time.After(3 * shortLease):
+	case <-time.After(3 * w.lease):
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -80,9 +81,9 @@ func leasesEnd(ctx context.Context) error {
 func statName(i int) string { return fmt.Sprintf("dir%d/file%d", i/listFiles, i%listFiles) }
 
 // statCaller returns who asks for one file after another.
-func statCaller(ctx context.Context, client *gfs.Client, seed int) caller {
+func (w *workspace) statCaller(ctx context.Context, client *gfs.Client, seed int) caller {
 	r := rand.New(rand.NewPCG(1, uint64(seed)))
-	names := make([]string, statFiles)
+	names := make([]string, w.stats)
 	for i := range names {
 		names[i] = statName(i)
 	}
@@ -103,7 +104,7 @@ func openStats(ctx context.Context, w *workspace) (cell, error) {
 	}
 	l := load{close: c.Close}
 	for i := range gfsCallers {
-		l.callers = append(l.callers, statCaller(ctx, c.clients[0], i))
+		l.callers = append(l.callers, w.statCaller(ctx, c.clients[0], i))
 	}
 	return &opsCell{load: l}, nil
 }
@@ -123,7 +124,7 @@ func openManyStats(ctx context.Context, w *workspace) (cell, error) {
 		if err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
-		l.callers = append(l.callers, statCaller(ctx, client, i))
+		l.callers = append(l.callers, w.statCaller(ctx, client, i))
 	}
 	return &opsCell{load: l}, nil
 }
@@ -142,7 +143,7 @@ func openStatsBesideOthers(ctx context.Context, w *workspace) (cell, error) {
 		}
 	}
 	for i := range gfsCallers {
-		l.callers = append(l.callers, statCaller(ctx, c.clients[0], i))
+		l.callers = append(l.callers, w.statCaller(ctx, c.clients[0], i))
 	}
 	return &opsCell{load: l}, nil
 }
@@ -157,7 +158,7 @@ func openLists(ctx context.Context, w *workspace) (cell, error) {
 	for i := range gfsCallers {
 		r := rand.New(rand.NewPCG(1, uint64(i)))
 		l.callers = append(l.callers, func() error {
-			entries, err := c.clients[0].ReadDir(ctx, fmt.Sprintf("dir%d", r.IntN(statFiles/listFiles)))
+			entries, err := c.clients[0].ReadDir(ctx, fmt.Sprintf("dir%d", r.IntN(w.stats/listFiles)))
 			if err == nil && len(entries) != listFiles {
 				err = fmt.Errorf("a directory has %d entries", len(entries))
 			}

@@ -10,7 +10,7 @@ import (
 // little: that it is set up, does what it is to do, and stops.
 func TestEveryFileSystemCase(t *testing.T) {
 	w := testWorkspace(t, 4<<20, "")
-	w.files, w.clients = 2000, 20
+	w.files, w.stats, w.clients, w.lease = 2000, 4*listFiles, 20, 100*time.Millisecond
 	rate, ops := []string{"MB/s"}, []string{"ops/s", "p50_us", "p99_us", "p999_us"}
 	others := map[string][]string{
 		"read1-slow": {"p50_us", "p999_us"}, "create": ops, "stat": ops, "list": ops, "stat2000": ops, "stat-idle2000": ops,

@@ -22,7 +22,9 @@ type workspace struct {
 	pattern string // that grep looks for
 	profile string // a file for the CPU profile of the job that is done last
 	files   int    // in the large namespaces of gfs
+	stats   int    // files that callers ask for
 	clients int    // where there are many
+	lease   time.Duration
 
 	inputs  map[string]inputFile
 	outputs map[string]corpus.Summary // by job
@@ -50,7 +52,8 @@ func newWorkspace(size int64, given, pattern string) (*workspace, error) {
 		}
 	}
 	return &workspace{
-		dir: dir, size: size, given: given, pattern: pattern, files: gfsFiles, clients: gfsClients,
+		dir: dir, size: size, given: given, pattern: pattern,
+		files: gfsFiles, stats: statFiles, clients: gfsClients, lease: shortLease,
 		inputs: make(map[string]inputFile), outputs: make(map[string]corpus.Summary), took: make(map[string]time.Duration),
 	}, nil
 }

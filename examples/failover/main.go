@@ -117,7 +117,7 @@ func (o *options) open(stderr io.Writer) (*nodes.Group, error) {
 		return nodes.InMemory(func(ctx context.Context, cfg vmft.Config) (*vmft.Node, error) {
 			cfg.Machine = newStore()
 			return vmft.Start(ctx, cfg)
-		})
+		}, nil)
 	}
 	dir, keep := o.dir, func() error { return nil }
 	if dir != "" {
@@ -144,5 +144,6 @@ func (o *options) open(stderr io.Writer) (*nodes.Group, error) {
 	if err != nil {
 		return nil, errors.Join(err, keep())
 	}
+	g.Durable = o.dir != ""
 	return g, nil
 }

@@ -7,14 +7,19 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/trilith-go/trilith/examples/internal/guest"
 	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/examples/internal/nodes"
+	"github.com/trilith-go/trilith/rpc"
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/vmft"
 )
@@ -37,7 +42,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			case o.node != "":
 				return o.serve(ctx, stdin, stdout, stderr)
 			case o.connect != "":
-				return o.sidecar(ctx, stdout)
+				return o.sidecar(ctx, stdout, stderr)
 			}
 			return o.show(ctx, stdout, stderr)
 		}
@@ -52,11 +57,14 @@ type options struct {
 	forward string
 	port    uint
 	size    int64
+	shared  string
+	reads   string
+	mode    bool // state transfer
 	args    []string
 
 	node    string
 	peers   string
-	others  []string // peers, parsed
+	others  []string // peers or connect, parsed
 	lock    string
 	status  string
 	child   bool
@@ -70,6 +78,9 @@ func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.forward, "forward", "127.0.0.1:8080", "the `address` at which plain clients reach the program")
 	f.UintVar(&o.port, "port", 8080, "the port that the program listens on")
 	f.Int64Var(&o.size, "size", 256, "what the program may use of memory, in `MiB`")
+	f.StringVar(&o.shared, "shared", "", "a shared disk, which the program finds at "+guestDisk+": a `directory` that all nodes reach, gfs:address/directory, or gfs for one of this program's own")
+	f.StringVar(&o.reads, "reads", "logged", "how the backup learns what is read from the shared disk: `logged`, or backup: it reads too")
+	f.BoolVar(&o.mode, "transfer", false, "keep the backup by sending what has changed in the machine, rather than what it is told (on all nodes alike)")
 	f.StringVar(&o.node, "node", "", "run one node only, at this `address`, host:port")
 	f.StringVar(&o.peers, "peers", "", "with -node: the `addresses` of the other nodes, separated by commas")
 	f.StringVar(&o.lock, "lock", "", "with -node: a `directory` that all nodes share, which decides who is the primary")
@@ -94,16 +105,16 @@ func (o *options) check(set map[string]bool) error {
 		return local.BadUsage("-node and -connect are different processes: give one of them")
 	case o.node != "":
 		err = useless("with -node", "memory", "chaos", "for", "forward", "port")
-		if err == nil && o.lock == "" {
-			err = local.BadUsage("-node needs -lock")
-		}
-		if o.peers != "" {
-			o.others = strings.Split(o.peers, ",")
+		if err == nil {
+			err = o.checkNode()
 		}
 	case o.connect != "":
-		err = useless("with -connect", "memory", "chaos", "for", "size", "peers", "lock", "status", "child")
+		err = useless("with -connect", "memory", "chaos", "for", "size", "transfer", "shared", "reads", "peers", "lock", "status", "child")
 		if err == nil && len(o.args) > 0 {
 			err = local.BadUsage("unexpected argument %q: the program runs on the nodes", o.args[0])
+		}
+		if err == nil {
+			o.others, err = addresses("connect", o.connect)
 		}
 	default:
 		err = useless("without -node", "peers", "lock", "status", "child")
@@ -115,17 +126,47 @@ func (o *options) check(set map[string]bool) error {
 		return local.BadUsage("-chaos %v: must be positive", o.chaos)
 	case o.length < 0:
 		return local.BadUsage("-for %v: must be positive", o.length)
+	case !local.Listenable(o.forward):
+		return local.BadUsage("-forward is %q, not host:port; the host may be missing", o.forward)
 	case o.port < 1 || o.port > 65535:
 		return local.BadUsage("-port %d: must be 1 to 65535", o.port)
 	case o.size < 16 || o.size > 1<<17:
 		return local.BadUsage("-size %d: must be 16 to 131072", o.size)
 	}
-	return nil
+	return o.checkShared()
+}
+
+// checkNode finds what is wrong with the flags of a node.
+func (o *options) checkNode() (err error) {
+	switch {
+	case !local.Named(o.node):
+		return local.BadUsage("-node is %q: it has to name the host and the port, by which the others find it", o.node)
+	case o.lock == "":
+		return local.BadUsage("-node needs -lock, the directory that decides who is the primary")
+	case o.status != "" && !local.Listenable(o.status):
+		return local.BadUsage("-status is %q, not host:port; the host may be missing", o.status)
+	case o.peers == "":
+		return nil
+	}
+	o.others, err = addresses("peers", o.peers)
+	return err
+}
+
+// addresses reads a list of them.
+func addresses(name, list string) ([]string, error) {
+	all := strings.Split(list, ",")
+	for _, addr := range all {
+		if !local.Named(addr) {
+			return nil, local.BadUsage("-%s is %q: %q is not host:port", name, list, addr)
+		}
+	}
+	return all, nil
 }
 
 // sidecar carries connections to nodes that run elsewhere.
-func (o *options) sidecar(ctx context.Context, stdout io.Writer) error {
-	c, err := vmft.Dial(&transport.TCP{}, strings.Split(o.connect, ",")...)
+func (o *options) sidecar(ctx context.Context, stdout, stderr io.Writer) error {
+	log := hclog.New(&hclog.LoggerOptions{Name: "ftvm", Output: stderr, Level: hclog.Warn})
+	c, err := vmft.NewClient(rpc.ClientConfig{Transport: &transport.TCP{}, Addrs: o.others, Logger: log})
 	if err != nil {
 		return err
 	}
@@ -158,6 +199,13 @@ func (o *options) show(ctx context.Context, stdout, stderr io.Writer) (err error
 		return err
 	}
 	defer l.Close()
+	if o.shared == gfsItself {
+		end, err2 := o.ownGFS(ctx, stdout)
+		if err2 != nil {
+			return err2
+		}
+		defer func() { err = errors.Join(err, end()) }()
+	}
 	g, err := o.open(ctx, elf, stdout, stderr)
 	if err != nil {
 		return err
@@ -184,6 +232,7 @@ func (o *options) show(ctx context.Context, stdout, stderr io.Writer) (err error
 	fmt.Fprintf(stdout, "the program's port %d is reached at %s, as http://%s if it serves that\n\n", o.port, l.Addr(), l.Addr())
 
 	w := newWitness(l.Addr().String(), len(o.args) == 0)
+	w.kept = o.shared != ""
 	s.Failed = w.failed
 	w.start(life)
 	kills, err := s.Run(ctx, o.length, o.chaos, w)
@@ -217,24 +266,78 @@ func listens(ctx context.Context, c *vmft.Client, port uint16) error {
 	}
 }
 
-// program returns what the machine executes.
-func (o *options) program(ctx context.Context) ([]byte, error) {
+// program returns what the machine executes, which it can.
+func (o *options) program(ctx context.Context) (elf []byte, err error) {
 	if len(o.args) == 0 {
-		return guest.Build(ctx, guestSource, "guest")
+		elf, err = guest.Build(ctx, guestSource, "guest")
+	} else {
+		elf, err = guest.Program(ctx, o.args[0])
 	}
-	return guest.Program(ctx, o.args[0])
+	if err != nil {
+		return nil, err
+	}
+	_, err = o.machine(elf, o.shared != "")
+	return elf, err
+}
+
+// openMemory makes a group in this process, with a status page for each node.
+func (o *options) openMemory(elf []byte, stdout, stderr io.Writer) (*nodes.Group, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	var pages pages
+	server := &http.Server{Handler: &pages, ReadHeaderTimeout: pageTimeout}
+	g, err := nodes.InMemory(func(ctx context.Context, cfg vmft.Config) (*vmft.Node, error) {
+		disk, err := o.openDisk(ctx, stderr)
+		if err != nil {
+			return nil, err
+		}
+		n, err := o.startNode(ctx, cfg, elf, disk)
+		if err == nil {
+			pages.set(cfg.Addr, n.StatusHandler())
+			go o.attend(context.WithoutCancel(ctx), n, disk, stdout, stderr)
+		}
+		return n, err
+	}, server.Close)
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	go server.Serve(l)
+	for i, addr := range g.Addrs {
+		host, _, _ := net.SplitHostPort(addr) // it has a port
+		fmt.Fprintf(stdout, "the status page of node %d is http://%s/%s/\n", i+1, l.Addr(), host)
+	}
+	return g, nil
+}
+
+// pages serves the status pages of the nodes in this process, each below the name of its host.
+type pages struct{ hosts sync.Map }
+
+func (p *pages) set(addr string, page http.Handler) {
+	host, _, _ := net.SplitHostPort(addr) // it has a port
+	p.hosts.Store(host, http.StripPrefix("/"+host, page))
+}
+
+// ServeHTTP implements http.Handler.
+func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	host, _, slash := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	page, ok := p.hosts.Load(host)
+	switch {
+	case !ok:
+		http.NotFound(w, r)
+	case !slash:
+		http.Redirect(w, r, r.URL.Path+"/", http.StatusMovedPermanently)
+	default:
+		page.(http.Handler).ServeHTTP(w, r)
+	}
 }
 
 // open makes the group that the flags ask for.
 func (o *options) open(ctx context.Context, elf []byte, stdout, stderr io.Writer) (*nodes.Group, error) {
 	if o.memory {
-		return nodes.InMemory(func(ctx context.Context, cfg vmft.Config) (*vmft.Node, error) {
-			n, err := o.startNode(ctx, cfg, elf)
-			if err == nil {
-				go attend(context.WithoutCancel(ctx), n, stdout, stderr)
-			}
-			return n, err
-		})
+		return o.openMemory(elf, stdout, stderr)
 	}
 	dir, err := os.MkdirTemp("", "ftvm-")
 	if err != nil {
@@ -248,9 +351,15 @@ func (o *options) open(ctx context.Context, elf []byte, stdout, stderr io.Writer
 	var pages []string
 	g, err := nodes.Processes(stderr, func(i int, addr string, addrs []string) []string {
 		args := []string{"-child", "-node", addr, "-peers", strings.Join(addrs, ","), "-lock", filepath.Join(dir, "lock"), "-size", fmt.Sprint(o.size)}
+		if o.shared != "" {
+			args = append(args, "-shared", o.shared, "-reads", o.reads)
+		}
 		if page, err := nodes.FreeAddr(append(pages, addrs...)); err == nil { // without one it does as well
 			pages = append(pages, page)
 			args = append(args, "-status", page)
+		}
+		if o.mode {
+			args = append(args, "-transfer")
 		}
 		args = append(args, program)
 		if len(o.args) > 0 {

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -20,7 +23,7 @@ func TestMain(m *testing.M) {
 
 // The primary is killed, and the program goes on with its connection.
 func TestChaos(t *testing.T) {
-	for name, args := range map[string]string{"memory": "-memory", "process": ""} {
+	for name, args := range map[string]string{"memory": "-memory", "process": "", "transfer": "-memory -transfer"} {
 		t.Run(name, func(t *testing.T) {
 			if testing.Short() && name == "process" {
 				t.Skip("takes seconds")
@@ -44,18 +47,28 @@ func TestChaos(t *testing.T) {
 
 func TestFlagsThatAreWrong(t *testing.T) {
 	for args, want := range map[string]string{
-		"-chaos soon":               "soon",
-		"-chaos -1s":                "-chaos -1s",
-		"-for -1s":                  "-for -1s",
-		"-port 0":                   "-port 0",
-		"-port 70000":               "-port 70000",
-		"-size 1":                   "-size 1",
-		"-peers a:1":                "-peers is of no use without -node",
-		"-node a:1":                 "-node needs -lock",
-		"-node a:1 -lock x -for 3s": "-for is of no use with -node",
-		"-connect a:1 -memory":      "-memory is of no use with -connect",
-		"-connect a:1 ./server":     `"./server"`,
-		"-connect a:1 -node b:1":    "-node and -connect",
+		"-chaos soon":                       "soon",
+		"-chaos -1s":                        "-chaos -1s",
+		"-for -1s":                          "-for -1s",
+		"-port 0":                           "-port 0",
+		"-port 70000":                       "-port 70000",
+		"-size 1":                           "-size 1",
+		"-peers a:1":                        "-peers is of no use without -node",
+		"-node a:1":                         "-node needs -lock",
+		"-node a:1 -lock x -for 3s":         "-for is of no use with -node",
+		"-connect a:1 -memory":              "-memory is of no use with -connect",
+		"-connect a:1 ./server":             `"./server"`,
+		"-connect a:1 -node b:1":            "-node and -connect",
+		"-connect a":                        `"a" is not host:port`,
+		"-forward 8080":                     `-forward is "8080"`,
+		"-forward a:b":                      `-forward is "a:b"`,
+		"-node :7101 -lock x":               "-node is \":7101\": it has to name the host",
+		"-node a:1 -lock x -peers b:1,,c:1": `"" is not host:port`,
+		"-node a:1 -lock x -status 80":      `-status is "80"`,
+		"-reads never":                      "-reads",
+		"-reads backup":                     "-reads is of no use without -shared",
+		"-node a:1 -lock x -shared gfs":     "-shared gfs is of no use with -node",
+		"-connect a:1 -transfer":            "-transfer is of no use with -connect",
 	} {
 		var errs bytes.Buffer
 		if status := run(t.Context(), strings.Fields(args), nil, io.Discard, &errs); status != local.ExitUsage || !strings.Contains(errs.String(), want) {
@@ -66,8 +79,66 @@ func TestFlagsThatAreWrong(t *testing.T) {
 
 // What is no program is said so before anything runs.
 func TestNoProgram(t *testing.T) {
+	for name, want := range map[string]string{"main.go.none": "building main.go.none", os.Args[0]: "not a static riscv64 program"} {
+		var out, errs bytes.Buffer
+		if status := run(t.Context(), []string{"-forward", "127.0.0.1:0", name}, nil, &out, &errs); status != local.ExitFailed || out.Len() > 0 || !strings.Contains(errs.String(), want) {
+			t.Errorf("status %d: %s%s", status, out.String(), errs.String())
+		}
+	}
+}
+
+var counterAt = regexp.MustCompile(`the counter is at (\d+)`)
+
+// With a shared disk, the counter goes on when all nodes have ended and are started again.
+func TestSharedDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	last := 0
+	dir := t.TempDir()
+	for _, args := range []string{"-chaos 500ms -for 700ms -shared " + dir, "-for 100ms -reads backup -shared " + dir} {
+		n, out := counted(t, args)
+		if n <= last || last > 0 && !strings.Contains(out, "the guest has 1 counters") {
+			t.Errorf("the counter is at %d, after %d:\n%s", n, last, out)
+		}
+		last = n
+	}
+}
+
+// The shared disk can be in a gfs.
+func TestSharedDiskInGFS(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	counted(t, "-chaos 500ms -for 700ms -reads backup -shared gfs")
+}
+
+// counted runs the program and returns where its counter is in the end, and what was printed.
+func counted(t *testing.T, args string) (n int, text string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	if status := run(t.Context(), strings.Fields("-memory -forward 127.0.0.1:0 "+args), strings.NewReader(""), &out, &errs); status != 0 {
+		t.Fatalf("status %d: %s\n%s", status, errs.String(), out.String())
+	}
+	found := counterAt.FindStringSubmatch(out.String())
+	if found == nil {
+		t.Fatalf("there is no counter in\n%s", out.String())
+	}
+	n, err := strconv.Atoi(found[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n, out.String()
+}
+
+// What is no shared disk is said to be none, and left alone.
+func TestNoSharedDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "letter"), []byte("Dear"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	var errs bytes.Buffer
-	if status := run(t.Context(), []string{"-memory", "-forward", "127.0.0.1:0", "main.go.none"}, nil, io.Discard, &errs); status != local.ExitFailed {
+	if status := run(t.Context(), []string{"-memory", "-forward", "127.0.0.1:0", "-shared", dir}, nil, io.Discard, &errs); status != local.ExitFailed || !strings.Contains(errs.String(), `"letter"`) {
 		t.Errorf("status %d: %s", status, errs.String())
 	}
 }

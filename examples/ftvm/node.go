@@ -19,14 +19,34 @@ import (
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/vmft"
 	"github.com/trilith-go/trilith/vmft/rv64"
+	"github.com/trilith-go/trilith/vmft/shareddisk"
 )
 
-//go:embed guest/main.go guest/page.html
+//go:embed guest/main.go guest/journal.go guest/page.html
 var guestSource embed.FS
 
-// startNode starts a node that runs a program. The first of a group decides what the
-// program's randomness and clock begin with; the others get its state.
-func (o *options) startNode(ctx context.Context, cfg vmft.Config, elf []byte) (*vmft.Node, error) {
+// pageTimeout is how long whoever asks for a status page may take to do so.
+const pageTimeout = 10 * time.Second
+
+// startNode starts a node that runs a program.
+func (o *options) startNode(ctx context.Context, cfg vmft.Config, elf []byte, disk *shareddisk.Disk) (*vmft.Node, error) {
+	m, err := o.machine(elf, disk != nil)
+	if err != nil {
+		return nil, err
+	}
+	if o.reads == "backup" {
+		cfg.Fetch = disk.Fetch
+	}
+	cfg.Processor, cfg.Network = m, rv64.Network{}
+	if o.mode {
+		cfg.Mode = vmft.ModeTransfer
+	}
+	return vmft.Start(ctx, cfg)
+}
+
+// machine returns one that runs a program, with a shared disk or without. The first of a group
+// decides what the program's randomness and clock begin with; the others get its state.
+func (o *options) machine(elf []byte, shared bool) (*rv64.Machine, error) {
 	args := []string{"guest"}
 	if len(o.args) > 0 {
 		args = o.args
@@ -35,14 +55,14 @@ func (o *options) startNode(ctx context.Context, cfg vmft.Config, elf []byte) (*
 	if err != nil {
 		return nil, err
 	}
-	m, err := rv64.Load(elf, rv64.Config{
+	machine := rv64.Config{
 		Args: args, Memory: o.size << 20, Start: time.Now(), Seed: seed, Env: []string{"PATH=/bin", "HOME=/tmp", "TMPDIR=/tmp"},
-	})
-	if err != nil {
-		return nil, err
 	}
-	cfg.Processor, cfg.Network = m, rv64.Network{}
-	return vmft.Start(ctx, cfg)
+	if shared {
+		machine.Shared = guestDisk
+		machine.Env = append(machine.Env, "DATA="+guestDisk)
+	}
+	return rv64.Load(elf, machine)
 }
 
 // serve is what the process of one node does. It prints events, one a line, and ends with
@@ -61,9 +81,16 @@ func (o *options) serve(ctx context.Context, stdin io.Reader, stdout, stderr io.
 		return err
 	}
 	log := hclog.New(&hclog.LoggerOptions{Name: "ftvm", Output: stderr, Level: hclog.Error})
+	disk, err := o.openDisk(ctx, stderr)
+	if err != nil {
+		return err
+	}
+	if disk != nil {
+		defer disk.Close()
+	}
 	n, err := o.startNode(ctx, vmft.Config{
 		Transport: &transport.TCP{}, Addr: o.node, Peers: o.others, Arbiter: vmft.DirArbiter(o.lock), Logger: log,
-	}, elf)
+	}, elf, disk)
 	if err != nil {
 		return err
 	}
@@ -73,7 +100,7 @@ func (o *options) serve(ctx context.Context, stdin io.Reader, stdout, stderr io.
 		if err != nil {
 			return err
 		}
-		page := &http.Server{Handler: n.StatusHandler(), ReadHeaderTimeout: 10 * time.Second}
+		page := &http.Server{Handler: n.StatusHandler(), ReadHeaderTimeout: pageTimeout}
 		defer page.Close()
 		go page.Serve(l)
 	}
@@ -81,7 +108,7 @@ func (o *options) serve(ctx context.Context, stdin io.Reader, stdout, stderr io.
 	if o.child {
 		console = stderr // stdout is for events
 	}
-	go attend(ctx, n, console, stderr)
+	go o.attend(ctx, n, disk, console, stderr)
 	out := json.NewEncoder(stdout)
 	nodes.Watch(ctx, n, func(e nodes.Event) {
 		if !o.child {
@@ -103,13 +130,20 @@ func (o *options) serve(ctx context.Context, stdin io.Reader, stdout, stderr io.
 
 // attend does what the program wants done outside of its streams, while its node is the
 // primary, until the node has ended.
-func attend(ctx context.Context, n *vmft.Node, stdout, stderr io.Writer) {
+func (o *options) attend(ctx context.Context, n *vmft.Node, disk *shareddisk.Disk, stdout, stderr io.Writer) {
 	for {
 		port, err := n.Port(ctx)
 		if err != nil {
 			return
 		}
-		newOutside(port, stdout, stderr).run(ctx, n)
+		w := newOutside(port, stdout, stderr)
+		if disk != nil {
+			w.disk = disk.Serve(port, o.reads == "backup")
+		}
+		w.run(ctx, n)
+		if disk != nil {
+			w.disk.Close()
+		}
 	}
 }
 
@@ -118,6 +152,7 @@ func attend(ctx context.Context, n *vmft.Node, stdout, stderr io.Writer) {
 type outside struct {
 	port           *vmft.Port
 	stdout, stderr io.Writer
+	disk           *shareddisk.Server // nil: there is none
 	conns          map[uint64]*opened
 }
 
@@ -155,18 +190,43 @@ func (w *outside) run(ctx context.Context, n *vmft.Node) {
 		if err != nil {
 			fmt.Fprintln(w.stderr, "ftvm:", err)
 		}
+		if out.Kind == rv64.OutputDisk {
+			if err := w.ask(&out, o); err != nil {
+				fmt.Fprintln(w.stderr, "ftvm:", err)
+				return
+			}
+			continue
+		}
 		event := w.do(&out)
 		if err := w.port.Complete(event, o.Number); err != nil {
 			return
 		}
 		if out.Kind == rv64.OutputExit {
 			fmt.Fprintf(w.stderr, "ftvm: the program has ended with status %d\n", out.Number)
+			if w.disk != nil {
+				if err := w.disk.Drain(ctx); err != nil {
+					fmt.Fprintln(w.stderr, "ftvm:", err)
+					return
+				}
+			}
 			if err := n.PowerOff(ctx); err != nil {
 				fmt.Fprintln(w.stderr, "ftvm:", err)
 			}
 			return
 		}
 	}
+}
+
+// ask hands a request to the shared disk, which completes it.
+func (w *outside) ask(out *rv64.Output, o vmft.Output) error {
+	r, err := rv64.ParseDiskRequest(out.Data)
+	if err == nil && w.disk == nil {
+		err = errors.New("the program has a shared disk, and this node has none: all need the same -shared")
+	}
+	if err == nil {
+		w.disk.Do(r, o.Number, o.Again)
+	}
+	return err
 }
 
 // do does one thing, and returns what the program is to be told of it, or nil.

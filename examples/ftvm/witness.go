@@ -21,6 +21,7 @@ import (
 type witness struct {
 	addr   string
 	on     bool // the guest is the default one
+	kept   bool // its counter may have been kept by one before
 	failed chan error
 	over   atomic.Bool
 	work   sync.WaitGroup
@@ -79,7 +80,7 @@ func (w *witness) count(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("the program answers %q: %w", text, err)
 		}
-		if want := w.acked.Load() + 1; got != want {
+		if want := w.acked.Load() + 1; got != want && !(w.kept && want == 1) {
 			return fmt.Errorf("the counter is at %d, where %d was to follow", got, want)
 		}
 		w.acked.Store(got)
@@ -101,7 +102,7 @@ func (w *witness) Watch() { w.pause.Store(0) }
 // Settle waits until the program has answered again.
 func (w *witness) Settle(ctx context.Context) (string, error) {
 	if !w.on {
-		return "connections have gone on", nil
+		return "", nil
 	}
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()

@@ -37,7 +37,7 @@ func (c *clusterFlags) define(f *flag.FlagSet) {
 	f.StringVar(&c.cert, "cert", "", "speak TLS, with the certificate in this PEM `file`")
 	f.StringVar(&c.key, "key", "", "the private key of -cert, a PEM `file`")
 	f.StringVar(&c.ca, "ca", "", "speak TLS, and trust those whose certificates the authorities in this PEM `file` have signed; with -cert, demand such a certificate of whoever connects (default: the system's authorities)")
-	f.StringVar(&c.level, "log", "warn", "log to standard error from this `level` on: debug, info, warn, error or off")
+	f.StringVar(&c.level, "log", "warn", "log to standard error from this `level` on: trace (every call of a gfs), debug, info, warn, error or off")
 }
 
 // cluster is what the flags mean.
@@ -53,7 +53,7 @@ func (c *clusterFlags) open(role string, serves bool, out output) (*cluster, err
 	opened := &cluster{id: c.id, transport: &transport.TCP{}}
 	level := hclog.LevelFromString(c.level)
 	if level == hclog.NoLevel {
-		return nil, local.BadUsage("-log is %q, not debug, info, warn, error or off", c.level)
+		return nil, local.BadUsage("-log is %q, not trace, debug, info, warn, error or off", c.level)
 	}
 	opened.logger = hclog.New(&hclog.LoggerOptions{Name: role, Level: level, Output: out.stderr})
 	if c.secretFile != "" {

@@ -61,6 +61,7 @@ func TestGFSSurvivesKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute and more")
 	}
+	t.Parallel() // it waits more than it computes
 	k := &killTest{t: t, dir: t.TempDir(), rng: rand.New(rand.NewPCG(*killSeed, 1)), model: newKillModel(), lost: make(map[string]bool)}
 	k.tiny = k.mountTiny()
 	k.lead("127.0.0.1:0")
@@ -103,7 +104,7 @@ func TestGFSSurvivesKills(t *testing.T) {
 
 // lead starts the master.
 func (k *killTest) lead(listen string) {
-	k.master = start(k.t, "master", "-listen", listen, "-journal", filepath.Join(k.dir, "master"), "-chunk", "256", "-server-timeout", "1s", "-lease", "2s", "-repair-rate", "-1", "-status", "127.0.0.1:0")
+	k.master = start(k.t, "master", "-listen", listen, "-journal", filepath.Join(k.dir, "master"), "-chunk", "256", "-server-timeout", "1s", "-lease", "1s", "-repair-rate", "-1", "-status", "127.0.0.1:0")
 	k.page = k.master.next("page at ")
 	k.addr = k.master.addr
 }

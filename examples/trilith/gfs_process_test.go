@@ -148,6 +148,7 @@ func (p *process) next(before string) string {
 // replicated anew. Then the master is killed, a shadow answers in its place, and it comes
 // back with everything from its journal.
 func TestGFSProcesses(t *testing.T) {
+	t.Parallel()
 	dir, in := t.TempDir(), filepath.Join(t.TempDir(), "in")
 	writeTree(t, in)
 	lead := func(listen string) *process {
@@ -209,6 +210,7 @@ func TestGFSProcesses(t *testing.T) {
 // coordinator in that process, and by another in processes of their own. The output is
 // that of the sequential run.
 func TestAllAndItsFiles(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	all := func(listen string) (*process, string) {
 		p := start(t, "all", "-dir", filepath.Join(dir, "all"), "-listen", listen, "-coordinator", "127.0.0.1:0", "-chunk", "256", "-chunkservers", "3", "-replication", "2", "-lease", "2s")

@@ -183,10 +183,13 @@ var Trilith = Rules{
 		{Files: "vmft/stream_machine.go"},
 		{Files: "vmft/stream_table.go"},
 		{Files: "vmft/stream_talk.go"},
+		{Files: "vmft/stream_transfer.go"},
+		{Files: "vmft/transfer.go"},
 		{Files: "vmft/rv64/areas.go"},
 		{Files: "vmft/rv64/block.go"},
 		{Files: "vmft/rv64/compressed.go"},
 		{Files: "vmft/rv64/decode.go"},
+		{Files: "vmft/rv64/delta*.go"},
 		{Files: "vmft/rv64/digest.go"},
 		{Files: "vmft/rv64/elf.go"},
 		{Files: "vmft/rv64/engine.go"},
@@ -202,6 +205,8 @@ var Trilith = Rules{
 		{Files: "vmft/rv64/run.go"},
 		{Files: "vmft/rv64/step*.go"},
 		{Files: "vmft/rv64/testenv.go"},
+		{Files: "vmft/shareddisk/order.go"},
+		{Files: "vmft/shareddisk/version.go"},
 	},
 
 	Verbs: map[string][]string{
@@ -213,7 +218,8 @@ var Trilith = Rules{
 		"vmft/rv64":               {"Drive", "Load", "Machine_Freeze", "NewReplayer"},
 		"transport":               {"Network", "TCP", "TLS", "Transport"},
 		"vmft":                    {"Node_Port", "Record", "Start"},
-		"vmft/vmfttest":           {"CheckMachine", "CheckProcessor"},
+		"vmft/shareddisk":         {"Open"},
+		"vmft/vmfttest":           {"CheckMachine", "CheckProcessor", "CheckTransferable"},
 	},
 
 	Sleeper: "internal/testutil/poll.go",

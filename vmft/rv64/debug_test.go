@@ -50,7 +50,11 @@ func TestDebuggerGoesBackAndForth(t *testing.T) {
 	for range 6 {
 		places = append(places, rng.Uint64N(end))
 	}
-	for range 20 {
+	visits := 20
+	if testing.Short() {
+		visits = 6
+	}
+	for range visits {
 		at := places[rng.IntN(len(places))]
 		if err := d.Goto(at); err != nil || d.Machine().Position() != at {
 			t.Fatalf("going to %d: at %d, %v", at, d.Machine().Position(), err)

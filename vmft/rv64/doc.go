@@ -39,11 +39,37 @@
 //     start. It is part of the state, like a disk that is not shared: nothing that a
 //     program does reaches the host's files, and a replay needs none of them. What it
 //     has changed is written to a directory by [Machine.Export], when that is asked for.
+//   - The files below Config.Shared are on a shared disk, outside. See below.
 //   - Processes (fork, execve, wait) have address spaces of their own; their threads
 //     take turns with all others. The machine ends with the program that it was loaded
 //     with, whatever else runs in it.
 //   - Connections are ids. Bytes that arrive are events, bytes that leave are
 //     outputs, and both ends have windows that say how much may be under way.
+//
+// # The shared disk
+//
+// With Config.Shared the guest's tree has a directory whose files outlast the machine, on a
+// disk that several hosts reach (package shareddisk has one). Their content is outside; their
+// names, sizes and permissions are in the machine, as those of all files, and are written to
+// the disk too, in a catalog, for the next machine. So what leaves the machine is reads and
+// writes of ranges of bytes and little else ([DiskRequest]), all absolute: doing one again
+// changes nothing. Requests are numbered outputs, answers are events; a thread that has made
+// a call waits for its answer, and others go on. The program's first instruction waits until
+// the disk is attached, its end until everything is safe there.
+//
+//   - read, write, truncate and their kin work as on any disk. Errors are the disk's: ENOSPC,
+//     EIO. Writes to one file exclude one another, and appends are atomic; reads go on
+//     beside. No signal interrupts them.
+//   - fsync, sync and O_SYNC wait until all that was written before is durable, names too, and
+//     tell what has failed. Without them, closing and renaming write the catalog, after the
+//     data before it, so that a file that is written, synced, closed and renamed over another
+//     is the old one or the new one after all hosts have failed, and never a part of one.
+//   - mmap is refused with ENODEV: what is stored to a page would have to leave at every
+//     store, or at a time that nobody chooses. Programs that want mapped files copy them to
+//     the local disk first. Nor can programs be executed from there.
+//   - sendfile, copy_file_range and fallocate are refused in ways that make programs do it
+//     by reading and writing. Renaming and linking across the border fails with EXDEV.
+//   - Locks of files always succeed: there is one machine on a disk at a time.
 //
 // # Record and replay
 //
@@ -69,6 +95,7 @@
 //   - engine.go, block.go, fuse.go, run.go, quick.go, order_*.go: the fast engine.
 //   - linux_*.go: the kernel that programs see, one file a theme; linux.go is the
 //     table of calls.
+//   - linux_mount.go, linux_mount_io.go, linux_catalog.go, linux_request.go: the shared disk.
 //   - testenv.go: what programs find that expect no kernel, the official tests of
 //     instructions.
 //   - export.go: what the program has changed, for the host.

@@ -26,6 +26,7 @@ const (
 	OutputUnbind                         // and does not any more
 	OutputPacket                         // a datagram, Data, from the port Conn to Addr
 	OutputExit                           // the program has ended with the status Number
+	OutputDisk                           // Data is a [DiskRequest], Number its ID
 )
 
 // firstConn is the first number of a connection; those below are the console's.
@@ -81,7 +82,7 @@ func ParseOutput(b []byte) (Output, error) {
 	if err := d.Finish(); err != nil {
 		return Output{}, fmt.Errorf("rv64: reading an output: %w", err)
 	}
-	if o.Kind == 0 || o.Kind > OutputExit {
+	if o.Kind == 0 || o.Kind > OutputDisk {
 		return Output{}, fmt.Errorf("rv64: reading an output: %w: kind %d", wire.ErrCorrupt, o.Kind)
 	}
 	return o, nil
@@ -100,6 +101,8 @@ const (
 	eventDialed
 	eventPacket
 	eventSignal
+	eventDiskDone
+	eventDiskCatalog
 )
 
 // SkipEvent lets time pass: d, which is positive, at once.
@@ -168,7 +171,11 @@ const (
 // of no effect.
 func (k *kernel) inject(event []byte) error {
 	d := wire.NewDecoder(event)
-	switch kind := d.Byte(); kind {
+	kind := d.Byte()
+	if k.exited && kind != eventDiskDone { // only the shared disk is still to be left
+		return nil
+	}
+	switch kind {
 	case eventSkip:
 		ns := d.Uvarint()
 		if ns > maxSkip || k.skipped > maxTime {
@@ -198,6 +205,8 @@ func (k *kernel) inject(event []byte) error {
 		return k.packetArrives(&d)
 	case eventConnect:
 		return k.connectionArrives(&d)
+	case eventDiskDone, eventDiskCatalog:
+		return k.diskEvent(kind, &d)
 	default:
 		return k.connectionEvent(kind, &d)
 	}

@@ -19,7 +19,7 @@ var kernelDirs = []string{"dev", "proc", "sys"}
 // Export makes a directory of the host like the machine's files: it writes what is new
 // or different there, and removes what Config.Root had at Load, and the program has
 // removed. It leaves alone whatever else the directory contains, and the files that
-// the kernel adds (devices, /proc and /sys, the program itself). With the directory that
+// the kernel adds (devices, /proc and /sys, the program itself), and the shared disk. With the directory that
 // Config.Root was of, that is what the program would have done to it; with an empty one,
 // a copy. The directory must exist. The machine is not changed, and the moment of the
 // export is no part of its history.
@@ -64,7 +64,7 @@ func (e *exporter) directory(dir *inode, name string) {
 	for _, entry := range dir.names {
 		in, at := e.k.disk.inode(entry.inode), path.Join(name, entry.name)
 		switch {
-		case in.device != deviceNone, name == "" && slices.Contains(kernelDirs, at), at == e.program:
+		case in.device != deviceNone, in.id == e.k.mount.root, name == "" && slices.Contains(kernelDirs, at), at == e.program:
 			continue
 		case in.isDir():
 			if !e.loaded[at] && (at == "tmp" || at == "bin") && e.empty(in, at) {

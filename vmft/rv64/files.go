@@ -1,6 +1,7 @@
 package rv64
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -105,7 +106,12 @@ type guestFile struct {
 func (f *guestFile) Stat() (fs.FileInfo, error) { return guestInfo{f.in, f.name}, nil }
 func (f *guestFile) Close() error               { return nil }
 
+var errElsewhere = errors.New("its content is on the shared disk")
+
 func (f *guestFile) Read(b []byte) (int, error) {
+	if f.in.body != 0 {
+		return 0, &fs.PathError{Op: "read", Path: f.name, Err: errElsewhere}
+	}
 	n := f.in.read(b, f.off)
 	if f.off += int64(n); n == 0 && len(b) > 0 {
 		return 0, io.EOF

@@ -29,6 +29,11 @@ type HostConfig struct {
 	// Dial connects the program to what is outside. Default: it finds nothing reachable.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
+	// Disk is given what the machine wants done on its shared disk, in order, and does not
+	// wait; answer takes the events that come of it, from any goroutine. Package shareddisk
+	// has one. It is required if the machine's Config.Shared is set.
+	Disk func(r DiskRequest, answer func(event []byte))
+
 	// Record is where the log goes. Default: nothing is recorded.
 	Record io.Writer
 	// Interval is after how many instructions the log has a digest. Default: DefaultInterval.
@@ -271,6 +276,15 @@ func (h *host) output(o Output) error {
 		}
 	case OutputBind, OutputUnbind, OutputPacket:
 		h.packet(o)
+	case OutputDisk:
+		r, err := ParseDiskRequest(o.Data)
+		if err != nil {
+			return err
+		}
+		if h.cfg.Disk == nil {
+			return errors.New("rv64: the machine has a shared disk, and HostConfig.Disk is missing")
+		}
+		h.cfg.Disk(r, func(event []byte) { h.send(event) })
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 // spaces, and the tables; for each address space its pages, each with its number plus
 // one, and a zero; and a SHA-256 of all before it. Pages of
 // zeroes count too: how much a guest uses is part of its state.
-const imageMagic = "rv64img\x02"
+const imageMagic = "rv64img\x03"
 
 // A frozen is a machine at a position. Its pages and files are those of the machine,
 // as long as that has not changed them.
@@ -113,7 +113,7 @@ func (m *Machine) Restore(r io.Reader) error {
 		return &Error{Op: "restore", Err: err}
 	}
 	fresh.stepper, fresh.log = m.stepper, m.log
-	m.cpu, m.kernel, m.engines = fresh.cpu, fresh.kernel, nil
+	m.cpu, m.kernel, m.engines, m.last = fresh.cpu, fresh.kernel, nil, lineage{}
 	m.kernel.report = func(name string) {
 		m.log.Warn("the program misses a system call", "name", name, "position", m.cpu.count)
 	}

@@ -40,6 +40,7 @@ type kernel struct {
 	shared  bool // there has been a shared mapping of a file
 	// memoryFiles are the inodes of shared memory.
 	memoryFiles []int
+	mount       mount // of the shared disk
 	input       console
 
 	nextConn uint64 // external connections are never given a number twice
@@ -56,6 +57,7 @@ type kernel struct {
 	// somebody looks.
 	outputs     []output
 	outputBytes int
+	asked       bool // the shared disk, since Run was called
 
 	told   map[string]bool // calls that were reported as missing. Not part of the state
 	report func(name string)
@@ -243,5 +245,5 @@ func (k *kernel) exit(code int) {
 		}
 	}
 	k.exited, k.exitCode = true, code
-	k.emit(output{Kind: OutputExit, Number: uint64(code)})
+	k.unmount()
 }

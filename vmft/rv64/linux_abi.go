@@ -75,6 +75,7 @@ const (
 	oCREAT     = 0x40
 	oEXCL      = 0x80
 	oTRUNC     = 0x200
+	oDSYNC     = 0x1000 // O_SYNC has it too
 	oAPPEND    = 0x400
 	oNONBLOCK  = 0x800
 	oDIRECTORY = 0x10000

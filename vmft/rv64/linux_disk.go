@@ -33,6 +33,13 @@ type inode struct {
 	parent int      // of a directory
 	device deviceKind
 	opens  int // open files that use it: it is kept without a name until they are closed
+
+	// Of the shared disk.
+	key    uint64 // what it is in the catalog; 0: it is on the local disk
+	body   uint64 // the object that has its content, if it is a file
+	writer int    // the thread that writes to it; 0: none
+	failed int64  // the errno of what has failed since the last fsync
+	stale  bool   // it is among the mount's stale ones
 }
 
 type dirent struct {
@@ -48,6 +55,7 @@ type disk struct {
 	used   int64 // bytes of all files
 	limit  int64
 	gone   func(id int) // is told of each inode that is released
+	mount  *mount
 }
 
 const rootInode = 1
@@ -85,7 +93,11 @@ func (d *disk) release(in *inode) {
 	if in.nlink > 0 || in.opens > 0 {
 		return
 	}
-	d.truncate(in, 0)
+	if in.mounted() {
+		d.mount.released(in)
+	} else {
+		d.truncate(in, 0)
+	}
 	if d.gone != nil {
 		d.gone(in.id)
 	}
@@ -117,6 +129,9 @@ func (d *disk) link(dir *inode, name string, in *inode, now int64) {
 	i, _ := dir.find(name)
 	dir.names = slices.Insert(dir.names, i, dirent{name, in.id})
 	dir.mtime, dir.ctime = now, now
+	if dir.mounted() {
+		d.mount.linked(dir, name, in)
+	}
 	if in.isDir() {
 		in.parent, in.nlink = dir.id, 2
 		dir.nlink++
@@ -132,6 +147,9 @@ func (d *disk) unlink(dir *inode, name string, now int64) {
 	in := d.inode(dir.names[i].inode)
 	dir.names = slices.Delete(dir.names, i, i+1)
 	dir.mtime, dir.ctime, in.ctime = now, now, now
+	if dir.mounted() {
+		d.mount.unlinked(dir, name)
+	}
 	if in.isDir() {
 		dir.nlink--
 		in.nlink = 0

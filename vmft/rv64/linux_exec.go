@@ -48,7 +48,7 @@ func (k *kernel) executable(name string, args []string) (p *program, exe string,
 			return nil, "", nil, errno
 		case at.in == nil:
 			return nil, "", nil, -eNOENT
-		case at.in.mode&sIFMT != sIFREG || at.in.mode&0o111 == 0 || at.in.device != deviceNone:
+		case at.in.mode&sIFMT != sIFREG || at.in.mode&0o111 == 0 || at.in.device != deviceNone || at.in.body != 0:
 			return nil, "", nil, -eACCES
 		}
 		b := make([]byte, at.in.size)

@@ -37,6 +37,7 @@ type file struct {
 	path   string // of what was opened
 	inode  int
 	offset int64
+	mover  int    // the thread that is to move the offset, when the shared disk has answered
 	data   []byte // of a snapshot
 
 	stream int // the console's output: 1 or 2
@@ -114,6 +115,11 @@ func (k *kernel) connect(fd int, f *file, cloexec bool) {
 func (k *kernel) closeDescriptor(fd int) {
 	f := k.file(fd)
 	k.fds[fd] = descriptor{file: -1}
+	k.unref(f)
+}
+
+// unref drops a reference to a file, and the file if it was the last.
+func (k *kernel) unref(f *file) {
 	f.refs--
 	if f.refs == 0 {
 		k.forgetInterests(f)
@@ -121,7 +127,11 @@ func (k *kernel) closeDescriptor(fd int) {
 		if f.kind == kindTimer {
 			k.timers--
 		}
+		mounted := k.isMounted(f) && f.flags&oACCMODE != oRDONLY
 		k.discardFile(f)
+		if mounted {
+			k.record()
+		}
 	}
 	k.kick()
 }
@@ -387,6 +397,9 @@ func (k *kernel) scatter(t *thread, fd int, list []vector, off int64) int64 {
 	if n == 0 && f.kind != kindDir {
 		return 0
 	}
+	if k.isMounted(f) {
+		return k.readShared(t, f, list, off)
+	}
 	b := make([]byte, n)
 	result := k.readFile(t, f, b, off)
 	if result <= 0 {
@@ -417,6 +430,9 @@ func (k *kernel) gather(t *thread, fd int, list []vector, off int64) int64 {
 	}
 	if len(b) == 0 && f.kind != kindSocket {
 		return 0
+	}
+	if k.isMounted(f) {
+		return k.writeShared(t, f, b, off)
 	}
 	return k.writeFile(t, f, b, off)
 }

@@ -92,6 +92,9 @@ func (k *kernel) mappable(fd int, prot, flags uint64) (*inode, int64) {
 	if flags&3 != mapPrivate && prot&protWrite != 0 && f.flags&oACCMODE != oRDWR {
 		return nil, -eACCES
 	}
+	if k.isMounted(f) { // its pages would have to be fetched when they are touched
+		return nil, -eNODEV
+	}
 	return k.disk.inode(f.inode), 0
 }
 

@@ -248,7 +248,7 @@ func sysSendfile(k *kernel, t *thread, a *[6]uint64) int64 {
 	switch {
 	case out == nil || in == nil || in.flags&oACCMODE == oWRONLY:
 		return -eBADF
-	case in.kind != kindRegular && in.kind != kindSnapshot:
+	case in.kind != kindRegular && in.kind != kindSnapshot, k.isMounted(in), k.isMounted(out): // programs copy instead
 		return -eINVAL
 	}
 	off := in.offset
@@ -285,6 +285,8 @@ func sysCopyFileRange(k *kernel, t *thread, a *[6]uint64) int64 {
 		return -eBADF
 	case in.kind != kindRegular || out.kind != kindRegular || a[5] != 0:
 		return -eINVAL
+	case k.isMounted(in) || k.isMounted(out): // programs copy instead
+		return -eXDEV
 	}
 	offs := [2]int64{in.offset, out.offset}
 	for i, addr := range [2]uint64{a[1], a[3]} {

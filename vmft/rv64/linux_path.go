@@ -184,6 +184,9 @@ func (k *kernel) open(t *thread, dirFD int, path string, flags int, mode uint32)
 	if flags&oTMPFILE == oTMPFILE {
 		return -eOPNOTSUPP
 	}
+	if in != nil && in.writer != 0 && writing && flags&oTRUNC != 0 {
+		return k.queue(t, in)
+	}
 	switch {
 	case in == nil && flags&oCREAT == 0:
 		return -eNOENT
@@ -207,7 +210,7 @@ func (k *kernel) open(t *thread, dirFD int, path string, flags int, mode uint32)
 	case in.isDir() && (writing || flags&oCREAT != 0) && flags&oPATH == 0:
 		return -eISDIR
 	}
-	f := &file{flags: flags & (oACCMODE | oAPPEND | oNONBLOCK), inode: in.id, path: path}
+	f := &file{flags: flags & (oACCMODE | oAPPEND | oNONBLOCK | oDSYNC), inode: in.id, path: path}
 	if in.id == 0 { // a link that is not on the disk
 		f.inode = 0
 	}
@@ -245,8 +248,13 @@ func (k *kernel) opened(f *file, in *inode, flags int, now int64) int64 {
 			}
 			f.kind, f.data = kindSnapshot, k.snapshot(in)
 		} else if flags&oTRUNC != 0 && writing {
-			k.truncate(in, 0)
+			if in.body == 0 {
+				k.truncate(in, 0)
+			} else if in.size > 0 {
+				k.mount.empty(in)
+			}
 			in.mtime, in.ctime = now, now
+			k.mount.touch(in)
 		}
 	case sIFCHR:
 		switch in.device {
@@ -326,8 +334,11 @@ func sysLinkat(k *kernel, _ *thread, a *[6]uint64) int64 {
 		return -ePERM
 	}
 	at, errno := k.findNew(a[2], a[3], false)
-	if errno != 0 {
+	switch {
+	case errno != 0:
 		return errno
+	case at.dir.mounted() != from.in.mounted():
+		return -eXDEV
 	}
 	k.disk.link(at.dir, at.name, from.in, k.realtime())
 	return 0
@@ -353,7 +364,7 @@ func sysUnlinkat(k *kernel, _ *thread, a *[6]uint64) int64 {
 		switch {
 		case !at.in.isDir():
 			return -eNOTDIR
-		case at.in.id == rootInode || at.in.device != deviceNone:
+		case at.in.id == rootInode || at.in.device != deviceNone || at.in.key == mountKey:
 			return -eBUSY
 		case at.name == "":
 			return -eINVAL
@@ -377,8 +388,10 @@ func sysRenameat2(k *kernel, _ *thread, a *[6]uint64) int64 {
 		return errno
 	case from.in == nil:
 		return -eNOENT
-	case from.name == "" || to.name == "" || from.in.id == 0:
+	case from.name == "" || to.name == "" || from.in.id == 0 || from.in.key == mountKey || to.in != nil && to.in.key == mountKey:
 		return -eBUSY
+	case from.dir.mounted() != to.dir.mounted():
+		return -eXDEV
 	case a[4]&^1 != 0:
 		return -eINVAL
 	case a[4] == 1 && to.in != nil:
@@ -414,6 +427,9 @@ func sysRenameat2(k *kernel, _ *thread, a *[6]uint64) int64 {
 	d.unlink(from.dir, from.name, now)
 	d.link(to.dir, to.name, in, now)
 	in.opens--
+	if in.mounted() {
+		k.record()
+	}
 	return 0
 }
 

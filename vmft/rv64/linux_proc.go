@@ -148,6 +148,9 @@ func (k *kernel) snapshot(in *inode) []byte {
 		b.Write(k.strings.auxv)
 	case deviceMounts:
 		b.WriteString("root / tmpfs rw 0 0\n")
+		if k.mount.root != 0 {
+			b.WriteString("shared " + k.disk.path(k.mount.root) + " shared rw 0 0\n")
+		}
 	}
 	return []byte(b.String())
 }

@@ -230,9 +230,13 @@ func (k *kernel) endThreads(keep *thread) {
 		t := k.thread(id)
 		return t != nil && t != keep && t.process == k.id
 	}
+	var ended []*thread // that have waited for the shared disk
 	for _, t := range k.threads {
 		if t.opening != 0 && gone(t.id) {
 			k.abandonOpen(t)
+		}
+		if t.waiting == waitDisk && gone(t.id) {
+			ended = append(ended, t)
 		}
 	}
 	k.ready = slices.DeleteFunc(k.ready, gone)
@@ -241,6 +245,9 @@ func (k *kernel) endThreads(keep *thread) {
 		k.current = nil
 	}
 	k.threads = slices.DeleteFunc(k.threads, func(t *thread) bool { return t != keep && t.process == k.id })
+	for _, t := range ended {
+		k.abandonDisk(t)
+	}
 }
 
 // end ends the process in which the kernel works. Status is what wait says of it.

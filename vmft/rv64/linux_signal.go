@@ -89,7 +89,7 @@ var restartable = map[uint64]bool{
 
 // interrupt ends the wait of a thread that a signal is for.
 func (k *kernel) interrupt(t *thread) {
-	if t.waiting == waitNot || t.waiting == waitVfork {
+	if t.waiting == waitNot || t.waiting == waitVfork || t.waiting == waitDisk {
 		return
 	}
 	if t.waiting == waitFutex {

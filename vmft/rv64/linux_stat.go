@@ -56,7 +56,7 @@ func (k *kernel) inodeOf(fd int) (*inode, int64) {
 // putStat lays out a struct stat.
 func putStat(b []byte, in *inode) {
 	le := binary.LittleEndian
-	le.PutUint64(b[0:], 1) // the device it is on
+	le.PutUint64(b[0:], 1+uint64(truth(in.mounted()))) // the device it is on
 	le.PutUint64(b[8:], uint64(in.id))
 	le.PutUint32(b[16:], in.mode)
 	le.PutUint32(b[20:], uint32(in.nlink))
@@ -136,13 +136,20 @@ func sysStatx(k *kernel, _ *thread, a *[6]uint64) int64 {
 	return 0
 }
 
-func (k *kernel) writeStatfs(addr uint64) int64 {
+// unknownRoom is what there seems to be on a shared disk, in bytes: only it knows.
+const unknownRoom = 1 << 50
+
+func (k *kernel) writeStatfs(addr uint64, in *inode) int64 {
 	var b [120]byte
 	le := binary.LittleEndian
 	le.PutUint64(b[0:], 0x01021994) // tmpfs
 	le.PutUint64(b[8:], pageSize)
-	le.PutUint64(b[16:], uint64(k.disk.limit)/pageSize)
-	free := uint64(k.disk.limit-k.disk.used) / pageSize
+	limit, used := k.disk.limit, k.disk.used
+	if in != nil && in.mounted() {
+		limit, used = unknownRoom, 0
+	}
+	le.PutUint64(b[16:], uint64(limit)/pageSize)
+	free := uint64(limit-used) / pageSize
 	le.PutUint64(b[24:], free)
 	le.PutUint64(b[32:], free)
 	le.PutUint64(b[40:], math.MaxInt32)
@@ -164,14 +171,15 @@ func sysStatfs(k *kernel, _ *thread, a *[6]uint64) int64 {
 	case at.in == nil:
 		return -eNOENT
 	}
-	return k.writeStatfs(a[1])
+	return k.writeStatfs(a[1], at.in)
 }
 
 func sysFstatfs(k *kernel, _ *thread, a *[6]uint64) int64 {
-	if k.file(int(int32(a[0]))) == nil {
+	f := k.file(int(int32(a[0])))
+	if f == nil {
 		return -eBADF
 	}
-	return k.writeStatfs(a[1])
+	return k.writeStatfs(a[1], k.disk.inode(f.inode))
 }
 
 // sysGetdents64 lists a directory. The offset counts entries; those of the
@@ -219,7 +227,7 @@ func sysGetdents64(k *kernel, _ *thread, a *[6]uint64) int64 {
 	return int64(len(b))
 }
 
-func sysFtruncate(k *kernel, _ *thread, a *[6]uint64) int64 {
+func sysFtruncate(k *kernel, t *thread, a *[6]uint64) int64 {
 	f := k.file(int(int32(a[0])))
 	switch {
 	case f == nil:
@@ -227,10 +235,10 @@ func sysFtruncate(k *kernel, _ *thread, a *[6]uint64) int64 {
 	case f.kind != kindRegular || f.flags&oACCMODE == oRDONLY || int64(a[1]) < 0:
 		return -eINVAL
 	}
-	return k.resize(k.disk.inode(f.inode), int64(a[1]))
+	return k.resize(t, k.disk.inode(f.inode), int64(a[1]))
 }
 
-func sysTruncate(k *kernel, _ *thread, a *[6]uint64) int64 {
+func sysTruncate(k *kernel, t *thread, a *[6]uint64) int64 {
 	fd := atFDCWD
 	at, errno := k.find(uint64(fd), a[0], true)
 	switch {
@@ -243,28 +251,31 @@ func sysTruncate(k *kernel, _ *thread, a *[6]uint64) int64 {
 	case at.in.mode&sIFMT != sIFREG || at.in.device != deviceNone || int64(a[1]) < 0:
 		return -eINVAL
 	}
-	return k.resize(at.in, int64(a[1]))
+	return k.resize(t, at.in, int64(a[1]))
 }
 
-func (k *kernel) resize(in *inode, size int64) int64 {
+func (k *kernel) resize(t *thread, in *inode, size int64) int64 {
+	if in.body != 0 {
+		return k.resizeShared(t, in, size)
+	}
 	now := k.realtime()
 	in.mtime, in.ctime = now, now
 	return k.truncate(in, size)
 }
 
-func sysFallocate(k *kernel, _ *thread, a *[6]uint64) int64 {
+func sysFallocate(k *kernel, t *thread, a *[6]uint64) int64 {
 	f := k.file(int(int32(a[0])))
 	off, n := int64(a[2]), int64(a[3])
 	switch {
 	case f == nil:
 		return -eBADF
-	case a[1] != 0:
+	case a[1] != 0 || k.isMounted(f): // room on a shared disk can't be promised
 		return -eOPNOTSUPP
 	case f.kind != kindRegular || off < 0 || n <= 0 || off > math.MaxInt64-n:
 		return -eINVAL
 	}
 	if in := k.disk.inode(f.inode); off+n > in.size {
-		return k.resize(in, off+n)
+		return k.resize(t, in, off+n)
 	}
 	return 0
 }
@@ -272,6 +283,7 @@ func sysFallocate(k *kernel, _ *thread, a *[6]uint64) int64 {
 func (k *kernel) chmod(in *inode, mode uint64) int64 {
 	in.mode = in.mode&sIFMT | uint32(mode)&0o7777
 	in.ctime = k.realtime()
+	k.mount.touch(in)
 	return 0
 }
 
@@ -310,6 +322,7 @@ func (k *kernel) chown(in *inode, uid, gid uint64) int64 {
 		in.gid = uint32(gid)
 	}
 	in.ctime = k.realtime()
+	k.mount.touch(in)
 	return 0
 }
 
@@ -360,15 +373,32 @@ func sysUtimensat(k *kernel, _ *thread, a *[6]uint64) int64 {
 		}
 	}
 	in.atime, in.mtime, in.ctime = times[0], times[1], now
+	k.mount.touch(in)
 	return 0
 }
 
-// sysFsync: the disk is memory.
-func sysFsync(k *kernel, _ *thread, a *[6]uint64) int64 {
+// sysFsync: the local disk is memory; the shared one has to be waited for.
+func sysFsync(k *kernel, t *thread, a *[6]uint64) int64 {
+	f := k.file(int(int32(a[0])))
+	if f == nil {
+		return -eBADF
+	}
+	if in := k.disk.inode(f.inode); in != nil && in.mounted() {
+		return k.syncShared(t, f, 0)
+	}
+	return 0
+}
+
+func sysFadvise(k *kernel, _ *thread, a *[6]uint64) int64 {
 	if k.file(int(int32(a[0]))) == nil {
 		return -eBADF
 	}
 	return 0
 }
 
-func sysSync(*kernel, *thread, *[6]uint64) int64 { return 0 }
+func sysSync(k *kernel, t *thread, _ *[6]uint64) int64 {
+	if k.mount.root == 0 {
+		return 0
+	}
+	return k.syncShared(t, nil, 0)
+}

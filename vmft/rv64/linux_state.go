@@ -24,6 +24,15 @@ type codec struct {
 	// spaces are the address spaces of an image that is read, as far as no process has
 	// taken them.
 	spaces []*memory
+
+	// Of deltas. Content of files is not in the tables then.
+	delta   bool
+	cuts    []int // where pieces end in buf
+	depth   int   // of tables within tables, which are not cut
+	since   uint64
+	changed []chunkRef        // chunks of that epoch of the disk, and of later ones
+	content map[[2]int][]byte // of the chunks that are new, by inode and number, when reading
+	disk    *disk             // that has the others
 }
 
 // varint is what is written as one.
@@ -90,14 +99,22 @@ func list[T any](c *codec, v *[]T, each func(*T)) {
 // table is for slices of pointers, of which some are nil.
 func table[T any](c *codec, v *[]*T, each func(*T)) {
 	list(c, v, func(p **T) {
+		if c.delta && c.depth == 0 {
+			c.cuts = append(c.cuts, len(c.buf))
+		}
 		there := *p != nil
 		if c.bool(&there); there {
 			if c.reading {
 				*p = new(T)
 			}
+			c.depth++
 			each(*p)
+			c.depth--
 		}
 	})
+	if c.delta && c.depth == 0 {
+		c.cuts = append(c.cuts, len(c.buf))
+	}
 }
 
 // state goes over the whole state of a kernel and its processor, except memory pages.
@@ -148,6 +165,7 @@ func (k *kernel) state(c *codec) {
 	k.endState(c)
 	num(c, &k.set.pages)
 	table(c, &k.procs, k.processState(c))
+	k.mountState(c)
 }
 
 func (k *kernel) processState(c *codec) func(*process) {
@@ -249,6 +267,7 @@ func (k *kernel) threadState(c *codec) func(*thread) {
 		num(c, &t.progress)
 		num(c, &t.batch)
 		num(c, &t.opening)
+		c.diskWait(&t.disk)
 	}
 }
 
@@ -274,6 +293,7 @@ func (k *kernel) fileState(c *codec) func(*file) {
 		c.text(&f.path)
 		num(c, &f.inode)
 		num(c, &f.offset)
+		num(c, &f.mover)
 		c.bytes(&f.data)
 		num(c, &f.stream)
 		num(c, &f.pipe)
@@ -348,7 +368,15 @@ func (k *kernel) diskState(c *codec) {
 		num(c, &in.parent)
 		num(c, &in.device)
 		num(c, &in.opens)
-		table(c, &in.chunks, func(ch *chunk) { c.chunk(ch, d.epoch) })
+		num(c, &in.key)
+		num(c, &in.body)
+		num(c, &in.writer)
+		num(c, &in.failed)
+		if c.delta {
+			c.versions(in, d.epoch)
+		} else {
+			table(c, &in.chunks, func(ch *chunk) { c.chunk(ch, d.epoch) })
+		}
 	})
 }
 
@@ -416,7 +444,7 @@ func (k *kernel) check() error {
 		return err
 	}
 	for i, t := range k.threads {
-		if t == nil || i > 0 && k.threads[i-1].id >= t.id || t.waiting > waitVfork || k.proc(t.process) == nil {
+		if t == nil || i > 0 && k.threads[i-1].id >= t.id || t.waiting > waitDisk || k.proc(t.process) == nil {
 			return bad("thread", i)
 		}
 	}
@@ -472,6 +500,9 @@ func (k *kernel) check() error {
 	if !isInode(rootInode) {
 		return bad("directory", rootInode)
 	}
+	if err := k.checkMount(); err != nil {
+		return err
+	}
 	return k.checkDisk()
 }
 
@@ -517,7 +548,11 @@ func (k *kernel) checkDisk() error {
 		if in == nil {
 			continue
 		}
-		ok := in.id == id && in.size >= 0 && int64(len(in.chunks)) == (in.size+chunkSize-1)/chunkSize || in.mode&sIFMT == sIFLNK
+		whole := int64(len(in.chunks)) == (in.size+chunkSize-1)/chunkSize
+		if in.body != 0 {
+			whole = len(in.chunks) == 0
+		}
+		ok := in.id == id && in.size >= 0 && whole || in.mode&sIFMT == sIFLNK
 		for _, e := range in.names {
 			ok = ok && k.disk.inode(e.inode) != nil
 		}

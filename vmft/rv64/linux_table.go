@@ -41,7 +41,7 @@ func init() {
 		206: {"sendto", sysSendto}, 207: {"recvfrom", sysRecvfrom}, 208: {"setsockopt", sysSetsockopt}, 209: {"getsockopt", sysGetsockopt},
 		210: {"shutdown", sysShutdown}, 211: {"sendmsg", sysSendmsg}, 212: {"recvmsg", sysRecvmsg},
 		214: {"brk", sysBrk}, 215: {"munmap", sysMunmap}, 216: {"mremap", sysMremap}, 220: {"clone", sysClone},
-		221: {"execve", sysExecve}, 222: {"mmap", sysMmap}, 223: {"fadvise64", sysFsync}, 226: {"mprotect", sysMprotect}, 227: {"msync", sysMsync},
+		221: {"execve", sysExecve}, 222: {"mmap", sysMmap}, 223: {"fadvise64", sysFadvise}, 226: {"mprotect", sysMprotect}, 227: {"msync", sysMsync},
 		228: {"mlock", sysMlock}, 229: {"munlock", sysMlock}, 230: {"mlockall", sysMlock}, 231: {"munlockall", sysMlock},
 		232: {"mincore", sysMincore}, 233: {"madvise", sysMadvise}, 242: {"accept4", sysAccept4}, 243: {"recvmmsg", sysRecvmmsg}, 269: {"sendmmsg", sysSendmmsg}, 258: {"riscv_hwprobe", sysHwprobe}, 259: {"riscv_flush_icache", sysZero},
 		260: {"wait4", sysWait4}, 95: {"waitid", sysWaitid}, 261: {"prlimit64", sysPrlimit64}, 276: {"renameat2", sysRenameat2},

@@ -11,6 +11,7 @@ const (
 	waitFutex                  // for a FUTEX_WAKE
 	waitSleep                  // for its deadline
 	waitVfork                  // for a child to leave the memory that they share
+	waitDisk                   // for the shared disk, or one who uses it
 )
 
 // A thread is one of the program's. While it is the current one its registers are
@@ -42,6 +43,7 @@ type thread struct {
 	progress uint64 // bytes that the waiting call has moved already
 	batch    uint64 // messages that the waiting call has done
 	opening  int    // the file of a named pipe that it opens, plus 1; 0: none
+	disk     diskWait
 }
 
 // A pendingCall is the call that a thread is in, or was in last.

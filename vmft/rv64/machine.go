@@ -27,6 +27,10 @@ type Config struct {
 	// writes it to a directory). Default: an empty one. The kernel adds /proc, /dev, /tmp,
 	// and the program itself in /bin.
 	Root fs.FS
+	// Shared is where the program finds the shared disk, for example /shared: what is there
+	// outlasts the machine, and is not read or written before it has left as an output. See
+	// the package's documentation. Default: there is none.
+	Shared string
 	// Dir is the working directory. Default: /.
 	Dir string
 	// Hostname is what the program takes for the name of the machine. Default: rv64.
@@ -102,6 +106,8 @@ func (c *Config) complete() error {
 		return fmt.Errorf("rv64: Config.Tick is %v; it must be from 1ns to 1ms", c.Tick)
 	case c.Quantum < leastQuantum:
 		return fmt.Errorf("rv64: Config.Quantum is %d; it must be at least %d", c.Quantum, leastQuantum)
+	case c.Shared != "" && !strings.HasPrefix(c.Shared, "/"):
+		return fmt.Errorf("rv64: Config.Shared is %q; it must start with /", c.Shared)
 	case !strings.HasPrefix(c.Dir, "/"):
 		return fmt.Errorf("rv64: Config.Dir is %q; it must start with /", c.Dir)
 	case c.Start.Year() < 1970 || c.Start.Year() > 2200:
@@ -124,6 +130,9 @@ type Machine struct {
 	stepper bool
 	stop    atomic.Bool
 	log     hclog.Logger
+	last    lineage // of deltas
+	stands  []*memory
+	many    int // pages that a delta compares at once, at most
 
 	// What Export has to know. It is not part of the state: a machine of an image has none.
 	loaded  map[string]bool // the paths of Config.Root
@@ -172,6 +181,11 @@ func Load(elf []byte, cfg Config) (*Machine, error) {
 	if err := k.start(p, cfg.Args, cfg.Env); err != nil {
 		return nil, &Error{Op: "load", Path: cfg.Args[0], Err: err}
 	}
+	if cfg.Shared != "" {
+		if err := k.mountAt(cfg.Shared); err != nil {
+			return nil, &Error{Op: "load", Path: cfg.Args[0], Err: err}
+		}
+	}
 	k.settle()
 	return m, nil
 }
@@ -179,7 +193,7 @@ func Load(elf []byte, cfg Config) (*Machine, error) {
 // newMachine makes one without a program.
 func newMachine(cfg Config) *Machine {
 	mem := newMemory(int(cfg.Memory / pageSize))
-	m := &Machine{cpu: &cpu{mem: mem}, stepper: cfg.Stepper, log: cfg.Logger}
+	m := &Machine{cpu: &cpu{mem: mem}, stepper: cfg.Stepper, log: cfg.Logger, many: manyPages}
 	first := &process{id: processID, parent: outsideID, group: processID, session: processID, mem: mem, umask: 0o022}
 	k := &kernel{
 		cpu: m.cpu, process: first, procs: []*process{first}, disk: newDisk(cfg.Disk), due: ^uint64(0), nextConn: firstConn, told: make(map[string]bool),
@@ -191,7 +205,7 @@ func newMachine(cfg Config) *Machine {
 	}
 	m.cpu.clock = func() uint64 { return k.monotonic() / 100 } // RDTIME counts at 10 MHz
 	m.kernel = k
-	k.disk.gone = k.forgetInode
+	k.disk.gone, k.disk.mount = k.forgetInode, &k.mount
 	return m
 }
 
@@ -223,11 +237,13 @@ func (m *Machine) engine() engine {
 func (m *Machine) Position() uint64 { return m.cpu.count }
 
 // Run executes up to a position, and never past it. It returns where the machine is:
-// short of that when it is idle or has exited, when it was interrupted, or when
-// outputs of some MiB wait for being taken.
+// short of that when it is idle or has exited, when it was interrupted, when outputs of
+// some MiB wait for being taken, or when one asks something of the shared disk: a thread
+// waits for that.
 func (m *Machine) Run(until uint64) uint64 {
 	k, c := m.kernel, m.cpu
-	for !k.exited && k.current != nil && c.count < until && k.outputBytes < maxPending {
+	k.asked = false
+	for !k.exited && k.current != nil && c.count < until && k.outputBytes < maxPending && !k.asked {
 		if m.stop.CompareAndSwap(true, false) {
 			break
 		}
@@ -283,7 +299,7 @@ func (m *Machine) Interrupt() { m.stop.Store(true) }
 // Inject gives the machine an event, at the position where it stands. The error
 // matches ErrBadEvent: then nothing has changed.
 func (m *Machine) Inject(event []byte) error {
-	if m.kernel.exited {
+	if _, exited := m.Exited(); exited {
 		return nil
 	}
 	if err := m.kernel.inject(event); err != nil {
@@ -312,7 +328,9 @@ func (m *Machine) NextOutput() (at uint64, out []byte, ok bool) {
 func (m *Machine) Idle() (wake time.Duration, idle bool) {
 	k := m.kernel
 	switch {
-	case k.exited || k.current != nil:
+	case k.exited:
+		return -1, k.mount.leaving != 0
+	case k.current != nil:
 		return 0, false
 	case k.due > maxTime: // as good as never
 		return -1, true
@@ -328,7 +346,9 @@ func (m *Machine) Skip(d time.Duration) []byte { return SkipEvent(d) }
 
 // Exited reports whether the program has ended, and with which status: that of a
 // program killed by a signal is 128 more than the signal.
-func (m *Machine) Exited() (status int, exited bool) { return m.kernel.exitCode, m.kernel.exited }
+func (m *Machine) Exited() (status int, exited bool) {
+	return m.kernel.exitCode, m.kernel.exited && m.kernel.mount.leaving == 0
+}
 
 // Crash returns how the program was killed, or nil if it was not.
 func (m *Machine) Crash() *Crash { return m.kernel.crash }
@@ -352,7 +372,7 @@ func (m *Machine) Hash() [32]byte {
 }
 
 // version is that of the state, the events and the outputs.
-const version = 2
+const version = 3
 
 // Fingerprint is that of all machines whose images and logs this one can read.
 func (m *Machine) Fingerprint() string { return fmt.Sprintf("rv64/%d", version) }
@@ -365,7 +385,8 @@ func (m *Machine) Resident() (n int64) {
 	return n
 }
 
-// Dirty is how much memory was written since the last Freeze, in bytes.
+// Dirty is how much memory was written since the last Freeze or Delta, in bytes, as far as
+// either has had it copied before.
 func (m *Machine) Dirty() (n int64) {
 	for _, mem := range m.kernel.spaces() {
 		n += int64(mem.dirty()) * pageSize
@@ -385,6 +406,8 @@ var _ interface {
 	Skip(d time.Duration) []byte
 	Freeze() (io.WriterTo, error)
 	Restore(r io.Reader) error
+	Delta() (io.WriterTo, error)
+	ApplyDelta(delta []byte) error
 	Hash() [32]byte
 	Fingerprint() string
 } = (*Machine)(nil)

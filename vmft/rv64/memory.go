@@ -80,6 +80,10 @@ type memory struct {
 	resident int // pages there are
 	limit    int // how many there may be
 
+	tracks map[int]*tracked // by leaf, what has changed since the last delta; nil: there was none
+	noted  int              // pages that have
+	kept   int              // of which it is known what they were
+
 	total sum             // over all pages, as far as none is stale
 	code  map[uint64]bool // the numbers of pages from which instructions were decoded. Not part of the state
 	// codeStale is set when a page of code may have changed. Whoever has decoded
@@ -167,13 +171,14 @@ func (m *memory) own(addr uint64) *page {
 	l := m.leafFor(addr)
 	i := addr >> pageShift % leafPages
 	word, bit := &l.owned[i/64], uint64(1)<<(i%64)
+	if l.pages[i] == nil && m.resident >= m.limit {
+		m.fail(faultMemory, addr)
+		return nil
+	}
+	m.note(addr, l.pages[i])
 	if *word&bit == 0 {
 		old := l.pages[i]
 		if old == nil {
-			if m.resident >= m.limit {
-				m.fail(faultMemory, addr)
-				return nil
-			}
 			m.resident++
 			l.pages[i] = new(page)
 		} else {
@@ -449,16 +454,25 @@ func (m *memory) discard(start, end uint64) {
 		i := a >> pageShift % leafPages
 		if m.leaves[a>>leafShift].pages[i] != nil {
 			l := m.leafFor(a)
-			l.pages[i] = nil
-			l.owned[i/64] &^= 1 << (i % 64)
-			l.stale[i/64] &^= 1 << (i % 64)
-			m.total.sub(l.sums[i])
-			l.sums[i] = sum{}
-			m.resident--
+			m.note(a, l.pages[i])
+			m.drop(l, int(i))
 		}
 		a += pageSize
 	}
 	m.flush()
+}
+
+// drop does away with a page, if it is there.
+func (m *memory) drop(l *leaf, i int) {
+	if l.pages[i] == nil {
+		return
+	}
+	l.pages[i] = nil
+	l.owned[i/64] &^= 1 << (i % 64)
+	l.stale[i/64] &^= 1 << (i % 64)
+	m.total.sub(l.sums[i])
+	l.sums[i] = sum{}
+	m.resident--
 }
 
 // move takes the pages of n bytes at from to the address to, where there are none.
@@ -470,6 +484,7 @@ func (m *memory) move(from, to, n uint64) {
 		}
 		p := m.peek(from + off)
 		l, i := m.leafFor(to+off), (to+off)>>pageShift%leafPages
+		m.note(to+off, l.pages[i])
 		fresh := *p
 		l.pages[i] = &fresh
 		l.owned[i/64] |= 1 << (i % 64)

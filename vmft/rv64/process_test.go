@@ -35,6 +35,9 @@ func TestProcesses(t *testing.T) {
 	}
 	hash, end := m.Hash(), m.Position()
 	replayed(t, m, rec, &log)
+	if testing.Short() {
+		return
+	}
 
 	rng := rand.New(rand.NewPCG(1, 2))
 	m = load(t, elf, cfg)

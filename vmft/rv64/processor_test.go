@@ -8,18 +8,24 @@ import (
 	"github.com/trilith-go/trilith/vmft/vmfttest"
 )
 
-var _ vmft.Processor = (*Machine)(nil)
+var (
+	_ vmft.Processor    = (*Machine)(nil)
+	_ vmft.Transferable = (*Machine)(nil)
+)
 
 // The machine holds the contract of a free-running one, with a guest of many threads that
 // is connected to and spoken to at any instruction.
 func TestProcessor(t *testing.T) {
 	for _, name := range []string{"serve", "stress"} {
+		if testing.Short() && name == "stress" {
+			continue
+		}
 		elf := guest(t, name)
 		length, answered := uint64(10_000_000), 0
 		if testing.Short() {
 			length = 5_000_000
 		}
-		vmfttest.TestProcessor(t, vmfttest.ProcessorCheck{
+		check := vmfttest.ProcessorCheck{
 			New: func() vmft.Processor { return load(t, elf, Config{Args: []string{name}}) },
 			Event: func(n int) []byte {
 				conn := 1<<32 + uint64(n/4)
@@ -43,7 +49,10 @@ func TestProcessor(t *testing.T) {
 			},
 			Length: length,
 			Seed:   7,
-		})
+		}
+		vmfttest.TestProcessor(t, check)
+		check.Length /= 5
+		vmfttest.TestTransferable(t, check)
 		if name == "serve" && answered == 0 {
 			t.Error("the guest has answered nobody")
 		}

@@ -28,7 +28,7 @@ const (
 const DefaultInterval = 100_000_000
 
 // maxEntry bounds an entry of a log.
-const maxEntry = 1 << 20
+const maxEntry = 2 << 20
 
 // A Recorder runs a machine and writes down what it is told. It is for one
 // goroutine, as the machine is, which nobody else may run or give events to.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -64,4 +65,27 @@ func ExampleCheckProcessor() {
 	})
 	fmt.Println(err)
 	// Output: <nil>
+}
+
+// One that is not deterministic may do for state transfer all the same: this echoes what comes
+// in, mixed with numbers that nobody knows before.
+func ExampleCheckTransferable() {
+	echo := []toy.Instruction{
+		{Op: toy.Input, A: 1},
+		{Op: toy.Draw, A: 2},
+		{Op: toy.Mix, A: 1, B: 2},
+		{Op: toy.Output, A: 1},
+		{Op: toy.Jump, A: 1},
+	}
+	check := vmfttest.ProcessorCheck{
+		New: func() vmft.Processor {
+			p := toy.New(echo)
+			p.Draws(rand.Uint64)
+			return p
+		},
+		Event:  func(n int) []byte { return toy.InputEvent(uint64(n + 1)) },
+		Length: 1000,
+	}
+	fmt.Println(vmfttest.CheckTransferable(check), vmfttest.CheckProcessor(check) == nil)
+	// Output: <nil> false
 }

@@ -106,7 +106,8 @@ type recorder struct {
 	p     vmft.Processor
 	h     *history
 	rng   *rand.Rand
-	taken int // of the check's own events
+	taken int          // of the check's own events
+	left  []sentOutput // that were not answered
 }
 
 // record makes a history.
@@ -123,12 +124,14 @@ func (c *ProcessorCheck) record(rng *rand.Rand) (*history, error) {
 			break
 		}
 		if err == nil {
-			ended, err = r.tell(fresh)
+			ended, err = r.tell(append(r.left, fresh...))
 		}
 		if err != nil {
 			return nil, err
 		}
-		r.h.outputs = append(r.h.outputs, drain(r.p)...) // of the events
+		r.left = drain(r.p) // of the events
+		ended = ended && len(r.left) == 0
+		r.h.outputs = append(r.h.outputs, r.left...)
 		if rng.IntN(12) == 0 {
 			r.look()
 		}

@@ -1,6 +1,8 @@
 // Guest is the program that the example keeps alive when it is given none: an HTTP server
 // that knows nothing of being fault-tolerant. It keeps all that it has in memory: a counter,
-// keys with values, and what its own goroutines and timers do beside.
+// keys with values, and what its own goroutines and timers do beside. With DATA, a directory,
+// in its environment, it answers a change of a counter or a key only when that is in a file
+// there, and synced; started again, it goes on from that.
 //
 //	GET  /              a page that ticks
 //	GET  /status        what the page shows, as JSON
@@ -43,6 +45,8 @@ type service struct {
 	keys   map[string]string
 	ticks  uint64
 	mixed  uint64 // by goroutines that do nothing but work now and then
+
+	data *journal // nil: there is none
 }
 
 func main() {
@@ -52,6 +56,13 @@ func main() {
 		os.Exit(1)
 	}
 	s := &service{id: hex.EncodeToString(id[:]), began: time.Now(), counts: make(map[string]uint64), keys: make(map[string]string)}
+	if dir := os.Getenv("DATA"); dir != "" {
+		if err := s.recover(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "guest:", err)
+			os.Exit(1)
+		}
+		fmt.Println("the guest has", len(s.counts), "counters and", len(s.keys), "keys of before")
+	}
 	go s.tick()
 	for i := range uint64(4) {
 		go s.mix(i)
@@ -125,6 +136,10 @@ func (s *service) count(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "too many counters", http.StatusInsufficientStorage)
 		return
 	}
+	if err := s.data.note(entry{Name: name, Count: s.counts[name] + 1}); err != nil {
+		http.Error(w, err.Error(), http.StatusInsufficientStorage)
+		return
+	}
 	s.counts[name]++
 	fmt.Fprintln(w, s.counts[name])
 }
@@ -153,6 +168,10 @@ func (s *service) put(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	if _, ok := s.keys[r.PathValue("key")]; !ok && len(s.keys) >= maxKeys {
 		http.Error(w, "too many keys", http.StatusInsufficientStorage)
+		return
+	}
+	if err := s.data.note(entry{Name: r.PathValue("key"), Value: v, Writes: s.writes + 1}); err != nil {
+		http.Error(w, err.Error(), http.StatusInsufficientStorage)
 		return
 	}
 	s.keys[r.PathValue("key")] = string(v)

@@ -6,8 +6,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 )
 
@@ -32,6 +34,26 @@ func (e usageError) Error() string { return e.text }
 
 // BadUsage returns an error in the command line.
 func BadUsage(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
+
+// Named reports whether an address names a host and a port that others can dial.
+func Named(addr string) bool {
+	host, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err != nil || host == "" || port == "" || port == "0" || ip != nil && ip.IsUnspecified() {
+		return false
+	}
+	return true
+}
+
+// Listenable reports whether an address names a port to listen on; without a host, or with
+// port 0, too.
+func Listenable(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
+}
 
 // Parse parses flags. Its error is flag.ErrHelp, or one in the command line; nothing is
 // printed.

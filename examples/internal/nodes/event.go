@@ -16,6 +16,7 @@ type Event struct {
 	Record vmft.Record // the newest of the chain, as the node knows it
 	Note   string
 	Ended  bool // there is no node any more
+	Killed bool // for somebody has killed it
 }
 
 // lookEvery is how often a node's Status is looked at. What is in it has times of its own.
@@ -64,6 +65,8 @@ func Watch(ctx context.Context, n *vmft.Node, tell func(Event)) {
 // Text says what has happened.
 func (e Event) Text() string {
 	switch {
+	case e.Killed:
+		return "was killed: " + e.Note
 	case e.Role != "":
 		return "is " + article(e.Role)
 	case e.Note != "":

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/vmft"
@@ -27,6 +28,7 @@ type Group struct {
 	Addrs   []string
 	Clients transport.Transport
 	Killing string // what is done to a primary
+	Durable bool   // what all have forgotten is on their disks
 
 	members []member
 	events  chan Event
@@ -40,6 +42,8 @@ type member interface {
 	kill() error
 	// stop ends it for good, whether it runs or not.
 	stop() error
+	// label names what it runs as, for whoever wants to kill it; empty: there is nothing.
+	label() string
 }
 
 // Stop ends all nodes.
@@ -149,11 +153,15 @@ func (p *process) start(context.Context) error {
 		}
 		err := cmd.Wait()
 		if !p.killed.Load() {
-			p.tell(Event{Node: p.addr, Ended: true, Note: fmt.Sprint(err)})
+			_, failed := errors.AsType[*exec.ExitError](err)
+			killed := failed && cmd.ProcessState.ExitCode() < 0 // by a signal
+			p.tell(Event{Node: p.addr, At: time.Now(), Ended: true, Killed: killed, Note: fmt.Sprint(err)})
 		}
 	}()
 	return nil
 }
+
+func (p *process) label() string { return fmt.Sprintf(" (process %d)", p.cmd.Process.Pid) }
 
 func (p *process) kill() error {
 	p.killed.Store(true)
@@ -173,13 +181,20 @@ func (p *process) stop() error {
 }
 
 // InMemory returns a group in this process, which does not run yet. start starts a node by a
-// configuration in which what the program is about is missing.
-func InMemory(start func(ctx context.Context, cfg vmft.Config) (*vmft.Node, error)) (*Group, error) {
+// configuration in which what the program is about is missing. When the group has been
+// stopped, close is called, if there is one.
+func InMemory(start func(ctx context.Context, cfg vmft.Config) (*vmft.Node, error), close func() error) (*Group, error) {
 	network, err := transport.NewNetwork(transport.NetworkConfig{})
 	if err != nil {
 		return nil, err
 	}
-	g := &Group{Clients: network.Host("clients"), Killing: "crash", events: make(chan Event, 1024), close: network.Close}
+	g := &Group{Clients: network.Host("clients"), Killing: "crash", events: make(chan Event, 1024), close: func() error {
+		err := network.Close()
+		if close != nil {
+			err = errors.Join(err, close())
+		}
+		return err
+	}}
 	arbiter := vmft.MemoryArbiter()
 	for i := range Size {
 		g.Addrs = append(g.Addrs, fmt.Sprintf("node%d:7101", i+1))
@@ -233,6 +248,8 @@ func (h *hosted) kill() error {
 	h.work.Go(func() { _ = n.Close() }) // nothing that it does matters any more
 	return nil
 }
+
+func (h *hosted) label() string { return "" }
 
 func (h *hosted) stop() error {
 	defer h.work.Wait()

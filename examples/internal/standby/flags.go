@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,7 +56,7 @@ func (f *Flags) Check() error {
 	}
 	f.peers = nil
 	for _, addr := range strings.Split(f.standby, ",") {
-		if !named(addr) {
+		if !local.Named(addr) {
 			return local.BadUsage("-standby is %q: %q is not host:port", f.standby, addr)
 		}
 		if addr != f.node {
@@ -67,7 +66,7 @@ func (f *Flags) Check() error {
 	switch {
 	case f.node == "":
 		return local.BadUsage("-standby needs -node, the address of this process's own node")
-	case !named(f.node):
+	case !local.Named(f.node):
 		return local.BadUsage("-node is %q: it has to name the host and the port, by which the others find it", f.node)
 	case len(f.peers) == 0:
 		return local.BadUsage("-standby names this process's own node alone: name those of the others")
@@ -75,19 +74,10 @@ func (f *Flags) Check() error {
 		return local.BadUsage("-standby needs -lock or -arbiter, which decides who leads")
 	case f.lock != "" && f.arbiter != "":
 		return local.BadUsage("only one of -lock and -arbiter can be given")
-	case f.arbiter != "" && !named(f.arbiter):
+	case f.arbiter != "" && !local.Named(f.arbiter):
 		return local.BadUsage("-arbiter is %q, not host:port", f.arbiter)
 	}
 	return nil
-}
-
-// named reports whether an address names a host and a port that others can dial.
-func named(addr string) bool {
-	host, port, err := net.SplitHostPort(addr)
-	if ip := net.ParseIP(host); err != nil || host == "" || port == "" || port == "0" || ip != nil && ip.IsUnspecified() {
-		return false
-	}
-	return true
 }
 
 // Config is what a node needs beside the flags.

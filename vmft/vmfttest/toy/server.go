@@ -44,3 +44,11 @@ func Server() []Instruction {
 		{Op: Jump, A: 1, N: 25},
 	}
 }
+
+// DrawingServer is [Server], but the computer mixes in a number that it draws, not the time:
+// it is not deterministic, if there is something to draw from.
+func DrawingServer() []Instruction {
+	program := Server()
+	program[19] = Instruction{Op: Draw, A: 5}
+	return program
+}

@@ -34,6 +34,7 @@ const (
 	Ask              // A leaves as a question; waits, then A = the answer
 	Spawn            // another thread begins at N, with the same registers
 	Exit             // all is over; the status is A
+	Draw             // A = a number from outside: see [Toy.Draws]
 )
 
 // An Instruction is one of a [Toy].
@@ -70,6 +71,10 @@ type Toy struct {
 	pages   [pageCount]*[pageWords]uint64 // nil: all zeroes
 	shared  [pageCount]bool               // with an image: to be copied before it is written to
 	outputs []output                      // not taken
+
+	changed [pageCount]bool // since the last delta
+	begun   bool            // there was one, or what stands for one
+	draw    func() uint64
 }
 
 type output struct {
@@ -218,10 +223,18 @@ func (t *Toy) execute(th *thread) {
 			s.ready = append(s.ready, uint8(len(s.threads)))
 			s.threads = append(s.threads, thread{r: th.r, pc: n})
 		}
+	case Draw:
+		if *a = 0; t.draw != nil {
+			*a = t.draw()
+		}
 	default:
 		t.exit(int64(*a))
 	}
 }
+
+// Draws says where [Draw] has its numbers from. Nothing logs them: such a toy is not
+// deterministic, and only state transfer keeps it on two nodes. Default: all are 0.
+func (t *Toy) Draws(from func() uint64) { t.draw = from }
 
 func (t *Toy) exit(status int64) {
 	t.state.exited, t.state.status = true, status
@@ -238,7 +251,7 @@ func (t *Toy) page(n uint64) *[pageWords]uint64 {
 		fresh := *p
 		p = &fresh
 	}
-	t.pages[n], t.shared[n] = p, false
+	t.pages[n], t.shared[n], t.changed[n] = p, false, true
 	return p
 }
 
@@ -453,6 +466,7 @@ func (t *Toy) Restore(r io.Reader) error {
 		return err
 	}
 	t.state, t.pages, t.shared, t.outputs = state, pages, [pageCount]bool{}, nil
+	t.changed, t.begun = [pageCount]bool{}, true
 	return nil
 }
 

@@ -2,6 +2,8 @@ package toy_test
 
 import (
 	"errors"
+	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -11,8 +13,9 @@ import (
 )
 
 var (
-	_ vmft.Processor = (*toy.Toy)(nil)
-	_ vmft.Preempter = (*toy.Toy)(nil)
+	_ vmft.Processor    = (*toy.Toy)(nil)
+	_ vmft.Preempter    = (*toy.Toy)(nil)
+	_ vmft.Transferable = (*toy.Toy)(nil)
 )
 
 func toyCheck(seed uint64, newToy func() vmft.Processor) vmfttest.ProcessorCheck {
@@ -39,6 +42,19 @@ func TestToy(t *testing.T) {
 	}
 }
 
+// Deltas make another toy the same, also of one that is not deterministic.
+func TestToyDeltas(t *testing.T) {
+	for seed := range uint64(6) {
+		vmfttest.TestTransferable(t, toyCheck(seed, newServer))
+		rng := rand.New(rand.NewPCG(seed, 5))
+		vmfttest.TestTransferable(t, toyCheck(seed, func() vmft.Processor {
+			p := toy.New(toy.DrawingServer())
+			p.Draws(rng.Uint64)
+			return p
+		}))
+	}
+}
+
 // A program that ends, and one that waits for ever, are tried up to there.
 func TestToyEnds(t *testing.T) {
 	for _, program := range [][]toy.Instruction{
@@ -60,6 +76,33 @@ type flawed struct {
 	runs  uint64 // for that
 	away  bool   // an image is of when it is written
 	late  bool   // outputs are said to be of where Run stops
+
+	later  bool // a delta is of when it is written
+	forget bool // an image makes the next delta forget what it has
+}
+
+func (f *flawed) Delta() (io.WriterTo, error) {
+	if f.later {
+		return laterDelta{f.Toy}, nil
+	}
+	return f.Toy.Delta()
+}
+
+type laterDelta struct{ *toy.Toy }
+
+func (l laterDelta) WriteTo(w io.Writer) (int64, error) {
+	d, err := l.Delta()
+	if err != nil {
+		return 0, err
+	}
+	return d.WriteTo(w)
+}
+
+func (f *flawed) Freeze() (io.WriterTo, error) {
+	if f.forget {
+		_, _ = f.Toy.Delta() // which nobody applies
+	}
+	return f.Toy.Freeze()
 }
 
 func (f *flawed) Run(until uint64) uint64 {
@@ -112,6 +155,23 @@ func TestProcessorFindsFlaws(t *testing.T) {
 		}
 		if !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: found is %v", name, err)
+		}
+	}
+}
+
+// And so does the suite for deltas.
+func TestTransferableFindsFlaws(t *testing.T) {
+	for name, flaw := range map[string]flawed{"later": {later: true}, "forget": {forget: true}} {
+		found := false
+		for seed := uint64(0); seed < 5 && !found; seed++ {
+			found = vmfttest.CheckTransferable(toyCheck(seed, func() vmft.Processor {
+				f := flaw
+				f.Toy = toy.New(toy.Server())
+				return &f
+			})) != nil
+		}
+		if !found {
+			t.Errorf("%s: nothing was found", name)
 		}
 	}
 }

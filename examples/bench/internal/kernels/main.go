@@ -4,7 +4,8 @@
 //	kernels NAME N
 //	kernels wait N NAME
 //
-// does the work N times, with a line before and one after.
+// does the work N times, with a line before and one after. The one called disk wants a shared
+// disk, which the suite ftvm has.
 package main
 
 import (
@@ -20,7 +21,7 @@ import (
 )
 
 var kernels = map[string]func() uint64{
-	"fib": func() uint64 { return fib(30) }, "sort": sortInts, "sha256": hash, "json": documents, "map": maps, "matmul": matmul,
+	"fib": func() uint64 { return fib(30) }, "sort": sortInts, "sha256": hash, "json": documents, "map": maps, "matmul": matmul, "disk": transact,
 }
 
 func main() {
