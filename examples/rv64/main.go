@@ -65,6 +65,11 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		if !strings.Contains(addr, ":") {
 			addr = "127.0.0.1:" + addr
 		}
+		if _, port, err := net.SplitHostPort(addr); err != nil {
+			return err
+		} else if _, err := net.LookupPort("tcp", port); err != nil {
+			return err
+		}
 		o.ports[uint16(guest)] = addr
 		return nil
 	})

@@ -49,7 +49,7 @@ func TestRecordAndReplay(t *testing.T) {
 }
 
 func TestBadUsage(t *testing.T) {
-	for _, args := range [][]string{{"-listen", "x", "p"}, {"-until", "5", "p"}, {"-replay", "l", "p"}, {"-memory", "0", "p"}, {"-nothing"}, {"no-such-program"},
+	for _, args := range [][]string{{"-listen", "x", "p"}, {"-listen", "x:80", "testdata/echo"}, {"./no-such-program"}, {"-until", "5", "p"}, {"-replay", "l", "p"}, {"-memory", "0", "p"}, {"-nothing"}, {"no-such-program"},
 		{"/no/such/program"}, {"-write-back", "p"}, {"../../vmft"}} {
 		var out bytes.Buffer
 		if _, err := run(t.Context(), args, strings.NewReader(""), &out, &out); err == nil {

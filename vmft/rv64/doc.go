@@ -84,7 +84,8 @@
 // Instructions are executed by an engine (the contract is in engine.go). Two are
 // here: the stepper, one instruction at a time and written after the
 // specification, and the blocks, which decode straight lines of code once and
-// count on the way out of them. A test runs both side by side.
+// count on the way out of them; sequences that are frequent are one operation there
+// (fused.txt, chosen by internal/fusing). A test runs both side by side.
 //
 // # Reading the source
 //
@@ -100,7 +101,7 @@
 //   - export.go: what the program has changed, for the host.
 //   - machine.go: the machine. elf.go loads it, image.go freezes it, record.go and
 //     debug.go look after its history.
-//   - host.go: [Host] drives a machine in real time, with standard input and
+//   - host.go: [Drive] drives a machine in real time, with standard input and
 //     output and real sockets. It is the only part with goroutines and a clock.
 //
 // # What it is not
@@ -108,7 +109,8 @@
 // Processes are not stopped and continued (SIGSTOP is ignored), are not traced, have no
 // terminals, no pidfds, and no tables of descriptors or working directories in common;
 // /proc shows each of them itself alone. File locks always succeed, without effect. No
-// descriptors are passed over sockets. What a private mapping shows is the file as it was
+// descriptors are passed over sockets (sendmsg with ancillary data fails with
+// EOPNOTSUPP). What a private mapping shows is the file as it was
 // when it was mapped. There are no vector instructions, no privileged mode (except what
 // testenv.go fakes for the official tests) and no devices.
 package rv64

@@ -152,8 +152,11 @@ func readImage(r io.Reader) (*Machine, error) {
 	}
 	// As much as there is, rather than as much as is said.
 	tables, err := io.ReadAll(io.LimitReader(in, int64(size)))
-	if err != nil || uint64(len(tables)) != size {
-		return nil, bad("%d bytes of tables, of %d: %v", len(tables), size, err)
+	if err != nil {
+		return nil, bad("%v", err)
+	}
+	if uint64(len(tables)) != size {
+		return nil, bad("it ends after %d bytes of tables, of %d", len(tables), size)
 	}
 	var cfg Config
 	if err := cfg.complete(); err != nil {

@@ -23,22 +23,22 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 	for {
 		w := (*window)(unsafe.Pointer(in))
 		o := uint(in.op)
-		if o < uint(opFused+9) {
-			if o < uint(opADD) {
-				if o < uint(opLBU) {
-					if o < uint(opBLTU) {
+		if o < uint(opFused+20) {
+			if o < uint(opMULH) {
+				if o < uint(opADDI) {
+					if o < uint(opBGEU) {
 						if o < uint(opBNE) {
-							if o < uint(opBEQ) {
-								if o < uint(opAUIPC) {
-									if o < uint(opLUI) {
-										goto slow
-									} else {
-
-										x[w[0].rd] = uint64(w[0].imm)
-										in = &w[1]
-										continue
-									}
+							if o < uint(opAUIPC) {
+								if o < uint(opLUI) {
+									goto slow
 								} else {
+
+									x[w[0].rd] = uint64(w[0].imm)
+									in = &w[1]
+									continue
+								}
+							} else {
+								if o < uint(opBEQ) {
 									if o < uint(opJALR) {
 										goto slow
 									} else {
@@ -53,33 +53,42 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 										in = (*inst)(unsafe.Add(base, j.at))
 										continue
 									}
+								} else {
+									if x[w[0].rs1] == x[w[0].rs2] {
+										in = &w[0]
+										goto taken
+									}
+									in = &w[1]
+									continue
 								}
-							} else {
-								if x[w[0].rs1] == x[w[0].rs2] {
-									in = &w[0]
-									goto taken
-								}
-								in = &w[1]
-								continue
 							}
 						} else {
-							if o < uint(opBLT) {
-								if x[w[0].rs1] != x[w[0].rs2] {
-									in = &w[0]
-									goto taken
-								}
-								in = &w[1]
-								continue
-							} else {
-								if o < uint(opBGE) {
-									if int64(x[w[0].rs1]) < int64(x[w[0].rs2]) {
+							if o < uint(opBGE) {
+								if o < uint(opBLT) {
+									if x[w[0].rs1] != x[w[0].rs2] {
 										in = &w[0]
 										goto taken
 									}
 									in = &w[1]
 									continue
 								} else {
+									if int64(x[w[0].rs1]) < int64(x[w[0].rs2]) {
+										in = &w[0]
+										goto taken
+									}
+									in = &w[1]
+									continue
+								}
+							} else {
+								if o < uint(opBLTU) {
 									if int64(x[w[0].rs1]) >= int64(x[w[0].rs2]) {
+										in = &w[0]
+										goto taken
+									}
+									in = &w[1]
+									continue
+								} else {
+									if x[w[0].rs1] < x[w[0].rs2] {
 										in = &w[0]
 										goto taken
 									}
@@ -89,15 +98,8 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 							}
 						}
 					} else {
-						if o < uint(opLD) {
-							if o < uint(opBGEU) {
-								if x[w[0].rs1] < x[w[0].rs2] {
-									in = &w[0]
-									goto taken
-								}
-								in = &w[1]
-								continue
-							} else {
+						if o < uint(opLBU) {
+							if o < uint(opLD) {
 								if o < uint(opLB) {
 									if x[w[0].rs1] >= x[w[0].rs2] {
 										in = &w[0]
@@ -106,21 +108,21 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 									in = &w[1]
 									continue
 								} else {
-									if o < uint(opLW) {
-										if o < uint(opLH) {
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^pageMask {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := uint64(int8(*(*byte)(p0)))
+									if o < uint(opLH) {
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^pageMask {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := uint64(int8(*(*byte)(p0)))
 
-											x[w[0].rd] = q0
-											in = &w[1]
-											continue
-										} else {
+										x[w[0].rd] = q0
+										in = &w[1]
+										continue
+									} else {
+										if o < uint(opLW) {
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &m.read[addr0>>pageShift&tlbMask]
 											if t0.tag != addr0&^(pageMask&^1) {
@@ -133,7 +135,65 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 											x[w[0].rd] = q0
 											in = &w[1]
 											continue
+										} else {
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^3) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := word(uint64(get32(p0)))
+
+											x[w[0].rd] = q0
+											in = &w[1]
+											continue
 										}
+									}
+								}
+							} else {
+								addr0 := x[w[0].rs1] + uint64(w[0].imm)
+								t0 := &m.read[addr0>>pageShift&tlbMask]
+								if t0.tag != addr0&^(pageMask&^7) {
+									in = &w[0]
+									goto slow
+								}
+								p0 := unsafe.Add(t0.page, addr0&pageMask)
+								q0 := get64(p0)
+
+								x[w[0].rd] = q0
+								in = &w[1]
+								continue
+							}
+						} else {
+							if o < uint(opSB) {
+								if o < uint(opLHU) {
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^pageMask {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := uint64(*(*byte)(p0))
+
+									x[w[0].rd] = q0
+									in = &w[1]
+									continue
+								} else {
+									if o < uint(opLWU) {
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^1) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := uint64(get16(p0))
+
+										x[w[0].rd] = q0
+										in = &w[1]
+										continue
 									} else {
 										addr0 := x[w[0].rs1] + uint64(w[0].imm)
 										t0 := &m.read[addr0>>pageShift&tlbMask]
@@ -142,231 +202,171 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 											goto slow
 										}
 										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := word(uint64(get32(p0)))
+										q0 := uint64(get32(p0))
 
 										x[w[0].rd] = q0
 										in = &w[1]
 										continue
 									}
 								}
-							}
-						} else {
-							addr0 := x[w[0].rs1] + uint64(w[0].imm)
-							t0 := &m.read[addr0>>pageShift&tlbMask]
-							if t0.tag != addr0&^(pageMask&^7) {
-								in = &w[0]
-								goto slow
-							}
-							p0 := unsafe.Add(t0.page, addr0&pageMask)
-							q0 := get64(p0)
-
-							x[w[0].rd] = q0
-							in = &w[1]
-							continue
-						}
-					}
-				} else {
-					if o < uint(opADDI) {
-						if o < uint(opSB) {
-							if o < uint(opLHU) {
-								addr0 := x[w[0].rs1] + uint64(w[0].imm)
-								t0 := &m.read[addr0>>pageShift&tlbMask]
-								if t0.tag != addr0&^pageMask {
-									in = &w[0]
-									goto slow
-								}
-								p0 := unsafe.Add(t0.page, addr0&pageMask)
-								q0 := uint64(*(*byte)(p0))
-
-								x[w[0].rd] = q0
-								in = &w[1]
-								continue
 							} else {
-								if o < uint(opLWU) {
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^1) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := uint64(get16(p0))
-
-									x[w[0].rd] = q0
-									in = &w[1]
-									continue
-								} else {
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^3) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := uint64(get32(p0))
-
-									x[w[0].rd] = q0
-									in = &w[1]
-									continue
-								}
-							}
-						} else {
-							if o < uint(opSD) {
-								if o < uint(opSH) {
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.write[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^pageMask {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									*(*byte)(p0) = byte(x[w[0].rs2])
-									in = &w[1]
-									continue
-								} else {
-									if o < uint(opSW) {
+								if o < uint(opSD) {
+									if o < uint(opSH) {
 										addr0 := x[w[0].rs1] + uint64(w[0].imm)
 										t0 := &m.write[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^1) {
+										if t0.tag != addr0&^pageMask {
 											in = &w[0]
 											goto slow
 										}
 										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										put16(p0, uint16(x[w[0].rs2]))
+										*(*byte)(p0) = byte(x[w[0].rs2])
 										in = &w[1]
 										continue
 									} else {
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.write[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^3) {
-											in = &w[0]
-											goto slow
+										if o < uint(opSW) {
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^1) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put16(p0, uint16(x[w[0].rs2]))
+											in = &w[1]
+											continue
+										} else {
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^3) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put32(p0, uint32(x[w[0].rs2]))
+											in = &w[1]
+											continue
 										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										put32(p0, uint32(x[w[0].rs2]))
-										in = &w[1]
-										continue
 									}
+								} else {
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.write[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									put64(p0, x[w[0].rs2])
+									in = &w[1]
+									continue
 								}
-							} else {
-								addr0 := x[w[0].rs1] + uint64(w[0].imm)
-								t0 := &m.write[addr0>>pageShift&tlbMask]
-								if t0.tag != addr0&^(pageMask&^7) {
-									in = &w[0]
-									goto slow
-								}
-								p0 := unsafe.Add(t0.page, addr0&pageMask)
-								put64(p0, x[w[0].rs2])
-								in = &w[1]
-								continue
 							}
 						}
-					} else {
+					}
+				} else {
+					if o < uint(opSUB) {
 						if o < uint(opSLTI) {
 
 							x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
 							in = &w[1]
 							continue
 						} else {
-							if o < uint(opSLLI) {
-								if o < uint(opANDI) {
-									if o < uint(opXORI) {
-										if o < uint(opSLTIU) {
+							if o < uint(opADD) {
+								if o < uint(opSLLI) {
+									if o < uint(opANDI) {
+										if o < uint(opXORI) {
+											if o < uint(opSLTIU) {
 
-											x[w[0].rd] = truth(int64(x[w[0].rs1]) < int64(uint64(w[0].imm)))
-											in = &w[1]
-											continue
+												x[w[0].rd] = truth(int64(x[w[0].rs1]) < int64(uint64(w[0].imm)))
+												in = &w[1]
+												continue
+											} else {
+
+												x[w[0].rd] = truth(x[w[0].rs1] < uint64(w[0].imm))
+												in = &w[1]
+												continue
+											}
 										} else {
+											if o < uint(opORI) {
 
-											x[w[0].rd] = truth(x[w[0].rs1] < uint64(w[0].imm))
-											in = &w[1]
-											continue
+												x[w[0].rd] = x[w[0].rs1] ^ uint64(w[0].imm)
+												in = &w[1]
+												continue
+											} else {
+
+												x[w[0].rd] = x[w[0].rs1] | uint64(w[0].imm)
+												in = &w[1]
+												continue
+											}
 										}
 									} else {
-										if o < uint(opORI) {
 
-											x[w[0].rd] = x[w[0].rs1] ^ uint64(w[0].imm)
+										x[w[0].rd] = x[w[0].rs1] & uint64(w[0].imm)
+										in = &w[1]
+										continue
+									}
+								} else {
+									if o < uint(opSRLI) {
+
+										x[w[0].rd] = x[w[0].rs1] << (uint64(w[0].imm) & 63)
+										in = &w[1]
+										continue
+									} else {
+										if o < uint(opSRAI) {
+
+											x[w[0].rd] = x[w[0].rs1] >> (uint64(w[0].imm) & 63)
 											in = &w[1]
 											continue
 										} else {
 
-											x[w[0].rd] = x[w[0].rs1] | uint64(w[0].imm)
+											x[w[0].rd] = uint64(int64(x[w[0].rs1]) >> (uint64(w[0].imm) & 63))
 											in = &w[1]
 											continue
 										}
 									}
-								} else {
-
-									x[w[0].rd] = x[w[0].rs1] & uint64(w[0].imm)
-									in = &w[1]
-									continue
 								}
 							} else {
-								if o < uint(opSRLI) {
 
-									x[w[0].rd] = x[w[0].rs1] << (uint64(w[0].imm) & 63)
-									in = &w[1]
-									continue
-								} else {
-									if o < uint(opSRAI) {
-
-										x[w[0].rd] = x[w[0].rs1] >> (uint64(w[0].imm) & 63)
-										in = &w[1]
-										continue
-									} else {
-
-										x[w[0].rd] = uint64(int64(x[w[0].rs1]) >> (uint64(w[0].imm) & 63))
-										in = &w[1]
-										continue
-									}
-								}
+								x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+								in = &w[1]
+								continue
 							}
 						}
-					}
-				}
-			} else {
-				if o < uint(opFused+1) {
-					if o < uint(opMUL) {
-						if o < uint(opSUB) {
-
-							x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-							in = &w[1]
-							continue
-						} else {
-							if o < uint(opAND) {
+					} else {
+						if o < uint(opMUL) {
+							if o < uint(opXOR) {
 								if o < uint(opSLL) {
 
 									x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
 									in = &w[1]
 									continue
 								} else {
-									if o < uint(opSRL) {
-										if o < uint(opXOR) {
-											if o < uint(opSLT) {
+									if o < uint(opSLT) {
 
-												x[w[0].rd] = x[w[0].rs1] << (x[w[0].rs2] & 63)
-												in = &w[1]
-												continue
-											} else {
-												if o < uint(opSLTU) {
+										x[w[0].rd] = x[w[0].rs1] << (x[w[0].rs2] & 63)
+										in = &w[1]
+										continue
+									} else {
+										if o < uint(opSLTU) {
 
-													x[w[0].rd] = truth(int64(x[w[0].rs1]) < int64(x[w[0].rs2]))
-													in = &w[1]
-													continue
-												} else {
-
-													x[w[0].rd] = truth(x[w[0].rs1] < x[w[0].rs2])
-													in = &w[1]
-													continue
-												}
-											}
+											x[w[0].rd] = truth(int64(x[w[0].rs1]) < int64(x[w[0].rs2]))
+											in = &w[1]
+											continue
 										} else {
 
-											x[w[0].rd] = x[w[0].rs1] ^ x[w[0].rs2]
+											x[w[0].rd] = truth(x[w[0].rs1] < x[w[0].rs2])
 											in = &w[1]
 											continue
 										}
-									} else {
+									}
+								}
+							} else {
+								if o < uint(opSRL) {
+
+									x[w[0].rd] = x[w[0].rs1] ^ x[w[0].rs2]
+									in = &w[1]
+									continue
+								} else {
+									if o < uint(opAND) {
 										if o < uint(opOR) {
 											if o < uint(opSRA) {
 
@@ -385,73 +385,73 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 											in = &w[1]
 											continue
 										}
-									}
-								}
-							} else {
-								if o < uint(opADDIW) {
-
-									x[w[0].rd] = x[w[0].rs1] & x[w[0].rs2]
-									in = &w[1]
-									continue
-								} else {
-									if o < uint(opSLLIW) {
-
-										x[w[0].rd] = word(x[w[0].rs1] + uint64(w[0].imm))
-										in = &w[1]
-										continue
 									} else {
-										if o < uint(opSRAIW) {
-											if o < uint(opSRLIW) {
+										if o < uint(opADDIW) {
 
-												x[w[0].rd] = word(x[w[0].rs1] << (uint64(w[0].imm) & 31))
-												in = &w[1]
-												continue
-											} else {
-
-												x[w[0].rd] = word(uint64(uint32(x[w[0].rs1]) >> (uint64(w[0].imm) & 31)))
-												in = &w[1]
-												continue
-											}
+											x[w[0].rd] = x[w[0].rs1] & x[w[0].rs2]
+											in = &w[1]
+											continue
 										} else {
-											if o < uint(opADDW) {
+											if o < uint(opSLLIW) {
 
-												x[w[0].rd] = uint64(int32(x[w[0].rs1]) >> (uint64(w[0].imm) & 31))
+												x[w[0].rd] = word(x[w[0].rs1] + uint64(w[0].imm))
 												in = &w[1]
 												continue
 											} else {
-												if o < uint(opSLLW) {
-													if o < uint(opSUBW) {
+												if o < uint(opSRAIW) {
+													if o < uint(opSRLIW) {
 
-														x[w[0].rd] = word(x[w[0].rs1] + x[w[0].rs2])
+														x[w[0].rd] = word(x[w[0].rs1] << (uint64(w[0].imm) & 31))
 														in = &w[1]
 														continue
 													} else {
 
-														x[w[0].rd] = word(x[w[0].rs1] - x[w[0].rs2])
+														x[w[0].rd] = word(uint64(uint32(x[w[0].rs1]) >> (uint64(w[0].imm) & 31)))
 														in = &w[1]
 														continue
 													}
 												} else {
-													if o < uint(opSRAW) {
-														if o < uint(opSRLW) {
+													if o < uint(opSLLW) {
+														if o < uint(opADDW) {
 
-															x[w[0].rd] = word(x[w[0].rs1] << (x[w[0].rs2] & 31))
+															x[w[0].rd] = uint64(int32(x[w[0].rs1]) >> (uint64(w[0].imm) & 31))
 															in = &w[1]
 															continue
 														} else {
+															if o < uint(opSUBW) {
 
-															x[w[0].rd] = word(uint64(uint32(x[w[0].rs1]) >> (x[w[0].rs2] & 31)))
-															in = &w[1]
-															continue
+																x[w[0].rd] = word(x[w[0].rs1] + x[w[0].rs2])
+																in = &w[1]
+																continue
+															} else {
+
+																x[w[0].rd] = word(x[w[0].rs1] - x[w[0].rs2])
+																in = &w[1]
+																continue
+															}
 														}
 													} else {
-														if o < uint(opFENCE) {
+														if o < uint(opSRAW) {
+															if o < uint(opSRLW) {
 
-															x[w[0].rd] = uint64(int32(x[w[0].rs1]) >> (x[w[0].rs2] & 31))
-															in = &w[1]
-															continue
+																x[w[0].rd] = word(x[w[0].rs1] << (x[w[0].rs2] & 31))
+																in = &w[1]
+																continue
+															} else {
+
+																x[w[0].rd] = word(uint64(uint32(x[w[0].rs1]) >> (x[w[0].rs2] & 31)))
+																in = &w[1]
+																continue
+															}
 														} else {
-															goto slow
+															if o < uint(opFENCE) {
+
+																x[w[0].rd] = uint64(int32(x[w[0].rs1]) >> (x[w[0].rs2] & 31))
+																in = &w[1]
+																continue
+															} else {
+																goto slow
+															}
 														}
 													}
 												}
@@ -460,117 +460,119 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 									}
 								}
 							}
-						}
-					} else {
-						if o < uint(opFused+0) {
-							if o < uint(opMULH) {
+						} else {
 
-								x[w[0].rd] = x[w[0].rs1] * x[w[0].rs2]
-								in = &w[1]
-								continue
-							} else {
-								if o < uint(opRET) {
-									if o < uint(opSH1ADDUW) {
-										if o < uint(opSH3ADD) {
-											if o < uint(opSH2ADD) {
-												if o < uint(opDIV) {
-													if o < uint(opMULHU) {
-														if o < uint(opMULHSU) {
-															h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
-															x[w[0].rd] = h0 - uint64(int64(x[w[0].rs1])>>63)&x[w[0].rs2] - uint64(int64(x[w[0].rs2])>>63)&x[w[0].rs1]
-															in = &w[1]
-															continue
-														} else {
-															h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
-															x[w[0].rd] = h0 - uint64(int64(x[w[0].rs1])>>63)&x[w[0].rs2]
-															in = &w[1]
-															continue
-														}
+							x[w[0].rd] = x[w[0].rs1] * x[w[0].rs2]
+							in = &w[1]
+							continue
+						}
+					}
+				}
+			} else {
+				if o < uint(opFused+3) {
+					if o < uint(opFused+2) {
+						if o < uint(opFused+0) {
+							if o < uint(opSH3ADD) {
+								if o < uint(opSH2ADD) {
+									if o < uint(opDIVW) {
+										if o < uint(opMULW) {
+											if o < uint(opDIV) {
+												if o < uint(opMULHU) {
+													if o < uint(opMULHSU) {
+														h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
+														x[w[0].rd] = h0 - uint64(int64(x[w[0].rs1])>>63)&x[w[0].rs2] - uint64(int64(x[w[0].rs2])>>63)&x[w[0].rs1]
+														in = &w[1]
+														continue
 													} else {
 														h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
-														x[w[0].rd] = h0
+														x[w[0].rd] = h0 - uint64(int64(x[w[0].rs1])>>63)&x[w[0].rs2]
 														in = &w[1]
 														continue
 													}
 												} else {
-													if o < uint(opSH1ADD) {
-														if o < uint(opADDUW) {
-															if o < uint(opMULW) {
-																if o < uint(opREM) {
-																	if o < uint(opDIVU) {
-																		if x[w[0].rs2] == 0 {
-																			in = &w[0]
-																			goto slow
-																		}
-																		x[w[0].rd] = uint64(int64(x[w[0].rs1]) / int64(x[w[0].rs2]))
-																		in = &w[1]
-																		continue
-																	} else {
-																		if x[w[0].rs2] == 0 {
-																			in = &w[0]
-																			goto slow
-																		}
-																		x[w[0].rd] = x[w[0].rs1] / x[w[0].rs2]
-																		in = &w[1]
-																		continue
-																	}
-																} else {
-																	if o < uint(opREMU) {
-																		if x[w[0].rs2] == 0 {
-																			in = &w[0]
-																			goto slow
-																		}
-																		x[w[0].rd] = uint64(int64(x[w[0].rs1]) % int64(x[w[0].rs2]))
-																		in = &w[1]
-																		continue
-																	} else {
-																		if x[w[0].rs2] == 0 {
-																			in = &w[0]
-																			goto slow
-																		}
-																		x[w[0].rd] = x[w[0].rs1] % x[w[0].rs2]
-																		in = &w[1]
-																		continue
-																	}
-																}
-															} else {
-																if o < uint(opDIVW) {
-
-																	x[w[0].rd] = word(x[w[0].rs1] * x[w[0].rs2])
-																	in = &w[1]
-																	continue
-																} else {
-																	goto slow
-																}
-															}
-														} else {
-
-															x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))
-															in = &w[1]
-															continue
+													h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
+													x[w[0].rd] = h0
+													in = &w[1]
+													continue
+												}
+											} else {
+												if o < uint(opREM) {
+													if o < uint(opDIVU) {
+														if x[w[0].rs2] == 0 {
+															in = &w[0]
+															goto slow
 														}
+														x[w[0].rd] = uint64(int64(x[w[0].rs1]) / int64(x[w[0].rs2]))
+														in = &w[1]
+														continue
 													} else {
-
-														x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<1
+														if x[w[0].rs2] == 0 {
+															in = &w[0]
+															goto slow
+														}
+														x[w[0].rd] = x[w[0].rs1] / x[w[0].rs2]
+														in = &w[1]
+														continue
+													}
+												} else {
+													if o < uint(opREMU) {
+														if x[w[0].rs2] == 0 {
+															in = &w[0]
+															goto slow
+														}
+														x[w[0].rd] = uint64(int64(x[w[0].rs1]) % int64(x[w[0].rs2]))
+														in = &w[1]
+														continue
+													} else {
+														if x[w[0].rs2] == 0 {
+															in = &w[0]
+															goto slow
+														}
+														x[w[0].rd] = x[w[0].rs1] % x[w[0].rs2]
 														in = &w[1]
 														continue
 													}
 												}
+											}
+										} else {
+
+											x[w[0].rd] = word(x[w[0].rs1] * x[w[0].rs2])
+											in = &w[1]
+											continue
+										}
+									} else {
+										if o < uint(opSH1ADD) {
+											if o < uint(opADDUW) {
+												goto slow
 											} else {
 
-												x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<2
+												x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))
 												in = &w[1]
 												continue
 											}
 										} else {
 
-											x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<3
+											x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<1
 											in = &w[1]
 											continue
 										}
-									} else {
-										if o < uint(opRORW) {
-											if o < uint(opCTZW) {
+									}
+								} else {
+
+									x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<2
+									in = &w[1]
+									continue
+								}
+							} else {
+								if o < uint(opSH1ADDUW) {
+
+									x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<3
+									in = &w[1]
+									continue
+								} else {
+									if o < uint(opFADDS) {
+										if o < uint(opRORIW) {
+											if o < uint(opZEXTH) {
 												if o < uint(opCTZ) {
 													if o < uint(opORN) {
 														if o < uint(opANDN) {
@@ -633,14 +635,12 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 														}
 													}
 												} else {
+													if o < uint(opCTZW) {
 
-													x[w[0].rd] = uint64(bits.TrailingZeros64(x[w[0].rs1]))
-													in = &w[1]
-													continue
-												}
-											} else {
-												if o < uint(opRORIW) {
-													if o < uint(opZEXTH) {
+														x[w[0].rd] = uint64(bits.TrailingZeros64(x[w[0].rs1]))
+														in = &w[1]
+														continue
+													} else {
 														if o < uint(opMIN) {
 															if o < uint(opMAXU) {
 																if o < uint(opMAX) {
@@ -665,75 +665,75 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 																continue
 															}
 														} else {
-															if o < uint(opSEXTB) {
-																if o < uint(opMINU) {
+															if o < uint(opMINU) {
 
-																	x[w[0].rd] = uint64(min(int64(x[w[0].rs1]), int64(x[w[0].rs2])))
-																	in = &w[1]
-																	continue
-																} else {
+																x[w[0].rd] = uint64(min(int64(x[w[0].rs1]), int64(x[w[0].rs2])))
+																in = &w[1]
+																continue
+															} else {
+																if o < uint(opSEXTB) {
 
 																	x[w[0].rd] = min(x[w[0].rs1], x[w[0].rs2])
 																	in = &w[1]
 																	continue
-																}
-															} else {
-																if o < uint(opSEXTH) {
-
-																	x[w[0].rd] = uint64(int8(x[w[0].rs1]))
-																	in = &w[1]
-																	continue
 																} else {
+																	if o < uint(opSEXTH) {
 
-																	x[w[0].rd] = uint64(int16(x[w[0].rs1]))
-																	in = &w[1]
-																	continue
-																}
-															}
-														}
-													} else {
-														if o < uint(opROL) {
-
-															x[w[0].rd] = uint64(uint16(x[w[0].rs1]))
-															in = &w[1]
-															continue
-														} else {
-															if o < uint(opRORI) {
-																if o < uint(opROLW) {
-
-																	x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], int(x[w[0].rs2]))
-																	in = &w[1]
-																	continue
-																} else {
-																	if o < uint(opROR) {
-
-																		x[w[0].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), int(x[w[0].rs2]))))
+																		x[w[0].rd] = uint64(int8(x[w[0].rs1]))
 																		in = &w[1]
 																		continue
 																	} else {
 
-																		x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], -int(x[w[0].rs2]))
+																		x[w[0].rd] = uint64(int16(x[w[0].rs1]))
 																		in = &w[1]
 																		continue
 																	}
 																}
+															}
+														}
+													}
+												}
+											} else {
+												if o < uint(opROL) {
+
+													x[w[0].rd] = uint64(uint16(x[w[0].rs1]))
+													in = &w[1]
+													continue
+												} else {
+													if o < uint(opRORI) {
+														if o < uint(opROLW) {
+
+															x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], int(x[w[0].rs2]))
+															in = &w[1]
+															continue
+														} else {
+															if o < uint(opROR) {
+
+																x[w[0].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), int(x[w[0].rs2]))))
+																in = &w[1]
+																continue
 															} else {
 
-																x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], -int(uint64(w[0].imm)))
+																x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], -int(x[w[0].rs2]))
 																in = &w[1]
 																continue
 															}
 														}
-													}
-												} else {
+													} else {
 
-													x[w[0].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
-													in = &w[1]
-													continue
+														x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], -int(uint64(w[0].imm)))
+														in = &w[1]
+														continue
+													}
 												}
 											}
 										} else {
-											if o < uint(opFADDS) {
+											if o < uint(opRORW) {
+
+												x[w[0].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
+												in = &w[1]
+												continue
+											} else {
 												if o < uint(opFSD) {
 													if o < uint(opFLD) {
 														if o < uint(opBEXTI) {
@@ -861,48 +861,30 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 													in = &w[1]
 													continue
 												}
-											} else {
-												if o < uint(opFSQRTD) {
-													if o < uint(opFDIVD) {
-														if o < uint(opFSUBD) {
-															if o < uint(opFADDD) {
-																goto slow
-															} else {
-																a0, b0 := math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2])
-																s0 := a0 + b0
-																if math.Float64bits(s0)>>52&0x7ff == 0x7ff || c.fcsr&(7<<5|flagInexact) != flagInexact {
-																	in = &w[0]
-																	goto slow
-																}
-																f[w[0].rd] = math.Float64bits(s0)
-																in = &w[1]
-																continue
-															}
+											}
+										}
+									} else {
+										if o < uint(opRET) {
+											if o < uint(opFDIVD) {
+												if o < uint(opFMULD) {
+													if o < uint(opFSUBD) {
+														if o < uint(opFADDD) {
+															goto slow
 														} else {
-															if o < uint(opFMULD) {
-																a0, b0 := math.Float64frombits(f[w[0].rs1]), -math.Float64frombits(f[w[0].rs2])
-																s0 := a0 + b0
-																if math.Float64bits(s0)>>52&0x7ff == 0x7ff || c.fcsr&(7<<5|flagInexact) != flagInexact {
-																	in = &w[0]
-																	goto slow
-																}
-																f[w[0].rd] = math.Float64bits(s0)
-																in = &w[1]
-																continue
-															} else {
-																s0 := float64(math.Float64frombits(f[w[0].rs1]) * math.Float64frombits(f[w[0].rs2]))
-																if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
-																	in = &w[0]
-																	goto slow
-																}
-																f[w[0].rd] = math.Float64bits(s0)
-																in = &w[1]
-																continue
+															a0, b0 := math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2])
+															s0 := a0 + b0
+															if math.Float64bits(s0)>>52&0x7ff == 0x7ff || c.fcsr&(7<<5|flagInexact) != flagInexact {
+																in = &w[0]
+																goto slow
 															}
+															f[w[0].rd] = math.Float64bits(s0)
+															in = &w[1]
+															continue
 														}
 													} else {
-														s0 := math.Float64frombits(f[w[0].rs1]) / math.Float64frombits(f[w[0].rs2])
-														if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
+														a0, b0 := math.Float64frombits(f[w[0].rs1]), -math.Float64frombits(f[w[0].rs2])
+														s0 := a0 + b0
+														if math.Float64bits(s0)>>52&0x7ff == 0x7ff || c.fcsr&(7<<5|flagInexact) != flagInexact {
 															in = &w[0]
 															goto slow
 														}
@@ -911,7 +893,27 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 														continue
 													}
 												} else {
-													if o < uint(opFCVTDL) {
+													s0 := float64(math.Float64frombits(f[w[0].rs1]) * math.Float64frombits(f[w[0].rs2]))
+													if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
+														in = &w[0]
+														goto slow
+													}
+													f[w[0].rd] = math.Float64bits(s0)
+													in = &w[1]
+													continue
+												}
+											} else {
+												if o < uint(opFCVTDL) {
+													if o < uint(opFSQRTD) {
+														s0 := math.Float64frombits(f[w[0].rs1]) / math.Float64frombits(f[w[0].rs2])
+														if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
+															in = &w[0]
+															goto slow
+														}
+														f[w[0].rd] = math.Float64bits(s0)
+														in = &w[1]
+														continue
+													} else {
 														if o < uint(opFMVDX) {
 															if o < uint(opFLTD) {
 																if o < uint(opFSGNJND) {
@@ -1037,84 +1039,56 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 																}
 															}
 														}
+													}
+												} else {
+													if o < uint(opFCVTDLU) {
+														i0 := int64(x[w[0].rs1])
+														if i0 < -1<<53 || i0 > 1<<53 {
+															in = &w[0]
+															goto slow
+														}
+														f[w[0].rd] = math.Float64bits(float64(i0))
+														in = &w[1]
+														continue
 													} else {
-														if o < uint(opFCVTDLU) {
-															i0 := int64(x[w[0].rs1])
-															if i0 < -1<<53 || i0 > 1<<53 {
-																in = &w[0]
-																goto slow
-															}
-															f[w[0].rd] = math.Float64bits(float64(i0))
-															in = &w[1]
-															continue
+														if o < uint(opJump) {
+															goto slow
 														} else {
-															if o < uint(opJump) {
-																goto slow
-															} else {
-																goto taken
-															}
+															goto taken
 														}
 													}
 												}
 											}
+										} else {
+											if o < uint(opGather) {
+												target := (x[w[0].rs1] + uint64(w[0].imm>>48)) &^ 1
+												left -= uint64(w[0].n)
+												j := &e.jump[target>>1&jumpMask]
+												if j.pc != target || left < blockLength {
+													c.pc = target
+													return in, left, exitJump
+												}
+												in = (*inst)(unsafe.Add(base, j.at))
+												continue
+											} else {
+												addr := x[in.rs1] + uint64(in.imm)
+												t := &m.read[addr>>pageShift&tlbMask]
+												if off := addr & pageMask; t.tag == addr&^pageMask && off <= pageSize-16 {
+													p, shift := unsafe.Add(t.page, off&^7), off&7*8
+													v := get64(p)>>shift | get64(unsafe.Add(p, 8))<<(64-shift)
+													x[in.rd] = v
+													x[w[1].rd] = v >> 56 << 56
+													in = &w[gatherLength]
+													continue
+												}
+												goto slow
+											}
 										}
-									}
-								} else {
-									if o < uint(opGather) {
-										target := (x[w[0].rs1] + uint64(w[0].imm>>48)) &^ 1
-										left -= uint64(w[0].n)
-										j := &e.jump[target>>1&jumpMask]
-										if j.pc != target || left < blockLength {
-											c.pc = target
-											return in, left, exitJump
-										}
-										in = (*inst)(unsafe.Add(base, j.at))
-										continue
-									} else {
-										addr := x[in.rs1] + uint64(in.imm)
-										t := &m.read[addr>>pageShift&tlbMask]
-										if off := addr & pageMask; t.tag == addr&^pageMask && off <= pageSize-16 {
-											p, shift := unsafe.Add(t.page, off&^7), off&7*8
-											v := get64(p)>>shift | get64(unsafe.Add(p, 8))<<(64-shift)
-											x[in.rd] = v
-											x[w[1].rd] = v >> 56 << 56
-											in = &w[gatherLength]
-											continue
-										}
-										goto slow
 									}
 								}
 							}
 						} else {
-							// lui add:b1 add:b1 sh3add:b1 fld:a1
-
-							v0 := uint64(w[0].imm)
-							x[w[0].rd] = v0
-
-							v1 := x[w[1].rs1] + v0
-							x[w[1].rd] = v1
-
-							v2 := x[w[2].rs1] + v1
-							x[w[2].rd] = v2
-
-							v3 := v2 + x[w[3].rs1]<<3
-							x[w[3].rd] = v3
-							addr4 := v3 + uint64(w[4].imm)
-							t4 := &m.read[addr4>>pageShift&tlbMask]
-							if t4.tag != addr4&^(pageMask&^7) {
-								in = &w[4]
-								goto slow
-							}
-							p4 := unsafe.Add(t4.page, addr4&pageMask)
-							f[w[4].rd] = get64(p4)
-							in = &w[5]
-							continue
-						}
-					}
-				} else {
-					if o < uint(opFused+5) {
-						if o < uint(opFused+3) {
-							if o < uint(opFused+2) {
+							if o < uint(opFused+1) {
 								// ld addi ret:a2
 								addr0 := x[w[0].rs1] + uint64(w[0].imm)
 								t0 := &m.read[addr0>>pageShift&tlbMask]
@@ -1139,72 +1113,6 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 								in = (*inst)(unsafe.Add(base, j.at))
 								continue
 							} else {
-								// lui ld bltu:a1
-
-								x[w[0].rd] = uint64(w[0].imm)
-								addr1 := x[w[1].rs1] + uint64(w[1].imm)
-								t1 := &m.read[addr1>>pageShift&tlbMask]
-								if t1.tag != addr1&^(pageMask&^7) {
-									in = &w[1]
-									goto slow
-								}
-								p1 := unsafe.Add(t1.page, addr1&pageMask)
-								q1 := get64(p1)
-
-								v1 := q1
-								x[w[1].rd] = v1
-								if v1 < x[w[2].rs2] {
-									in = &w[2]
-									goto taken
-								}
-								in = &w[3]
-								continue
-							}
-						} else {
-							if o < uint(opFused+4) {
-								// addi mul:a1
-
-								v0 := x[w[0].rs1] + uint64(w[0].imm)
-								x[w[0].rd] = v0
-
-								x[w[1].rd] = v0 * x[w[1].rs2]
-								in = &w[2]
-								continue
-							} else {
-								// sd addi sd:a1 addi bge:b1
-								addr0 := x[w[0].rs1] + uint64(w[0].imm)
-								t0 := &m.write[addr0>>pageShift&tlbMask]
-								if t0.tag != addr0&^(pageMask&^7) {
-									in = &w[0]
-									goto slow
-								}
-								p0 := unsafe.Add(t0.page, addr0&pageMask)
-								put64(p0, x[w[0].rs2])
-
-								v1 := x[w[1].rs1] + uint64(w[1].imm)
-								x[w[1].rd] = v1
-								addr2 := v1 + uint64(w[2].imm)
-								t2 := &m.write[addr2>>pageShift&tlbMask]
-								if t2.tag != addr2&^(pageMask&^7) {
-									in = &w[2]
-									goto slow
-								}
-								p2 := unsafe.Add(t2.page, addr2&pageMask)
-								put64(p2, x[w[2].rs2])
-
-								v3 := x[w[3].rs1] + uint64(w[3].imm)
-								x[w[3].rd] = v3
-								if int64(x[w[4].rs1]) >= int64(v3) {
-									in = &w[4]
-									goto taken
-								}
-								in = &w[5]
-								continue
-							}
-						}
-					} else {
-						if o < uint(opFused+7) {
-							if o < uint(opFused+6) {
 								// sd addi sd:a1
 								addr0 := x[w[0].rs1] + uint64(w[0].imm)
 								t0 := &m.write[addr0>>pageShift&tlbMask]
@@ -1227,39 +1135,40 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 								put64(p2, x[w[2].rs2])
 								in = &w[3]
 								continue
-							} else {
-								// fmadd.d addi blt:a1 addi mul:a1
-								e.kept.in, e.kept.left = uintptr(unsafe.Pointer(in))-uintptr(base), left
-								s0 := math.FMA(math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2]), math.Float64frombits(f[w[0].rs3]))
-								in, left = (*inst)(unsafe.Add(base, e.kept.in)), e.kept.left
-								w = (*window)(unsafe.Pointer(in))
-								if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
-									in = &w[0]
-									goto slow
-								}
-								f[w[0].rd] = math.Float64bits(s0)
-
-								v1 := x[w[1].rs1] + uint64(w[1].imm)
-								x[w[1].rd] = v1
-								if int64(v1) < int64(x[w[2].rs2]) {
-									in = &w[2]
-									goto taken
-								}
-
-								v3 := x[w[3].rs1] + uint64(w[3].imm)
-								x[w[3].rd] = v3
-
-								x[w[4].rd] = v3 * x[w[4].rs2]
-								in = &w[5]
-								continue
 							}
-						} else {
-							if o < uint(opFused+8) {
-								// bgeu ld lb:a1 sh3add ld:a1
-								if x[w[0].rs1] >= x[w[0].rs2] {
-									in = &w[0]
-									goto taken
-								}
+						}
+					} else {
+						// lui add:b1 add:b1 sh3add:b1 fld:a1
+
+						v0 := uint64(w[0].imm)
+						x[w[0].rd] = v0
+
+						v1 := x[w[1].rs1] + v0
+						x[w[1].rd] = v1
+
+						v2 := x[w[2].rs1] + v1
+						x[w[2].rd] = v2
+
+						v3 := v2 + x[w[3].rs1]<<3
+						x[w[3].rd] = v3
+						addr4 := v3 + uint64(w[4].imm)
+						t4 := &m.read[addr4>>pageShift&tlbMask]
+						if t4.tag != addr4&^(pageMask&^7) {
+							in = &w[4]
+							goto slow
+						}
+						p4 := unsafe.Add(t4.page, addr4&pageMask)
+						f[w[4].rd] = get64(p4)
+						in = &w[5]
+						continue
+					}
+				} else {
+					if o < uint(opFused+8) {
+						if o < uint(opFused+7) {
+							if o < uint(opFused+4) {
+								// lui ld bltu:a1
+
+								x[w[0].rd] = uint64(w[0].imm)
 								addr1 := x[w[1].rs1] + uint64(w[1].imm)
 								t1 := &m.read[addr1>>pageShift&tlbMask]
 								if t1.tag != addr1&^(pageMask&^7) {
@@ -1271,349 +1180,62 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 
 								v1 := q1
 								x[w[1].rd] = v1
-								addr2 := v1 + uint64(w[2].imm)
-								t2 := &m.read[addr2>>pageShift&tlbMask]
-								if t2.tag != addr2&^pageMask {
+								if v1 < x[w[2].rs2] {
 									in = &w[2]
-									goto slow
+									goto taken
 								}
-								p2 := unsafe.Add(t2.page, addr2&pageMask)
-								q2 := uint64(int8(*(*byte)(p2)))
-
-								x[w[2].rd] = q2
-
-								v3 := x[w[3].rs2] + x[w[3].rs1]<<3
-								x[w[3].rd] = v3
-								addr4 := v3 + uint64(w[4].imm)
-								t4 := &m.read[addr4>>pageShift&tlbMask]
-								if t4.tag != addr4&^(pageMask&^7) {
-									in = &w[4]
-									goto slow
-								}
-								p4 := unsafe.Add(t4.page, addr4&pageMask)
-								q4 := get64(p4)
-
-								x[w[4].rd] = q4
-								in = &w[5]
+								in = &w[3]
 								continue
 							} else {
-								// addi addi
+								if o < uint(opFused+6) {
+									if o < uint(opFused+5) {
+										// lbu slli:a1 or:a1
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^pageMask {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := uint64(*(*byte)(p0))
 
-								x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+										v0 := q0
+										x[w[0].rd] = v0
 
-								x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-								in = &w[2]
-								continue
-							}
-						}
-					}
-				}
-			}
-		} else {
-			if o < uint(opFused+44) {
-				if o < uint(opFused+24) {
-					if o < uint(opFused+16) {
-						if o < uint(opFused+12) {
-							if o < uint(opFused+10) {
-								// ld ld
-								addr0 := x[w[0].rs1] + uint64(w[0].imm)
-								t0 := &m.read[addr0>>pageShift&tlbMask]
-								if t0.tag != addr0&^(pageMask&^7) {
-									in = &w[0]
-									goto slow
-								}
-								p0 := unsafe.Add(t0.page, addr0&pageMask)
-								q0 := get64(p0)
+										v1 := v0 << (uint64(w[1].imm) & 63)
+										x[w[1].rd] = v1
 
-								x[w[0].rd] = q0
-								addr1 := x[w[1].rs1] + uint64(w[1].imm)
-								t1 := &m.read[addr1>>pageShift&tlbMask]
-								if t1.tag != addr1&^(pageMask&^7) {
-									in = &w[1]
-									goto slow
-								}
-								p1 := unsafe.Add(t1.page, addr1&pageMask)
-								q1 := get64(p1)
-
-								x[w[1].rd] = q1
-								in = &w[2]
-								continue
-							} else {
-								if o < uint(opFused+11) {
-									// addi bne:a1
-
-									v0 := x[w[0].rs1] + uint64(w[0].imm)
-									x[w[0].rd] = v0
-									if v0 != x[w[1].rs2] {
-										in = &w[1]
-										goto taken
-									}
-									in = &w[2]
-									continue
-								} else {
-									// addi blt:b1
-
-									v0 := x[w[0].rs1] + uint64(w[0].imm)
-									x[w[0].rd] = v0
-									if int64(x[w[1].rs1]) < int64(v0) {
-										in = &w[1]
-										goto taken
-									}
-									in = &w[2]
-									continue
-								}
-							}
-						} else {
-							if o < uint(opFused+14) {
-								if o < uint(opFused+13) {
-									// sd sd
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.write[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									put64(p0, x[w[0].rs2])
-									addr1 := x[w[1].rs1] + uint64(w[1].imm)
-									t1 := &m.write[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^7) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									put64(p1, x[w[1].rs2])
-									in = &w[2]
-									continue
-								} else {
-									// lui ld:a1
-
-									v0 := uint64(w[0].imm)
-									x[w[0].rd] = v0
-									addr1 := v0 + uint64(w[1].imm)
-									t1 := &m.read[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^7) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									q1 := get64(p1)
-
-									x[w[1].rd] = q1
-									in = &w[2]
-									continue
-								}
-							} else {
-								if o < uint(opFused+15) {
-									// sd ld addi:a1
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.write[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									put64(p0, x[w[0].rs2])
-									addr1 := x[w[1].rs1] + uint64(w[1].imm)
-									t1 := &m.read[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^7) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									q1 := get64(p1)
-
-									v1 := q1
-									x[w[1].rd] = v1
-
-									x[w[2].rd] = v1 + uint64(w[2].imm)
-									in = &w[3]
-									continue
-								} else {
-									// add addi
-
-									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-									x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-									in = &w[2]
-									continue
-								}
-							}
-						}
-					} else {
-						if o < uint(opFused+20) {
-							if o < uint(opFused+18) {
-								if o < uint(opFused+17) {
-									// add add
-
-									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-									in = &w[2]
-									continue
-								} else {
-									// slli add:a1
-
-									v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-									x[w[0].rd] = v0
-
-									x[w[1].rd] = v0 + x[w[1].rs2]
-									in = &w[2]
-									continue
-								}
-							} else {
-								if o < uint(opFused+19) {
-									// addi bgeu
-
-									x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-									if x[w[1].rs1] >= x[w[1].rs2] {
-										in = &w[1]
-										goto taken
-									}
-									in = &w[2]
-									continue
-								} else {
-									// sd addi lui ld bltu:a1
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.write[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									put64(p0, x[w[0].rs2])
-
-									x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-									x[w[2].rd] = uint64(w[2].imm)
-									addr3 := x[w[3].rs1] + uint64(w[3].imm)
-									t3 := &m.read[addr3>>pageShift&tlbMask]
-									if t3.tag != addr3&^(pageMask&^7) {
+										x[w[2].rd] = v1 | x[w[2].rs2]
 										in = &w[3]
-										goto slow
-									}
-									p3 := unsafe.Add(t3.page, addr3&pageMask)
-									q3 := get64(p3)
+										continue
+									} else {
+										// add ld addi ret:a2
 
-									v3 := q3
-									x[w[3].rd] = v3
-									if v3 < x[w[4].rs2] {
-										in = &w[4]
-										goto taken
-									}
-									in = &w[5]
-									continue
-								}
-							}
-						} else {
-							if o < uint(opFused+22) {
-								if o < uint(opFused+21) {
-									// ld add:b1 ld addi ret:a2
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := get64(p0)
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
 
-									v0 := q0
-									x[w[0].rd] = v0
+										v1 := q1
+										x[w[1].rd] = v1
 
-									x[w[1].rd] = x[w[1].rs1] + v0
-									addr2 := x[w[2].rs1] + uint64(w[2].imm)
-									t2 := &m.read[addr2>>pageShift&tlbMask]
-									if t2.tag != addr2&^(pageMask&^7) {
-										in = &w[2]
-										goto slow
+										x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+										target := (v1 + uint64(w[3].imm>>48)) &^ 1
+										left -= uint64(w[3].n)
+										j := &e.jump[target>>1&jumpMask]
+										if j.pc != target || left < blockLength {
+											c.pc = target
+											return in, left, exitJump
+										}
+										in = (*inst)(unsafe.Add(base, j.at))
+										continue
 									}
-									p2 := unsafe.Add(t2.page, addr2&pageMask)
-									q2 := get64(p2)
-
-									v2 := q2
-									x[w[2].rd] = v2
-
-									x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
-									target := (v2 + uint64(w[4].imm>>48)) &^ 1
-									left -= uint64(w[4].n)
-									j := &e.jump[target>>1&jumpMask]
-									if j.pc != target || left < blockLength {
-										c.pc = target
-										return in, left, exitJump
-									}
-									in = (*inst)(unsafe.Add(base, j.at))
-									continue
 								} else {
-									// addi bge:a1
-
-									v0 := x[w[0].rs1] + uint64(w[0].imm)
-									x[w[0].rd] = v0
-									if int64(v0) >= int64(x[w[1].rs2]) {
-										in = &w[1]
-										goto taken
-									}
-									in = &w[2]
-									continue
-								}
-							} else {
-								if o < uint(opFused+23) {
-									// andi beq:a1
-
-									v0 := x[w[0].rs1] & uint64(w[0].imm)
-									x[w[0].rd] = v0
-									if v0 == x[w[1].rs2] {
-										in = &w[1]
-										goto taken
-									}
-									in = &w[2]
-									continue
-								} else {
-									// addi add
-
-									x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-
-									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-									in = &w[2]
-									continue
-								}
-							}
-						}
-					}
-				} else {
-					if o < uint(opFused+32) {
-						if o < uint(opFused+28) {
-							if o < uint(opFused+26) {
-								if o < uint(opFused+25) {
-									// roriw roriw xor:a1:b2 roriw xor:a1:b2
-
-									v0 := word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
-									x[w[0].rd] = v0
-
-									v1 := word(uint64(bits.RotateLeft32(uint32(x[w[1].rs1]), -int(uint64(w[1].imm)))))
-									x[w[1].rd] = v1
-
-									v2 := v1 ^ v0
-									x[w[2].rd] = v2
-
-									v3 := word(uint64(bits.RotateLeft32(uint32(x[w[3].rs1]), -int(uint64(w[3].imm)))))
-									x[w[3].rd] = v3
-
-									x[w[4].rd] = v3 ^ v2
-									in = &w[5]
-									continue
-								} else {
-									// slli srli:a1
-
-									v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-									x[w[0].rd] = v0
-
-									x[w[1].rd] = v0 >> (uint64(w[1].imm) & 63)
-									in = &w[2]
-									continue
-								}
-							} else {
-								if o < uint(opFused+27) {
 									// ld ld ld
 									addr0 := x[w[0].rs1] + uint64(w[0].imm)
 									t0 := &m.read[addr0>>pageShift&tlbMask]
@@ -1647,151 +1269,57 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 									x[w[2].rd] = q2
 									in = &w[3]
 									continue
-								} else {
-									// ld bge:b1 blt bgeu sh3add
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := get64(p0)
-
-									v0 := q0
-									x[w[0].rd] = v0
-									if int64(x[w[1].rs1]) >= int64(v0) {
-										in = &w[1]
-										goto taken
-									}
-									if int64(x[w[2].rs1]) < int64(x[w[2].rs2]) {
-										in = &w[2]
-										goto taken
-									}
-									if x[w[3].rs1] >= x[w[3].rs2] {
-										in = &w[3]
-										goto taken
-									}
-
-									x[w[4].rd] = x[w[4].rs2] + x[w[4].rs1]<<3
-									in = &w[5]
-									continue
 								}
 							}
 						} else {
-							if o < uint(opFused+30) {
-								if o < uint(opFused+29) {
-									// sd sd sd sd
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.write[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									put64(p0, x[w[0].rs2])
-									addr1 := x[w[1].rs1] + uint64(w[1].imm)
-									t1 := &m.write[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^7) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									put64(p1, x[w[1].rs2])
-									addr2 := x[w[2].rs1] + uint64(w[2].imm)
-									t2 := &m.write[addr2>>pageShift&tlbMask]
-									if t2.tag != addr2&^(pageMask&^7) {
-										in = &w[2]
-										goto slow
-									}
-									p2 := unsafe.Add(t2.page, addr2&pageMask)
-									put64(p2, x[w[2].rs2])
-									addr3 := x[w[3].rs1] + uint64(w[3].imm)
-									t3 := &m.write[addr3>>pageShift&tlbMask]
-									if t3.tag != addr3&^(pageMask&^7) {
-										in = &w[3]
-										goto slow
-									}
-									p3 := unsafe.Add(t3.page, addr3&pageMask)
-									put64(p3, x[w[3].rs2])
-									in = &w[4]
-									continue
-								} else {
-									// ld blt:b1 blt
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := get64(p0)
-
-									v0 := q0
-									x[w[0].rd] = v0
-									if int64(x[w[1].rs1]) < int64(v0) {
-										in = &w[1]
-										goto taken
-									}
-									if int64(x[w[2].rs1]) < int64(x[w[2].rs2]) {
-										in = &w[2]
-										goto taken
-									}
-									in = &w[3]
-									continue
-								}
-							} else {
-								if o < uint(opFused+31) {
-									// addi blt
-
-									x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-									if int64(x[w[1].rs1]) < int64(x[w[1].rs2]) {
-										in = &w[1]
-										goto taken
-									}
-									in = &w[2]
-									continue
-								} else {
-									// ld sd:b1
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := get64(p0)
-
-									v0 := q0
-									x[w[0].rd] = v0
-									addr1 := x[w[1].rs1] + uint64(w[1].imm)
-									t1 := &m.write[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^7) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									put64(p1, v0)
-									in = &w[2]
-									continue
-								}
+							// sd addi sd:a1 addi bge:b1
+							addr0 := x[w[0].rs1] + uint64(w[0].imm)
+							t0 := &m.write[addr0>>pageShift&tlbMask]
+							if t0.tag != addr0&^(pageMask&^7) {
+								in = &w[0]
+								goto slow
 							}
+							p0 := unsafe.Add(t0.page, addr0&pageMask)
+							put64(p0, x[w[0].rs2])
+
+							v1 := x[w[1].rs1] + uint64(w[1].imm)
+							x[w[1].rd] = v1
+							addr2 := v1 + uint64(w[2].imm)
+							t2 := &m.write[addr2>>pageShift&tlbMask]
+							if t2.tag != addr2&^(pageMask&^7) {
+								in = &w[2]
+								goto slow
+							}
+							p2 := unsafe.Add(t2.page, addr2&pageMask)
+							put64(p2, x[w[2].rs2])
+
+							v3 := x[w[3].rs1] + uint64(w[3].imm)
+							x[w[3].rd] = v3
+							if int64(x[w[4].rs1]) >= int64(v3) {
+								in = &w[4]
+								goto taken
+							}
+							in = &w[5]
+							continue
 						}
 					} else {
-						if o < uint(opFused+36) {
-							if o < uint(opFused+34) {
-								if o < uint(opFused+33) {
-									// ld ld ld ld
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := get64(p0)
+						if o < uint(opFused+13) {
+							if o < uint(opFused+9) {
+								// addi bne:a1
 
-									x[w[0].rd] = q0
+								v0 := x[w[0].rs1] + uint64(w[0].imm)
+								x[w[0].rd] = v0
+								if v0 != x[w[1].rs2] {
+									in = &w[1]
+									goto taken
+								}
+								in = &w[2]
+								continue
+							} else {
+								if o < uint(opFused+10) {
+									// addi ld addi ret:a2
+
+									x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
 									addr1 := x[w[1].rs1] + uint64(w[1].imm)
 									t1 := &m.read[addr1>>pageShift&tlbMask]
 									if t1.tag != addr1&^(pageMask&^7) {
@@ -1801,862 +1329,21 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 									p1 := unsafe.Add(t1.page, addr1&pageMask)
 									q1 := get64(p1)
 
-									x[w[1].rd] = q1
-									addr2 := x[w[2].rs1] + uint64(w[2].imm)
-									t2 := &m.read[addr2>>pageShift&tlbMask]
-									if t2.tag != addr2&^(pageMask&^7) {
-										in = &w[2]
-										goto slow
-									}
-									p2 := unsafe.Add(t2.page, addr2&pageMask)
-									q2 := get64(p2)
+									v1 := q1
+									x[w[1].rd] = v1
 
-									x[w[2].rd] = q2
-									addr3 := x[w[3].rs1] + uint64(w[3].imm)
-									t3 := &m.read[addr3>>pageShift&tlbMask]
-									if t3.tag != addr3&^(pageMask&^7) {
-										in = &w[3]
-										goto slow
+									x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+									target := (v1 + uint64(w[3].imm>>48)) &^ 1
+									left -= uint64(w[3].n)
+									j := &e.jump[target>>1&jumpMask]
+									if j.pc != target || left < blockLength {
+										c.pc = target
+										return in, left, exitJump
 									}
-									p3 := unsafe.Add(t3.page, addr3&pageMask)
-									q3 := get64(p3)
-
-									x[w[3].rd] = q3
-									in = &w[4]
+									in = (*inst)(unsafe.Add(base, j.at))
 									continue
 								} else {
-									// addi bltu
-
-									x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-									if x[w[1].rs1] < x[w[1].rs2] {
-										in = &w[1]
-										goto taken
-									}
-									in = &w[2]
-									continue
-								}
-							} else {
-								if o < uint(opFused+35) {
-									// ld beq:a1
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := get64(p0)
-
-									v0 := q0
-									x[w[0].rd] = v0
-									if v0 == x[w[1].rs2] {
-										in = &w[1]
-										goto taken
-									}
-									in = &w[2]
-									continue
-								} else {
-									// sd ld
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.write[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									put64(p0, x[w[0].rs2])
-									addr1 := x[w[1].rs1] + uint64(w[1].imm)
-									t1 := &m.read[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^7) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									q1 := get64(p1)
-
-									x[w[1].rd] = q1
-									in = &w[2]
-									continue
-								}
-							}
-						} else {
-							if o < uint(opFused+40) {
-								if o < uint(opFused+38) {
-									if o < uint(opFused+37) {
-										// sb sb sb sb
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.write[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^pageMask {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										*(*byte)(p0) = byte(x[w[0].rs2])
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.write[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^pageMask {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										*(*byte)(p1) = byte(x[w[1].rs2])
-										addr2 := x[w[2].rs1] + uint64(w[2].imm)
-										t2 := &m.write[addr2>>pageShift&tlbMask]
-										if t2.tag != addr2&^pageMask {
-											in = &w[2]
-											goto slow
-										}
-										p2 := unsafe.Add(t2.page, addr2&pageMask)
-										*(*byte)(p2) = byte(x[w[2].rs2])
-										addr3 := x[w[3].rs1] + uint64(w[3].imm)
-										t3 := &m.write[addr3>>pageShift&tlbMask]
-										if t3.tag != addr3&^pageMask {
-											in = &w[3]
-											goto slow
-										}
-										p3 := unsafe.Add(t3.page, addr3&pageMask)
-										*(*byte)(p3) = byte(x[w[3].rs2])
-										in = &w[4]
-										continue
-									} else {
-										// lwu roriw:a1 roriw:a2 xor:a2:b1 srliw:a4
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^3) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := uint64(get32(p0))
-
-										v0 := q0
-										x[w[0].rd] = v0
-
-										v1 := word(uint64(bits.RotateLeft32(uint32(v0), -int(uint64(w[1].imm)))))
-										x[w[1].rd] = v1
-
-										v2 := word(uint64(bits.RotateLeft32(uint32(v0), -int(uint64(w[2].imm)))))
-										x[w[2].rd] = v2
-
-										x[w[3].rd] = v1 ^ v2
-
-										x[w[4].rd] = word(uint64(uint32(v0) >> (uint64(w[4].imm) & 31)))
-										in = &w[5]
-										continue
-									}
-								} else {
-									if o < uint(opFused+39) {
-										// addi sh2add:a1 lwu:a1 add:b1
-
-										v0 := x[w[0].rs1] + uint64(w[0].imm)
-										x[w[0].rd] = v0
-
-										v1 := x[w[1].rs2] + v0<<2
-										x[w[1].rd] = v1
-										addr2 := v1 + uint64(w[2].imm)
-										t2 := &m.read[addr2>>pageShift&tlbMask]
-										if t2.tag != addr2&^(pageMask&^3) {
-											in = &w[2]
-											goto slow
-										}
-										p2 := unsafe.Add(t2.page, addr2&pageMask)
-										q2 := uint64(get32(p2))
-
-										v2 := q2
-										x[w[2].rd] = v2
-
-										x[w[3].rd] = x[w[3].rs1] + v2
-										in = &w[4]
-										continue
-									} else {
-										// add lbu
-
-										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^pageMask {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := uint64(*(*byte)(p1))
-
-										x[w[1].rd] = q1
-										in = &w[2]
-										continue
-									}
-								}
-							} else {
-								if o < uint(opFused+42) {
-									if o < uint(opFused+41) {
-										// add ld addi ret:a2
-
-										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := get64(p1)
-
-										v1 := q1
-										x[w[1].rd] = v1
-
-										x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-										target := (v1 + uint64(w[3].imm>>48)) &^ 1
-										left -= uint64(w[3].n)
-										j := &e.jump[target>>1&jumpMask]
-										if j.pc != target || left < blockLength {
-											c.pc = target
-											return in, left, exitJump
-										}
-										in = (*inst)(unsafe.Add(base, j.at))
-										continue
-									} else {
-										// ld add
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := get64(p0)
-
-										x[w[0].rd] = q0
-
-										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-										in = &w[2]
-										continue
-									}
-								} else {
-									if o < uint(opFused+43) {
-										// add add add add
-
-										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-
-										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-
-										x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-										in = &w[4]
-										continue
-									} else {
-										// ld bge
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := get64(p0)
-
-										x[w[0].rd] = q0
-										if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
-											in = &w[1]
-											goto taken
-										}
-										in = &w[2]
-										continue
-									}
-								}
-							}
-						}
-					}
-				}
-			} else {
-				if o < uint(opFused+76) {
-					if o < uint(opFused+60) {
-						if o < uint(opFused+52) {
-							if o < uint(opFused+48) {
-								if o < uint(opFused+46) {
-									if o < uint(opFused+45) {
-										// add ld
-
-										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := get64(p1)
-
-										x[w[1].rd] = q1
-										in = &w[2]
-										continue
-									} else {
-										// andi bne
-
-										x[w[0].rd] = x[w[0].rs1] & uint64(w[0].imm)
-										if x[w[1].rs1] != x[w[1].rs2] {
-											in = &w[1]
-											goto taken
-										}
-										in = &w[2]
-										continue
-									}
-								} else {
-									if o < uint(opFused+47) {
-										// ld bltu:a1
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := get64(p0)
-
-										v0 := q0
-										x[w[0].rd] = v0
-										if v0 < x[w[1].rs2] {
-											in = &w[1]
-											goto taken
-										}
-										in = &w[2]
-										continue
-									} else {
-										// sd addi sd:a1 sd:a2
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.write[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										put64(p0, x[w[0].rs2])
-
-										v1 := x[w[1].rs1] + uint64(w[1].imm)
-										x[w[1].rd] = v1
-										addr2 := v1 + uint64(w[2].imm)
-										t2 := &m.write[addr2>>pageShift&tlbMask]
-										if t2.tag != addr2&^(pageMask&^7) {
-											in = &w[2]
-											goto slow
-										}
-										p2 := unsafe.Add(t2.page, addr2&pageMask)
-										put64(p2, x[w[2].rs2])
-										addr3 := v1 + uint64(w[3].imm)
-										t3 := &m.write[addr3>>pageShift&tlbMask]
-										if t3.tag != addr3&^(pageMask&^7) {
-											in = &w[3]
-											goto slow
-										}
-										p3 := unsafe.Add(t3.page, addr3&pageMask)
-										put64(p3, x[w[3].rs2])
-										in = &w[4]
-										continue
-									}
-								}
-							} else {
-								if o < uint(opFused+50) {
-									if o < uint(opFused+49) {
-										// addi beq:a1
-
-										v0 := x[w[0].rs1] + uint64(w[0].imm)
-										x[w[0].rd] = v0
-										if v0 == x[w[1].rs2] {
-											in = &w[1]
-											goto taken
-										}
-										in = &w[2]
-										continue
-									} else {
-										// ld bne:a1
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := get64(p0)
-
-										v0 := q0
-										x[w[0].rd] = v0
-										if v0 != x[w[1].rs2] {
-											in = &w[1]
-											goto taken
-										}
-										in = &w[2]
-										continue
-									}
-								} else {
-									if o < uint(opFused+51) {
-										// addi ld addi ret:a2
-
-										x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := get64(p1)
-
-										v1 := q1
-										x[w[1].rd] = v1
-
-										x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-										target := (v1 + uint64(w[3].imm>>48)) &^ 1
-										left -= uint64(w[3].n)
-										j := &e.jump[target>>1&jumpMask]
-										if j.pc != target || left < blockLength {
-											c.pc = target
-											return in, left, exitJump
-										}
-										in = (*inst)(unsafe.Add(base, j.at))
-										continue
-									} else {
-										// beq addi addi lb:a1 sb:a3:b1
-										if x[w[0].rs1] == x[w[0].rs2] {
-											in = &w[0]
-											goto taken
-										}
-
-										v1 := x[w[1].rs1] + uint64(w[1].imm)
-										x[w[1].rd] = v1
-
-										v2 := x[w[2].rs1] + uint64(w[2].imm)
-										x[w[2].rd] = v2
-										addr3 := v2 + uint64(w[3].imm)
-										t3 := &m.read[addr3>>pageShift&tlbMask]
-										if t3.tag != addr3&^pageMask {
-											in = &w[3]
-											goto slow
-										}
-										p3 := unsafe.Add(t3.page, addr3&pageMask)
-										q3 := uint64(int8(*(*byte)(p3)))
-
-										v3 := q3
-										x[w[3].rd] = v3
-										addr4 := v1 + uint64(w[4].imm)
-										t4 := &m.write[addr4>>pageShift&tlbMask]
-										if t4.tag != addr4&^pageMask {
-											in = &w[4]
-											goto slow
-										}
-										p4 := unsafe.Add(t4.page, addr4&pageMask)
-										*(*byte)(p4) = byte(v3)
-										in = &w[5]
-										continue
-									}
-								}
-							}
-						} else {
-							if o < uint(opFused+56) {
-								if o < uint(opFused+54) {
-									if o < uint(opFused+53) {
-										// lui blt
-
-										x[w[0].rd] = uint64(w[0].imm)
-										if int64(x[w[1].rs1]) < int64(x[w[1].rs2]) {
-											in = &w[1]
-											goto taken
-										}
-										in = &w[2]
-										continue
-									} else {
-										// ld addi
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := get64(p0)
-
-										x[w[0].rd] = q0
-
-										x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-										in = &w[2]
-										continue
-									}
-								} else {
-									if o < uint(opFused+55) {
-										// sh2add lwu:a1 add:b1
-
-										v0 := x[w[0].rs2] + x[w[0].rs1]<<2
-										x[w[0].rd] = v0
-										addr1 := v0 + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^3) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := uint64(get32(p1))
-
-										v1 := q1
-										x[w[1].rd] = v1
-
-										x[w[2].rd] = x[w[2].rs1] + v1
-										in = &w[3]
-										continue
-									} else {
-										// addi sd
-
-										x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.write[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										put64(p1, x[w[1].rs2])
-										in = &w[2]
-										continue
-									}
-								}
-							} else {
-								if o < uint(opFused+58) {
-									if o < uint(opFused+57) {
-										// add add addi add
-
-										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-
-										x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-
-										x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-										in = &w[4]
-										continue
-									} else {
-										// add lbu:a1 beq:a1
-
-										v0 := x[w[0].rs1] + x[w[0].rs2]
-										x[w[0].rd] = v0
-										addr1 := v0 + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^pageMask {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := uint64(*(*byte)(p1))
-
-										v1 := q1
-										x[w[1].rd] = v1
-										if v1 == x[w[2].rs2] {
-											in = &w[2]
-											goto taken
-										}
-										in = &w[3]
-										continue
-									}
-								} else {
-									if o < uint(opFused+59) {
-										// addi addi blt:a1:b2 blt:b3 sub:b4
-
-										v0 := x[w[0].rs1] + uint64(w[0].imm)
-										x[w[0].rd] = v0
-
-										v1 := x[w[1].rs1] + uint64(w[1].imm)
-										x[w[1].rd] = v1
-										if int64(v1) < int64(v0) {
-											in = &w[2]
-											goto taken
-										}
-										if int64(x[w[3].rs1]) < int64(v0) {
-											in = &w[3]
-											goto taken
-										}
-
-										x[w[4].rd] = x[w[4].rs1] - v0
-										in = &w[5]
-										continue
-									} else {
-										// lbu slli:a1 or:a1
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^pageMask {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := uint64(*(*byte)(p0))
-
-										v0 := q0
-										x[w[0].rd] = v0
-
-										v1 := v0 << (uint64(w[1].imm) & 63)
-										x[w[1].rd] = v1
-
-										x[w[2].rd] = v1 | x[w[2].rs2]
-										in = &w[3]
-										continue
-									}
-								}
-							}
-						}
-					} else {
-						if o < uint(opFused+68) {
-							if o < uint(opFused+64) {
-								if o < uint(opFused+62) {
-									if o < uint(opFused+61) {
-										// and xor:b1 and xor:a1:b2 add:b1
-
-										v0 := x[w[0].rs1] & x[w[0].rs2]
-										x[w[0].rd] = v0
-
-										v1 := x[w[1].rs1] ^ v0
-										x[w[1].rd] = v1
-
-										v2 := x[w[2].rs1] & x[w[2].rs2]
-										x[w[2].rd] = v2
-
-										v3 := v2 ^ v1
-										x[w[3].rd] = v3
-
-										x[w[4].rd] = x[w[4].rs1] + v3
-										in = &w[5]
-										continue
-									} else {
-										// and andn xor:a1:b2 add:b1 lui
-
-										v0 := x[w[0].rs1] & x[w[0].rs2]
-										x[w[0].rd] = v0
-
-										v1 := x[w[1].rs1] &^ x[w[1].rs2]
-										x[w[1].rd] = v1
-
-										v2 := v1 ^ v0
-										x[w[2].rd] = v2
-
-										x[w[3].rd] = x[w[3].rs1] + v2
-
-										x[w[4].rd] = uint64(w[4].imm)
-										in = &w[5]
-										continue
-									}
-								} else {
-									if o < uint(opFused+63) {
-										// add add add blt sw:b3
-
-										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-										v1 := x[w[1].rs1] + x[w[1].rs2]
-										x[w[1].rd] = v1
-
-										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-										if int64(x[w[3].rs1]) < int64(x[w[3].rs2]) {
-											in = &w[3]
-											goto taken
-										}
-										addr4 := x[w[4].rs1] + uint64(w[4].imm)
-										t4 := &m.write[addr4>>pageShift&tlbMask]
-										if t4.tag != addr4&^(pageMask&^3) {
-											in = &w[4]
-											goto slow
-										}
-										p4 := unsafe.Add(t4.page, addr4&pageMask)
-										put32(p4, uint32(v1))
-										in = &w[5]
-										continue
-									} else {
-										// addi sh2add:b1 lwu:a1 add:b1
-
-										v0 := x[w[0].rs1] + uint64(w[0].imm)
-										x[w[0].rd] = v0
-
-										v1 := v0 + x[w[1].rs1]<<2
-										x[w[1].rd] = v1
-										addr2 := v1 + uint64(w[2].imm)
-										t2 := &m.read[addr2>>pageShift&tlbMask]
-										if t2.tag != addr2&^(pageMask&^3) {
-											in = &w[2]
-											goto slow
-										}
-										p2 := unsafe.Add(t2.page, addr2&pageMask)
-										q2 := uint64(get32(p2))
-
-										v2 := q2
-										x[w[2].rd] = v2
-
-										x[w[3].rd] = x[w[3].rs1] + v2
-										in = &w[4]
-										continue
-									}
-								}
-							} else {
-								if o < uint(opFused+66) {
-									if o < uint(opFused+65) {
-										// add add lui ld bltu:a1
-
-										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-
-										x[w[2].rd] = uint64(w[2].imm)
-										addr3 := x[w[3].rs1] + uint64(w[3].imm)
-										t3 := &m.read[addr3>>pageShift&tlbMask]
-										if t3.tag != addr3&^(pageMask&^7) {
-											in = &w[3]
-											goto slow
-										}
-										p3 := unsafe.Add(t3.page, addr3&pageMask)
-										q3 := get64(p3)
-
-										v3 := q3
-										x[w[3].rd] = v3
-										if v3 < x[w[4].rs2] {
-											in = &w[4]
-											goto taken
-										}
-										in = &w[5]
-										continue
-									} else {
-										// beq sd sd
-										if x[w[0].rs1] == x[w[0].rs2] {
-											in = &w[0]
-											goto taken
-										}
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.write[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										put64(p1, x[w[1].rs2])
-										addr2 := x[w[2].rs1] + uint64(w[2].imm)
-										t2 := &m.write[addr2>>pageShift&tlbMask]
-										if t2.tag != addr2&^(pageMask&^7) {
-											in = &w[2]
-											goto slow
-										}
-										p2 := unsafe.Add(t2.page, addr2&pageMask)
-										put64(p2, x[w[2].rs2])
-										in = &w[3]
-										continue
-									}
-								} else {
-									if o < uint(opFused+67) {
-										// addi bge:a1 add:a2 srli:a1 bgeu:a1
-
-										v0 := x[w[0].rs1] + uint64(w[0].imm)
-										x[w[0].rd] = v0
-										if int64(v0) >= int64(x[w[1].rs2]) {
-											in = &w[1]
-											goto taken
-										}
-
-										v2 := v0 + x[w[2].rs2]
-										x[w[2].rd] = v2
-
-										v3 := v2 >> (uint64(w[3].imm) & 63)
-										x[w[3].rd] = v3
-										if v3 >= x[w[4].rs2] {
-											in = &w[4]
-											goto taken
-										}
-										in = &w[5]
-										continue
-									} else {
-										// lui add
-
-										x[w[0].rd] = uint64(w[0].imm)
-
-										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-										in = &w[2]
-										continue
-									}
-								}
-							}
-						} else {
-							if o < uint(opFused+72) {
-								if o < uint(opFused+70) {
-									if o < uint(opFused+69) {
-										// lbu bne
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^pageMask {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := uint64(*(*byte)(p0))
-
-										x[w[0].rd] = q0
-										if x[w[1].rs1] != x[w[1].rs2] {
-											in = &w[1]
-											goto taken
-										}
-										in = &w[2]
-										continue
-									} else {
-										// sub srai and add
-
-										x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
-
-										x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
-
-										x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
-
-										x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-										in = &w[4]
-										continue
-									}
-								} else {
-									if o < uint(opFused+71) {
-										// sd addi
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.write[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										put64(p0, x[w[0].rs2])
-
-										x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-										in = &w[2]
-										continue
-									} else {
-										// sd sd addi addi blt:a1:b2
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.write[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										put64(p0, x[w[0].rs2])
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.write[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										put64(p1, x[w[1].rs2])
-
-										v2 := x[w[2].rs1] + uint64(w[2].imm)
-										x[w[2].rd] = v2
-
-										v3 := x[w[3].rs1] + uint64(w[3].imm)
-										x[w[3].rd] = v3
-										if int64(v3) < int64(v2) {
-											in = &w[4]
-											goto taken
-										}
-										in = &w[5]
-										continue
-									}
-								}
-							} else {
-								if o < uint(opFused+74) {
-									if o < uint(opFused+73) {
+									if o < uint(opFused+11) {
 										// sd addi sd:a1 sd:a2 sd:a3
 										addr0 := x[w[0].rs1] + uint64(w[0].imm)
 										t0 := &m.write[addr0>>pageShift&tlbMask]
@@ -2696,390 +1383,20 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 										in = &w[5]
 										continue
 									} else {
-										// add lwu:a1 slli srli:a1 add:b3
-
-										v0 := x[w[0].rs1] + x[w[0].rs2]
-										x[w[0].rd] = v0
-										addr1 := v0 + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^3) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := uint64(get32(p1))
-
-										v1 := q1
-										x[w[1].rd] = v1
-
-										v2 := x[w[2].rs1] << (uint64(w[2].imm) & 63)
-										x[w[2].rd] = v2
-
-										x[w[3].rd] = v2 >> (uint64(w[3].imm) & 63)
-
-										x[w[4].rd] = x[w[4].rs1] + v1
-										in = &w[5]
-										continue
-									}
-								} else {
-									if o < uint(opFused+75) {
-										// bltu lwu bgeu:a1 bltu
-										if x[w[0].rs1] < x[w[0].rs2] {
-											in = &w[0]
-											goto taken
-										}
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^3) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := uint64(get32(p1))
-
-										v1 := q1
-										x[w[1].rd] = v1
-										if v1 >= x[w[2].rs2] {
-											in = &w[2]
-											goto taken
-										}
-										if x[w[3].rs1] < x[w[3].rs2] {
-											in = &w[3]
-											goto taken
-										}
-										in = &w[4]
-										continue
-									} else {
-										// addi addi bge
-
-										x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-
-										x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-										if int64(x[w[2].rs1]) >= int64(x[w[2].rs2]) {
-											in = &w[2]
-											goto taken
-										}
-										in = &w[3]
-										continue
-									}
-								}
-							}
-						}
-					}
-				} else {
-					if o < uint(opFused+106) {
-						if o < uint(opFused+90) {
-							if o < uint(opFused+82) {
-								if o < uint(opFused+78) {
-									if o < uint(opFused+77) {
-										// add lui beq beq bltu
-
-										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-										x[w[1].rd] = uint64(w[1].imm)
-										if x[w[2].rs1] == x[w[2].rs2] {
-											in = &w[2]
-											goto taken
-										}
-										if x[w[3].rs1] == x[w[3].rs2] {
-											in = &w[3]
-											goto taken
-										}
-										if x[w[4].rs1] < x[w[4].rs2] {
-											in = &w[4]
-											goto taken
-										}
-										in = &w[5]
-										continue
-									} else {
-										// add sd:b1
-
-										v0 := x[w[0].rs1] + x[w[0].rs2]
-										x[w[0].rd] = v0
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.write[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										put64(p1, v0)
-										in = &w[2]
-										continue
-									}
-								} else {
-									if o < uint(opFused+80) {
-										if o < uint(opFused+79) {
-											// addi addi bge:a1 add:b3 lbu:a4
+										if o < uint(opFused+12) {
+											// addi bge:a1 add:a2 srli:a1 bgeu:a1
 
 											v0 := x[w[0].rs1] + uint64(w[0].imm)
 											x[w[0].rd] = v0
-
-											v1 := x[w[1].rs1] + uint64(w[1].imm)
-											x[w[1].rd] = v1
-											if int64(v1) >= int64(x[w[2].rs2]) {
-												in = &w[2]
+											if int64(v0) >= int64(x[w[1].rs2]) {
+												in = &w[1]
 												goto taken
 											}
 
-											x[w[3].rd] = x[w[3].rs1] + v0
-											addr4 := v0 + uint64(w[4].imm)
-											t4 := &m.read[addr4>>pageShift&tlbMask]
-											if t4.tag != addr4&^pageMask {
-												in = &w[4]
-												goto slow
-											}
-											p4 := unsafe.Add(t4.page, addr4&pageMask)
-											q4 := uint64(*(*byte)(p4))
-
-											x[w[4].rd] = q4
-											in = &w[5]
-											continue
-										} else {
-											// lb lb lb lb
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^pageMask {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := uint64(int8(*(*byte)(p0)))
-
-											x[w[0].rd] = q0
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &m.read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^pageMask {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := uint64(int8(*(*byte)(p1)))
-
-											x[w[1].rd] = q1
-											addr2 := x[w[2].rs1] + uint64(w[2].imm)
-											t2 := &m.read[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^pageMask {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											q2 := uint64(int8(*(*byte)(p2)))
-
-											x[w[2].rd] = q2
-											addr3 := x[w[3].rs1] + uint64(w[3].imm)
-											t3 := &m.read[addr3>>pageShift&tlbMask]
-											if t3.tag != addr3&^pageMask {
-												in = &w[3]
-												goto slow
-											}
-											p3 := unsafe.Add(t3.page, addr3&pageMask)
-											q3 := uint64(int8(*(*byte)(p3)))
-
-											x[w[3].rd] = q3
-											in = &w[4]
-											continue
-										}
-									} else {
-										if o < uint(opFused+81) {
-											// bgeu ld lb:a1 sh3add ld
-											if x[w[0].rs1] >= x[w[0].rs2] {
-												in = &w[0]
-												goto taken
-											}
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &m.read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := get64(p1)
-
-											v1 := q1
-											x[w[1].rd] = v1
-											addr2 := v1 + uint64(w[2].imm)
-											t2 := &m.read[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^pageMask {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											q2 := uint64(int8(*(*byte)(p2)))
-
-											x[w[2].rd] = q2
-
-											x[w[3].rd] = x[w[3].rs2] + x[w[3].rs1]<<3
-											addr4 := x[w[4].rs1] + uint64(w[4].imm)
-											t4 := &m.read[addr4>>pageShift&tlbMask]
-											if t4.tag != addr4&^(pageMask&^7) {
-												in = &w[4]
-												goto slow
-											}
-											p4 := unsafe.Add(t4.page, addr4&pageMask)
-											q4 := get64(p4)
-
-											x[w[4].rd] = q4
-											in = &w[5]
-											continue
-										} else {
-											// add sw:b1 addi addi blt:a2:b1
-
-											v0 := x[w[0].rs1] + x[w[0].rs2]
-											x[w[0].rd] = v0
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &m.write[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^3) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											put32(p1, uint32(v0))
-
-											v2 := x[w[2].rs1] + uint64(w[2].imm)
+											v2 := v0 + x[w[2].rs2]
 											x[w[2].rd] = v2
 
-											v3 := x[w[3].rs1] + uint64(w[3].imm)
-											x[w[3].rd] = v3
-											if int64(v2) < int64(v3) {
-												in = &w[4]
-												goto taken
-											}
-											in = &w[5]
-											continue
-										}
-									}
-								}
-							} else {
-								if o < uint(opFused+86) {
-									if o < uint(opFused+84) {
-										if o < uint(opFused+83) {
-											// xor addi sh2add:a1
-
-											x[w[0].rd] = x[w[0].rs1] ^ x[w[0].rs2]
-
-											v1 := x[w[1].rs1] + uint64(w[1].imm)
-											x[w[1].rd] = v1
-
-											x[w[2].rd] = x[w[2].rs2] + v1<<2
-											in = &w[3]
-											continue
-										} else {
-											// addi addi sh2add:a2:b1
-
-											v0 := x[w[0].rs1] + uint64(w[0].imm)
-											x[w[0].rd] = v0
-
-											v1 := x[w[1].rs1] + uint64(w[1].imm)
-											x[w[1].rd] = v1
-
-											x[w[2].rd] = v1 + v0<<2
-											in = &w[3]
-											continue
-										}
-									} else {
-										if o < uint(opFused+85) {
-											// xor sh2add
-
-											x[w[0].rd] = x[w[0].rs1] ^ x[w[0].rs2]
-
-											x[w[1].rd] = x[w[1].rs2] + x[w[1].rs1]<<2
-											in = &w[2]
-											continue
-										} else {
-											// add add addi blt:b1 andi:a4
-
-											v0 := x[w[0].rs1] + x[w[0].rs2]
-											x[w[0].rd] = v0
-
-											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-
-											v2 := x[w[2].rs1] + uint64(w[2].imm)
-											x[w[2].rd] = v2
-											if int64(x[w[3].rs1]) < int64(v2) {
-												in = &w[3]
-												goto taken
-											}
-
-											x[w[4].rd] = v0 & uint64(w[4].imm)
-											in = &w[5]
-											continue
-										}
-									}
-								} else {
-									if o < uint(opFused+88) {
-										if o < uint(opFused+87) {
-											// ld ld addi
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											x[w[0].rd] = q0
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &m.read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := get64(p1)
-
-											x[w[1].rd] = q1
-
-											x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-											in = &w[3]
-											continue
-										} else {
-											// ld mul:b1 ld add:a2:b1
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											v0 := q0
-											x[w[0].rd] = v0
-
-											v1 := x[w[1].rs1] * v0
-											x[w[1].rd] = v1
-											addr2 := x[w[2].rs1] + uint64(w[2].imm)
-											t2 := &m.read[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^(pageMask&^7) {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											q2 := get64(p2)
-
-											v2 := q2
-											x[w[2].rd] = v2
-
-											x[w[3].rd] = v1 + v2
-											in = &w[4]
-											continue
-										}
-									} else {
-										if o < uint(opFused+89) {
-											// bgeu slli add:a1 addi bgeu:a1
-											if x[w[0].rs1] >= x[w[0].rs2] {
-												in = &w[0]
-												goto taken
-											}
-
-											v1 := x[w[1].rs1] << (uint64(w[1].imm) & 63)
-											x[w[1].rd] = v1
-
-											x[w[2].rd] = v1 + x[w[2].rs2]
-
-											v3 := x[w[3].rs1] + uint64(w[3].imm)
+											v3 := v2 >> (uint64(w[3].imm) & 63)
 											x[w[3].rd] = v3
 											if v3 >= x[w[4].rs2] {
 												in = &w[4]
@@ -3088,61 +1405,106 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 											in = &w[5]
 											continue
 										} else {
-											// lui lwu:a1 beq:a1
-
-											v0 := uint64(w[0].imm)
-											x[w[0].rd] = v0
-											addr1 := v0 + uint64(w[1].imm)
-											t1 := &m.read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^3) {
+											// sd sd sd sd
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put64(p0, x[w[0].rs2])
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &m.write[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
 												in = &w[1]
 												goto slow
 											}
 											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := uint64(get32(p1))
-
-											v1 := q1
-											x[w[1].rd] = v1
-											if v1 == x[w[2].rs2] {
+											put64(p1, x[w[1].rs2])
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &m.write[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
 												in = &w[2]
-												goto taken
+												goto slow
 											}
-											in = &w[3]
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											put64(p2, x[w[2].rs2])
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &m.write[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											put64(p3, x[w[3].rs2])
+											in = &w[4]
 											continue
 										}
 									}
 								}
 							}
 						} else {
-							if o < uint(opFused+98) {
-								if o < uint(opFused+94) {
-									if o < uint(opFused+92) {
-										if o < uint(opFused+91) {
-											// lw addi:a1 addiw addiw:a2 blt:a1:b2
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^3) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := word(uint64(get32(p0)))
+							if o < uint(opFused+14) {
+								// addi addi
 
-											v0 := q0
+								x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+
+								x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+								in = &w[2]
+								continue
+							} else {
+								if o < uint(opFused+17) {
+									if o < uint(opFused+15) {
+										// sd addi sd:a1 sd:a2
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put64(p0, x[w[0].rs2])
+
+										v1 := x[w[1].rs1] + uint64(w[1].imm)
+										x[w[1].rd] = v1
+										addr2 := v1 + uint64(w[2].imm)
+										t2 := &m.write[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^7) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										put64(p2, x[w[2].rs2])
+										addr3 := v1 + uint64(w[3].imm)
+										t3 := &m.write[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^(pageMask&^7) {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										put64(p3, x[w[3].rs2])
+										in = &w[4]
+										continue
+									} else {
+										if o < uint(opFused+16) {
+											// addi addi blt:a1:b2 blt:b3 sub:b4
+
+											v0 := x[w[0].rs1] + uint64(w[0].imm)
 											x[w[0].rd] = v0
 
-											v1 := v0 + uint64(w[1].imm)
+											v1 := x[w[1].rs1] + uint64(w[1].imm)
 											x[w[1].rd] = v1
-
-											v2 := word(x[w[2].rs1] + uint64(w[2].imm))
-											x[w[2].rd] = v2
-
-											v3 := word(v1 + uint64(w[3].imm))
-											x[w[3].rd] = v3
-											if int64(v3) < int64(v2) {
-												in = &w[4]
+											if int64(v1) < int64(v0) {
+												in = &w[2]
 												goto taken
 											}
+											if int64(x[w[3].rs1]) < int64(v0) {
+												in = &w[3]
+												goto taken
+											}
+
+											x[w[4].rd] = x[w[4].rs1] - v0
 											in = &w[5]
 											continue
 										} else {
@@ -3186,23 +1548,378 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 											in = &w[5]
 											continue
 										}
+									}
+								} else {
+									if o < uint(opFused+18) {
+										// ld ld ld ld ld
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
+
+										x[w[0].rd] = q0
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										x[w[1].rd] = q1
+										addr2 := x[w[2].rs1] + uint64(w[2].imm)
+										t2 := &m.read[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^7) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										q2 := get64(p2)
+
+										x[w[2].rd] = q2
+										addr3 := x[w[3].rs1] + uint64(w[3].imm)
+										t3 := &m.read[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^(pageMask&^7) {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										q3 := get64(p3)
+
+										x[w[3].rd] = q3
+										addr4 := x[w[4].rs1] + uint64(w[4].imm)
+										t4 := &m.read[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^(pageMask&^7) {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										q4 := get64(p4)
+
+										x[w[4].rd] = q4
+										in = &w[5]
+										continue
 									} else {
-										if o < uint(opFused+93) {
-											// addi lb:a1 lb:a2 lb:a3 lb:a4
+										if o < uint(opFused+19) {
+											// add add lui ld bltu:a1
+
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+
+											x[w[2].rd] = uint64(w[2].imm)
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &m.read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := get64(p3)
+
+											v3 := q3
+											x[w[3].rd] = v3
+											if v3 < x[w[4].rs2] {
+												in = &w[4]
+												goto taken
+											}
+											in = &w[5]
+											continue
+										} else {
+											// slli srli:a1
+
+											v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+											x[w[0].rd] = v0
+
+											x[w[1].rd] = v0 >> (uint64(w[1].imm) & 63)
+											in = &w[2]
+											continue
+										}
+									}
+								}
+							}
+						}
+					}
+				}
+			}
+		} else {
+			if o < uint(opFused+53) {
+				if o < uint(opFused+36) {
+					if o < uint(opFused+25) {
+						if o < uint(opFused+23) {
+							if o < uint(opFused+22) {
+								if o < uint(opFused+21) {
+									// add add
+
+									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+									in = &w[2]
+									continue
+								} else {
+									// addi mul:a1 add:a1 lwu:a1
+
+									v0 := x[w[0].rs1] + uint64(w[0].imm)
+									x[w[0].rd] = v0
+
+									v1 := v0 * x[w[1].rs2]
+									x[w[1].rd] = v1
+
+									v2 := v1 + x[w[2].rs2]
+									x[w[2].rd] = v2
+									addr3 := v2 + uint64(w[3].imm)
+									t3 := &m.read[addr3>>pageShift&tlbMask]
+									if t3.tag != addr3&^(pageMask&^3) {
+										in = &w[3]
+										goto slow
+									}
+									p3 := unsafe.Add(t3.page, addr3&pageMask)
+									q3 := uint64(get32(p3))
+
+									x[w[3].rd] = q3
+									in = &w[4]
+									continue
+								}
+							} else {
+								// bgeu ld lb:a1 sh3add
+								if x[w[0].rs1] >= x[w[0].rs2] {
+									in = &w[0]
+									goto taken
+								}
+								addr1 := x[w[1].rs1] + uint64(w[1].imm)
+								t1 := &m.read[addr1>>pageShift&tlbMask]
+								if t1.tag != addr1&^(pageMask&^7) {
+									in = &w[1]
+									goto slow
+								}
+								p1 := unsafe.Add(t1.page, addr1&pageMask)
+								q1 := get64(p1)
+
+								v1 := q1
+								x[w[1].rd] = v1
+								addr2 := v1 + uint64(w[2].imm)
+								t2 := &m.read[addr2>>pageShift&tlbMask]
+								if t2.tag != addr2&^pageMask {
+									in = &w[2]
+									goto slow
+								}
+								p2 := unsafe.Add(t2.page, addr2&pageMask)
+								q2 := uint64(int8(*(*byte)(p2)))
+
+								x[w[2].rd] = q2
+
+								x[w[3].rd] = x[w[3].rs2] + x[w[3].rs1]<<3
+								in = &w[4]
+								continue
+							}
+						} else {
+							if o < uint(opFused+24) {
+								// add add add add
+
+								x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+								x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+
+								x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
+
+								x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
+								in = &w[4]
+								continue
+							} else {
+								// add addi
+
+								x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+								x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+								in = &w[2]
+								continue
+							}
+						}
+					} else {
+						if o < uint(opFused+29) {
+							if o < uint(opFused+28) {
+								if o < uint(opFused+27) {
+									if o < uint(opFused+26) {
+										// lw addi:a1 addiw addiw:a2 blt:a1:b2
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^3) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := word(uint64(get32(p0)))
+
+										v0 := q0
+										x[w[0].rd] = v0
+
+										v1 := v0 + uint64(w[1].imm)
+										x[w[1].rd] = v1
+
+										v2 := word(x[w[2].rs1] + uint64(w[2].imm))
+										x[w[2].rd] = v2
+
+										v3 := word(v1 + uint64(w[3].imm))
+										x[w[3].rd] = v3
+										if int64(v3) < int64(v2) {
+											in = &w[4]
+											goto taken
+										}
+										in = &w[5]
+										continue
+									} else {
+										// ld ld
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
+
+										x[w[0].rd] = q0
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										x[w[1].rd] = q1
+										in = &w[2]
+										continue
+									}
+								} else {
+									// ld mul:b1 ld add:a2:b1
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									v0 := q0
+									x[w[0].rd] = v0
+
+									v1 := x[w[1].rs1] * v0
+									x[w[1].rd] = v1
+									addr2 := x[w[2].rs1] + uint64(w[2].imm)
+									t2 := &m.read[addr2>>pageShift&tlbMask]
+									if t2.tag != addr2&^(pageMask&^7) {
+										in = &w[2]
+										goto slow
+									}
+									p2 := unsafe.Add(t2.page, addr2&pageMask)
+									q2 := get64(p2)
+
+									v2 := q2
+									x[w[2].rd] = v2
+
+									x[w[3].rd] = v1 + v2
+									in = &w[4]
+									continue
+								}
+							} else {
+								// addi blt
+
+								x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+								if int64(x[w[1].rs1]) < int64(x[w[1].rs2]) {
+									in = &w[1]
+									goto taken
+								}
+								in = &w[2]
+								continue
+							}
+						} else {
+							if o < uint(opFused+35) {
+								if o < uint(opFused+34) {
+									if o < uint(opFused+32) {
+										if o < uint(opFused+30) {
+											// add add lui beq beq
+
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+
+											x[w[2].rd] = uint64(w[2].imm)
+											if x[w[3].rs1] == x[w[3].rs2] {
+												in = &w[3]
+												goto taken
+											}
+											if x[w[4].rs1] == x[w[4].rs2] {
+												in = &w[4]
+												goto taken
+											}
+											in = &w[5]
+											continue
+										} else {
+											if o < uint(opFused+31) {
+												// bgeu slli add:a1 addi bgeu:a1
+												if x[w[0].rs1] >= x[w[0].rs2] {
+													in = &w[0]
+													goto taken
+												}
+
+												v1 := x[w[1].rs1] << (uint64(w[1].imm) & 63)
+												x[w[1].rd] = v1
+
+												x[w[2].rd] = v1 + x[w[2].rs2]
+
+												v3 := x[w[3].rs1] + uint64(w[3].imm)
+												x[w[3].rd] = v3
+												if v3 >= x[w[4].rs2] {
+													in = &w[4]
+													goto taken
+												}
+												in = &w[5]
+												continue
+											} else {
+												// sub srai and add sub
+
+												x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
+
+												x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
+
+												x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
+
+												x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
+
+												x[w[4].rd] = x[w[4].rs1] - x[w[4].rs2]
+												in = &w[5]
+												continue
+											}
+										}
+									} else {
+										if o < uint(opFused+33) {
+											// andi beq:a1
+
+											v0 := x[w[0].rs1] & uint64(w[0].imm)
+											x[w[0].rd] = v0
+											if v0 == x[w[1].rs2] {
+												in = &w[1]
+												goto taken
+											}
+											in = &w[2]
+											continue
+										} else {
+											// addi addi lb:a1 sb:a3:b1 addi
 
 											v0 := x[w[0].rs1] + uint64(w[0].imm)
 											x[w[0].rd] = v0
-											addr1 := v0 + uint64(w[1].imm)
-											t1 := &m.read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^pageMask {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := uint64(int8(*(*byte)(p1)))
 
-											x[w[1].rd] = q1
-											addr2 := v0 + uint64(w[2].imm)
+											v1 := x[w[1].rs1] + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											addr2 := v1 + uint64(w[2].imm)
 											t2 := &m.read[addr2>>pageShift&tlbMask]
 											if t2.tag != addr2&^pageMask {
 												in = &w[2]
@@ -3211,31 +1928,319 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 											p2 := unsafe.Add(t2.page, addr2&pageMask)
 											q2 := uint64(int8(*(*byte)(p2)))
 
-											x[w[2].rd] = q2
+											v2 := q2
+											x[w[2].rd] = v2
 											addr3 := v0 + uint64(w[3].imm)
-											t3 := &m.read[addr3>>pageShift&tlbMask]
+											t3 := &m.write[addr3>>pageShift&tlbMask]
 											if t3.tag != addr3&^pageMask {
 												in = &w[3]
 												goto slow
 											}
 											p3 := unsafe.Add(t3.page, addr3&pageMask)
-											q3 := uint64(int8(*(*byte)(p3)))
+											*(*byte)(p3) = byte(v2)
 
-											x[w[3].rd] = q3
-											addr4 := v0 + uint64(w[4].imm)
-											t4 := &m.read[addr4>>pageShift&tlbMask]
-											if t4.tag != addr4&^pageMask {
-												in = &w[4]
+											x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
+											in = &w[5]
+											continue
+										}
+									}
+								} else {
+									// roriw roriw xor:a1:b2 roriw xor:a1:b2
+
+									v0 := word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
+									x[w[0].rd] = v0
+
+									v1 := word(uint64(bits.RotateLeft32(uint32(x[w[1].rs1]), -int(uint64(w[1].imm)))))
+									x[w[1].rd] = v1
+
+									v2 := v1 ^ v0
+									x[w[2].rd] = v2
+
+									v3 := word(uint64(bits.RotateLeft32(uint32(x[w[3].rs1]), -int(uint64(w[3].imm)))))
+									x[w[3].rd] = v3
+
+									x[w[4].rd] = v3 ^ v2
+									in = &w[5]
+									continue
+								}
+							} else {
+								// ld add:b1 ld addi ret:a2
+								addr0 := x[w[0].rs1] + uint64(w[0].imm)
+								t0 := &m.read[addr0>>pageShift&tlbMask]
+								if t0.tag != addr0&^(pageMask&^7) {
+									in = &w[0]
+									goto slow
+								}
+								p0 := unsafe.Add(t0.page, addr0&pageMask)
+								q0 := get64(p0)
+
+								v0 := q0
+								x[w[0].rd] = v0
+
+								x[w[1].rd] = x[w[1].rs1] + v0
+								addr2 := x[w[2].rs1] + uint64(w[2].imm)
+								t2 := &m.read[addr2>>pageShift&tlbMask]
+								if t2.tag != addr2&^(pageMask&^7) {
+									in = &w[2]
+									goto slow
+								}
+								p2 := unsafe.Add(t2.page, addr2&pageMask)
+								q2 := get64(p2)
+
+								v2 := q2
+								x[w[2].rd] = v2
+
+								x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
+								target := (v2 + uint64(w[4].imm>>48)) &^ 1
+								left -= uint64(w[4].n)
+								j := &e.jump[target>>1&jumpMask]
+								if j.pc != target || left < blockLength {
+									c.pc = target
+									return in, left, exitJump
+								}
+								in = (*inst)(unsafe.Add(base, j.at))
+								continue
+							}
+						}
+					}
+				} else {
+					if o < uint(opFused+44) {
+						if o < uint(opFused+40) {
+							if o < uint(opFused+37) {
+								// sd addi lui ld bltu:a1
+								addr0 := x[w[0].rs1] + uint64(w[0].imm)
+								t0 := &m.write[addr0>>pageShift&tlbMask]
+								if t0.tag != addr0&^(pageMask&^7) {
+									in = &w[0]
+									goto slow
+								}
+								p0 := unsafe.Add(t0.page, addr0&pageMask)
+								put64(p0, x[w[0].rs2])
+
+								x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+
+								x[w[2].rd] = uint64(w[2].imm)
+								addr3 := x[w[3].rs1] + uint64(w[3].imm)
+								t3 := &m.read[addr3>>pageShift&tlbMask]
+								if t3.tag != addr3&^(pageMask&^7) {
+									in = &w[3]
+									goto slow
+								}
+								p3 := unsafe.Add(t3.page, addr3&pageMask)
+								q3 := get64(p3)
+
+								v3 := q3
+								x[w[3].rd] = v3
+								if v3 < x[w[4].rs2] {
+									in = &w[4]
+									goto taken
+								}
+								in = &w[5]
+								continue
+							} else {
+								if o < uint(opFused+38) {
+									// addi add
+
+									x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+
+									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+									in = &w[2]
+									continue
+								} else {
+									if o < uint(opFused+39) {
+										// sd sd sd
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put64(p0, x[w[0].rs2])
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.write[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										put64(p1, x[w[1].rs2])
+										addr2 := x[w[2].rs1] + uint64(w[2].imm)
+										t2 := &m.write[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^7) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										put64(p2, x[w[2].rs2])
+										in = &w[3]
+										continue
+									} else {
+										// ld bltu:a1
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
+
+										v0 := q0
+										x[w[0].rd] = v0
+										if v0 < x[w[1].rs2] {
+											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
+										continue
+									}
+								}
+							}
+						} else {
+							if o < uint(opFused+41) {
+								// lui ld:a1
+
+								v0 := uint64(w[0].imm)
+								x[w[0].rd] = v0
+								addr1 := v0 + uint64(w[1].imm)
+								t1 := &m.read[addr1>>pageShift&tlbMask]
+								if t1.tag != addr1&^(pageMask&^7) {
+									in = &w[1]
+									goto slow
+								}
+								p1 := unsafe.Add(t1.page, addr1&pageMask)
+								q1 := get64(p1)
+
+								x[w[1].rd] = q1
+								in = &w[2]
+								continue
+							} else {
+								if o < uint(opFused+42) {
+									// addi bltu
+
+									x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+									if x[w[1].rs1] < x[w[1].rs2] {
+										in = &w[1]
+										goto taken
+									}
+									in = &w[2]
+									continue
+								} else {
+									if o < uint(opFused+43) {
+										// addi bgeu
+
+										x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+										if x[w[1].rs1] >= x[w[1].rs2] {
+											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
+										continue
+									} else {
+										// lui lwu:a1 beq:a1
+
+										v0 := uint64(w[0].imm)
+										x[w[0].rd] = v0
+										addr1 := v0 + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^3) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := uint64(get32(p1))
+
+										v1 := q1
+										x[w[1].rd] = v1
+										if v1 == x[w[2].rs2] {
+											in = &w[2]
+											goto taken
+										}
+										in = &w[3]
+										continue
+									}
+								}
+							}
+						}
+					} else {
+						if o < uint(opFused+45) {
+							// fmadd.d addi blt:a1 addi mul:a1
+							e.kept.in, e.kept.left = uintptr(unsafe.Pointer(in))-uintptr(base), left
+							s0 := math.FMA(math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2]), math.Float64frombits(f[w[0].rs3]))
+							in, left = (*inst)(unsafe.Add(base, e.kept.in)), e.kept.left
+							w = (*window)(unsafe.Pointer(in))
+							if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
+								in = &w[0]
+								goto slow
+							}
+							f[w[0].rd] = math.Float64bits(s0)
+
+							v1 := x[w[1].rs1] + uint64(w[1].imm)
+							x[w[1].rd] = v1
+							if int64(v1) < int64(x[w[2].rs2]) {
+								in = &w[2]
+								goto taken
+							}
+
+							v3 := x[w[3].rs1] + uint64(w[3].imm)
+							x[w[3].rd] = v3
+
+							x[w[4].rd] = v3 * x[w[4].rs2]
+							in = &w[5]
+							continue
+						} else {
+							if o < uint(opFused+51) {
+								if o < uint(opFused+49) {
+									if o < uint(opFused+47) {
+										if o < uint(opFused+46) {
+											// lui ld:a1 mulhu:a1 mul:a2 xor:a1:b2
+
+											v0 := uint64(w[0].imm)
+											x[w[0].rd] = v0
+											addr1 := v0 + uint64(w[1].imm)
+											t1 := &m.read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
 												goto slow
 											}
-											p4 := unsafe.Add(t4.page, addr4&pageMask)
-											q4 := uint64(int8(*(*byte)(p4)))
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
 
-											x[w[4].rd] = q4
+											v1 := q1
+											x[w[1].rd] = v1
+											h2, _ := bits.Mul64(v1, x[w[2].rs2])
+											v2 := h2
+											x[w[2].rd] = v2
+
+											v3 := v1 * x[w[3].rs2]
+											x[w[3].rd] = v3
+
+											x[w[4].rd] = v3 ^ v2
 											in = &w[5]
 											continue
 										} else {
-											// ld addi:a1 sd:b1 bge:a2 addi:a4
+											// xor xor:b1 mulhu:b1 mul:b2 xor:a1:b2
+
+											v0 := x[w[0].rs1] ^ x[w[0].rs2]
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] ^ v0
+											x[w[1].rd] = v1
+											h2, _ := bits.Mul64(x[w[2].rs1], v1)
+											v2 := h2
+											x[w[2].rd] = v2
+
+											v3 := x[w[3].rs1] * v1
+											x[w[3].rd] = v3
+
+											x[w[4].rd] = v3 ^ v2
+											in = &w[5]
+											continue
+										}
+									} else {
+										if o < uint(opFused+48) {
+											// ld addi:a1 sd:b1
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &m.read[addr0>>pageShift&tlbMask]
 											if t0.tag != addr0&^(pageMask&^7) {
@@ -3258,36 +2263,152 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 											}
 											p2 := unsafe.Add(t2.page, addr2&pageMask)
 											put64(p2, v1)
-											if int64(v1) >= int64(x[w[3].rs2]) {
-												in = &w[3]
+											in = &w[3]
+											continue
+										} else {
+											// addi addi bge
+
+											x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+
+											x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+											if int64(x[w[2].rs1]) >= int64(x[w[2].rs2]) {
+												in = &w[2]
 												goto taken
 											}
-
-											x[w[4].rd] = v0 + uint64(w[4].imm)
-											in = &w[5]
+											in = &w[3]
 											continue
 										}
 									}
 								} else {
-									if o < uint(opFused+96) {
-										if o < uint(opFused+95) {
-											// bge bgeu sh3add addi
-											if int64(x[w[0].rs1]) >= int64(x[w[0].rs2]) {
-												in = &w[0]
-												goto taken
-											}
-											if x[w[1].rs1] >= x[w[1].rs2] {
-												in = &w[1]
-												goto taken
-											}
+									if o < uint(opFused+50) {
+										// ld add
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
 
-											x[w[2].rd] = x[w[2].rs2] + x[w[2].rs1]<<3
+										x[w[0].rd] = q0
 
-											x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
+										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+										in = &w[2]
+										continue
+									} else {
+										// addi blt:b1 andi andi bne:a2:b1
+
+										v0 := x[w[0].rs1] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+										if int64(x[w[1].rs1]) < int64(v0) {
+											in = &w[1]
+											goto taken
+										}
+
+										v2 := x[w[2].rs1] & uint64(w[2].imm)
+										x[w[2].rd] = v2
+
+										v3 := x[w[3].rs1] & uint64(w[3].imm)
+										x[w[3].rd] = v3
+										if v2 != v3 {
 											in = &w[4]
+											goto taken
+										}
+										in = &w[5]
+										continue
+									}
+								}
+							} else {
+								if o < uint(opFused+52) {
+									// ld bne
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									x[w[0].rd] = q0
+									if x[w[1].rs1] != x[w[1].rs2] {
+										in = &w[1]
+										goto taken
+									}
+									in = &w[2]
+									continue
+								} else {
+									// lwu roriw:a1 roriw:a2 xor:a2:b1 srliw:a4
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^3) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := uint64(get32(p0))
+
+									v0 := q0
+									x[w[0].rd] = v0
+
+									v1 := word(uint64(bits.RotateLeft32(uint32(v0), -int(uint64(w[1].imm)))))
+									x[w[1].rd] = v1
+
+									v2 := word(uint64(bits.RotateLeft32(uint32(v0), -int(uint64(w[2].imm)))))
+									x[w[2].rd] = v2
+
+									x[w[3].rd] = v1 ^ v2
+
+									x[w[4].rd] = word(uint64(uint32(v0) >> (uint64(w[4].imm) & 31)))
+									in = &w[5]
+									continue
+								}
+							}
+						}
+					}
+				}
+			} else {
+				if o < uint(opFused+83) {
+					if o < uint(opFused+65) {
+						if o < uint(opFused+64) {
+							if o < uint(opFused+59) {
+								if o < uint(opFused+58) {
+									if o < uint(opFused+55) {
+										if o < uint(opFused+54) {
+											// add lbu add lbu beq
+
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &m.read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^pageMask {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := uint64(*(*byte)(p1))
+
+											x[w[1].rd] = q1
+
+											x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &m.read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^pageMask {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := uint64(*(*byte)(p3))
+
+											x[w[3].rd] = q3
+											if x[w[4].rs1] == x[w[4].rs2] {
+												in = &w[4]
+												goto taken
+											}
+											in = &w[5]
 											continue
 										} else {
-											// ld blt:b1 addi bge:a1 add:b2
+											// ld beq:a1
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &m.read[addr0>>pageShift&tlbMask]
 											if t0.tag != addr0&^(pageMask&^7) {
@@ -3299,24 +2420,735 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 
 											v0 := q0
 											x[w[0].rd] = v0
-											if int64(x[w[1].rs1]) < int64(v0) {
+											if v0 == x[w[1].rs2] {
 												in = &w[1]
 												goto taken
 											}
-
-											v2 := x[w[2].rs1] + uint64(w[2].imm)
-											x[w[2].rd] = v2
-											if int64(v2) >= int64(x[w[3].rs2]) {
-												in = &w[3]
-												goto taken
-											}
-
-											x[w[4].rd] = x[w[4].rs1] + v2
-											in = &w[5]
+											in = &w[2]
 											continue
 										}
 									} else {
-										if o < uint(opFused+97) {
+										if o < uint(opFused+56) {
+											// slli srli:a1 add
+
+											v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+											x[w[0].rd] = v0
+
+											x[w[1].rd] = v0 >> (uint64(w[1].imm) & 63)
+
+											x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
+											in = &w[3]
+											continue
+										} else {
+											if o < uint(opFused+57) {
+												// addi lui ld:a1 and:a1 beq:a1
+
+												x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+
+												v1 := uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &m.read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												v2 := q2
+												x[w[2].rd] = v2
+
+												v3 := v2 & x[w[3].rs2]
+												x[w[3].rd] = v3
+												if v3 == x[w[4].rs2] {
+													in = &w[4]
+													goto taken
+												}
+												in = &w[5]
+												continue
+											} else {
+												// ld addi:a1 sd:b1 bge:a2 addi:a4
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := v0 + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &m.write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, v1)
+												if int64(v1) >= int64(x[w[3].rs2]) {
+													in = &w[3]
+													goto taken
+												}
+
+												x[w[4].rd] = v0 + uint64(w[4].imm)
+												in = &w[5]
+												continue
+											}
+										}
+									}
+								} else {
+									// ld ld blt
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									x[w[0].rd] = q0
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &m.read[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									q1 := get64(p1)
+
+									x[w[1].rd] = q1
+									if int64(x[w[2].rs1]) < int64(x[w[2].rs2]) {
+										in = &w[2]
+										goto taken
+									}
+									in = &w[3]
+									continue
+								}
+							} else {
+								if o < uint(opFused+60) {
+									// sh2add lwu:a1 add:b1
+
+									v0 := x[w[0].rs2] + x[w[0].rs1]<<2
+									x[w[0].rd] = v0
+									addr1 := v0 + uint64(w[1].imm)
+									t1 := &m.read[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^3) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									q1 := uint64(get32(p1))
+
+									v1 := q1
+									x[w[1].rd] = v1
+
+									x[w[2].rd] = x[w[2].rs1] + v1
+									in = &w[3]
+									continue
+								} else {
+									if o < uint(opFused+61) {
+										// lui sd:b1 addi sd:a1:b3
+
+										v0 := uint64(w[0].imm)
+										x[w[0].rd] = v0
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.write[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										put64(p1, v0)
+
+										v2 := x[w[2].rs1] + uint64(w[2].imm)
+										x[w[2].rd] = v2
+										addr3 := v2 + uint64(w[3].imm)
+										t3 := &m.write[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^(pageMask&^7) {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										put64(p3, v0)
+										in = &w[4]
+										continue
+									} else {
+										if o < uint(opFused+62) {
+											// ld ld addi
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											x[w[0].rd] = q0
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &m.read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											x[w[1].rd] = q1
+
+											x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+											in = &w[3]
+											continue
+										} else {
+											if o < uint(opFused+63) {
+												// lui ld:a1 lui ld:a1 lbu
+
+												v0 := uint64(w[0].imm)
+												x[w[0].rd] = v0
+												addr1 := v0 + uint64(w[1].imm)
+												t1 := &m.read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
+
+												x[w[1].rd] = q1
+
+												v2 := uint64(w[2].imm)
+												x[w[2].rd] = v2
+												addr3 := v2 + uint64(w[3].imm)
+												t3 := &m.read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := get64(p3)
+
+												x[w[3].rd] = q3
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &m.read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^pageMask {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := uint64(*(*byte)(p4))
+
+												x[w[4].rd] = q4
+												in = &w[5]
+												continue
+											} else {
+												// xor sub:a1 xori:a2 and:b1 and:a1:b3
+
+												v0 := x[w[0].rs1] ^ x[w[0].rs2]
+												x[w[0].rd] = v0
+
+												v1 := v0 - x[w[1].rs2]
+												x[w[1].rd] = v1
+
+												v2 := v0 ^ uint64(w[2].imm)
+												x[w[2].rd] = v2
+
+												v3 := x[w[3].rs1] & v2
+												x[w[3].rd] = v3
+
+												x[w[4].rd] = v3 & v1
+												in = &w[5]
+												continue
+											}
+										}
+									}
+								}
+							}
+						} else {
+							// addi mul:a1
+
+							v0 := x[w[0].rs1] + uint64(w[0].imm)
+							x[w[0].rd] = v0
+
+							x[w[1].rd] = v0 * x[w[1].rs2]
+							in = &w[2]
+							continue
+						}
+					} else {
+						if o < uint(opFused+72) {
+							if o < uint(opFused+71) {
+								if o < uint(opFused+68) {
+									if o < uint(opFused+67) {
+										if o < uint(opFused+66) {
+											// bltu lwu bgeu:a1
+											if x[w[0].rs1] < x[w[0].rs2] {
+												in = &w[0]
+												goto taken
+											}
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &m.read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^3) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := uint64(get32(p1))
+
+											v1 := q1
+											x[w[1].rd] = v1
+											if v1 >= x[w[2].rs2] {
+												in = &w[2]
+												goto taken
+											}
+											in = &w[3]
+											continue
+										} else {
+											// slli add:a1
+
+											v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+											x[w[0].rd] = v0
+
+											x[w[1].rd] = v0 + x[w[1].rs2]
+											in = &w[2]
+											continue
+										}
+									} else {
+										// andi bne:a1
+
+										v0 := x[w[0].rs1] & uint64(w[0].imm)
+										x[w[0].rd] = v0
+										if v0 != x[w[1].rs2] {
+											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
+										continue
+									}
+								} else {
+									if o < uint(opFused+70) {
+										if o < uint(opFused+69) {
+											// lui ld:a1 add:b1 xnor and:a1:b2
+
+											v0 := uint64(w[0].imm)
+											x[w[0].rd] = v0
+											addr1 := v0 + uint64(w[1].imm)
+											t1 := &m.read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											v1 := q1
+											x[w[1].rd] = v1
+
+											v2 := x[w[2].rs1] + v1
+											x[w[2].rd] = v2
+
+											v3 := ^(x[w[3].rs1] ^ x[w[3].rs2])
+											x[w[3].rd] = v3
+
+											x[w[4].rd] = v3 & v2
+											in = &w[5]
+											continue
+										} else {
+											// addi beq:a1
+
+											v0 := x[w[0].rs1] + uint64(w[0].imm)
+											x[w[0].rd] = v0
+											if v0 == x[w[1].rs2] {
+												in = &w[1]
+												goto taken
+											}
+											in = &w[2]
+											continue
+										}
+									} else {
+										// add ld
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										x[w[1].rd] = q1
+										in = &w[2]
+										continue
+									}
+								}
+							} else {
+								// sd ld addi
+								addr0 := x[w[0].rs1] + uint64(w[0].imm)
+								t0 := &m.write[addr0>>pageShift&tlbMask]
+								if t0.tag != addr0&^(pageMask&^7) {
+									in = &w[0]
+									goto slow
+								}
+								p0 := unsafe.Add(t0.page, addr0&pageMask)
+								put64(p0, x[w[0].rs2])
+								addr1 := x[w[1].rs1] + uint64(w[1].imm)
+								t1 := &m.read[addr1>>pageShift&tlbMask]
+								if t1.tag != addr1&^(pageMask&^7) {
+									in = &w[1]
+									goto slow
+								}
+								p1 := unsafe.Add(t1.page, addr1&pageMask)
+								q1 := get64(p1)
+
+								x[w[1].rd] = q1
+
+								x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+								in = &w[3]
+								continue
+							}
+						} else {
+							if o < uint(opFused+75) {
+								if o < uint(opFused+74) {
+									if o < uint(opFused+73) {
+										// ld ld:a1 ld addi jalr:a3
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
+
+										v0 := q0
+										x[w[0].rd] = v0
+										addr1 := v0 + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										v1 := q1
+										x[w[1].rd] = v1
+										addr2 := x[w[2].rs1] + uint64(w[2].imm)
+										t2 := &m.read[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^7) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										q2 := get64(p2)
+
+										x[w[2].rd] = q2
+
+										x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
+										target := (v1 + uint64(w[4].imm>>48)) &^ 1
+										x[w[4].rd] = uint64(w[4].imm) << 16 >> 16
+										left -= uint64(w[4].n)
+										j := &e.jump[target>>1&jumpMask]
+										if j.pc != target || left < blockLength {
+											c.pc = target
+											return in, left, exitJump
+										}
+										in = (*inst)(unsafe.Add(base, j.at))
+										continue
+									} else {
+										// add lbu
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^pageMask {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := uint64(*(*byte)(p1))
+
+										x[w[1].rd] = q1
+										in = &w[2]
+										continue
+									}
+								} else {
+									// sd sd
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.write[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									put64(p0, x[w[0].rs2])
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &m.write[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									put64(p1, x[w[1].rs2])
+									in = &w[2]
+									continue
+								}
+							} else {
+								if o < uint(opFused+82) {
+									if o < uint(opFused+81) {
+										if o < uint(opFused+78) {
+											if o < uint(opFused+77) {
+												if o < uint(opFused+76) {
+													// lbu slli:a1 or:a1 xor:b1
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &m.read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^pageMask {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := uint64(*(*byte)(p0))
+
+													v0 := q0
+													x[w[0].rd] = v0
+
+													v1 := v0 << (uint64(w[1].imm) & 63)
+													x[w[1].rd] = v1
+
+													v2 := v1 | x[w[2].rs2]
+													x[w[2].rd] = v2
+
+													x[w[3].rd] = x[w[3].rs1] ^ v2
+													in = &w[4]
+													continue
+												} else {
+													// slli add:a1 lwu:a1
+
+													v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+													x[w[0].rd] = v0
+
+													v1 := v0 + x[w[1].rs2]
+													x[w[1].rd] = v1
+													addr2 := v1 + uint64(w[2].imm)
+													t2 := &m.read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^3) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := uint64(get32(p2))
+
+													x[w[2].rd] = q2
+													in = &w[3]
+													continue
+												}
+											} else {
+												// beq sd sd
+												if x[w[0].rs1] == x[w[0].rs2] {
+													in = &w[0]
+													goto taken
+												}
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &m.write[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												put64(p1, x[w[1].rs2])
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &m.write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+												in = &w[3]
+												continue
+											}
+										} else {
+											if o < uint(opFused+80) {
+												if o < uint(opFused+79) {
+													// sb sb sb sb
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &m.write[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^pageMask {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													*(*byte)(p0) = byte(x[w[0].rs2])
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &m.write[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^pageMask {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													*(*byte)(p1) = byte(x[w[1].rs2])
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &m.write[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^pageMask {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													*(*byte)(p2) = byte(x[w[2].rs2])
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &m.write[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^pageMask {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													*(*byte)(p3) = byte(x[w[3].rs2])
+													in = &w[4]
+													continue
+												} else {
+													// addi slli:a1 add:a1 sw:a1 sw:a2
+
+													v0 := x[w[0].rs1] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+
+													v1 := v0 << (uint64(w[1].imm) & 63)
+													x[w[1].rd] = v1
+
+													v2 := v1 + x[w[2].rs2]
+													x[w[2].rd] = v2
+													addr3 := v2 + uint64(w[3].imm)
+													t3 := &m.write[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^3) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													put32(p3, uint32(x[w[3].rs2]))
+													addr4 := v2 + uint64(w[4].imm)
+													t4 := &m.write[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^3) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													put32(p4, uint32(x[w[4].rs2]))
+													in = &w[5]
+													continue
+												}
+											} else {
+												// srli addi addi and:b3 andi
+
+												v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
+												x[w[0].rd] = v0
+
+												x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+
+												x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+
+												x[w[3].rd] = x[w[3].rs1] & v0
+
+												x[w[4].rd] = x[w[4].rs1] & uint64(w[4].imm)
+												in = &w[5]
+												continue
+											}
+										}
+									} else {
+										// sd ld
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put64(p0, x[w[0].rs2])
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										x[w[1].rd] = q1
+										in = &w[2]
+										continue
+									}
+								} else {
+									// ld sd
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									x[w[0].rd] = q0
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &m.write[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									put64(p1, x[w[1].rs2])
+									in = &w[2]
+									continue
+								}
+							}
+						}
+					}
+				} else {
+					if o < uint(opFused+112) {
+						if o < uint(opFused+96) {
+							if o < uint(opFused+91) {
+								if o < uint(opFused+86) {
+									if o < uint(opFused+85) {
+										if o < uint(opFused+84) {
+											// lbu andi:a1 srl:b1 ld sh3add:a2:b1
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^pageMask {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := uint64(*(*byte)(p0))
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := v0 & uint64(w[1].imm)
+											x[w[1].rd] = v1
+
+											v2 := x[w[2].rs1] >> (v1 & 63)
+											x[w[2].rd] = v2
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &m.read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := get64(p3)
+
+											v3 := q3
+											x[w[3].rd] = v3
+
+											x[w[4].rd] = v3 + v2<<3
+											in = &w[5]
+											continue
+										} else {
 											// lui lbu:a1 beq:a1
 
 											v0 := uint64(w[0].imm)
@@ -3338,8 +3170,104 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 											}
 											in = &w[3]
 											continue
+										}
+									} else {
+										// ld add:b1 add:a1 srli:a1 xor:a1:b2
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
+
+										v0 := q0
+										x[w[0].rd] = v0
+
+										v1 := x[w[1].rs1] + v0
+										x[w[1].rd] = v1
+
+										v2 := v1 + x[w[2].rs2]
+										x[w[2].rd] = v2
+
+										v3 := v2 >> (uint64(w[3].imm) & 63)
+										x[w[3].rd] = v3
+
+										x[w[4].rd] = v3 ^ v2
+										in = &w[5]
+										continue
+									}
+								} else {
+									if o < uint(opFused+88) {
+										if o < uint(opFused+87) {
+											// lui ld:a1 add:a1 ori:a1 sltu:a2:b3
+
+											v0 := uint64(w[0].imm)
+											x[w[0].rd] = v0
+											addr1 := v0 + uint64(w[1].imm)
+											t1 := &m.read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											v1 := q1
+											x[w[1].rd] = v1
+
+											v2 := v1 + x[w[2].rs2]
+											x[w[2].rd] = v2
+
+											x[w[3].rd] = v2 | uint64(w[3].imm)
+
+											x[w[4].rd] = truth(v2 < v1)
+											in = &w[5]
+											continue
 										} else {
-											// lbu beq:a1
+											// ld mul:a1 sd ld xor:a1:b3
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := v0 * x[w[1].rs2]
+											x[w[1].rd] = v1
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &m.write[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											put64(p2, x[w[2].rs2])
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &m.read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := get64(p3)
+
+											v3 := q3
+											x[w[3].rd] = v3
+
+											x[w[4].rd] = v3 ^ v1
+											in = &w[5]
+											continue
+										}
+									} else {
+										if o < uint(opFused+89) {
+											// lbu xori:a1 sb:b1
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &m.read[addr0>>pageShift&tlbMask]
 											if t0.tag != addr0&^pageMask {
@@ -3351,42 +3279,108 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 
 											v0 := q0
 											x[w[0].rd] = v0
-											if v0 == x[w[1].rs2] {
-												in = &w[1]
-												goto taken
+
+											v1 := v0 ^ uint64(w[1].imm)
+											x[w[1].rd] = v1
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &m.write[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^pageMask {
+												in = &w[2]
+												goto slow
 											}
-											in = &w[2]
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											*(*byte)(p2) = byte(v1)
+											in = &w[3]
 											continue
+										} else {
+											if o < uint(opFused+90) {
+												// lbu add:b1 addi bgeu:a2:b1 add:b4
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^pageMask {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := uint64(*(*byte)(p0))
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := x[w[1].rs1] + v0
+												x[w[1].rd] = v1
+
+												v2 := x[w[2].rs1] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+												if v1 >= v2 {
+													in = &w[3]
+													goto taken
+												}
+
+												x[w[4].rd] = x[w[4].rs1] + v0
+												in = &w[5]
+												continue
+											} else {
+												// addi add:a1 add bltu:a2
+
+												v0 := x[w[0].rs1] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := v0 + x[w[1].rs2]
+												x[w[1].rd] = v1
+
+												x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
+												if v1 < x[w[3].rs2] {
+													in = &w[3]
+													goto taken
+												}
+												in = &w[4]
+												continue
+											}
 										}
 									}
 								}
 							} else {
-								if o < uint(opFused+102) {
-									if o < uint(opFused+100) {
-										if o < uint(opFused+99) {
-											// lui sd:b1 addi sd:a1:b3
+								if o < uint(opFused+94) {
+									if o < uint(opFused+92) {
+										// ld addi
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
 
-											v0 := uint64(w[0].imm)
-											x[w[0].rd] = v0
+										x[w[0].rd] = q0
+
+										x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+										in = &w[2]
+										continue
+									} else {
+										if o < uint(opFused+93) {
+											// lui ld addi bltu:a2:b1
+
+											x[w[0].rd] = uint64(w[0].imm)
 											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &m.write[addr1>>pageShift&tlbMask]
+											t1 := &m.read[addr1>>pageShift&tlbMask]
 											if t1.tag != addr1&^(pageMask&^7) {
 												in = &w[1]
 												goto slow
 											}
 											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											put64(p1, v0)
+											q1 := get64(p1)
+
+											v1 := q1
+											x[w[1].rd] = v1
 
 											v2 := x[w[2].rs1] + uint64(w[2].imm)
 											x[w[2].rd] = v2
-											addr3 := v2 + uint64(w[3].imm)
-											t3 := &m.write[addr3>>pageShift&tlbMask]
-											if t3.tag != addr3&^(pageMask&^7) {
+											if v1 < v2 {
 												in = &w[3]
-												goto slow
+												goto taken
 											}
-											p3 := unsafe.Add(t3.page, addr3&pageMask)
-											put64(p3, v0)
 											in = &w[4]
 											continue
 										} else {
@@ -3416,106 +3410,66 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 											in = &w[3]
 											continue
 										}
-									} else {
-										if o < uint(opFused+101) {
-											// sd ld ld ld:a2 jalr:a1
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.write[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											put64(p0, x[w[0].rs2])
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &m.read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := get64(p1)
-
-											v1 := q1
-											x[w[1].rd] = v1
-											addr2 := x[w[2].rs1] + uint64(w[2].imm)
-											t2 := &m.read[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^(pageMask&^7) {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											q2 := get64(p2)
-
-											x[w[2].rd] = q2
-											addr3 := v1 + uint64(w[3].imm)
-											t3 := &m.read[addr3>>pageShift&tlbMask]
-											if t3.tag != addr3&^(pageMask&^7) {
-												in = &w[3]
-												goto slow
-											}
-											p3 := unsafe.Add(t3.page, addr3&pageMask)
-											q3 := get64(p3)
-
-											v3 := q3
-											x[w[3].rd] = v3
-											target := (v3 + uint64(w[4].imm>>48)) &^ 1
-											x[w[4].rd] = uint64(w[4].imm) << 16 >> 16
-											left -= uint64(w[4].n)
-											j := &e.jump[target>>1&jumpMask]
-											if j.pc != target || left < blockLength {
-												c.pc = target
-												return in, left, exitJump
-											}
-											in = (*inst)(unsafe.Add(base, j.at))
-											continue
-										} else {
-											// mul srli:a1 xor:a1:b2 mul:b1 addi
-
-											v0 := x[w[0].rs1] * x[w[0].rs2]
-											x[w[0].rd] = v0
-
-											v1 := v0 >> (uint64(w[1].imm) & 63)
-											x[w[1].rd] = v1
-
-											v2 := v1 ^ v0
-											x[w[2].rd] = v2
-
-											x[w[3].rd] = x[w[3].rs1] * v2
-
-											x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
-											in = &w[5]
-											continue
-										}
 									}
 								} else {
-									if o < uint(opFused+104) {
-										if o < uint(opFused+103) {
-											// lui ld:a1 add:a1 ori:a1 sltu:a2:b3
+									if o < uint(opFused+95) {
+										// mul srli:a1 xor:a1:b2 mul:b1 addi
 
-											v0 := uint64(w[0].imm)
-											x[w[0].rd] = v0
-											addr1 := v0 + uint64(w[1].imm)
-											t1 := &m.read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := get64(p1)
+										v0 := x[w[0].rs1] * x[w[0].rs2]
+										x[w[0].rd] = v0
 
-											v1 := q1
-											x[w[1].rd] = v1
+										v1 := v0 >> (uint64(w[1].imm) & 63)
+										x[w[1].rd] = v1
 
-											v2 := v1 + x[w[2].rs2]
-											x[w[2].rd] = v2
+										v2 := v1 ^ v0
+										x[w[2].rd] = v2
 
-											x[w[3].rd] = v2 | uint64(w[3].imm)
+										x[w[3].rd] = x[w[3].rs1] * v2
 
-											x[w[4].rd] = truth(v2 < v1)
-											in = &w[5]
-											continue
-										} else {
+										x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
+										in = &w[5]
+										continue
+									} else {
+										// ld mul:a1 lui ld:a1 mul:a1
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
+
+										v0 := q0
+										x[w[0].rd] = v0
+
+										x[w[1].rd] = v0 * x[w[1].rs2]
+
+										v2 := uint64(w[2].imm)
+										x[w[2].rd] = v2
+										addr3 := v2 + uint64(w[3].imm)
+										t3 := &m.read[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^(pageMask&^7) {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										q3 := get64(p3)
+
+										v3 := q3
+										x[w[3].rd] = v3
+
+										x[w[4].rd] = v3 * x[w[4].rs2]
+										in = &w[5]
+										continue
+									}
+								}
+							}
+						} else {
+							if o < uint(opFused+107) {
+								if o < uint(opFused+106) {
+									if o < uint(opFused+100) {
+										if o < uint(opFused+97) {
 											// ld lui ld:a1 mulhu:a3:b1 mul:a4:b2
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &m.read[addr0>>pageShift&tlbMask]
@@ -3548,10 +3502,103 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 											x[w[4].rd] = v0 * v2
 											in = &w[5]
 											continue
+										} else {
+											if o < uint(opFused+98) {
+												// addi bge:a1 beq:a2
+
+												v0 := x[w[0].rs1] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+												if int64(v0) >= int64(x[w[1].rs2]) {
+													in = &w[1]
+													goto taken
+												}
+												if v0 == x[w[2].rs2] {
+													in = &w[2]
+													goto taken
+												}
+												in = &w[3]
+												continue
+											} else {
+												if o < uint(opFused+99) {
+													// ld sd:b1 ld sd:b1 ld
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &m.read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := get64(p0)
+
+													v0 := q0
+													x[w[0].rd] = v0
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &m.write[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^7) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													put64(p1, v0)
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &m.read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := get64(p2)
+
+													v2 := q2
+													x[w[2].rd] = v2
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &m.write[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^7) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													put64(p3, v2)
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &m.read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^7) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := get64(p4)
+
+													x[w[4].rd] = q4
+													in = &w[5]
+													continue
+												} else {
+													// bgeu ld slli add
+													if x[w[0].rs1] >= x[w[0].rs2] {
+														in = &w[0]
+														goto taken
+													}
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &m.read[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^7) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													q1 := get64(p1)
+
+													x[w[1].rd] = q1
+
+													x[w[2].rd] = x[w[2].rs1] << (uint64(w[2].imm) & 63)
+
+													x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
+													in = &w[4]
+													continue
+												}
+											}
 										}
 									} else {
-										if o < uint(opFused+105) {
-											// ld mul:a1 lui ld:a1 mul:a1
+										if o < uint(opFused+101) {
+											// ld ld add jalr
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &m.read[addr0>>pageShift&tlbMask]
 											if t0.tag != addr0&^(pageMask&^7) {
@@ -3561,426 +3608,7 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 											p0 := unsafe.Add(t0.page, addr0&pageMask)
 											q0 := get64(p0)
 
-											v0 := q0
-											x[w[0].rd] = v0
-
-											x[w[1].rd] = v0 * x[w[1].rs2]
-
-											v2 := uint64(w[2].imm)
-											x[w[2].rd] = v2
-											addr3 := v2 + uint64(w[3].imm)
-											t3 := &m.read[addr3>>pageShift&tlbMask]
-											if t3.tag != addr3&^(pageMask&^7) {
-												in = &w[3]
-												goto slow
-											}
-											p3 := unsafe.Add(t3.page, addr3&pageMask)
-											q3 := get64(p3)
-
-											v3 := q3
-											x[w[3].rd] = v3
-
-											x[w[4].rd] = v3 * x[w[4].rs2]
-											in = &w[5]
-											continue
-										} else {
-											// ld add:b1 add:a1 srli:a1 xor:a1:b2
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											v0 := q0
-											x[w[0].rd] = v0
-
-											v1 := x[w[1].rs1] + v0
-											x[w[1].rd] = v1
-
-											v2 := v1 + x[w[2].rs2]
-											x[w[2].rd] = v2
-
-											v3 := v2 >> (uint64(w[3].imm) & 63)
-											x[w[3].rd] = v3
-
-											x[w[4].rd] = v3 ^ v2
-											in = &w[5]
-											continue
-										}
-									}
-								}
-							}
-						}
-					} else {
-						if o < uint(opFused+124) {
-							if o < uint(opFused+114) {
-								if o < uint(opFused+110) {
-									if o < uint(opFused+108) {
-										if o < uint(opFused+107) {
-											// sd sd add ret
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.write[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											put64(p0, x[w[0].rs2])
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &m.write[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											put64(p1, x[w[1].rs2])
-
-											x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-											target := (x[w[3].rs1] + uint64(w[3].imm>>48)) &^ 1
-											left -= uint64(w[3].n)
-											j := &e.jump[target>>1&jumpMask]
-											if j.pc != target || left < blockLength {
-												c.pc = target
-												return in, left, exitJump
-											}
-											in = (*inst)(unsafe.Add(base, j.at))
-											continue
-										} else {
-											// lui add:b1 lbu:a1
-
-											v0 := uint64(w[0].imm)
-											x[w[0].rd] = v0
-
-											v1 := x[w[1].rs1] + v0
-											x[w[1].rd] = v1
-											addr2 := v1 + uint64(w[2].imm)
-											t2 := &m.read[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^pageMask {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											q2 := uint64(*(*byte)(p2))
-
-											x[w[2].rd] = q2
-											in = &w[3]
-											continue
-										}
-									} else {
-										if o < uint(opFused+109) {
-											// bge sub srai:a1 add:a1 bgeu:a1
-											if int64(x[w[0].rs1]) >= int64(x[w[0].rs2]) {
-												in = &w[0]
-												goto taken
-											}
-
-											v1 := x[w[1].rs1] - x[w[1].rs2]
-											x[w[1].rd] = v1
-
-											v2 := uint64(int64(v1) >> (uint64(w[2].imm) & 63))
-											x[w[2].rd] = v2
-
-											v3 := v2 + x[w[3].rs2]
-											x[w[3].rd] = v3
-											if v3 >= x[w[4].rs2] {
-												in = &w[4]
-												goto taken
-											}
-											in = &w[5]
-											continue
-										} else {
-											// ld add jalr:a2
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											v0 := q0
-											x[w[0].rd] = v0
-
-											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-											target := (v0 + uint64(w[2].imm>>48)) &^ 1
-											x[w[2].rd] = uint64(w[2].imm) << 16 >> 16
-											left -= uint64(w[2].n)
-											j := &e.jump[target>>1&jumpMask]
-											if j.pc != target || left < blockLength {
-												c.pc = target
-												return in, left, exitJump
-											}
-											in = (*inst)(unsafe.Add(base, j.at))
-											continue
-										}
-									}
-								} else {
-									if o < uint(opFused+112) {
-										if o < uint(opFused+111) {
-											// ld addi bltu:a2:b1 bltu:a2 ld
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											v0 := q0
-											x[w[0].rd] = v0
-
-											v1 := x[w[1].rs1] + uint64(w[1].imm)
-											x[w[1].rd] = v1
-											if v0 < v1 {
-												in = &w[2]
-												goto taken
-											}
-											if v1 < x[w[3].rs2] {
-												in = &w[3]
-												goto taken
-											}
-											addr4 := x[w[4].rs1] + uint64(w[4].imm)
-											t4 := &m.read[addr4>>pageShift&tlbMask]
-											if t4.tag != addr4&^(pageMask&^7) {
-												in = &w[4]
-												goto slow
-											}
-											p4 := unsafe.Add(t4.page, addr4&pageMask)
-											q4 := get64(p4)
-
-											x[w[4].rd] = q4
-											in = &w[5]
-											continue
-										} else {
-											// lbu xori:a1 sb:b1
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^pageMask {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := uint64(*(*byte)(p0))
-
-											v0 := q0
-											x[w[0].rd] = v0
-
-											v1 := v0 ^ uint64(w[1].imm)
-											x[w[1].rd] = v1
-											addr2 := x[w[2].rs1] + uint64(w[2].imm)
-											t2 := &m.write[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^pageMask {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											*(*byte)(p2) = byte(v1)
-											in = &w[3]
-											continue
-										}
-									} else {
-										if o < uint(opFused+113) {
-											// lui and:b1 slli:a1 add:a1 lwu:a1
-
-											v0 := uint64(w[0].imm)
-											x[w[0].rd] = v0
-
-											v1 := x[w[1].rs1] & v0
-											x[w[1].rd] = v1
-
-											v2 := v1 << (uint64(w[2].imm) & 63)
-											x[w[2].rd] = v2
-
-											v3 := v2 + x[w[3].rs2]
-											x[w[3].rd] = v3
-											addr4 := v3 + uint64(w[4].imm)
-											t4 := &m.read[addr4>>pageShift&tlbMask]
-											if t4.tag != addr4&^(pageMask&^3) {
-												in = &w[4]
-												goto slow
-											}
-											p4 := unsafe.Add(t4.page, addr4&pageMask)
-											q4 := uint64(get32(p4))
-
-											x[w[4].rd] = q4
-											in = &w[5]
-											continue
-										} else {
-											// lbu slli:a1 or:a1 mulw:a1 srliw:a1
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^pageMask {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := uint64(*(*byte)(p0))
-
-											v0 := q0
-											x[w[0].rd] = v0
-
-											v1 := v0 << (uint64(w[1].imm) & 63)
-											x[w[1].rd] = v1
-
-											v2 := v1 | x[w[2].rs2]
-											x[w[2].rd] = v2
-
-											v3 := word(v2 * x[w[3].rs2])
-											x[w[3].rd] = v3
-
-											x[w[4].rd] = word(uint64(uint32(v3) >> (uint64(w[4].imm) & 31)))
-											in = &w[5]
-											continue
-										}
-									}
-								}
-							} else {
-								if o < uint(opFused+118) {
-									if o < uint(opFused+116) {
-										if o < uint(opFused+115) {
-											// sw lui add:a1 ld:a1 add:a1
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.write[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^3) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											put32(p0, uint32(x[w[0].rs2]))
-
-											v1 := uint64(w[1].imm)
-											x[w[1].rd] = v1
-
-											v2 := v1 + x[w[2].rs2]
-											x[w[2].rd] = v2
-											addr3 := v2 + uint64(w[3].imm)
-											t3 := &m.read[addr3>>pageShift&tlbMask]
-											if t3.tag != addr3&^(pageMask&^7) {
-												in = &w[3]
-												goto slow
-											}
-											p3 := unsafe.Add(t3.page, addr3&pageMask)
-											q3 := get64(p3)
-
-											v3 := q3
-											x[w[3].rd] = v3
-
-											x[w[4].rd] = v3 + x[w[4].rs2]
-											in = &w[5]
-											continue
-										} else {
-											// sw addi bge:a1 ld bge:a3:b1
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.write[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^3) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											put32(p0, uint32(x[w[0].rs2]))
-
-											v1 := x[w[1].rs1] + uint64(w[1].imm)
-											x[w[1].rd] = v1
-											if int64(v1) >= int64(x[w[2].rs2]) {
-												in = &w[2]
-												goto taken
-											}
-											addr3 := x[w[3].rs1] + uint64(w[3].imm)
-											t3 := &m.read[addr3>>pageShift&tlbMask]
-											if t3.tag != addr3&^(pageMask&^7) {
-												in = &w[3]
-												goto slow
-											}
-											p3 := unsafe.Add(t3.page, addr3&pageMask)
-											q3 := get64(p3)
-
-											v3 := q3
-											x[w[3].rd] = v3
-											if int64(v1) >= int64(v3) {
-												in = &w[4]
-												goto taken
-											}
-											in = &w[5]
-											continue
-										}
-									} else {
-										if o < uint(opFused+117) {
-											// add addi lui add:b1 lui
-
-											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-											x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-											v2 := uint64(w[2].imm)
-											x[w[2].rd] = v2
-
-											x[w[3].rd] = x[w[3].rs1] + v2
-
-											x[w[4].rd] = uint64(w[4].imm)
-											in = &w[5]
-											continue
-										} else {
-											// addi lui ld and beq
-
-											x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-
-											x[w[1].rd] = uint64(w[1].imm)
-											addr2 := x[w[2].rs1] + uint64(w[2].imm)
-											t2 := &m.read[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^(pageMask&^7) {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											q2 := get64(p2)
-
-											x[w[2].rd] = q2
-
-											x[w[3].rd] = x[w[3].rs1] & x[w[3].rs2]
-											if x[w[4].rs1] == x[w[4].rs2] {
-												in = &w[4]
-												goto taken
-											}
-											in = &w[5]
-											continue
-										}
-									}
-								} else {
-									if o < uint(opFused+120) {
-										if o < uint(opFused+119) {
-											// addiw and:b1 slli:a1 add:b1 lbu
-
-											v0 := word(x[w[0].rs1] + uint64(w[0].imm))
-											x[w[0].rd] = v0
-
-											v1 := x[w[1].rs1] & v0
-											x[w[1].rd] = v1
-
-											v2 := v1 << (uint64(w[2].imm) & 63)
-											x[w[2].rd] = v2
-
-											x[w[3].rd] = x[w[3].rs1] + v2
-											addr4 := x[w[4].rs1] + uint64(w[4].imm)
-											t4 := &m.read[addr4>>pageShift&tlbMask]
-											if t4.tag != addr4&^pageMask {
-												in = &w[4]
-												goto slow
-											}
-											p4 := unsafe.Add(t4.page, addr4&pageMask)
-											q4 := uint64(*(*byte)(p4))
-
-											x[w[4].rd] = q4
-											in = &w[5]
-											continue
-										} else {
-											// lui ld addi bltu:a2:b1
-
-											x[w[0].rd] = uint64(w[0].imm)
+											x[w[0].rd] = q0
 											addr1 := x[w[1].rs1] + uint64(w[1].imm)
 											t1 := &m.read[addr1>>pageShift&tlbMask]
 											if t1.tag != addr1&^(pageMask&^7) {
@@ -3990,194 +3618,213 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 											p1 := unsafe.Add(t1.page, addr1&pageMask)
 											q1 := get64(p1)
 
-											v1 := q1
-											x[w[1].rd] = v1
+											x[w[1].rd] = q1
 
-											v2 := x[w[2].rs1] + uint64(w[2].imm)
-											x[w[2].rd] = v2
-											if v1 < v2 {
-												in = &w[3]
-												goto taken
+											x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
+											target := (x[w[3].rs1] + uint64(w[3].imm>>48)) &^ 1
+											x[w[3].rd] = uint64(w[3].imm) << 16 >> 16
+											left -= uint64(w[3].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
 											}
-											in = &w[4]
+											in = (*inst)(unsafe.Add(base, j.at))
 											continue
-										}
-									} else {
-										if o < uint(opFused+122) {
-											if o < uint(opFused+121) {
-												// addi add:a1 add bltu:a2
-
-												v0 := x[w[0].rs1] + uint64(w[0].imm)
-												x[w[0].rd] = v0
-
-												v1 := v0 + x[w[1].rs2]
-												x[w[1].rd] = v1
-
-												x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-												if v1 < x[w[3].rs2] {
-													in = &w[3]
-													goto taken
-												}
-												in = &w[4]
-												continue
-											} else {
-												// ld addi bgeu:a2:b1 addi
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^7) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := get64(p0)
-
-												v0 := q0
-												x[w[0].rd] = v0
-
-												v1 := x[w[1].rs1] + uint64(w[1].imm)
-												x[w[1].rd] = v1
-												if v0 >= v1 {
-													in = &w[2]
-													goto taken
-												}
-
-												x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
-												in = &w[4]
-												continue
-											}
 										} else {
-											if o < uint(opFused+123) {
-												// xor xor:b1 mulhu:b1 mul:b2 xor:a1:b2
+											if o < uint(opFused+103) {
+												if o < uint(opFused+102) {
+													// xor srliw:a1 slliw:a2 or:a2:b1 add:b1
 
-												v0 := x[w[0].rs1] ^ x[w[0].rs2]
-												x[w[0].rd] = v0
+													v0 := x[w[0].rs1] ^ x[w[0].rs2]
+													x[w[0].rd] = v0
 
-												v1 := x[w[1].rs1] ^ v0
-												x[w[1].rd] = v1
-												h2, _ := bits.Mul64(x[w[2].rs1], v1)
-												v2 := h2
-												x[w[2].rd] = v2
+													v1 := word(uint64(uint32(v0) >> (uint64(w[1].imm) & 31)))
+													x[w[1].rd] = v1
 
-												v3 := x[w[3].rs1] * v1
-												x[w[3].rd] = v3
+													v2 := word(v0 << (uint64(w[2].imm) & 31))
+													x[w[2].rd] = v2
 
-												x[w[4].rd] = v3 ^ v2
-												in = &w[5]
-												continue
-											} else {
-												// lui ld:a1 mulhu:a1 mul:a2 xor:a1:b2
+													v3 := v1 | v2
+													x[w[3].rd] = v3
 
-												v0 := uint64(w[0].imm)
-												x[w[0].rd] = v0
-												addr1 := v0 + uint64(w[1].imm)
-												t1 := &m.read[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^7) {
-													in = &w[1]
-													goto slow
+													x[w[4].rd] = x[w[4].rs1] + v3
+													in = &w[5]
+													continue
+												} else {
+													// lw addi:a1 addi sw:b2
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &m.read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^3) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := word(uint64(get32(p0)))
+
+													v0 := q0
+													x[w[0].rd] = v0
+
+													v1 := v0 + uint64(w[1].imm)
+													x[w[1].rd] = v1
+
+													x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &m.write[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^3) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													put32(p3, uint32(v1))
+													in = &w[4]
+													continue
 												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												q1 := get64(p1)
+											} else {
+												if o < uint(opFused+104) {
+													// addi bge:a1 sub:b2 srai:a1 add:a1:b4
 
-												v1 := q1
-												x[w[1].rd] = v1
-												h2, _ := bits.Mul64(v1, x[w[2].rs2])
-												v2 := h2
-												x[w[2].rd] = v2
+													v0 := x[w[0].rs1] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+													if int64(v0) >= int64(x[w[1].rs2]) {
+														in = &w[1]
+														goto taken
+													}
 
-												v3 := v1 * x[w[3].rs2]
-												x[w[3].rd] = v3
+													v2 := x[w[2].rs1] - v0
+													x[w[2].rd] = v2
 
-												x[w[4].rd] = v3 ^ v2
-												in = &w[5]
-												continue
+													v3 := uint64(int64(v2) >> (uint64(w[3].imm) & 63))
+													x[w[3].rd] = v3
+
+													x[w[4].rd] = v3 + v0
+													in = &w[5]
+													continue
+												} else {
+													if o < uint(opFused+105) {
+														// lui add
+
+														x[w[0].rd] = uint64(w[0].imm)
+
+														x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+														in = &w[2]
+														continue
+													} else {
+														// add sd:b1 addi srli:a1 and:a4:b1
+
+														v0 := x[w[0].rs1] + x[w[0].rs2]
+														x[w[0].rd] = v0
+														addr1 := x[w[1].rs1] + uint64(w[1].imm)
+														t1 := &m.write[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^(pageMask&^7) {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														put64(p1, v0)
+
+														v2 := x[w[2].rs1] + uint64(w[2].imm)
+														x[w[2].rd] = v2
+
+														v3 := v2 >> (uint64(w[3].imm) & 63)
+														x[w[3].rd] = v3
+
+														x[w[4].rd] = v0 & v3
+														in = &w[5]
+														continue
+													}
+												}
 											}
 										}
 									}
+								} else {
+									// and and xor:a2:b1 and xor:a1:b2
+
+									v0 := x[w[0].rs1] & x[w[0].rs2]
+									x[w[0].rd] = v0
+
+									v1 := x[w[1].rs1] & x[w[1].rs2]
+									x[w[1].rd] = v1
+
+									v2 := v0 ^ v1
+									x[w[2].rd] = v2
+
+									v3 := x[w[3].rs1] & x[w[3].rs2]
+									x[w[3].rd] = v3
+
+									x[w[4].rd] = v3 ^ v2
+									in = &w[5]
+									continue
 								}
-							}
-						} else {
-							if o < uint(opFused+140) {
-								if o < uint(opFused+132) {
-									if o < uint(opFused+128) {
-										if o < uint(opFused+126) {
-											if o < uint(opFused+125) {
-												// lw addi:a1 addi sw:b2
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^3) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := word(uint64(get32(p0)))
+							} else {
+								if o < uint(opFused+108) {
+									// and andn xor:a1:b2 add:b1 lui
 
-												v0 := q0
-												x[w[0].rd] = v0
+									v0 := x[w[0].rs1] & x[w[0].rs2]
+									x[w[0].rd] = v0
 
-												v1 := v0 + uint64(w[1].imm)
-												x[w[1].rd] = v1
+									v1 := x[w[1].rs1] &^ x[w[1].rs2]
+									x[w[1].rd] = v1
 
-												x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-												addr3 := x[w[3].rs1] + uint64(w[3].imm)
-												t3 := &m.write[addr3>>pageShift&tlbMask]
-												if t3.tag != addr3&^(pageMask&^3) {
-													in = &w[3]
-													goto slow
-												}
-												p3 := unsafe.Add(t3.page, addr3&pageMask)
-												put32(p3, uint32(v1))
-												in = &w[4]
-												continue
-											} else {
-												// lui lui ret:a1
+									v2 := v1 ^ v0
+									x[w[2].rd] = v2
 
-												x[w[0].rd] = uint64(w[0].imm)
+									x[w[3].rd] = x[w[3].rs1] + v2
 
-												v1 := uint64(w[1].imm)
-												x[w[1].rd] = v1
-												target := (v1 + uint64(w[2].imm>>48)) &^ 1
-												left -= uint64(w[2].n)
-												j := &e.jump[target>>1&jumpMask]
-												if j.pc != target || left < blockLength {
-													c.pc = target
-													return in, left, exitJump
-												}
-												in = (*inst)(unsafe.Add(base, j.at))
-												continue
+									x[w[4].rd] = uint64(w[4].imm)
+									in = &w[5]
+									continue
+								} else {
+									if o < uint(opFused+109) {
+										// sd addi
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put64(p0, x[w[0].rs2])
+
+										x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+										in = &w[2]
+										continue
+									} else {
+										if o < uint(opFused+110) {
+											// addi bge:a1 bgeu:a2
+
+											v0 := x[w[0].rs1] + uint64(w[0].imm)
+											x[w[0].rd] = v0
+											if int64(v0) >= int64(x[w[1].rs2]) {
+												in = &w[1]
+												goto taken
 											}
+											if v0 >= x[w[2].rs2] {
+												in = &w[2]
+												goto taken
+											}
+											in = &w[3]
+											continue
 										} else {
-											if o < uint(opFused+127) {
-												// ld bgeu:a1 ld slli:a3 add:b1
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^7) {
+											if o < uint(opFused+111) {
+												// bge addi and:a1 addiw:a1 beq:a1
+												if int64(x[w[0].rs1]) >= int64(x[w[0].rs2]) {
 													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := get64(p0)
-
-												v0 := q0
-												x[w[0].rd] = v0
-												if v0 >= x[w[1].rs2] {
-													in = &w[1]
 													goto taken
 												}
-												addr2 := x[w[2].rs1] + uint64(w[2].imm)
-												t2 := &m.read[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^7) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												q2 := get64(p2)
 
-												x[w[2].rd] = q2
+												v1 := x[w[1].rs1] + uint64(w[1].imm)
+												x[w[1].rd] = v1
 
-												v3 := v0 << (uint64(w[3].imm) & 63)
+												v2 := v1 & x[w[2].rs2]
+												x[w[2].rd] = v2
+
+												v3 := word(v2 + uint64(w[3].imm))
 												x[w[3].rd] = v3
-
-												x[w[4].rd] = x[w[4].rs1] + v3
+												if v3 == x[w[4].rs2] {
+													in = &w[4]
+													goto taken
+												}
 												in = &w[5]
 												continue
 											} else {
@@ -4210,10 +3857,230 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 												continue
 											}
 										}
+									}
+								}
+							}
+						}
+					} else {
+						if o < uint(opFused+129) {
+							if o < uint(opFused+120) {
+								if o < uint(opFused+113) {
+									// ld ld bge:a2:b1 blt
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &m.read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									v0 := q0
+									x[w[0].rd] = v0
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &m.read[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									q1 := get64(p1)
+
+									v1 := q1
+									x[w[1].rd] = v1
+									if int64(v0) >= int64(v1) {
+										in = &w[2]
+										goto taken
+									}
+									if int64(x[w[3].rs1]) < int64(x[w[3].rs2]) {
+										in = &w[3]
+										goto taken
+									}
+									in = &w[4]
+									continue
+								} else {
+									if o < uint(opFused+116) {
+										if o < uint(opFused+115) {
+											if o < uint(opFused+114) {
+												// bgeu addi slli add:a1:b2 ld
+												if x[w[0].rs1] >= x[w[0].rs2] {
+													in = &w[0]
+													goto taken
+												}
+
+												v1 := x[w[1].rs1] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+
+												v2 := x[w[2].rs1] << (uint64(w[2].imm) & 63)
+												x[w[2].rd] = v2
+
+												x[w[3].rd] = v2 + v1
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &m.read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												x[w[4].rd] = q4
+												in = &w[5]
+												continue
+											} else {
+												// addi slli:a1 add:a1 lwu:a1 bgeu:a1
+
+												v0 := x[w[0].rs1] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := v0 << (uint64(w[1].imm) & 63)
+												x[w[1].rd] = v1
+
+												v2 := v1 + x[w[2].rs2]
+												x[w[2].rd] = v2
+												addr3 := v2 + uint64(w[3].imm)
+												t3 := &m.read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^3) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := uint64(get32(p3))
+
+												v3 := q3
+												x[w[3].rd] = v3
+												if v3 >= x[w[4].rs2] {
+													in = &w[4]
+													goto taken
+												}
+												in = &w[5]
+												continue
+											}
+										} else {
+											// addi bge
+
+											x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+											if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
+												in = &w[1]
+												goto taken
+											}
+											in = &w[2]
+											continue
+										}
 									} else {
-										if o < uint(opFused+130) {
-											if o < uint(opFused+129) {
-												// add sd:b1 addi srli:a1 and:a4:b1
+										if o < uint(opFused+119) {
+											if o < uint(opFused+118) {
+												if o < uint(opFused+117) {
+													// lui add:b1 sw:b1 addi jalr
+
+													v0 := uint64(w[0].imm)
+													x[w[0].rd] = v0
+
+													v1 := x[w[1].rs1] + v0
+													x[w[1].rd] = v1
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &m.write[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^3) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													put32(p2, uint32(v1))
+
+													x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
+													target := (x[w[4].rs1] + uint64(w[4].imm>>48)) &^ 1
+													x[w[4].rd] = uint64(w[4].imm) << 16 >> 16
+													left -= uint64(w[4].n)
+													j := &e.jump[target>>1&jumpMask]
+													if j.pc != target || left < blockLength {
+														c.pc = target
+														return in, left, exitJump
+													}
+													in = (*inst)(unsafe.Add(base, j.at))
+													continue
+												} else {
+													// sll sltiu sub and
+
+													x[w[0].rd] = x[w[0].rs1] << (x[w[0].rs2] & 63)
+
+													x[w[1].rd] = truth(x[w[1].rs1] < uint64(w[1].imm))
+
+													x[w[2].rd] = x[w[2].rs1] - x[w[2].rs2]
+
+													x[w[3].rd] = x[w[3].rs1] & x[w[3].rs2]
+													in = &w[4]
+													continue
+												}
+											} else {
+												// ld bge sd sd lbu
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												x[w[0].rd] = q0
+												if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
+													in = &w[1]
+													goto taken
+												}
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &m.write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &m.write[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												put64(p3, x[w[3].rs2])
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &m.read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^pageMask {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := uint64(*(*byte)(p4))
+
+												x[w[4].rd] = q4
+												in = &w[5]
+												continue
+											}
+										} else {
+											// lui lui ret:a1
+
+											x[w[0].rd] = uint64(w[0].imm)
+
+											v1 := uint64(w[1].imm)
+											x[w[1].rd] = v1
+											target := (v1 + uint64(w[2].imm>>48)) &^ 1
+											left -= uint64(w[2].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+125) {
+									if o < uint(opFused+124) {
+										if o < uint(opFused+122) {
+											if o < uint(opFused+121) {
+												// add sd:b1
 
 												v0 := x[w[0].rs1] + x[w[0].rs2]
 												x[w[0].rd] = v0
@@ -4225,667 +4092,32 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 												}
 												p1 := unsafe.Add(t1.page, addr1&pageMask)
 												put64(p1, v0)
-
-												v2 := x[w[2].rs1] + uint64(w[2].imm)
-												x[w[2].rd] = v2
-
-												v3 := v2 >> (uint64(w[3].imm) & 63)
-												x[w[3].rd] = v3
-
-												x[w[4].rd] = v0 & v3
-												in = &w[5]
+												in = &w[2]
 												continue
 											} else {
-												// sd sw lui
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.write[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^7) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												put64(p0, x[w[0].rs2])
-												addr1 := x[w[1].rs1] + uint64(w[1].imm)
-												t1 := &m.write[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^3) {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												put32(p1, uint32(x[w[1].rs2]))
+												// lui add:b1 lbu:a1
 
-												x[w[2].rd] = uint64(w[2].imm)
+												v0 := uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := x[w[1].rs1] + v0
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &m.read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^pageMask {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := uint64(*(*byte)(p2))
+
+												x[w[2].rd] = q2
 												in = &w[3]
 												continue
 											}
 										} else {
-											if o < uint(opFused+131) {
-												// bge addi and:a1 addiw:a1 beq:a1
-												if int64(x[w[0].rs1]) >= int64(x[w[0].rs2]) {
-													in = &w[0]
-													goto taken
-												}
-
-												v1 := x[w[1].rs1] + uint64(w[1].imm)
-												x[w[1].rd] = v1
-
-												v2 := v1 & x[w[2].rs2]
-												x[w[2].rd] = v2
-
-												v3 := word(v2 + uint64(w[3].imm))
-												x[w[3].rd] = v3
-												if v3 == x[w[4].rs2] {
-													in = &w[4]
-													goto taken
-												}
-												in = &w[5]
-												continue
-											} else {
-												// lui add:b1 sw:b1 addi jalr
-
-												v0 := uint64(w[0].imm)
-												x[w[0].rd] = v0
-
-												v1 := x[w[1].rs1] + v0
-												x[w[1].rd] = v1
-												addr2 := x[w[2].rs1] + uint64(w[2].imm)
-												t2 := &m.write[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^3) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												put32(p2, uint32(v1))
-
-												x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
-												target := (x[w[4].rs1] + uint64(w[4].imm>>48)) &^ 1
-												x[w[4].rd] = uint64(w[4].imm) << 16 >> 16
-												left -= uint64(w[4].n)
-												j := &e.jump[target>>1&jumpMask]
-												if j.pc != target || left < blockLength {
-													c.pc = target
-													return in, left, exitJump
-												}
-												in = (*inst)(unsafe.Add(base, j.at))
-												continue
-											}
-										}
-									}
-								} else {
-									if o < uint(opFused+136) {
-										if o < uint(opFused+134) {
-											if o < uint(opFused+133) {
-												// addi slli:a1 add:a1 sw:a1 sw:a2
-
-												v0 := x[w[0].rs1] + uint64(w[0].imm)
-												x[w[0].rd] = v0
-
-												v1 := v0 << (uint64(w[1].imm) & 63)
-												x[w[1].rd] = v1
-
-												v2 := v1 + x[w[2].rs2]
-												x[w[2].rd] = v2
-												addr3 := v2 + uint64(w[3].imm)
-												t3 := &m.write[addr3>>pageShift&tlbMask]
-												if t3.tag != addr3&^(pageMask&^3) {
-													in = &w[3]
-													goto slow
-												}
-												p3 := unsafe.Add(t3.page, addr3&pageMask)
-												put32(p3, uint32(x[w[3].rs2]))
-												addr4 := v2 + uint64(w[4].imm)
-												t4 := &m.write[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^(pageMask&^3) {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												put32(p4, uint32(x[w[4].rs2]))
-												in = &w[5]
-												continue
-											} else {
-												// lwu slli srli:a1 bgeu:a3:b1 addi
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^3) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := uint64(get32(p0))
-
-												v0 := q0
-												x[w[0].rd] = v0
-
-												v1 := x[w[1].rs1] << (uint64(w[1].imm) & 63)
-												x[w[1].rd] = v1
-
-												v2 := v1 >> (uint64(w[2].imm) & 63)
-												x[w[2].rd] = v2
-												if v0 >= v2 {
-													in = &w[3]
-													goto taken
-												}
-
-												x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
-												in = &w[5]
-												continue
-											}
-										} else {
-											if o < uint(opFused+135) {
-												// addi add:a1 lhu:a1 slli:a1 srli:a1
-
-												v0 := x[w[0].rs1] + uint64(w[0].imm)
-												x[w[0].rd] = v0
-
-												v1 := v0 + x[w[1].rs2]
-												x[w[1].rd] = v1
-												addr2 := v1 + uint64(w[2].imm)
-												t2 := &m.read[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^1) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												q2 := uint64(get16(p2))
-
-												v2 := q2
-												x[w[2].rd] = v2
-
-												v3 := v2 << (uint64(w[3].imm) & 63)
-												x[w[3].rd] = v3
-
-												x[w[4].rd] = v3 >> (uint64(w[4].imm) & 63)
-												in = &w[5]
-												continue
-											} else {
-												// sll sltiu sub and
-
-												x[w[0].rd] = x[w[0].rs1] << (x[w[0].rs2] & 63)
-
-												x[w[1].rd] = truth(x[w[1].rs1] < uint64(w[1].imm))
-
-												x[w[2].rd] = x[w[2].rs1] - x[w[2].rs2]
-
-												x[w[3].rd] = x[w[3].rs1] & x[w[3].rs2]
-												in = &w[4]
-												continue
-											}
-										}
-									} else {
-										if o < uint(opFused+138) {
-											if o < uint(opFused+137) {
-												// ld ld:a1 ld addi jalr:a3
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^7) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := get64(p0)
-
-												v0 := q0
-												x[w[0].rd] = v0
-												addr1 := v0 + uint64(w[1].imm)
-												t1 := &m.read[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^7) {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												q1 := get64(p1)
-
-												v1 := q1
-												x[w[1].rd] = v1
-												addr2 := x[w[2].rs1] + uint64(w[2].imm)
-												t2 := &m.read[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^7) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												q2 := get64(p2)
-
-												x[w[2].rd] = q2
-
-												x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
-												target := (v1 + uint64(w[4].imm>>48)) &^ 1
-												x[w[4].rd] = uint64(w[4].imm) << 16 >> 16
-												left -= uint64(w[4].n)
-												j := &e.jump[target>>1&jumpMask]
-												if j.pc != target || left < blockLength {
-													c.pc = target
-													return in, left, exitJump
-												}
-												in = (*inst)(unsafe.Add(base, j.at))
-												continue
-											} else {
-												// lui ld:a1 add:b1 xnor and:a1:b2
-
-												v0 := uint64(w[0].imm)
-												x[w[0].rd] = v0
-												addr1 := v0 + uint64(w[1].imm)
-												t1 := &m.read[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^7) {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												q1 := get64(p1)
-
-												v1 := q1
-												x[w[1].rd] = v1
-
-												v2 := x[w[2].rs1] + v1
-												x[w[2].rd] = v2
-
-												v3 := ^(x[w[3].rs1] ^ x[w[3].rs2])
-												x[w[3].rd] = v3
-
-												x[w[4].rd] = v3 & v2
-												in = &w[5]
-												continue
-											}
-										} else {
-											if o < uint(opFused+139) {
-												// addi addi lui bge:a3:b1 sd:b4
-
-												v0 := x[w[0].rs1] + uint64(w[0].imm)
-												x[w[0].rd] = v0
-
-												x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-												v2 := uint64(w[2].imm)
-												x[w[2].rd] = v2
-												if int64(v0) >= int64(v2) {
-													in = &w[3]
-													goto taken
-												}
-												addr4 := x[w[4].rs1] + uint64(w[4].imm)
-												t4 := &m.write[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^(pageMask&^7) {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												put64(p4, v0)
-												in = &w[5]
-												continue
-											} else {
-												// ld ld add:a2:b1 addi sb:a2:b1
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^7) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := get64(p0)
-
-												v0 := q0
-												x[w[0].rd] = v0
-												addr1 := x[w[1].rs1] + uint64(w[1].imm)
-												t1 := &m.read[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^7) {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												q1 := get64(p1)
-
-												v1 := q1
-												x[w[1].rd] = v1
-
-												v2 := v0 + v1
-												x[w[2].rd] = v2
-
-												v3 := x[w[3].rs1] + uint64(w[3].imm)
-												x[w[3].rd] = v3
-												addr4 := v2 + uint64(w[4].imm)
-												t4 := &m.write[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^pageMask {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												*(*byte)(p4) = byte(v3)
-												in = &w[5]
-												continue
-											}
-										}
-									}
-								}
-							} else {
-								if o < uint(opFused+148) {
-									if o < uint(opFused+144) {
-										if o < uint(opFused+142) {
-											if o < uint(opFused+141) {
-												// srli addi addi and:b3 andi
-
-												v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
-												x[w[0].rd] = v0
-
-												x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-												x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-
-												x[w[3].rd] = x[w[3].rs1] & v0
-
-												x[w[4].rd] = x[w[4].rs1] & uint64(w[4].imm)
-												in = &w[5]
-												continue
-											} else {
-												// ld sd:a1 ld addi:a1 ld
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^7) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := get64(p0)
-
-												v0 := q0
-												x[w[0].rd] = v0
-												addr1 := v0 + uint64(w[1].imm)
-												t1 := &m.write[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^7) {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												put64(p1, x[w[1].rs2])
-												addr2 := x[w[2].rs1] + uint64(w[2].imm)
-												t2 := &m.read[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^7) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												q2 := get64(p2)
-
-												v2 := q2
-												x[w[2].rd] = v2
-
-												x[w[3].rd] = v2 + uint64(w[3].imm)
-												addr4 := x[w[4].rs1] + uint64(w[4].imm)
-												t4 := &m.read[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^(pageMask&^7) {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												q4 := get64(p4)
-
-												x[w[4].rd] = q4
-												in = &w[5]
-												continue
-											}
-										} else {
-											if o < uint(opFused+143) {
-												// lui ld:a1 mul:a1 sd ld
-
-												v0 := uint64(w[0].imm)
-												x[w[0].rd] = v0
-												addr1 := v0 + uint64(w[1].imm)
-												t1 := &m.read[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^7) {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												q1 := get64(p1)
-
-												v1 := q1
-												x[w[1].rd] = v1
-
-												x[w[2].rd] = v1 * x[w[2].rs2]
-												addr3 := x[w[3].rs1] + uint64(w[3].imm)
-												t3 := &m.write[addr3>>pageShift&tlbMask]
-												if t3.tag != addr3&^(pageMask&^7) {
-													in = &w[3]
-													goto slow
-												}
-												p3 := unsafe.Add(t3.page, addr3&pageMask)
-												put64(p3, x[w[3].rs2])
-												addr4 := x[w[4].rs1] + uint64(w[4].imm)
-												t4 := &m.read[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^(pageMask&^7) {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												q4 := get64(p4)
-
-												x[w[4].rd] = q4
-												in = &w[5]
-												continue
-											} else {
-												// lui mulw:b1 sw:b1 addi addi
-
-												v0 := uint64(w[0].imm)
-												x[w[0].rd] = v0
-
-												v1 := word(x[w[1].rs1] * v0)
-												x[w[1].rd] = v1
-												addr2 := x[w[2].rs1] + uint64(w[2].imm)
-												t2 := &m.write[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^3) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												put32(p2, uint32(v1))
-
-												x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
-
-												x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
-												in = &w[5]
-												continue
-											}
-										}
-									} else {
-										if o < uint(opFused+146) {
-											if o < uint(opFused+145) {
-												// lbu andi:a1 srl:b1 ld sh3add:a2:b1
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^pageMask {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := uint64(*(*byte)(p0))
-
-												v0 := q0
-												x[w[0].rd] = v0
-
-												v1 := v0 & uint64(w[1].imm)
-												x[w[1].rd] = v1
-
-												v2 := x[w[2].rs1] >> (v1 & 63)
-												x[w[2].rd] = v2
-												addr3 := x[w[3].rs1] + uint64(w[3].imm)
-												t3 := &m.read[addr3>>pageShift&tlbMask]
-												if t3.tag != addr3&^(pageMask&^7) {
-													in = &w[3]
-													goto slow
-												}
-												p3 := unsafe.Add(t3.page, addr3&pageMask)
-												q3 := get64(p3)
-
-												v3 := q3
-												x[w[3].rd] = v3
-
-												x[w[4].rd] = v3 + v2<<3
-												in = &w[5]
-												continue
-											} else {
-												// mul add:b1 lwu:a1 bne:b1 ld:a3
-
-												v0 := x[w[0].rs1] * x[w[0].rs2]
-												x[w[0].rd] = v0
-
-												v1 := x[w[1].rs1] + v0
-												x[w[1].rd] = v1
-												addr2 := v1 + uint64(w[2].imm)
-												t2 := &m.read[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^3) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												q2 := uint64(get32(p2))
-
-												v2 := q2
-												x[w[2].rd] = v2
-												if x[w[3].rs1] != v2 {
-													in = &w[3]
-													goto taken
-												}
-												addr4 := v1 + uint64(w[4].imm)
-												t4 := &m.read[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^(pageMask&^7) {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												q4 := get64(p4)
-
-												x[w[4].rd] = q4
-												in = &w[5]
-												continue
-											}
-										} else {
-											if o < uint(opFused+147) {
-												// lbu ld addi:a1 sd:b1 ld
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^pageMask {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := uint64(*(*byte)(p0))
-
-												x[w[0].rd] = q0
-												addr1 := x[w[1].rs1] + uint64(w[1].imm)
-												t1 := &m.read[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^7) {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												q1 := get64(p1)
-
-												v1 := q1
-												x[w[1].rd] = v1
-
-												v2 := v1 + uint64(w[2].imm)
-												x[w[2].rd] = v2
-												addr3 := x[w[3].rs1] + uint64(w[3].imm)
-												t3 := &m.write[addr3>>pageShift&tlbMask]
-												if t3.tag != addr3&^(pageMask&^7) {
-													in = &w[3]
-													goto slow
-												}
-												p3 := unsafe.Add(t3.page, addr3&pageMask)
-												put64(p3, v2)
-												addr4 := x[w[4].rs1] + uint64(w[4].imm)
-												t4 := &m.read[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^(pageMask&^7) {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												q4 := get64(p4)
-
-												x[w[4].rd] = q4
-												in = &w[5]
-												continue
-											} else {
-												// xor sub:a1 xori:a2 and:b1 and:a1:b3
-
-												v0 := x[w[0].rs1] ^ x[w[0].rs2]
-												x[w[0].rd] = v0
-
-												v1 := v0 - x[w[1].rs2]
-												x[w[1].rd] = v1
-
-												v2 := v0 ^ uint64(w[2].imm)
-												x[w[2].rd] = v2
-
-												v3 := x[w[3].rs1] & v2
-												x[w[3].rd] = v3
-
-												x[w[4].rd] = v3 & v1
-												in = &w[5]
-												continue
-											}
-										}
-									}
-								} else {
-									if o < uint(opFused+152) {
-										if o < uint(opFused+150) {
-											if o < uint(opFused+149) {
-												// ld add sd lui bge:a3:b1
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^7) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := get64(p0)
-
-												x[w[0].rd] = q0
-
-												v1 := x[w[1].rs1] + x[w[1].rs2]
-												x[w[1].rd] = v1
-												addr2 := x[w[2].rs1] + uint64(w[2].imm)
-												t2 := &m.write[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^7) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												put64(p2, x[w[2].rs2])
-
-												v3 := uint64(w[3].imm)
-												x[w[3].rd] = v3
-												if int64(v1) >= int64(v3) {
-													in = &w[4]
-													goto taken
-												}
-												in = &w[5]
-												continue
-											} else {
-												// ld ctz srli mul addi
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^7) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := get64(p0)
-
-												x[w[0].rd] = q0
-
-												x[w[1].rd] = uint64(bits.TrailingZeros64(x[w[1].rs1]))
-
-												x[w[2].rd] = x[w[2].rs1] >> (uint64(w[2].imm) & 63)
-
-												x[w[3].rd] = x[w[3].rs1] * x[w[3].rs2]
-
-												x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
-												in = &w[5]
-												continue
-											}
-										} else {
-											if o < uint(opFused+151) {
-												// addi and:a1 beq:a1 sd
+											if o < uint(opFused+123) {
+												// addi and:a1 beq:a1 sd sd
 
 												v0 := x[w[0].rs1] + uint64(w[0].imm)
 												x[w[0].rd] = v0
@@ -4904,178 +4136,523 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 												}
 												p3 := unsafe.Add(t3.page, addr3&pageMask)
 												put64(p3, x[w[3].rs2])
-												in = &w[4]
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &m.write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												put64(p4, x[w[4].rs2])
+												in = &w[5]
 												continue
 											} else {
-												// ld mulhu:b1 mul:b2 bgeu:a1:b3 sub:b4
+												// lwu addi add andi:a3 beq:a1
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &m.read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^7) {
+												if t0.tag != addr0&^(pageMask&^3) {
 													in = &w[0]
 													goto slow
 												}
 												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := get64(p0)
+												q0 := uint64(get32(p0))
 
 												v0 := q0
 												x[w[0].rd] = v0
-												h1, _ := bits.Mul64(x[w[1].rs1], v0)
-												x[w[1].rd] = h1
 
-												v2 := x[w[2].rs1] * v0
-												x[w[2].rd] = v2
-												if v2 >= v0 {
-													in = &w[3]
+												x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+
+												x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
+
+												v3 := v0 & uint64(w[3].imm)
+												x[w[3].rd] = v3
+												if v3 == x[w[4].rs2] {
+													in = &w[4]
 													goto taken
 												}
-
-												x[w[4].rd] = x[w[4].rs1] - v0
 												in = &w[5]
 												continue
 											}
 										}
 									} else {
-										if o < uint(opFused+156) {
-											if o < uint(opFused+154) {
-												if o < uint(opFused+153) {
-													// lhu lhu addiw:a1 addi beq:a1:b2
-													addr0 := x[w[0].rs1] + uint64(w[0].imm)
-													t0 := &m.read[addr0>>pageShift&tlbMask]
-													if t0.tag != addr0&^(pageMask&^1) {
-														in = &w[0]
-														goto slow
-													}
-													p0 := unsafe.Add(t0.page, addr0&pageMask)
-													q0 := uint64(get16(p0))
+										// lbu bne
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^pageMask {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := uint64(*(*byte)(p0))
 
-													x[w[0].rd] = q0
-													addr1 := x[w[1].rs1] + uint64(w[1].imm)
-													t1 := &m.read[addr1>>pageShift&tlbMask]
-													if t1.tag != addr1&^(pageMask&^1) {
-														in = &w[1]
-														goto slow
-													}
-													p1 := unsafe.Add(t1.page, addr1&pageMask)
-													q1 := uint64(get16(p1))
+										x[w[0].rd] = q0
+										if x[w[1].rs1] != x[w[1].rs2] {
+											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
+										continue
+									}
+								} else {
+									if o < uint(opFused+127) {
+										if o < uint(opFused+126) {
+											// ld ctz srli mul addi
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
 
-													v1 := q1
-													x[w[1].rd] = v1
+											x[w[0].rd] = q0
 
-													v2 := word(v1 + uint64(w[2].imm))
-													x[w[2].rd] = v2
+											x[w[1].rd] = uint64(bits.TrailingZeros64(x[w[1].rs1]))
 
-													v3 := x[w[3].rs1] + uint64(w[3].imm)
-													x[w[3].rd] = v3
-													if v3 == v2 {
-														in = &w[4]
-														goto taken
-													}
-													in = &w[5]
-													continue
-												} else {
-													// add bge:b1 add:b2 srli:a1 bgeu:a1
+											x[w[2].rd] = x[w[2].rs1] >> (uint64(w[2].imm) & 63)
 
-													v0 := x[w[0].rs1] + x[w[0].rs2]
-													x[w[0].rd] = v0
-													if int64(x[w[1].rs1]) >= int64(v0) {
-														in = &w[1]
-														goto taken
-													}
+											x[w[3].rd] = x[w[3].rs1] * x[w[3].rs2]
 
-													v2 := x[w[2].rs1] + v0
-													x[w[2].rd] = v2
+											x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
+											in = &w[5]
+											continue
+										} else {
+											// ld bge
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
 
-													v3 := v2 >> (uint64(w[3].imm) & 63)
-													x[w[3].rd] = v3
-													if v3 >= x[w[4].rs2] {
-														in = &w[4]
-														goto taken
-													}
-													in = &w[5]
-													continue
-												}
-											} else {
-												if o < uint(opFused+155) {
-													// lw addi:a1 ld addiw:a2
-													addr0 := x[w[0].rs1] + uint64(w[0].imm)
-													t0 := &m.read[addr0>>pageShift&tlbMask]
-													if t0.tag != addr0&^(pageMask&^3) {
-														in = &w[0]
-														goto slow
-													}
-													p0 := unsafe.Add(t0.page, addr0&pageMask)
-													q0 := word(uint64(get32(p0)))
+											x[w[0].rd] = q0
+											if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
+												in = &w[1]
+												goto taken
+											}
+											in = &w[2]
+											continue
+										}
+									} else {
+										if o < uint(opFused+128) {
+											// addi sd
 
-													v0 := q0
-													x[w[0].rd] = v0
+											x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &m.write[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											put64(p1, x[w[1].rs2])
+											in = &w[2]
+											continue
+										} else {
+											// addi addi lui bge:a3:b1 sd:b4
 
-													v1 := v0 + uint64(w[1].imm)
-													x[w[1].rd] = v1
-													addr2 := x[w[2].rs1] + uint64(w[2].imm)
-													t2 := &m.read[addr2>>pageShift&tlbMask]
-													if t2.tag != addr2&^(pageMask&^7) {
-														in = &w[2]
-														goto slow
-													}
-													p2 := unsafe.Add(t2.page, addr2&pageMask)
-													q2 := get64(p2)
+											v0 := x[w[0].rs1] + uint64(w[0].imm)
+											x[w[0].rd] = v0
 
-													x[w[2].rd] = q2
+											x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
 
-													x[w[3].rd] = word(v1 + uint64(w[3].imm))
+											v2 := uint64(w[2].imm)
+											x[w[2].rd] = v2
+											if int64(v0) >= int64(v2) {
+												in = &w[3]
+												goto taken
+											}
+											addr4 := x[w[4].rs1] + uint64(w[4].imm)
+											t4 := &m.write[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^7) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											put64(p4, v0)
+											in = &w[5]
+											continue
+										}
+									}
+								}
+							}
+						} else {
+							if o < uint(opFused+133) {
+								if o < uint(opFused+130) {
+									// add sw:b1 addi addi blt:a2:b1
+
+									v0 := x[w[0].rs1] + x[w[0].rs2]
+									x[w[0].rd] = v0
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &m.write[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^3) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									put32(p1, uint32(v0))
+
+									v2 := x[w[2].rs1] + uint64(w[2].imm)
+									x[w[2].rd] = v2
+
+									v3 := x[w[3].rs1] + uint64(w[3].imm)
+									x[w[3].rd] = v3
+									if int64(v2) < int64(v3) {
+										in = &w[4]
+										goto taken
+									}
+									in = &w[5]
+									continue
+								} else {
+									if o < uint(opFused+131) {
+										// xor sh2add addi sh2add:a1 lwu:a1
+
+										x[w[0].rd] = x[w[0].rs1] ^ x[w[0].rs2]
+
+										x[w[1].rd] = x[w[1].rs2] + x[w[1].rs1]<<2
+
+										v2 := x[w[2].rs1] + uint64(w[2].imm)
+										x[w[2].rd] = v2
+
+										v3 := x[w[3].rs2] + v2<<2
+										x[w[3].rd] = v3
+										addr4 := v3 + uint64(w[4].imm)
+										t4 := &m.read[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^(pageMask&^3) {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										q4 := uint64(get32(p4))
+
+										x[w[4].rd] = q4
+										in = &w[5]
+										continue
+									} else {
+										if o < uint(opFused+132) {
+											// add bge
+
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+											if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
+												in = &w[1]
+												goto taken
+											}
+											in = &w[2]
+											continue
+										} else {
+											// ld mulhu:b1 mul:b2 bgeu:a1:b3
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &m.read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+											h1, _ := bits.Mul64(x[w[1].rs1], v0)
+											x[w[1].rd] = h1
+
+											v2 := x[w[2].rs1] * v0
+											x[w[2].rd] = v2
+											if v2 >= v0 {
+												in = &w[3]
+												goto taken
+											}
+											in = &w[4]
+											continue
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+143) {
+									if o < uint(opFused+134) {
+										// sd sd add ret
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &m.write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put64(p0, x[w[0].rs2])
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.write[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										put64(p1, x[w[1].rs2])
+
+										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
+										target := (x[w[3].rs1] + uint64(w[3].imm>>48)) &^ 1
+										left -= uint64(w[3].n)
+										j := &e.jump[target>>1&jumpMask]
+										if j.pc != target || left < blockLength {
+											c.pc = target
+											return in, left, exitJump
+										}
+										in = (*inst)(unsafe.Add(base, j.at))
+										continue
+									} else {
+										if o < uint(opFused+140) {
+											if o < uint(opFused+137) {
+												if o < uint(opFused+135) {
+													// sub srai and add
+
+													x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
+
+													x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
+
+													x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
+
+													x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
 													in = &w[4]
 													continue
 												} else {
-													// lui beq:a1 lui beq:a1 lui
+													if o < uint(opFused+136) {
+														// lui bge:b1 sd sd sb
 
-													v0 := uint64(w[0].imm)
-													x[w[0].rd] = v0
-													if v0 == x[w[1].rs2] {
-														in = &w[1]
-														goto taken
-													}
+														v0 := uint64(w[0].imm)
+														x[w[0].rd] = v0
+														if int64(x[w[1].rs1]) >= int64(v0) {
+															in = &w[1]
+															goto taken
+														}
+														addr2 := x[w[2].rs1] + uint64(w[2].imm)
+														t2 := &m.write[addr2>>pageShift&tlbMask]
+														if t2.tag != addr2&^(pageMask&^7) {
+															in = &w[2]
+															goto slow
+														}
+														p2 := unsafe.Add(t2.page, addr2&pageMask)
+														put64(p2, x[w[2].rs2])
+														addr3 := x[w[3].rs1] + uint64(w[3].imm)
+														t3 := &m.write[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^(pageMask&^7) {
+															in = &w[3]
+															goto slow
+														}
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														put64(p3, x[w[3].rs2])
+														addr4 := x[w[4].rs1] + uint64(w[4].imm)
+														t4 := &m.write[addr4>>pageShift&tlbMask]
+														if t4.tag != addr4&^pageMask {
+															in = &w[4]
+															goto slow
+														}
+														p4 := unsafe.Add(t4.page, addr4&pageMask)
+														*(*byte)(p4) = byte(x[w[4].rs2])
+														in = &w[5]
+														continue
+													} else {
+														// lbu slli:a1 or:b1
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &m.read[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^pageMask {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														q0 := uint64(*(*byte)(p0))
 
-													v2 := uint64(w[2].imm)
-													x[w[2].rd] = v2
-													if v2 == x[w[3].rs2] {
+														v0 := q0
+														x[w[0].rd] = v0
+
+														v1 := v0 << (uint64(w[1].imm) & 63)
+														x[w[1].rd] = v1
+
+														x[w[2].rd] = x[w[2].rs1] | v1
 														in = &w[3]
-														goto taken
+														continue
 													}
+												}
+											} else {
+												if o < uint(opFused+138) {
+													// sub srai and sub add
 
-													x[w[4].rd] = uint64(w[4].imm)
+													x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
+
+													x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
+
+													x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
+
+													x[w[3].rd] = x[w[3].rs1] - x[w[3].rs2]
+
+													x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2]
 													in = &w[5]
 													continue
+												} else {
+													if o < uint(opFused+139) {
+														// lhu lhu addiw:a1 addi beq:a1:b2
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &m.read[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^(pageMask&^1) {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														q0 := uint64(get16(p0))
+
+														x[w[0].rd] = q0
+														addr1 := x[w[1].rs1] + uint64(w[1].imm)
+														t1 := &m.read[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^(pageMask&^1) {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														q1 := uint64(get16(p1))
+
+														v1 := q1
+														x[w[1].rd] = v1
+
+														v2 := word(v1 + uint64(w[2].imm))
+														x[w[2].rd] = v2
+
+														v3 := x[w[3].rs1] + uint64(w[3].imm)
+														x[w[3].rd] = v3
+														if v3 == v2 {
+															in = &w[4]
+															goto taken
+														}
+														in = &w[5]
+														continue
+													} else {
+														// addi mul:a1 add:b1 lwu:a1 bne:b1
+
+														v0 := x[w[0].rs1] + uint64(w[0].imm)
+														x[w[0].rd] = v0
+
+														v1 := v0 * x[w[1].rs2]
+														x[w[1].rd] = v1
+
+														v2 := x[w[2].rs1] + v1
+														x[w[2].rd] = v2
+														addr3 := v2 + uint64(w[3].imm)
+														t3 := &m.read[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^(pageMask&^3) {
+															in = &w[3]
+															goto slow
+														}
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														q3 := uint64(get32(p3))
+
+														v3 := q3
+														x[w[3].rd] = v3
+														if x[w[4].rs1] != v3 {
+															in = &w[4]
+															goto taken
+														}
+														in = &w[5]
+														continue
+													}
 												}
 											}
 										} else {
-											if o < uint(opFused+158) {
-												if o < uint(opFused+157) {
-													// addi mul:b1 add:a1 lhu:a1 add:b1
+											if o < uint(opFused+141) {
+												// sd lbu beq:a1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &m.write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												put64(p0, x[w[0].rs2])
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &m.read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^pageMask {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := uint64(*(*byte)(p1))
 
-													v0 := x[w[0].rs1] + uint64(w[0].imm)
-													x[w[0].rd] = v0
+												v1 := q1
+												x[w[1].rd] = v1
+												if v1 == x[w[2].rs2] {
+													in = &w[2]
+													goto taken
+												}
+												in = &w[3]
+												continue
+											} else {
+												if o < uint(opFused+142) {
+													// bltu add bltu:b1 sd
+													if x[w[0].rs1] < x[w[0].rs2] {
+														in = &w[0]
+														goto taken
+													}
 
-													v1 := x[w[1].rs1] * v0
+													v1 := x[w[1].rs1] + x[w[1].rs2]
 													x[w[1].rd] = v1
-
-													v2 := v1 + x[w[2].rs2]
-													x[w[2].rd] = v2
-													addr3 := v2 + uint64(w[3].imm)
-													t3 := &m.read[addr3>>pageShift&tlbMask]
-													if t3.tag != addr3&^(pageMask&^1) {
+													if x[w[2].rs1] < v1 {
+														in = &w[2]
+														goto taken
+													}
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &m.write[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^7) {
 														in = &w[3]
 														goto slow
 													}
 													p3 := unsafe.Add(t3.page, addr3&pageMask)
-													q3 := uint64(get16(p3))
-
-													v3 := q3
-													x[w[3].rd] = v3
-
-													x[w[4].rd] = x[w[4].rs1] + v3
-													in = &w[5]
+													put64(p3, x[w[3].rs2])
+													in = &w[4]
 													continue
 												} else {
+													// lui and:b1
+
+													v0 := uint64(w[0].imm)
+													x[w[0].rd] = v0
+
+													x[w[1].rd] = x[w[1].rs1] & v0
+													in = &w[2]
+													continue
+												}
+											}
+										}
+									}
+								} else {
+									if o < uint(opFused+144) {
+										// beq ld
+										if x[w[0].rs1] == x[w[0].rs2] {
+											in = &w[0]
+											goto taken
+										}
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &m.read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										x[w[1].rd] = q1
+										in = &w[2]
+										continue
+									} else {
+										if o < uint(opFused+145) {
+											// lui blt
+
+											x[w[0].rd] = uint64(w[0].imm)
+											if int64(x[w[1].rs1]) < int64(x[w[1].rs2]) {
+												in = &w[1]
+												goto taken
+											}
+											in = &w[2]
+											continue
+										} else {
+											if o < uint(opFused+148) {
+												if o < uint(opFused+146) {
 													// addi srl:b1 sltiu:a2 sub:b1 and:a3:b1
 
 													v0 := x[w[0].rs1] + uint64(w[0].imm)
@@ -5093,58 +4670,149 @@ func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 													x[w[4].rd] = v1 & v3
 													in = &w[5]
 													continue
+												} else {
+													if o < uint(opFused+147) {
+														// lw slt bge sd sb:b3
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &m.read[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^(pageMask&^3) {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														q0 := word(uint64(get32(p0)))
+
+														x[w[0].rd] = q0
+
+														v1 := truth(int64(x[w[1].rs1]) < int64(x[w[1].rs2]))
+														x[w[1].rd] = v1
+														if int64(x[w[2].rs1]) >= int64(x[w[2].rs2]) {
+															in = &w[2]
+															goto taken
+														}
+														addr3 := x[w[3].rs1] + uint64(w[3].imm)
+														t3 := &m.write[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^(pageMask&^7) {
+															in = &w[3]
+															goto slow
+														}
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														put64(p3, x[w[3].rs2])
+														addr4 := x[w[4].rs1] + uint64(w[4].imm)
+														t4 := &m.write[addr4>>pageShift&tlbMask]
+														if t4.tag != addr4&^pageMask {
+															in = &w[4]
+															goto slow
+														}
+														p4 := unsafe.Add(t4.page, addr4&pageMask)
+														*(*byte)(p4) = byte(v1)
+														in = &w[5]
+														continue
+													} else {
+														// bgeu sd sb ld mul
+														if x[w[0].rs1] >= x[w[0].rs2] {
+															in = &w[0]
+															goto taken
+														}
+														addr1 := x[w[1].rs1] + uint64(w[1].imm)
+														t1 := &m.write[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^(pageMask&^7) {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														put64(p1, x[w[1].rs2])
+														addr2 := x[w[2].rs1] + uint64(w[2].imm)
+														t2 := &m.write[addr2>>pageShift&tlbMask]
+														if t2.tag != addr2&^pageMask {
+															in = &w[2]
+															goto slow
+														}
+														p2 := unsafe.Add(t2.page, addr2&pageMask)
+														*(*byte)(p2) = byte(x[w[2].rs2])
+														addr3 := x[w[3].rs1] + uint64(w[3].imm)
+														t3 := &m.read[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^(pageMask&^7) {
+															in = &w[3]
+															goto slow
+														}
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														q3 := get64(p3)
+
+														x[w[3].rd] = q3
+
+														x[w[4].rd] = x[w[4].rs1] * x[w[4].rs2]
+														in = &w[5]
+														continue
+													}
 												}
 											} else {
-												if o < uint(opFused+159) {
-													// addi bge:b1 lhu add:a1 lhu
+												if o < uint(opFused+149) {
+													// ctz srli:a1 sd:b1 mul:b2 addi:a1
 
-													v0 := x[w[0].rs1] + uint64(w[0].imm)
+													v0 := uint64(bits.TrailingZeros64(x[w[0].rs1]))
 													x[w[0].rd] = v0
-													if int64(x[w[1].rs1]) >= int64(v0) {
-														in = &w[1]
-														goto taken
-													}
+
+													v1 := v0 >> (uint64(w[1].imm) & 63)
+													x[w[1].rd] = v1
 													addr2 := x[w[2].rs1] + uint64(w[2].imm)
-													t2 := &m.read[addr2>>pageShift&tlbMask]
-													if t2.tag != addr2&^(pageMask&^1) {
+													t2 := &m.write[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
 														in = &w[2]
 														goto slow
 													}
 													p2 := unsafe.Add(t2.page, addr2&pageMask)
-													q2 := uint64(get16(p2))
+													put64(p2, v1)
 
-													v2 := q2
-													x[w[2].rd] = v2
+													v3 := x[w[3].rs1] * v1
+													x[w[3].rd] = v3
 
-													x[w[3].rd] = v2 + x[w[3].rs2]
-													addr4 := x[w[4].rs1] + uint64(w[4].imm)
-													t4 := &m.read[addr4>>pageShift&tlbMask]
-													if t4.tag != addr4&^(pageMask&^1) {
-														in = &w[4]
-														goto slow
-													}
-													p4 := unsafe.Add(t4.page, addr4&pageMask)
-													q4 := uint64(get16(p4))
-
-													x[w[4].rd] = q4
+													x[w[4].rd] = v3 + uint64(w[4].imm)
 													in = &w[5]
 													continue
 												} else {
-													// xor srliw:a1 slliw:a2 or:a2:b1 add
+													// lb lb lb lb
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &m.read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^pageMask {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := uint64(int8(*(*byte)(p0)))
 
-													v0 := x[w[0].rs1] ^ x[w[0].rs2]
-													x[w[0].rd] = v0
+													x[w[0].rd] = q0
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &m.read[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^pageMask {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													q1 := uint64(int8(*(*byte)(p1)))
 
-													v1 := word(uint64(uint32(v0) >> (uint64(w[1].imm) & 31)))
-													x[w[1].rd] = v1
+													x[w[1].rd] = q1
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &m.read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^pageMask {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := uint64(int8(*(*byte)(p2)))
 
-													v2 := word(v0 << (uint64(w[2].imm) & 31))
-													x[w[2].rd] = v2
+													x[w[2].rd] = q2
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &m.read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^pageMask {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := uint64(int8(*(*byte)(p3)))
 
-													x[w[3].rd] = v1 | v2
-
-													x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2]
-													in = &w[5]
+													x[w[3].rd] = q3
+													in = &w[4]
 													continue
 												}
 											}

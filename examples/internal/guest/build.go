@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // Seed draws a machine's randomness.
@@ -18,11 +19,12 @@ func Seed() (s [32]byte, err error) {
 	return s, err
 }
 
-// Program reads an executable, or builds one of a Go package.
+// Program reads an executable, or builds one of a Go package. What is named as a file is
+// (/a, ./a, ../a) must exist, or be a pattern of the Go tool's.
 func Program(ctx context.Context, name string) ([]byte, error) {
 	if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() && filepath.Ext(name) != ".go" {
 		return os.ReadFile(name)
-	} else if err != nil && filepath.IsAbs(name) {
+	} else if err != nil && (!filepath.IsLocal(name) || strings.HasPrefix(name, "./")) && !strings.Contains(name, "...") {
 		return nil, err
 	}
 	return compile(ctx, "", name)
