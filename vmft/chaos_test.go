@@ -27,7 +27,7 @@ import (
 
 var (
 	chaosSeed  = flag.Uint64("chaos.seed", 0, "the one seed that TestChaos runs, with a trace")
-	chaosSeeds = flag.Int("chaos.seeds", 250, "how many seeds TestChaos runs")
+	chaosSeeds = flag.Int("chaos.seeds", 200, "how many seeds TestChaos runs")
 	chaosFirst = flag.Uint64("chaos.first", 1, "the first of them")
 )
 

@@ -1,8 +1,10 @@
 package vmft
 
 import (
+	"flag"
 	"fmt"
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -67,4 +69,14 @@ func (s *Stream) Describe(nodes []*Node) string {
 
 func describeSide(s *streamSide) string {
 	return fmt.Sprintf("{out %d to %d ended %v done %v, limit %d, closed %v, in %+v, reset %v}", s.out.base, s.out.end, s.out.ended, s.out.done, s.limit, s.closed, s.in, s.reset)
+}
+
+var seedsFactor = flag.Int("seeds.factor", 1, "how many times as many seeds the bubbles and simulations of Processors and their streams run")
+
+// ManySeeds is how many seeds a test runs: short, if tests are to be short, or usual.
+func ManySeeds(short, usual int) int {
+	if testing.Short() {
+		return short
+	}
+	return usual * *seedsFactor
 }

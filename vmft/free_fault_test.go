@@ -45,10 +45,7 @@ func (g *toys) torment(rng *rand.Rand) {
 // Nodes that are killed, stopped and cut off take nothing back, and do nothing twice that is
 // not the same.
 func TestFreeTorment(t *testing.T) {
-	seeds := 15
-	if testing.Short() {
-		seeds = 2
-	}
+	seeds := vmft.ManySeeds(2, 8)
 	torments(t, seeds, nil)
 }
 
@@ -87,10 +84,7 @@ func torments(t *testing.T, seeds int, tune func(i int, cfg *vmft.Config)) {
 
 // With journals a processor survives the loss of power of both nodes, with what was pending.
 func TestFreePowerLoss(t *testing.T) {
-	seeds := 10
-	if testing.Short() {
-		seeds = 2
-	}
+	seeds := vmft.ManySeeds(2, 10)
 	powerLosses(t, seeds, func(int, *vmft.Config) {})
 }
 

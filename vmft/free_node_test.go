@@ -183,10 +183,7 @@ func (g *toys) revive(i int) {
 // that was acknowledged stays, what was under way is done again, in order, and the state is
 // the same on both nodes all the time.
 func TestFreeFailOver(t *testing.T) {
-	seeds := 25
-	if testing.Short() {
-		seeds = 3
-	}
+	seeds := vmft.ManySeeds(3, 13)
 	again, fails := 0, 0
 	for seed := range seeds {
 		testutil.Bubble(t, func(t *testing.T) {

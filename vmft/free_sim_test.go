@@ -238,10 +238,7 @@ func (k *freeGroup) end() error {
 // Whatever happens: what has left a processor, and what was acknowledged to it, stays; the
 // states are the same on both sides; what was pending is done again, in order.
 func TestFreeSimulation(t *testing.T) {
-	seeds := 800
-	if testing.Short() {
-		seeds = 200
-	}
+	seeds := ManySeeds(200, 500)
 	stats := sim.Run(t, seeds, simConfig, func(w *sim.World[*simMessage]) { buildFreeGroup(w, bugs{}, false) })
 	t.Logf("%+v", stats)
 	for what, least := range map[string]uint64{ // in a hundred seeds

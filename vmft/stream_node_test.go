@@ -70,19 +70,13 @@ func echoAll(conn net.Conn, rng *rand.Rand, size int, pause func()) error {
 // Connections go on, byte for byte, while one primary after the other is killed, stopped, or
 // cut off from them.
 func TestStreamFailOver(t *testing.T) {
-	seeds := uint64(20)
-	if testing.Short() {
-		seeds = 3
-	}
+	seeds := uint64(vmft.ManySeeds(3, 12))
 	streamFailOvers(t, seeds, vmft.ModeReplay)
 }
 
 // And so they do under state transfer.
 func TestTransferStreams(t *testing.T) {
-	seeds := uint64(8)
-	if testing.Short() {
-		seeds = 2
-	}
+	seeds := uint64(vmft.ManySeeds(2, 2))
 	streamFailOvers(t, seeds, vmft.ModeTransfer)
 }
 

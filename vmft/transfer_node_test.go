@@ -29,10 +29,7 @@ func transferred(seed uint64) func(i int, cfg *vmft.Config) {
 // What TestFreeFailOver says of replay holds under state transfer, for a processor that is not
 // deterministic.
 func TestTransferFailOver(t *testing.T) {
-	seeds := 6
-	if testing.Short() {
-		seeds = 2
-	}
+	seeds := vmft.ManySeeds(2, 4)
 	again, fails := 0, 0
 	for seed := range seeds {
 		testutil.Bubble(t, func(t *testing.T) {
@@ -66,19 +63,13 @@ func TestTransferFailOverFindsBugs(t *testing.T) {
 
 // Nodes that are killed, stopped and cut off take nothing back.
 func TestTransferTorment(t *testing.T) {
-	seeds := 6
-	if testing.Short() {
-		seeds = 1
-	}
+	seeds := vmft.ManySeeds(1, 3)
 	torments(t, seeds, transferred(1))
 }
 
 // With journals, which are of deltas, both nodes may lose power.
 func TestTransferPowerLoss(t *testing.T) {
-	seeds := 4
-	if testing.Short() {
-		seeds = 1
-	}
+	seeds := vmft.ManySeeds(1, 2)
 	powerLosses(t, seeds, transferred(2))
 }
 

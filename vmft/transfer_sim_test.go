@@ -128,10 +128,7 @@ func (s *freeNode) stamped() bool {
 // nobody could compute it again; the states are the same on both sides; what was pending is
 // done again, in order.
 func TestTransferSimulation(t *testing.T) {
-	seeds := 300
-	if testing.Short() {
-		seeds = 80
-	}
+	seeds := ManySeeds(80, 150)
 	stats := sim.Run(t, seeds, simConfig, func(w *sim.World[*simMessage]) { buildFreeGroup(w, bugs{}, true) })
 	t.Logf("%+v", stats)
 	for what, least := range map[string]uint64{ // in a hundred seeds
