@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	testutil.RareGC()
 	os.Exit(m.Run())
 }
 

@@ -161,3 +161,43 @@ func TestTransferSimulationFindsBugs(t *testing.T) {
 		})
 	}
 }
+
+// Whatever comes as a part of a delta makes no more than a fault of it. A delta in which
+// something else is wrong than what its checksum is there for is one, too.
+func FuzzDelta(f *testing.F) {
+	source := newRunner(toy.New(freeProgram))
+	source.transfers()
+	source.become(true)
+	delta := func() []byte {
+		source.p.Run(source.p.Position() + 500)
+		d, err := source.delta()
+		if err != nil {
+			f.Fatal(err)
+		}
+		b, err := d.append(nil)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return b
+	}
+	first, second := delta(), delta()
+	deltaEntries(second, 64, func(data []byte) { f.Add(data, slices.Clone(second)) })
+	f.Add([]byte{partFirst | partLast, 0, 0, 0, 0}, first)
+	f.Add([]byte{partLast, 1}, []byte{})
+	f.Fuzz(func(t *testing.T, part, whole []byte) {
+		r := newRunner(toy.New(freeProgram))
+		r.transfers()
+		take := func(data []byte) {
+			r.apply(entry{kind: kindDelta, data: data}, nil)
+			if r.fault == nil && r.check() != nil {
+				t.Fatal("a delta is applied, and makes no sense")
+			}
+		}
+		deltaEntries(first, 64, take)
+		if r.fault != nil {
+			t.Fatal(r.fault)
+		}
+		deltaEntries(whole, 1<<10, take)
+		take(part)
+	})
+}

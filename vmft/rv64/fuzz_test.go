@@ -1,6 +1,7 @@
 package rv64
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -231,5 +232,37 @@ func FuzzInject(f *testing.F) {
 			}
 		}
 		endure(t, m, 20_000)
+	})
+}
+
+// Deltas of any bytes are applied or refused, and a machine that has taken one is sound.
+func FuzzApplyDelta(f *testing.F) {
+	data := randomCalls(rand.New(rand.NewPCG(1, 9)), 2300)
+	source := bare(f, callLoop, data, false)
+	delta := func() []byte {
+		d, err := source.Delta()
+		if err != nil {
+			f.Fatal(err)
+		}
+		var b bytes.Buffer
+		if _, err := d.WriteTo(&b); err != nil {
+			f.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	first := delta()
+	source.Run(3000)
+	second := delta()
+	f.Add(first)
+	f.Add(second)
+	f.Add(second[:len(second)/2])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m := bare(t, callLoop, data, false)
+		if err := m.ApplyDelta(first); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.ApplyDelta(b); err == nil {
+			endure(t, m, m.Position()+20_000)
+		}
 	})
 }
