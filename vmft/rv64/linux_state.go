@@ -128,6 +128,10 @@ func (k *kernel) state(c *codec) {
 	num(c, &k.set.start)
 	c.text(&k.set.hostname)
 	table(c, &k.threads, k.threadState(c))
+	if c.reading && slices.Contains(k.threads, nil) {
+		c.d.Fail("a thread is missing")
+		k.threads = nil
+	}
 	current := 0
 	if k.current != nil {
 		current = k.current.id
