@@ -239,9 +239,6 @@ func (m *mux) nextChunk(out *buffer) (*outflow, []byte) {
 	o := m.bulk[0]
 	m.bulk = slices.Delete(m.bulk, 0, 1)
 	n := o.size()
-	if len(m.bulk) == 0 && o.stream == nil {
-		n = min(n, loneChunk)
-	}
 	o.queued, o.busy = false, n
 	chunk := o.take(n)
 	if o.last != nil && o.empty() {
@@ -255,11 +252,6 @@ func (m *mux) nextChunk(out *buffer) (*outflow, []byte) {
 	}
 	return o, chunk
 }
-
-// loneChunk bounds the chunks of a body that no other waits with: the receiver is to
-// take the one while the next is handed to the transport, out of a core's cache. With
-// others the two ends have enough to do beside each other, and larger chunks cost less.
-const loneChunk = 64 << 10
 
 // copiedChunk is the size up to which a chunk is copied beside the frames that wait.
 const copiedChunk = 4 << 10
