@@ -211,11 +211,11 @@
 // channel what is written to memory; the backup little. So replay is for machines that are
 // deterministic, and state transfer for those that are not, or that write little for how much
 // they compute or are told, or whose backup has no processor to spare. In the suite ftvm of
-// examples/bench, on a machine of two cores with other work on it, an HTTP server in rv64 that
-// answers 900 requests a second logs about 1.3 Mbit/s under replay, and 30 to 40 under state
-// transfer, since of pages only the words are sent that are different. The primary uses about a tenth to a third more time for a request
-// than under replay, and stands still for some 60 to 400 µs for each of up to a thousand deltas
-// a second; the backup uses a sixth of a core. A
+// examples/bench, on a machine of two cores, an HTTP server in rv64 that answers 1,150 requests
+// a second logs 2 Mbit/s under replay, and 45 under state transfer, although of pages only the
+// words are sent that are different. The primary uses about a sixth more of its processor for
+// a request than under replay, and stands still for some 60 to 400 µs for each of up to a
+// thousand deltas a second; the backup uses a sixth of a core. A
 // computation that asks nobody for anything costs an interval's changes 40 times a second.
 // What waits for a delta waits longer than for an entry: an answer has the freezing in it too.
 //
@@ -305,13 +305,14 @@
 // (the machine and its duplicate table), frame.go (what is on the channel). Of free-running
 // machines processor.go (the contract), free.go (entries, and what is kept), free_pilot.go
 // (what the primary decides); of state transfer transfer.go (the contract), free_transfer.go
-// (deltas), stream_transfer.go (those of streams), free_cadence.go (when they are sent), free_fetch.go (events that the backup gets by itself). Of
-// streams stream_half.go (one direction), stream_table.go (what is replicated),
-// stream_machine.go (a processor with such a table), stream_desk.go (what a live node keeps),
-// stream_entry.go and stream_talk.go (what is in the log, and between a client and a node).
+// (deltas), stream_transfer.go (those of streams) and free_cadence.go (when they are sent);
+// of shared disks free_fetch.go (events that the backup gets by itself). Of streams
+// stream_half.go (one direction), stream_table.go (what is replicated), stream_machine.go (a
+// processor with such a table), stream_desk.go (what a live node keeps), stream_entry.go and
+// stream_talk.go (what is in the log, and between a client and a node).
 //
 // The shells: node.go and node_serve.go, leader.go and leader_*.go, follower.go and
-// follower_apply.go, flight.go, flight_transfer.go, port.go and fetch.go; client.go, stream.go, stream_dial.go,
-// stream_serve.go and forward.go. What a node says about itself: status.go, and
+// follower_apply.go, flight.go, flight_transfer.go, port.go and fetch.go; client.go, stream.go,
+// stream_dial.go, stream_serve.go and forward.go. What a node says about itself: status.go, and
 // status_page.go for people.
 package vmft
