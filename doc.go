@@ -11,7 +11,8 @@
 //	    └───────────┴────────┴──► rpc ──► transport
 //	internal/: journal, statelog, vfs, wire, sim, …  used by all of the above
 //
-// The ground is here, complete, and the three on it; of vmft, what commands drive.
+// Package vmft runs machines that commands drive, and processors that run by themselves:
+// vmft/rv64 is one, for unmodified programs, and vmft/shareddisk keeps its files.
 //
 // # Three ways to survive a machine
 //
@@ -31,7 +32,8 @@
 // depends on. It protects everything: memory, connections, the request in
 // progress; who talks to the service sees a pause. The computation must be
 // deterministic, which in practice means one processor or one command after
-// another. And it does not help against what happens to both: a bug that the input
+// another, unless what has changed in it is sent instead of what it is told (state
+// transfer), which costs far more bandwidth. And it does not help against what happens to both: a bug that the input
 // triggers, or data that would not fit one machine anyway.
 //
 // Execution again, the third way, replicates nothing (mapreduce). If the work is a
@@ -80,7 +82,8 @@
 //   - To run a job over many files: package mapreduce.
 //   - To keep files on several machines, or a whole cluster of disks in one process:
 //     package gfs, and gfs/gfstest for tests.
-//   - To run a service on two machines, so that it survives one: package vmft.
+//   - To run a service on two machines, so that it survives one: package vmft; a program
+//     that knows nothing of it: examples/ftvm.
 //   - To read the source: README.md names the entry points; each package's
 //     documentation tells its pure core from its shell.
 //
