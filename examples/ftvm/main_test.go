@@ -120,15 +120,21 @@ func counted(t *testing.T, args string) (n int, text string) {
 	if status := run(t.Context(), strings.Fields("-memory -forward 127.0.0.1:0 "+args), strings.NewReader(""), &out, &errs); status != 0 {
 		t.Fatalf("status %d: %s\n%s", status, errs.String(), out.String())
 	}
-	found := counterAt.FindStringSubmatch(out.String())
+	return counter(t, out.String()), out.String()
+}
+
+// counter returns where the counter is in the end, as the program has printed.
+func counter(t *testing.T, text string) int {
+	t.Helper()
+	found := counterAt.FindStringSubmatch(text)
 	if found == nil {
-		t.Fatalf("there is no counter in\n%s", out.String())
+		t.Fatalf("there is no counter in\n%s", text)
 	}
 	n, err := strconv.Atoi(found[1])
 	if err != nil {
 		t.Fatal(err)
 	}
-	return n, out.String()
+	return n
 }
 
 // What is no shared disk is said to be none, and left alone.
