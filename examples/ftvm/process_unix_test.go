@@ -133,7 +133,10 @@ func TestKilledByHand(t *testing.T) {
 	defer cancel()
 	var out, errs screen
 	ended := make(chan int, 1)
-	go func() { ended <- run(ctx, strings.Fields("-forward 127.0.0.1:0"), strings.NewReader(""), &out, &errs) }()
+	disk := t.TempDir()
+	go func() {
+		ended <- run(ctx, []string{"-forward", "127.0.0.1:0", "-shared", disk}, strings.NewReader(""), &out, &errs)
+	}()
 	addr := out.await(t, 0, `is reached at (\S+),`)[1]
 	shopping, over := context.WithCancel(t.Context())
 	defer over()
@@ -200,6 +203,10 @@ func TestKilledByHand(t *testing.T) {
 	cancel()
 	if status := <-ended; status != 0 || !strings.Contains(out.String(), "no count was lost or done twice") {
 		t.Errorf("status %d: %s\n%s", status, &errs, &out)
+	}
+	before := counter(t, out.String())
+	if n, text := counted(t, "-for 100ms -shared "+disk); n <= before || !strings.Contains(text, fmt.Sprintf("the guest has %d counters", 1+len(customers))) {
+		t.Errorf("the counter is at %d, after %d:\n%s", n, before, text)
 	}
 }
 
