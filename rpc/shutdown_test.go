@@ -55,6 +55,9 @@ func TestShutdownDrains(t *testing.T) {
 			go func() { down <- s.Shutdown(t.Context()) }()
 			eventually(t, "the server drains", s.draining.Load)
 
+			if _, err := ask(t.Context(), lone); !errors.Is(err, ErrNotExecuted) { // from which the client knows
+				t.Errorf("a new call, tried once: %v", err)
+			}
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
 			if _, err := ask(ctx, as(lone)); !errors.Is(err, ErrNotExecuted) {
