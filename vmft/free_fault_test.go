@@ -105,9 +105,12 @@ func powerLosses(t *testing.T, seeds int, tune func(i int, cfg *vmft.Config)) {
 				g.attend(i)
 			}
 			defer g.close()
-			for n := 0; n < 6 || n < 60 && g.w.doneAgain() == 0; n++ {
+			for n := range 6 {
 				g.settle()
 				time.Sleep(time.Duration(rng.IntN(800_000)) * time.Microsecond)
+				if n == 5 {
+					g.w.hold()
+				}
 				for i := range g.nodes {
 					g.disks[i] = g.disks[i].Crash()
 					g.kill(i)
@@ -116,6 +119,7 @@ func powerLosses(t *testing.T, seeds int, tune func(i int, cfg *vmft.Config)) {
 					g.revive(i)
 				}
 			}
+			g.w.letGo()
 			g.settle()
 			g.w.stop()
 			s := g.compared()

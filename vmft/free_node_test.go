@@ -31,6 +31,8 @@ type world struct {
 	again   int               // outputs that were done again
 	goLives int
 	ended   bool // nothing is sent any more
+	holding bool // nothing that has left is done
+	held    bool // and something is not
 }
 
 // attend connects a node with the world, whenever it is the primary, until it has ended.
@@ -99,6 +101,9 @@ func (w *world) outputs(port *vmft.Port) {
 			time.Sleep(2 * time.Millisecond) // a processor that never waits would let no time pass here
 		}
 		w.see(o, word, question)
+		for w.holds() && port.Term().Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
 		if err := port.Complete(event, o.Number); err != nil {
 			return
 		}
@@ -141,11 +146,34 @@ func (w *world) failed() error {
 	return w.failure
 }
 
-// doneAgain is how many outputs have been done again.
-func (w *world) doneAgain() int {
+// hold has what leaves not be done until letGo is called, and waits for something that is not.
+func (w *world) hold() {
+	w.mu.Lock()
+	w.holding, w.held = true, false
+	w.mu.Unlock()
+	for range 4000 {
+		w.mu.Lock()
+		held := w.held
+		w.mu.Unlock()
+		if held {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	w.fail("nothing leaves")
+}
+
+func (w *world) letGo() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.again
+	w.holding = false
+}
+
+func (w *world) holds() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held = w.holding
+	return w.holding
 }
 
 func (w *world) see(o vmft.Output, word, question uint64) {

@@ -238,7 +238,7 @@ func (k *freeGroup) end() error {
 // Whatever happens: what has left a processor, and what was acknowledged to it, stays; the
 // states are the same on both sides; what was pending is done again, in order.
 func TestFreeSimulation(t *testing.T) {
-	seeds := ManySeeds(40, 500)
+	seeds := ManySeeds(100, 500)
 	stats := sim.Run(t, seeds, simConfig, func(w *sim.World[*simMessage]) { buildFreeGroup(w, bugs{}, false) })
 	t.Logf("%+v", stats)
 	for what, least := range map[string]uint64{ // in a hundred seeds

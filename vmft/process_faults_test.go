@@ -88,7 +88,7 @@ func (p *pair) waits(node int, done <-chan error, what string) {
 	select {
 	case err := <-done:
 		p.Fatalf("%s: a call was answered: %v", what, err)
-	case <-time.After(time.Second):
+	case <-time.After(2 * vmft.DefaultTimeout):
 	}
 	if got := p.nodes[node].epoch.Load(); got != epoch {
 		p.Fatalf("%s: epoch %d follows %d", what, got, epoch)

@@ -147,7 +147,7 @@ func (k *simGroup) end() error {
 func TestSimulation(t *testing.T) {
 	seeds := 20_000
 	if testing.Short() {
-		seeds = 200
+		seeds = 400
 	}
 	stats := sim.Run(t, seeds, simConfig, func(w *sim.World[*simMessage]) { buildSimGroup(w, bugs{}) })
 	t.Logf("%+v", stats)
