@@ -367,6 +367,9 @@ func (k *killTest) rest(f *fsTest) {
 	k.t.Helper()
 	f.says(f.do("fsck", "-wait", "2m"), ": 0 short of replicas, 0 with none")
 	testutil.Eventually(k.t, 2*time.Minute, func() bool {
+		if _, stdout, _ := f.try("fsck"); !strings.Contains(stdout, ": 0 short of replicas, 0 with none; 0 replicas to be deleted") {
+			return false
+		}
 		have := make(map[string]int)
 		for i := range k.servers {
 			for _, name := range k.replicas(i) {
@@ -378,8 +381,7 @@ func (k *killTest) rest(f *fsTest) {
 				return false
 			}
 		}
-		_, stdout, _ := f.try("fsck")
-		return strings.Contains(stdout, ": 0 short of replicas, 0 with none; 0 replicas to be deleted")
+		return true
 	}, "each chunk that is on a disk is on three")
 }
 
