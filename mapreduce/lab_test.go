@@ -202,7 +202,8 @@ type lab struct {
 	client      *Client
 }
 
-func newLab(t *testing.T) *lab {
+// newLab takes after what silence a worker counts as dead.
+func newLab(t *testing.T, timeout time.Duration) *lab {
 	t.Helper()
 	t.Setenv(labEnv, "1")
 	p := newProcesses(t)
@@ -218,7 +219,7 @@ func newLab(t *testing.T) *lab {
 		t.Fatal(err)
 	}
 	l.coordinator, err = StartCoordinator(t.Context(), CoordinatorConfig{
-		Transport: &transport.TCP{}, Addr: p.addr, Jobs: jobs, FileSystem: l.files, WorkerTimeout: processTimeout,
+		Transport: &transport.TCP{}, Addr: p.addr, Jobs: jobs, FileSystem: l.files, WorkerTimeout: timeout,
 	})
 	if err == nil {
 		l.client, err = NewClient(ClientConfig{Transport: &transport.TCP{}, Coordinators: []string{p.addr}})
@@ -282,7 +283,7 @@ func (l *lab) startWorkers() {
 func TestLabWordCountAndIndexer(t *testing.T) {
 	for _, job := range []string{"wordcount", "lab-indexer"} {
 		t.Run(job, func(t *testing.T) {
-			l := newLab(t)
+			l := newLab(t, labPatience)
 			l.startWorkers()
 			_, check := l.submit(job)
 			check()
@@ -294,7 +295,7 @@ func TestLabWordCountAndIndexer(t *testing.T) {
 func TestLabParallelism(t *testing.T) {
 	for kind, job := range map[string]string{"map": "lab-maps-meet", "reduce": "lab-reduces-meet"} {
 		t.Run(kind, func(t *testing.T) {
-			l := newLab(t)
+			l := newLab(t, labPatience)
 			l.startWorkers()
 			_, check := l.submit(job)
 			check()
@@ -306,7 +307,7 @@ func TestLabParallelism(t *testing.T) {
 }
 
 func TestLabEachMapOnce(t *testing.T) {
-	l := newLab(t)
+	l := newLab(t, labPatience)
 	l.startWorkers()
 	_, check := l.submit("lab-counted")
 	check()
@@ -320,7 +321,7 @@ func TestLabEachMapOnce(t *testing.T) {
 // No worker leaves while there is something to do for any; when the job is done and the
 // coordinator says so, all do.
 func TestLabNoEarlyExit(t *testing.T) {
-	l := newLab(t)
+	l := newLab(t, labPatience)
 	ended := make(chan error, labWorkers)
 	for i := range labWorkers {
 		cmd := l.command(fmt.Sprint("worker", i))
@@ -360,7 +361,7 @@ func TestLabNoEarlyExit(t *testing.T) {
 // Workers end and stop in the middle of tasks. Those that end are started again; those
 // that stop go on when the job is done, too late, and do no harm.
 func TestLabCrashesAndHangs(t *testing.T) {
-	l := newLab(t)
+	l := newLab(t, processTimeout)
 	stop, deaths := make(chan struct{}), make(chan int)
 	// Every stopped process is out of the game: there must be more than may stop.
 	const workers = labMaps/4 + (labReduces+2)/4 + 2

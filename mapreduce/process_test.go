@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -112,14 +111,7 @@ type processes struct {
 
 func newProcesses(t *testing.T, roles ...string) *processes {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") // for a port that nobody has
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &processes{t: t, addr: l.Addr().String(), dir: t.TempDir(), up: make(map[string]*exec.Cmd)}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	p := &processes{t: t, addr: testutil.FreeAddrs(t, 1)[0], dir: t.TempDir(), up: make(map[string]*exec.Cmd)}
 	t.Cleanup(func() {
 		for role := range p.up {
 			p.kill(role)

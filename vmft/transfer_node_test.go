@@ -24,7 +24,7 @@ func transferred(seed uint64) func(i int, cfg *vmft.Config) {
 		p := toy.New(toy.DrawingServer())
 		p.Draws(rng.Uint64)
 		cfg.Processor, cfg.Mode = p, vmft.ModeTransfer
-		vmft.SetDeltaPart(cfg, 200)
+		vmft.SetDeltaPart(cfg, 1000)
 	}
 }
 
@@ -75,7 +75,10 @@ func TestTransferTorment(t *testing.T) {
 // With journals, which are of deltas, both nodes may lose power.
 func TestTransferPowerLoss(t *testing.T) {
 	seeds := vmft.ManySeeds(1, 2)
-	powerLosses(t, seeds, transferred(2))
+	powerLosses(t, seeds, func(i int, cfg *vmft.Config) {
+		transferred(2)(i, cfg)
+		cfg.CheckpointBytes = 128 << 10 // a delta is longer than what is logged of one event
+	})
 }
 
 // The processor is handed over, and switched off on both nodes.

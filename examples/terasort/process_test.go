@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/trilith-go/trilith/examples/internal/jobs"
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/mapreduce"
 	"github.com/trilith-go/trilith/transport"
 )
@@ -58,12 +58,21 @@ func TestMain(m *testing.M) {
 // paceRecords is after how many records a paced map waits.
 const paceRecords = 1000
 
+// killedFile is made when all processes have been killed that are to be.
+const killedFile = "killed"
+
 // pacedSort is jobs.TeraSort, slowed down to pace a record: however fast the machine is, the
-// job lasts long enough for its processes to be killed.
-func pacedSort(pace time.Duration) mapreduce.Definition {
+// job lasts about as long as its processes are killed. However slow it is, the first map
+// does not end before.
+func pacedSort(pace time.Duration, dir string) mapreduce.Definition {
 	job := jobs.TeraSort
+	killed := func() bool {
+		_, err := os.Stat(filepath.Join(dir, killedFile))
+		return err == nil
+	}
 	job.Map = func(t *mapreduce.Task, r mapreduce.Record, emit func(key, rest []byte)) error {
-		if r.Offset/recordBytes%paceRecords == 0 {
+		for wait := r.Offset/recordBytes%paceRecords == 0; wait; wait = r.Offset == 0 && !killed() {
+			t.Progress()
 			select {
 			case <-time.After(paceRecords * pace):
 			case <-t.Context().Done():
@@ -81,7 +90,7 @@ func play(role, addr, dir string) error {
 	if err != nil {
 		return err
 	}
-	jobs, err := mapreduce.NewRegistry(pacedSort(pace))
+	jobs, err := mapreduce.NewRegistry(pacedSort(pace, dir))
 	if err != nil {
 		return err
 	}
@@ -137,21 +146,11 @@ func (p *processes) kill(role string) {
 	_ = cmd.Wait() // it says that it was killed
 }
 
-// freeAddr returns an address that nobody listens on.
-func freeAddr(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // TestSortSurvivesKills sorts while one of four workers is killed by kill -9 every now
 // and then, ten times, and the coordinator once; all are started again. The validator
 // accepts the result.
 func TestSortSurvivesKills(t *testing.T) {
-	dir, addr := t.TempDir(), freeAddr(t)
+	dir, addr := t.TempDir(), testutil.FreeAddrs(t, 1)[0]
 	input, err := generate(t.Context(), filepath.Join(dir, "records"), 1, *killSize*1e6/recordBytes)
 	if err != nil {
 		t.Fatal(err)
@@ -183,6 +182,9 @@ func TestSortSurvivesKills(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.torment(client, id)
+	if err := os.WriteFile(filepath.Join(dir, killedFile), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
 	result, err := client.Wait(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)

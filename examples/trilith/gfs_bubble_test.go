@@ -161,9 +161,9 @@ func (k *bubbleTest) run(seed uint64) {
 		p := &pathLoad{t: k.T, id: i, client: k.dial(fmt.Sprint("walker", i)), rng: rand.New(rand.NewPCG(seed, uint64(200+i))), history: k.paths}
 		work.Go(func() { p.run(stop) })
 	}
-	for range bubbleStrikes {
+	for i := range bubbleStrikes {
 		time.Sleep(time.Duration(k.rng.Int64N(int64(time.Second))))
-		k.strike()
+		k.strike(int(seed) + i)
 	}
 	close(stop)
 	work.Wait()
@@ -196,15 +196,15 @@ func (k *bubbleTest) await(what string, so func() bool) {
 	}
 }
 
-// strike lets something happen to the master that leads, and returns when there is a pair
-// again.
-func (k *bubbleTest) strike() {
-	k.await("a pair", k.masters.Paired)
-	leads := k.masters.Primary()
-	if leads < 0 {
-		return // it has changed its mind just now
+// strike lets something happen to the master that leads, a different thing each time, and
+// returns when there is a pair again.
+func (k *bubbleTest) strike(n int) {
+	leads := -1
+	for leads < 0 { // it may change its mind
+		k.await("a pair", k.masters.Paired)
+		leads = k.masters.Primary()
 	}
-	switch k.rng.IntN(3) {
+	switch n % 3 {
 	case 0:
 		k.counts["crashes"]++
 		k.masters.Crash(leads)

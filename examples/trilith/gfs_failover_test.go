@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,20 +32,6 @@ type failoverTest struct {
 	masters [2]*process
 	model   *killModel
 	pauses  map[string][]time.Duration
-}
-
-// freeAddrs returns addresses with ports that nobody has.
-func freeAddrs(t *testing.T, n int) (addrs []string) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() // when all are found
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs
 }
 
 // lead starts a master.
@@ -174,8 +159,8 @@ func TestGFSFailsOver(t *testing.T) {
 }
 
 func testFailsOver(t *testing.T, journal bool) {
-	k := &failoverTest{t: t, dir: t.TempDir(), journal: journal, addrs: freeAddrs(t, 2), model: newKillModel(), pauses: make(map[string][]time.Duration)}
-	k.nodes = freeAddrs(t, 2)
+	k := &failoverTest{t: t, dir: t.TempDir(), journal: journal, addrs: testutil.FreeAddrs(t, 2), model: newKillModel(), pauses: make(map[string][]time.Duration)}
+	k.nodes = testutil.FreeAddrs(t, 2)
 	lock := filepath.Join(k.dir, "lock")
 	if err := os.Mkdir(lock, 0o777); err != nil {
 		t.Fatal(err)

@@ -38,7 +38,7 @@ type killLoad struct {
 }
 
 // pace is how long a client waits between two operations, on average.
-const pace = 8 * time.Millisecond
+const pace = 20 * time.Millisecond
 
 // run works until stop is closed.
 func (l *killLoad) run(stop <-chan struct{}) {

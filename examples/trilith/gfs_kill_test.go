@@ -33,6 +33,9 @@ const (
 	killDown = 2
 	// tinyDisk is the size of the disk that fills up.
 	tinyDisk = 256 << 20
+	// wipedReplicas is how many a disk that is wiped has at least, rottenReplicas how many
+	// rot at a time.
+	wipedReplicas, rottenReplicas = 24, 12
 )
 
 // A killTest is a gfs of processes, which are killed.
@@ -64,7 +67,7 @@ func TestGFSSurvivesKills(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	k := &killTest{t: t, dir: t.TempDir(), rng: rand.New(rand.NewPCG(*killSeed, 1)), model: newKillModel(), lost: make(map[string]bool)}
 	k.tiny = k.mountTiny()
-	k.lead("127.0.0.1:0")
+	k.lead(testutil.FreeAddrs(t, 1)[0])
 	k.client = k.dial()
 	for i := range k.servers {
 		k.serve(i)
@@ -135,7 +138,7 @@ func (k *killTest) dial() *gfs.Client {
 }
 
 // storm kills for as long as the flag says, and longer if by then the disks have not all
-// failed, one after the other.
+// failed, one after the other, or clients have not done enough.
 func (k *killTest) storm() {
 	disasters := []func(){k.wipe, k.rot, k.fill, k.wipe, k.rot}
 	every := min(*killFor/time.Duration(len(disasters)+1), 10*time.Second)
@@ -143,8 +146,11 @@ func (k *killTest) storm() {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	begin := time.Now()
-	for n := 0; n < len(disasters) || time.Since(begin) < *killFor; {
+	for n := 0; n < len(disasters) || time.Since(begin) < *killFor || k.lack() != ""; {
 		<-tick.C
+		if time.Since(begin) > 10*(*killFor)+time.Minute {
+			k.t.Errorf("after %v, too few to prove anything: %s", time.Since(begin), k.lack())
+		}
 		if k.t.Failed() {
 			return
 		}
@@ -158,6 +164,18 @@ func (k *killTest) storm() {
 			n, next = n+1, next+every
 		}
 	}
+}
+
+// lack says what has not been done often enough to prove anything.
+func (k *killTest) lack() string {
+	seconds := int(*killFor / time.Second)
+	k.model.mu.Lock()
+	defer k.model.mu.Unlock()
+	return testutil.Lack(k.model.n, map[string]int{
+		"masters killed": seconds / 10, "chunkservers killed": seconds / 4,
+		"overwrites": 4 * seconds, "appends": 2 * seconds, "records": seconds, "reads": 2 * seconds, "files written": seconds, "files read": seconds,
+		"renames": seconds / 2, "snapshots": seconds / 2, "removals": seconds / 2, "undeletions": seconds / 2, "snapshots of regions": seconds / 10,
+	})
 }
 
 // strike kills something now and then.
@@ -228,6 +246,7 @@ func (k *killTest) replicas(i int) []string {
 // has only replicas left that kills have interrupted.
 func (k *killTest) wipe() {
 	victim := k.rng.IntN(killServers - 1)
+	testutil.Eventually(k.t, time.Minute, func() bool { return len(k.replicas(victim)) >= wipedReplicas }, "the disk has replicas that can be lost")
 	id := k.idOf(k.servers[victim].addr)
 	k.kill(&k.servers[victim])
 	for _, name := range k.replicas(victim) {
@@ -254,14 +273,34 @@ func (k *killTest) idOf(addr string) uint32 {
 	return servers[i].ID
 }
 
-// rot flips bits in files of a chunkserver that serves them.
+// rot flips bits in files of a chunkserver that serves them, until it has found some.
 func (k *killTest) rot() {
-	all := k.replicas(k.rng.IntN(killServers - 1))
-	for _, n := range k.rng.Perm(len(all))[:min(len(all), 12)] {
-		if k.flip(all[n]) {
-			k.model.count("bits flipped")
+	victim := k.rng.IntN(killServers - 1)
+	found := func() int { return strings.Count(k.servers[victim].stderr.String(), "replica is corrupt") }
+	before := found()
+	for range 10 {
+		all := k.replicas(victim)
+		for _, n := range k.rng.Perm(len(all))[:min(len(all), rottenReplicas)] {
+			if k.flip(all[n]) {
+				k.model.count("bits flipped")
+			}
+		}
+		// What has been overwritten or deleted meanwhile is not found.
+		if k.within(10*time.Second, func() bool { return found() >= before+rottenReplicas/2 }) {
+			return
 		}
 	}
+	k.t.Errorf("of the replicas that have rotted %d were found to be corrupt", found()-before)
+}
+
+// within waits for something that need not come to be, and reports whether it has.
+func (k *killTest) within(d time.Duration, so func() bool) (is bool) {
+	over := time.Now().Add(d)
+	testutil.Eventually(k.t, time.Minute+d, func() bool {
+		is = so()
+		return is || time.Now().After(over)
+	}, "so or not")
+	return is
 }
 
 // flip flips a bit, unless the file has none any more.
@@ -283,11 +322,26 @@ func (k *killTest) flip(name string) bool {
 	return err == nil
 }
 
-// fill leaves no room on the last chunkserver's disk for a while.
+// fill leaves no room on the last chunkserver's disk for a while, until that has told of a
+// write that failed: once it is known to be full, new chunks go elsewhere.
 func (k *killTest) fill() {
 	if !k.tiny {
 		return
 	}
+	failed := func() int { return strings.Count(k.servers[killServers-1].stderr.String(), "the disk fails") }
+	before := failed()
+	for range 10 {
+		if k.fillOnce(func() bool { return failed() > before }) {
+			k.model.count("disks filled")
+			return
+		}
+	}
+	k.t.Error("a disk was full ten times, and nothing was written to it")
+}
+
+// fillOnce leaves no room on the last chunkserver's disk for a while, and reports whether
+// it was noticed.
+func (k *killTest) fillOnce(noticed func() bool) bool {
 	name := filepath.Join(k.disk(killServers-1), "ballast")
 	f, err := os.Create(name)
 	if err != nil {
@@ -300,13 +354,12 @@ func (k *killTest) fill() {
 	if !errors.Is(err, syscall.ENOSPC) {
 		k.t.Fatal(err)
 	}
-	k.model.count("disks filled")
-	full := time.NewTimer(3 * time.Second)
-	defer full.Stop()
-	<-full.C
+	began := time.Now()
+	is := k.within(10*time.Second, func() bool { return time.Since(began) > 3*time.Second && noticed() })
 	if err := errors.Join(f.Close(), os.Remove(name)); err != nil {
 		k.t.Fatal(err)
 	}
+	return is
 }
 
 // rest waits until fsck ends clean, and disks hold what they should and nothing else.
@@ -314,6 +367,9 @@ func (k *killTest) rest(f *fsTest) {
 	k.t.Helper()
 	f.says(f.do("fsck", "-wait", "2m"), ": 0 short of replicas, 0 with none")
 	testutil.Eventually(k.t, 2*time.Minute, func() bool {
+		if _, stdout, _ := f.try("fsck"); !strings.Contains(stdout, ": 0 short of replicas, 0 with none; 0 replicas to be deleted") {
+			return false
+		}
 		have := make(map[string]int)
 		for i := range k.servers {
 			for _, name := range k.replicas(i) {
@@ -325,8 +381,7 @@ func (k *killTest) rest(f *fsTest) {
 				return false
 			}
 		}
-		_, stdout, _ := f.try("fsck")
-		return strings.Contains(stdout, ": 0 short of replicas, 0 with none; 0 replicas to be deleted")
+		return true
 	}, "each chunk that is on a disk is on three")
 }
 
@@ -374,19 +429,13 @@ func (k *killTest) enough() {
 		}
 	}
 	k.t.Log(n)
-	seconds := int(*killFor / time.Second)
 	least := map[string]int{
-		"masters killed": seconds / 10, "chunkservers killed": seconds / 4, "disks wiped": 2, "bits flipped": 12,
-		"replicas found to be corrupt": 6, "replicas made for lost ones": 12,
-		"overwrites": 4 * seconds, "appends": 2 * seconds, "records": seconds, "reads": 2 * seconds, "files written": seconds, "files read": seconds,
-		"renames": seconds / 2, "snapshots": seconds / 2, "removals": seconds / 2, "undeletions": seconds / 2, "snapshots of regions": seconds / 10,
+		"disks wiped": 2, "bits flipped": rottenReplicas, "replicas found to be corrupt": 2 * (rottenReplicas / 2), "replicas made for lost ones": wipedReplicas / 2,
 	}
 	if k.tiny {
 		least["disks filled"], least["writes to a full disk"] = 1, 1
 	}
-	for what, want := range least {
-		if n[what] < want {
-			k.t.Errorf("%s: %d, too few to prove anything; want %d", what, n[what], want)
-		}
+	if lack := testutil.Lack(n, least) + k.lack(); lack != "" {
+		k.t.Errorf("too few to prove anything: %s", lack)
 	}
 }

@@ -154,7 +154,7 @@ func TestGFSProcesses(t *testing.T) {
 	lead := func(listen string) *process {
 		return start(t, "master", "-listen", listen, "-journal", filepath.Join(dir, "master"), "-chunk", "256", "-server-timeout", "1s", "-lease", "2s", "-status", "127.0.0.1:0")
 	}
-	master := lead("127.0.0.1:0")
+	master := lead(testutil.FreeAddrs(t, 1)[0])
 	page := master.next("page at ")
 	shadow := start(t, "shadow", "-listen", "127.0.0.1:0", "-master", master.addr, "-chunk", "256")
 	var servers []*process
@@ -168,7 +168,7 @@ func TestGFSProcesses(t *testing.T) {
 	f.says(f.do("ls", "-r"), "data/\n", "data/deep/er/large\n", "data/nothing/\n")
 	testutil.Eventually(t, time.Minute, func() bool { return strings.Contains(f.do("du", "data"), "3778426") }, "the master has heard how long the chunks are")
 	f.says(f.do("stat", "-where", "data/deep/er/large"), "3145745 bytes in 13 chunks of 3 replicas", "chunk 12: 127.0.0.1")
-	f.says(f.do("fsck", "-wait", "10s"), "7 files, 19 chunks: 0 short of replicas, 0 with none")
+	f.says(f.do("fsck", "-wait", "2m"), "7 files, 19 chunks: 0 short of replicas, 0 with none")
 
 	if code := servers[1].signal(os.Kill); code >= 0 {
 		t.Errorf("a killed chunkserver exited with %d", code)
@@ -180,7 +180,7 @@ func TestGFSProcesses(t *testing.T) {
 	f.do("get", "data", out)
 	sameTree(t, out, in)
 	testutil.Eventually(t, time.Minute, func() bool { return strings.Contains(f.do("servers"), "dead") }, "the chunkserver is given up for dead")
-	f.says(f.do("fsck", "-wait", "30s"), "19 chunks: 0 short of replicas")
+	f.says(f.do("fsck", "-wait", "2m"), "19 chunks: 0 short of replicas")
 	f.says(fetch(t, page), "gfs at "+master.addr, `class="tag bad">dead`, "is given up for dead")
 
 	if code := master.signal(os.Kill); code >= 0 {
@@ -196,7 +196,7 @@ func TestGFSProcesses(t *testing.T) {
 	f.do("get", "/", again)
 	sameTree(t, filepath.Join(again, "data"), in)
 	f.do("put", filepath.Join(in, "small"), "later")
-	f.says(f.do("fsck", "-wait", "30s"), "8 files, 20 chunks: 0 short of replicas")
+	f.says(f.do("fsck", "-wait", "2m"), "8 files, 20 chunks: 0 short of replicas")
 
 	if code := servers[0].signal(syscall.SIGTERM); code != 0 {
 		t.Errorf("a chunkserver exited with %d after SIGTERM: %s", code, servers[0].stderr.String())
@@ -216,7 +216,7 @@ func TestAllAndItsFiles(t *testing.T) {
 		p := start(t, "all", "-dir", filepath.Join(dir, "all"), "-listen", listen, "-coordinator", "127.0.0.1:0", "-chunk", "256", "-chunkservers", "3", "-replication", "2", "-lease", "2s")
 		return p, p.next("coordinator at ")
 	}
-	cluster, coordinator := all("127.0.0.1:0")
+	cluster, coordinator := all(testutil.FreeAddrs(t, 1)[0])
 	f := &fsTest{t, []string{"-master", cluster.addr}}
 	testutil.Eventually(t, time.Minute, func() bool { return strings.Count(f.do("servers"), "alive") == 3 }, "all chunkservers have registered")
 
@@ -352,13 +352,13 @@ func testCopies(f *fsTest, dir string) {
 
 func testAdministration(f *fsTest) {
 	f.do("setrep", "3", "copies/in")
-	f.do("fsck", "-wait", "30s", "copies/in")
+	f.do("fsck", "-wait", "2m", "copies/in")
 	f.says(f.do("stat", "copies/in/small"), "of 3 replicas")
 	f.do("setrep", "1", "copies/in")
 	f.says(f.do("policy", "-max-files", "100", "-retention", "1h", "copies"), "retention 1h0m0s, at most 100 files")
 	f.says(f.do("policy", "copies"), "retention 1h0m0s, at most 100 files")
-	f.says(f.do("rebalance", "-wait", "30s"), "use of those that take replicas", "0 replicas are being moved, 0 repaired")
-	f.says(f.do("drain", "-wait", "60s", "1"), "chunkserver 1 is being drained: 0 replicas left")
+	f.says(f.do("rebalance", "-wait", "2m"), "use of those that take replicas", "0 replicas are being moved, 0 repaired")
+	f.says(f.do("drain", "-wait", "2m", "1"), "chunkserver 1 is being drained: 0 replicas left")
 	f.says(f.do("servers"), "draining")
 	f.do("drain", "-stop", "1")
 	if got := f.do("servers"); strings.Contains(got, "draining") {

@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -32,11 +33,30 @@ import (
 
 // This file runs real processes over TCP: this test binary, as the program.
 
+// said is what a process has written so far, while it runs too.
+type said struct {
+	mu   sync.Mutex
+	text bytes.Buffer // guarded by mu
+}
+
+// Write implements io.Writer.
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
 // process is one that runs.
 type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
-	stderr bytes.Buffer
+	stderr said
 	stdout *bufio.Reader
 	addr   string // that it has printed
 }
@@ -188,7 +208,7 @@ func TestProcesses(t *testing.T) {
 	coordinate := func(listen string) *process {
 		return start(t, "coordinator", "-listen", listen, "-root", root, "-journal", journal, "-worker-timeout", "1s", "-status", "127.0.0.1:0")
 	}
-	coordinator := coordinate("127.0.0.1:0")
+	coordinator := coordinate(testutil.FreeAddrs(t, 1)[0])
 	at := []string{"-coordinator", coordinator.addr}
 	work := func() *process {
 		return start(t, append([]string{"worker", "-root", root, "-slots", "1", "-scratch", t.TempDir()}, at...)...)

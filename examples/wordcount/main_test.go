@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/trilith-go/trilith/examples/internal/local"
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -137,24 +137,10 @@ func TestSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// freeAddrs returns addresses with ports that nobody has.
-func freeAddrs(t *testing.T, n int) (addrs []string) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() // when all are found
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs
-}
-
 // The same over TCP, as processes would do it: the workers end when the
 // coordinator has dismissed them.
 func TestCoordinatorAndWorkers(t *testing.T) {
-	addr := freeAddrs(t, 1)[0]
+	addr := testutil.FreeAddrs(t, 1)[0]
 	dir := t.TempDir()
 	input, cluster, oracle := filepath.Join(dir, "in"), filepath.Join(dir, "cluster"), filepath.Join(dir, "oracle")
 	if err := os.WriteFile(input, []byte(strings.Repeat("so much depends upon a red wheel barrow\n", 1000)), 0o666); err != nil {

@@ -70,7 +70,7 @@ func TestJobsThatAreSound(t *testing.T) {
 	for name, job := range map[string]mapreduce.Definition{"words": words, "count": count} {
 		t.Run(name, func(t *testing.T) {
 			r := Test(t, job, spec, Config{Input: text(60), Runs: 30, Seed: 100})
-			if r.Runs != 30 || r.Repeats < 30 {
+			if r.Runs < 30 || r.Repeats < 30 {
 				t.Errorf("there have been %+v", r)
 			}
 			t.Logf("%+v", r)

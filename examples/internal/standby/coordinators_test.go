@@ -95,7 +95,7 @@ func TestCoordinatorsFailOver(t *testing.T) {
 	for seed := range seeds {
 		testutil.Bubble(t, func(t *testing.T) {
 			k := newCoordinators(t, seed, input, counts)
-			if got := k.run(spec); !maps.Equal(got, oracle.Files()) {
+			if got := k.run(spec, int(seed)); !maps.Equal(got, oracle.Files()) {
 				t.Errorf("seed %d: the output is\n%.1000q\nwant\n%.1000q\n%v", seed, got, oracle.Files(), k.group.Events())
 			}
 		})
@@ -176,14 +176,14 @@ func (k *coordinators) start(ctx context.Context, host *transport.Host, open fun
 
 // run runs a job while things happen to coordinators, and returns the files that are there
 // then.
-func (k *coordinators) run(spec mapreduce.Spec) map[string]string {
+func (k *coordinators) run(spec mapreduce.Spec, first int) map[string]string {
 	id, err := k.client.Submit(k.Context(), slowIndex.Name, spec)
 	k.must(err)
 	var struck sync.WaitGroup
 	struck.Go(func() {
-		for range 3 {
+		for i := range 3 {
 			time.Sleep(time.Duration(k.rng.Int64N(int64(time.Second))))
-			k.strike()
+			k.strike(first + i)
 		}
 	})
 	_, err = k.client.Wait(k.Context(), id)
@@ -212,15 +212,15 @@ func (k *coordinators) await(what string, so func() bool) {
 	}
 }
 
-// strike lets something happen to the coordinator that leads, and returns when there is a
-// pair again.
-func (k *coordinators) strike() {
-	k.await("a pair", k.group.Paired)
-	leads := k.group.Primary()
-	if leads < 0 {
-		return // it has changed its mind just now
+// strike lets something happen to the coordinator that leads, a different thing each time,
+// and returns when there is a pair again.
+func (k *coordinators) strike(n int) {
+	leads := -1
+	for leads < 0 && !k.Failed() { // it may change its mind
+		k.await("a pair", k.group.Paired)
+		leads = k.group.Primary()
 	}
-	switch k.rng.IntN(3) {
+	switch n % 3 {
 	case 0:
 		k.counts["crashes"]++
 		k.group.Crash(leads)
