@@ -1,12 +1,16 @@
 package statelog
 
 import (
+	"runtime"
 	"slices"
 	"time"
 )
 
 // keepScratch is the largest buffer for outputs that is kept.
 const keepScratch = 1 << 20
+
+// maxYields bounds how often the applier waits for others.
+const maxYields = 8
 
 // applier is what the goroutine that applies commands keeps for itself.
 type applier struct {
@@ -60,6 +64,25 @@ func (l *Solo) take() (batch []*proposal, ok bool) {
 		l.mu.Unlock()
 		<-l.kick
 		l.mu.Lock()
+		l.gather()
+	}
+}
+
+// gather lets those propose first who are about to, for as long as some do: whoever
+// comes first would otherwise have a sync to itself, while all the others wait for the
+// next. l.mu is held on entry and on return.
+func (l *Solo) gather() {
+	if l.journal == nil {
+		return
+	}
+	for range maxYields {
+		before := len(l.queue)
+		l.mu.Unlock()
+		runtime.Gosched()
+		l.mu.Lock()
+		if len(l.queue) <= before {
+			return
+		}
 	}
 }
 
