@@ -118,34 +118,35 @@ func TestChaos(t *testing.T) {
 	}
 	counts := &chaosCounts{n: make(map[string]int)}
 	var found atomic.Bool
-	t.Run("seeds", func(t *testing.T) {
-		for seed := first; seed < first+uint64(seeds); seed++ {
-			t.Run(fmt.Sprint(seed), func(t *testing.T) {
-				t.Parallel()
-				if *chaosBug != "" && found.Load() {
-					t.Skip("it is found")
-				}
-				defer func() { found.Store(found.Load() || t.Failed()) }()
-				testutil.Bubble(t, func(t *testing.T) { runChaos(t, seed, counts) })
-				if t.Failed() {
-					t.Logf("run again with -run TestChaos -chaos.seed %d -v", seed)
-				}
-			})
+	want := make(map[string]int)
+	if *chaosSeed == 0 && *chaosBug == "" {
+		for _, what := range []string{
+			"writes", "appends", "syncs", "reads", "snapshots", "removals", "path operations", "write retries",
+			"servers killed", "servers crashed", "masters killed", "masters crashed", "partitions", "one-way partitions",
+			"full disks", "rotten files", "grants without a member", "clones", "stale replicas",
+		} {
+			want[what] = seeds / 4
 		}
+	}
+	testutil.Enough(t, 1, func() string { return testutil.Lack(counts.n, want) }, func(i int) {
+		t.Run("seeds", func(t *testing.T) { // at the same time
+			from := first + uint64(i*seeds)
+			for seed := from; seed < from+uint64(seeds); seed++ {
+				t.Run(fmt.Sprint(seed), func(t *testing.T) {
+					t.Parallel()
+					if *chaosBug != "" && found.Load() {
+						t.Skip("it is found")
+					}
+					defer func() { found.Store(found.Load() || t.Failed()) }()
+					testutil.Bubble(t, func(t *testing.T) { runChaos(t, seed, counts) })
+					if t.Failed() {
+						t.Logf("run again with -run TestChaos -chaos.seed %d -v", seed)
+					}
+				})
+			}
+		})
 	})
 	t.Log(counts.n)
-	if t.Failed() || *chaosSeed != 0 || *chaosBug != "" {
-		return
-	}
-	for _, what := range []string{
-		"writes", "appends", "syncs", "reads", "snapshots", "removals", "path operations", "write retries",
-		"servers killed", "servers crashed", "masters killed", "masters crashed", "partitions", "one-way partitions",
-		"full disks", "rotten files", "grants without a member", "clones", "stale replicas",
-	} {
-		if counts.n[what] < seeds/4 {
-			t.Errorf("%s: %d in %d seeds, too few to prove anything", what, counts.n[what], seeds)
-		}
-	}
 }
 
 func runChaos(t *testing.T, seed uint64, counts *chaosCounts) {

@@ -33,7 +33,7 @@ func undisturbed(t *testing.T, strangers func(r *rig)) {
 				case <-stop:
 					done <- off
 					return
-				case <-time.After(10 * time.Millisecond):
+				case <-time.After(25 * time.Millisecond):
 				}
 				if _, err := f.WriteAt(random(uint64(off), 1000), off); err != nil {
 					t.Errorf("a write beside strangers: %v", err)

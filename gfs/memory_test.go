@@ -18,6 +18,9 @@ var memoryFiles = flags.Int("memory.files", 100_000, "how many files of one chun
 // replicas (§2.6.1). It says what share of the processors' time the garbage collector takes
 // when the namespace is in use.
 func TestMasterMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures memory, which the race detector adds to")
+	}
 	n := *memoryFiles
 	before := heapInUse()
 	core, err := newCoreProbe()

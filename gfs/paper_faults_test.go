@@ -216,7 +216,11 @@ func TestPaperRotIsReportedAndReplacedBeforeItIsDeleted(t *testing.T) {
 // §5.2: idle chunks are scrubbed: rot is found that nobody reads, before the last good
 // replica has it too.
 func TestPaperIdleChunksAreScrubbed(t *testing.T) {
-	paper(t, gfstest.Config{Chunkservers: 4, Chunkserver: gfs.ChunkserverConfig{ScrubInterval: time.Hour}}, func(r *rig) {
+	scrub := time.Hour
+	if testing.Short() {
+		scrub /= 6
+	}
+	paper(t, gfstest.Config{Chunkservers: 4, Chunkserver: gfs.ChunkserverConfig{ScrubInterval: scrub}}, func(r *rig) {
 		for i := range 8 {
 			r.keep(fmt.Sprintf("f%d", i), 400_000)
 		}
@@ -224,7 +228,7 @@ func TestPaperIdleChunksAreScrubbed(t *testing.T) {
 		if n := r.c.RotChunkserver(0, 3) + r.c.RotChunkserver(1, 2); n < 4 {
 			t.Fatalf("%d files have rotted", n)
 		}
-		time.Sleep(4 * time.Hour) // nobody reads
+		time.Sleep(4 * scrub) // nobody reads
 		rotten := uint64(0)
 		for i := range r.servers {
 			rotten += r.c.Chunkserver(i).Status().Rotten

@@ -176,12 +176,16 @@ func TestPaperNewServerIsFilledGradually(t *testing.T) {
 		if steps < 5 {
 			t.Errorf("the new chunkserver was filled in %d steps", steps)
 		}
-		time.Sleep(2 * time.Hour)
+		rest := 2 * time.Hour
+		if testing.Short() {
+			rest /= 6
+		}
+		time.Sleep(rest)
 		settled := make([][]uint64, r.servers)
 		for i := range r.servers {
 			settled[i] = r.c.Chunkserver(i).Replicas()
 		}
-		time.Sleep(2 * time.Hour)
+		time.Sleep(rest)
 		moved := 0
 		for i := range r.servers {
 			for _, h := range r.c.Chunkserver(i).Replicas() {
@@ -318,24 +322,32 @@ func (r *rig) reclaimed(before int64, within time.Duration) {
 
 // §4.4.1: three days after a file was removed its space is given back, not before.
 func TestPaperSpaceIsReclaimedAfterThreeDays(t *testing.T) {
+	hour := time.Hour
+	if testing.Short() {
+		hour /= 10 // five days are long for the race detector
+	}
+	minute := hour / 60
 	// Few heartbeats, as there are five days of them.
-	slow := gfs.MasterConfig{Heartbeat: 5 * time.Minute, Lease: 10 * time.Minute, ServerTimeout: time.Hour}
+	slow := gfs.MasterConfig{Heartbeat: 5 * minute, Lease: 10 * minute, ServerTimeout: hour}
+	if testing.Short() {
+		slow.Retention = 72 * hour
+	}
 	paper(t, gfstest.Config{Master: slow}, func(r *rig) {
 		before := r.stored()
 		r.keep("f", 3_000_000)
 		full := r.stored()
 		r.must(r.client.Remove(r.ctx, "f"))
-		time.Sleep(48 * time.Hour)
+		time.Sleep(48 * hour)
 		if _, err := r.client.Undelete(r.ctx, "f", ""); err != nil {
 			t.Fatal(err)
 		}
 		r.check()
 		r.must(r.client.Remove(r.ctx, "f"))
-		time.Sleep(71 * time.Hour)
+		time.Sleep(71 * hour)
 		if used := r.stored(); used < full {
 			t.Errorf("the space is given back too early: %d bytes, before %d", used, full)
 		}
-		time.Sleep(2 * time.Hour)
+		time.Sleep(2 * hour)
 		r.reclaimed(before, time.Minute)
 		if _, err := r.client.Undelete(r.ctx, "f", ""); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("undelete after three days: %v", err)

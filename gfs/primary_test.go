@@ -318,6 +318,9 @@ func TestSecondaryOrders(t *testing.T) {
 func TestPrimarySimulation(t *testing.T) {
 	t.Parallel()
 	seeds := uint64(3000)
+	if testing.Short() {
+		seeds = 300
+	}
 	answered, reforms := 0, 0
 	for seed := range seeds {
 		w := newOrderWorld(seed, orderBugs{})

@@ -89,6 +89,9 @@ func tryImage(t testing.TB, image []byte) error {
 // TestStateImageDamaged: an image that is cut off anywhere, in which a bit is wrong, or
 // in whose frames something is wrong beneath a checksum that matches.
 func TestStateImageDamaged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("repeats much on one goroutine")
+	}
 	t.Parallel()
 	image := richState(t).image()
 	for n := range image {

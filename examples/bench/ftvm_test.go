@@ -22,10 +22,7 @@ func TestFTVM(t *testing.T) {
 	} {
 		t.Run(kase, func(t *testing.T) {
 			p := plan{rounds: 1, turn: 100 * time.Millisecond, work: w}
-			results, err := ftvmSuite.measure(t.Context(), kase, ftvmSuite.subjects, p)
-			if err != nil {
-				t.Fatal(err)
-			}
+			results := measured(t, &ftvmSuite, kase, ftvmSuite.subjects, p)
 			if len(results) == 0 {
 				t.Error("no subjects")
 			}

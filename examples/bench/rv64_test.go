@@ -18,10 +18,7 @@ func TestRV64(t *testing.T) {
 	}
 	for _, kase := range cases {
 		p := plan{rounds: 1, turn: 50 * time.Millisecond}
-		results, err := rv64Suite.measure(t.Context(), kase, []string{"interpreter", "native"}, p)
-		if err != nil {
-			t.Fatal(err)
-		}
+		results := measured(t, &rv64Suite, kase, []string{"interpreter", "native"}, p)
 		want := map[string][]string{"http": {"req/s"}, "freeze": {"pause_ms"}, "record": {"ratio"}}[kase]
 		if want == nil {
 			want = []string{"mips", "s", "slowdown"}

@@ -24,10 +24,7 @@ func TestVMFT(t *testing.T) {
 				t.Skip("takes seconds")
 			}
 			p := plan{rounds: 1, turn: 20 * time.Millisecond, warmup: 5 * time.Millisecond, work: w}
-			results, err := vmftSuite.measure(t.Context(), kase, vmftSuite.subjects, p)
-			if err != nil {
-				t.Fatal(err)
-			}
+			results := measured(t, &vmftSuite, kase, vmftSuite.subjects, p)
 			if len(results) == 0 {
 				t.Error("no subjects")
 			}

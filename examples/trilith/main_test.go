@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/trilith-go/trilith/examples/internal/local"
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 // roleEnv makes the test binary the program itself.
@@ -21,6 +22,7 @@ func TestMain(m *testing.M) {
 		}()
 		main()
 	}
+	testutil.RareGC()
 	os.Exit(m.Run())
 }
 

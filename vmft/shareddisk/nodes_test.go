@@ -345,11 +345,15 @@ func TestNodesFailOver(t *testing.T) {
 // What a program reads and at once overwrites, the backup reads as it was, though it takes a
 // few attempts.
 func TestBackupReads(t *testing.T) {
-	g := formGroup(t, &group{files: DirectoryOn(vfs.NewMemory(1), "disk"), byBackup: true, flaky: 2, args: []string{"read", "150"}})
+	reads := "150"
+	if testing.Short() {
+		reads = "60"
+	}
+	g := formGroup(t, &group{files: DirectoryOn(vfs.NewMemory(1), "disk"), byBackup: true, flaky: 2, args: []string{"read", reads}})
 	testutil.Eventually(t, time.Minute, g.ended, "the program does not end")
 	i := g.primary(0)
 	g.stop()
-	if out := g.text(); out != "read 150\n" {
+	if out := g.text(); out != "read "+reads+"\n" {
 		t.Errorf("status %d: %s", g.status, out)
 	}
 	if g.fetched.Load() < 50 || g.most.Load() > 20 {
@@ -451,7 +455,7 @@ func TestProcessor(t *testing.T) {
 	}
 	length := uint64(15_000_000)
 	if testing.Short() {
-		length = 5_000_000
+		length = 2_000_000
 	}
 	vmfttest.TestProcessor(t, vmfttest.ProcessorCheck{New: func() vmft.Processor { return machine(t, "all") }, Answer: answer, Length: length, Seed: 3})
 	if asked[rv64.DiskRoot] == 0 || asked[rv64.DiskRead] == 0 && !testing.Short() {
