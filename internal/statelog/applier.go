@@ -9,9 +9,6 @@ import (
 // keepScratch is the largest buffer for outputs that is kept.
 const keepScratch = 1 << 20
 
-// maxYields bounds how often the applier waits for others.
-const maxYields = 8
-
 // applier is what the goroutine that applies commands keeps for itself.
 type applier struct {
 	stopped bool // guarded by Solo.mu: there will be no more commands
@@ -63,26 +60,12 @@ func (l *Solo) take() (batch []*proposal, ok bool) {
 		l.idle = true
 		l.mu.Unlock()
 		<-l.kick
-		l.mu.Lock()
-		l.gather()
-	}
-}
-
-// gather lets those propose first who are about to, for as long as some do: whoever
-// comes first would otherwise have a sync to itself, while all the others wait for the
-// next. l.mu is held on entry and on return.
-func (l *Solo) gather() {
-	if l.journal == nil {
-		return
-	}
-	for range maxYields {
-		before := len(l.queue)
-		l.mu.Unlock()
-		runtime.Gosched()
-		l.mu.Lock()
-		if len(l.queue) <= before {
-			return
+		if l.journal != nil {
+			// Who comes first wakes the applier. Those who come with it had better be in
+			// the same batch.
+			runtime.Gosched()
 		}
+		l.mu.Lock()
 	}
 }
 
