@@ -44,7 +44,7 @@ type flight struct {
 // caches and predictions that go with it. It delays a follower's execution, and no output, and
 // is never more than one lagSends of the lag that is all right.
 const (
-	sendEvery = 5 * time.Millisecond
+	sendEvery = 10 * time.Millisecond
 	lagSends  = 10
 )
 
