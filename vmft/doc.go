@@ -131,7 +131,9 @@
 //     for. What decides all this is free_pilot.go; it may depend on anything, for it is
 //     logged.
 //   - The backup runs to an entry's count, and never past it: what it has not been told of
-//     may still get an event. Entries of progress keep it a turn and a transmission behind.
+//     may still get an event. Entries of progress keep it close behind: a turn and a
+//     transmission where somebody waits for outputs, and else 10 ms more, for what nobody waits
+//     for is sent together, since each message costs both processors some of their speed.
 //     One that cannot get there, because its processor waits or has ended before, has
 //     diverged, and is made anew from an image.
 //   - The output rule holds for all that leaves, and for the word to a sender that its input
