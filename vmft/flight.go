@@ -19,6 +19,10 @@ type flight struct {
 	next    move // what was decided
 	decided bool
 
+	unsent bool      // the log has something that is not on its way yet
+	sent   time.Time // when everything was
+	stood  uint64    // the count that the log had told of then
+
 	looks map[uint64]uint64 // the counts at positions where states are compared; guarded by l.mu
 
 	// Guarded by l.mu.
@@ -33,6 +37,20 @@ type flight struct {
 
 	streams *streamPort // nil: connections are its user's
 	courier *courier    // nil: what it is told is logged
+}
+
+// sendEvery is how long entries that nobody waits for are kept back, so that the follower is
+// sent several at once: each message costs both sides a switch of threads or more, and the
+// caches and predictions that go with it. It delays a follower's execution, and no output, and
+// is never more than one lagSends of the lag that is all right.
+const (
+	sendEvery = 10 * time.Millisecond
+	lagSends  = 10
+)
+
+// routine reports whether an entry is of a kind that nobody waits for but by an output.
+func routine(kind byte) bool {
+	return kind == kindProgress || kind == kindTimer || kind == kindPreempt
 }
 
 // newFlight takes the processor over. What is not known to be done is done again, as soon as
@@ -165,18 +183,35 @@ func (f *flight) turn() {
 	}
 }
 
-// hold takes what has left the processor up to an entry. l.mu is held.
-func (f *flight) hold(position uint64) {
+// published takes note that all that was logged is on its way. l.mu is held.
+func (f *flight) published() {
+	if f != nil {
+		f.unsent, f.sent, f.stood = false, time.Now(), f.r.told
+	}
+}
+
+// overdue reports whether what was logged has been kept back for long enough.
+func (f *flight) overdue() bool {
+	c := &f.l.n.cfg
+	return time.Since(f.sent) >= min(sendEvery, c.MaxLag/lagSends) || f.r.told-f.stood >= uint64(c.MaxLagInstructions/lagSends)
+}
+
+// hold takes what has left the processor up to an entry, and reports whether that entry has to
+// be on its way now. l.mu is held.
+func (f *flight) hold(position uint64) (now bool) {
 	if f == nil || f.courier != nil {
-		return
+		return false
 	}
 	f.position = f.r.told
 	f.progress.mark(position, f.position)
 	for _, o := range f.r.take() {
 		if f.r.bugs.socketEarly && isNote(o.Data) || !f.held.push(position, o) {
 			f.leave(o)
+		} else {
+			now = true
 		}
 	}
+	return f.unsent && (now || f.overdue())
 }
 
 // release lets what has waited for a position leave. l.mu is held.

@@ -11,7 +11,8 @@ import (
 //
 // A delta is frozen between two turns. It is written at once if it is short, and else on a
 // goroutine of its own, while the processor runs; one after the other is sent, the next when
-// the last is safe. A primary that is alone and has no journal sends none: all is safe that
+// the last is safe, and had by who is to become the backup, if there is somebody: it would
+// never catch up with large ones otherwise. A primary that is alone and has no journal sends none: all is safe that
 // has happened. What it has become meanwhile is in the image that makes the next backup.
 type courier struct {
 	cadence cadence
@@ -211,7 +212,7 @@ func (f *flight) schedule(shown time.Duration) time.Duration {
 			return 0
 		}
 		return -1
-	case !c.changed || c.flying != nil || !l.core.heir.IsZero() || l.core.released < c.last:
+	case !c.changed || c.flying != nil || !l.core.heir.IsZero() || !f.landed():
 		return -1
 	}
 	return c.cadence.due(shown)
@@ -221,7 +222,13 @@ func (f *flight) schedule(shown time.Duration) time.Duration {
 // what is to be sent waits until the last is safe. l.mu is held.
 func (f *flight) awaits() bool {
 	c := f.transfers()
-	return c != nil && (c.cadence.soft || f.lonely()) && f.l.core.released >= c.last
+	return c != nil && (c.cadence.soft || f.lonely()) && f.landed()
+}
+
+// landed reports whether everybody has the last delta who should. l.mu is held.
+func (f *flight) landed() bool {
+	l, last := f.l, f.courier.last
+	return l.core.released >= last && (l.session == nil || l.session.id != l.core.peer.session || l.core.peer.acked >= last)
 }
 
 // nudge wakes the applier, if it may send what has changed.

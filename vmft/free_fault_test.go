@@ -46,7 +46,7 @@ func (g *toys) torment(rng *rand.Rand) {
 // Nodes that are killed, stopped and cut off take nothing back, and do nothing twice that is
 // not the same.
 func TestFreeTorment(t *testing.T) {
-	seeds := vmft.ManySeeds(2, 8)
+	seeds := vmft.ManySeeds(1, 8)
 	torments(t, seeds, nil)
 }
 
@@ -59,15 +59,17 @@ func torments(t *testing.T, seeds int, tune func(i int, cfg *vmft.Config)) {
 			defer g.close()
 			g.latency()
 			rng := rand.New(rand.NewPCG(uint64(seed), 3))
-			for range 15 {
+			epoch := func() uint64 { primary, _ := g.settle(); return g.nodes[primary].Status().Newest.Epoch }
+			for n := 0; n < 15 || n < 60 && epoch() < 6; n++ {
 				g.torment(rng)
 				time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
 			}
-			primary, _ := g.settle()
+			if epoch() < 6 {
+				t.Errorf("seed %d: epoch %d: too little has happened", seed, epoch())
+			}
 			g.w.stop()
-			time.Sleep(2 * time.Second)
+			s := g.compared()
 			g.w.end()
-			s := g.nodes[primary].Status()
 			if g.w.failure != nil || s.Diverged != 0 {
 				t.Errorf("seed %d: %v, diverged at %d", seed, g.w.failure, s.Diverged)
 			}
@@ -78,14 +80,11 @@ func torments(t *testing.T, seeds int, tune func(i int, cfg *vmft.Config)) {
 		}
 	}
 	t.Logf("%d epochs in %d seeds", epochs, seeds)
-	if epochs < uint64(6*seeds) {
-		t.Error("too little has happened")
-	}
 }
 
 // With journals a processor survives the loss of power of both nodes, with what was pending.
 func TestFreePowerLoss(t *testing.T) {
-	seeds := vmft.ManySeeds(2, 10)
+	seeds := vmft.ManySeeds(1, 10)
 	powerLosses(t, seeds, func(int, *vmft.Config) {})
 }
 
@@ -106,9 +105,12 @@ func powerLosses(t *testing.T, seeds int, tune func(i int, cfg *vmft.Config)) {
 				g.attend(i)
 			}
 			defer g.close()
-			for range 6 {
+			for n := range 6 {
 				g.settle()
 				time.Sleep(time.Duration(rng.IntN(800_000)) * time.Microsecond)
+				if n == 5 {
+					g.w.hold()
+				}
 				for i := range g.nodes {
 					g.disks[i] = g.disks[i].Crash()
 					g.kill(i)
@@ -117,19 +119,24 @@ func powerLosses(t *testing.T, seeds int, tune func(i int, cfg *vmft.Config)) {
 					g.revive(i)
 				}
 			}
-			primary, _ := g.settle()
+			g.w.letGo()
+			g.settle()
 			g.w.stop()
-			time.Sleep(time.Second)
+			s := g.compared()
 			g.w.end()
-			if s := g.nodes[primary].Status(); s.Diverged != 0 || g.w.failure != nil {
+			if s.Diverged != 0 || g.w.failure != nil {
 				t.Errorf("seed %d: %v, diverged at %d", seed, g.w.failure, s.Diverged)
+			}
+			if g.w.again == 0 {
+				t.Errorf("seed %d: nothing was done again", seed)
 			}
 			again += g.w.again
 		})
+		if t.Failed() {
+			return
+		}
 	}
-	if again < seeds {
-		t.Errorf("%d outputs were done again in %d seeds", again, seeds)
-	}
+	t.Logf("%d outputs were done again in %d seeds", again, seeds)
 }
 
 // A processor is handed over between two instructions, and switched off on both nodes.
@@ -150,9 +157,8 @@ func handOvers(t *testing.T, tune func(i int, cfg *vmft.Config)) {
 				t.Errorf("a hand-over took %v", took)
 			}
 		}
-		primary, backup := g.settle()
 		g.w.stop()
-		time.Sleep(time.Second)
+		primary, backup := g.settle()
 		if err := g.nodes[primary].PowerOff(context.Background()); err != nil {
 			t.Fatal(err)
 		}
@@ -194,19 +200,19 @@ func TestFreeDivergence(t *testing.T) {
 		primary, backup := g.settle()
 		from := g.nodes[primary].Status().Instructions
 		flawed.Store(true)
-		time.Sleep(3 * time.Second)
-		p, b := g.nodes[primary].Status(), g.nodes[backup].Status()
-		if p.Diverged == 0 && b.Diverged == 0 {
-			t.Error("nobody has found that the states differ")
-		}
+		var p, b vmft.Status
+		testutil.Eventually(t, time.Minute, func() bool {
+			p, b = g.nodes[primary].Status(), g.nodes[backup].Status()
+			return p.Diverged != 0 || b.Diverged != 0
+		}, "that somebody finds that the states differ")
 		if p.Diverged != 0 && p.DivergedInstructions < from {
 			t.Errorf("the states differ at %d instructions", p.DivergedInstructions)
 		}
-		if p.Clones < 2 || p.Role != vmft.RolePrimary || b.Role != vmft.RoleBackup {
-			t.Errorf("%s and %s after %d clones", p.Role, b.Role, p.Clones)
+		testutil.Eventually(t, time.Minute, func() bool { return g.nodes[primary].Status().Clones >= 2 }, "that the backup is made anew")
+		if p, b := g.settle(); p != primary || b != backup {
+			t.Errorf("node %d is the primary, node %d the backup; they were %d and %d", p, b, primary, backup)
 		}
 		g.w.stop()
-		time.Sleep(time.Second)
 		if g.w.end(); g.w.failure != nil {
 			t.Error(g.w.failure)
 		}

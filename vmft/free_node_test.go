@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,10 +25,14 @@ type world struct {
 	acked   uint64            // the sum of all inputs that were acknowledged
 	sent    uint64            // and of those that may have been taken too
 	numbers map[uint64]string // outputs by number
+	flying  int               // inputs of which it is not known yet
 	last    uint64            // the number of the newest output that was seen
+	sum     uint64            // the newest that was seen
 	again   int               // outputs that were done again
 	goLives int
 	ended   bool // nothing is sent any more
+	holding bool // nothing that has left is done
+	held    bool // and something is not
 }
 
 // attend connects a node with the world, whenever it is the primary, until it has ended.
@@ -58,9 +63,11 @@ func (w *world) input(port *vmft.Port, rng *rand.Rand) {
 			return
 		}
 		w.sent += word
+		w.flying++
 		w.mu.Unlock()
 		err := port.Input(port.Term(), toy.InputEvent(word))
 		w.mu.Lock()
+		w.flying--
 		switch {
 		case err == nil:
 			w.acked += word
@@ -93,7 +100,10 @@ func (w *world) outputs(port *vmft.Port) {
 			event = toy.AnswerEvent(question, word*3)
 			time.Sleep(2 * time.Millisecond) // a processor that never waits would let no time pass here
 		}
-		w.see(o)
+		w.see(o, word, question)
+		for w.holds() && port.Term().Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
 		if err := port.Complete(event, o.Number); err != nil {
 			return
 		}
@@ -113,14 +123,60 @@ func (w *world) failf(format string, args ...any) {
 	}
 }
 
-// stop sends nothing any more.
+// stop has nothing sent any more, and waits until the sum of all that was acknowledged has left,
+// or for as long as that should never take: end tells.
 func (w *world) stop() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.ended = true
+	w.mu.Unlock()
+	for range 1000 {
+		w.mu.Lock()
+		rests := w.flying == 0 && w.sum >= w.acked || w.failure != nil
+		w.mu.Unlock()
+		if rests {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
-func (w *world) see(o vmft.Output) {
+func (w *world) failed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failure
+}
+
+// hold has what leaves not be done until letGo is called, and waits for something that is not.
+func (w *world) hold() {
+	w.mu.Lock()
+	w.holding, w.held = true, false
+	w.mu.Unlock()
+	for range 4000 {
+		w.mu.Lock()
+		held := w.held
+		w.mu.Unlock()
+		if held {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	w.fail("nothing leaves")
+}
+
+func (w *world) letGo() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.holding = false
+}
+
+func (w *world) holds() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held = w.holding
+	return w.holding
+}
+
+func (w *world) see(o vmft.Output, word, question uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	text := fmt.Sprintf("at %d: %x", o.Position, o.Data)
@@ -137,6 +193,9 @@ func (w *world) see(o vmft.Output) {
 		w.failf("output %d follows %d", o.Number, w.last)
 	}
 	w.last = max(w.last, o.Number)
+	if question == 0 && word < toy.Times {
+		w.sum = word
+	}
 	w.numbers[o.Number] = text
 }
 
@@ -183,7 +242,7 @@ func (g *toys) revive(i int) {
 // that was acknowledged stays, what was under way is done again, in order, and the state is
 // the same on both nodes all the time.
 func TestFreeFailOver(t *testing.T) {
-	seeds := vmft.ManySeeds(3, 13)
+	seeds := vmft.ManySeeds(2, 13)
 	again, fails := 0, 0
 	for seed := range seeds {
 		testutil.Bubble(t, func(t *testing.T) {
@@ -191,8 +250,8 @@ func TestFreeFailOver(t *testing.T) {
 			if w.failure != nil {
 				t.Errorf("seed %d: %v", seed, w.failure)
 			}
-			if s.Checks == 0 || s.Diverged != 0 || s.Instructions == 0 {
-				t.Errorf("seed %d: %d comparisons, diverged at %d, %d instructions", seed, s.Checks, s.Diverged, s.Instructions)
+			if s.Diverged != 0 || s.Instructions == 0 {
+				t.Errorf("seed %d: diverged at %d, %d instructions", seed, s.Diverged, s.Instructions)
 			}
 			again, fails = again+w.again, fails+20
 		})
@@ -219,16 +278,22 @@ func failOvers(t *testing.T, seed uint64, tune func(i int, cfg *vmft.Config)) (*
 		g.kill(primary)
 		g.revive(primary)
 	}
-	primary, _ := g.settle()
+	g.settle()
 	g.w.stop()
-	time.Sleep(time.Second)
+	var s vmft.Status
+	if g.w.failed() == nil {
+		s = g.compared()
+	}
 	g.w.end()
-	return g.w, g.nodes[primary].Status()
+	return g.w, s
 }
 
 // The tests find what they are there to find. (Outputs that leave early are found by the
 // simulation alone: here such a primary may never be able to take in a backup.)
 func TestFreeFailOverFindsBugs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	failOversFind(t, nil, map[string]func(*vmft.Config){
 		"inputs are acknowledged early":            vmft.PlantAckInputEarly,
 		"what is pending is forgotten at go-live":  vmft.PlantForgetPending,
@@ -268,19 +333,20 @@ func TestFreeRunsPast(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
 		g := newToys(t, 2, func(_ int, cfg *vmft.Config) { vmft.PlantRunPast(cfg) })
 		defer g.close()
-		time.Sleep(3 * time.Second)
-		p, b := g.nodes[0].Status(), g.nodes[1].Status()
-		if b.Role == vmft.RolePrimary {
-			p, b = b, p
-		}
-		if b.Diverged == 0 || b.Role == vmft.RolePrimary {
-			t.Errorf("a backup that runs past the log is %s, diverged at %d", b.Role, b.Diverged)
-		}
-		if p.Role != vmft.RolePrimary || p.Clones < 2 {
-			t.Errorf("the primary is %s, and has made %d clones", p.Role, p.Clones)
+		primary := -1
+		testutil.Eventually(t, time.Minute, func() bool {
+			primary = slices.IndexFunc(g.nodes, func(n *vmft.Node) bool { return n.Status().Role == vmft.RolePrimary })
+			return primary >= 0
+		}, "there is a primary")
+		var p, b vmft.Status
+		testutil.Eventually(t, time.Minute, func() bool {
+			p, b = g.nodes[primary].Status(), g.nodes[1-primary].Status()
+			return b.Diverged != 0 && p.Clones >= 2 || p.Role != vmft.RolePrimary
+		}, "the backup that runs past the log is found, and made anew")
+		if p.Role != vmft.RolePrimary || b.Role == vmft.RolePrimary {
+			t.Errorf("the primary is %s, the backup that runs past the log is %s", p.Role, b.Role)
 		}
 		g.w.stop()
-		time.Sleep(time.Second) // the last sum leaves
 		g.w.end()
 		if g.w.failure != nil {
 			t.Error(g.w.failure)

@@ -238,7 +238,7 @@ func (k *freeGroup) end() error {
 // Whatever happens: what has left a processor, and what was acknowledged to it, stays; the
 // states are the same on both sides; what was pending is done again, in order.
 func TestFreeSimulation(t *testing.T) {
-	seeds := ManySeeds(200, 500)
+	seeds := ManySeeds(100, 500)
 	stats := sim.Run(t, seeds, simConfig, func(w *sim.World[*simMessage]) { buildFreeGroup(w, bugs{}, false) })
 	t.Logf("%+v", stats)
 	for what, least := range map[string]uint64{ // in a hundred seeds
@@ -254,6 +254,9 @@ func TestFreeSimulation(t *testing.T) {
 
 // The simulation finds what it is there to find.
 func TestFreeSimulationFindsBugs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("repeats on one goroutine")
+	}
 	for name, planted := range map[string]bugs{
 		"an input is acknowledged early":           {ackInputEarly: true},
 		"outputs do not wait for the backup":       {releaseEarly: true},

@@ -33,6 +33,7 @@ func (l *leader) apply() {
 		b, taken, jobs, ok := l.take()
 		if !ok {
 			l.flight.stamp() // for what still waits
+			l.flush()
 			return
 		}
 		began := time.Now()
@@ -45,7 +46,7 @@ func (l *leader) apply() {
 		case l.flight.transfers() != nil:
 			l.flight.tell(&b, taken)
 		default:
-			l.log(&b, taken)
+			l.log(&b, taken, true)
 		}
 		l.flight.turn()
 		l.rest(time.Since(began))
@@ -77,6 +78,7 @@ func (l *leader) take() (b batch, taken crowd, jobs []func(), ok bool) {
 		}
 		l.idle = true
 		l.qmu.Unlock()
+		l.flush()
 		l.doze(wait)
 		l.qmu.Lock()
 		l.gather()
@@ -192,19 +194,18 @@ func (l *leader) note(kind byte, data []byte) {
 	b.data = addEntry(b.data, kind, data)
 	b.last = b.first
 	endBatch(b.data, 1)
-	l.log(&b, crowd{})
+	l.log(&b, crowd{}, !routine(kind))
 }
 
 // log hands a batch to the journal and the follower, executes it, and holds its outputs
-// back.
-func (l *leader) log(b *batch, outputs crowd) {
+// back. One that is not urgent goes when somebody waits for it, or in company.
+func (l *leader) log(b *batch, outputs crowd, urgent bool) {
 	if l.store != nil {
 		if err := l.store.append(b); err != nil {
 			l.fail(err)
 			l.refuse(outputs, ErrUnknown, err)
 			return
 		}
-		poke(l.dirty)
 	}
 	l.mu.Lock()
 	l.running = outputs // a command that hangs does not keep its caller beyond the term
@@ -214,7 +215,11 @@ func (l *leader) log(b *batch, outputs crowd) {
 	if kept {
 		l.kept = append(l.kept, *b)
 		l.keptSize += int64(len(b.data))
-		l.session.wake()
+	}
+	if urgent {
+		l.publish()
+	} else {
+		l.flight.unsent = true
 	}
 	l.mu.Unlock()
 	if over != nil {
@@ -241,7 +246,9 @@ func (l *leader) log(b *batch, outputs crowd) {
 		p = p.next
 	}
 	free := outputs.count > 0 && !l.outputs.push(b.last, outputs)
-	l.flight.hold(b.last)
+	if l.flight.hold(b.last) {
+		l.publish()
+	}
 	released := l.settle()
 	if free {
 		released.join(outputs)
@@ -250,6 +257,25 @@ func (l *leader) log(b *batch, outputs crowd) {
 	l.mu.Unlock()
 	l.deliver(released)
 	l.room()
+}
+
+// publish has the journal made safe, and the follower sent, all that was logged. It is called
+// by the applier. l.mu is held.
+func (l *leader) publish() {
+	l.flight.published()
+	if l.dirty != nil {
+		poke(l.dirty)
+	}
+	l.session.wake()
+}
+
+// flush is publish before the applier pauses.
+func (l *leader) flush() {
+	if f := l.flight; f != nil && f.unsent {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.publish()
+	}
 }
 
 // reuse has the memory of a batch that was executed used again, if it is not kept for the
@@ -293,6 +319,7 @@ func (l *leader) rest(executed time.Duration) {
 	if d <= 0 {
 		return
 	}
+	l.flush()
 	l.busy.Store(0)
 	t := time.NewTimer(min(d, paceEvery))
 	defer t.Stop()

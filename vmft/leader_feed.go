@@ -28,6 +28,10 @@ type session struct {
 	last bool   // nothing is to be appended any more: the follower takes over; guarded by l.mu
 	beat bool   // a sign of life is due; guarded by l.mu
 	told Record // the newest record that went out; guarded by l.mu
+
+	goal  uint64    // a position that was the last of the log; guarded by l.mu
+	since time.Time // when it was; guarded by l.mu
+	stops uint64    // of the machine until then; guarded by l.mu
 }
 
 // wake has the session look for something to send. A nil session does nothing.
@@ -464,15 +468,33 @@ func (l *leader) acknowledged(s *session, a acknowledgement) error {
 	return nil
 }
 
-// admit1 makes the backup of a candidate that has everything. l.mu is held.
+// admit1 makes the backup of a candidate that has nearly everything. l.mu is held.
 func (l *leader) admit1() {
-	if l.session != nil && !l.session.last && l.keptSize < admitBelow && l.core.record.Backup.IsZero() && l.core.admit(l.session.id) {
+	if l.session != nil && !l.session.last && !l.core.waits() && l.session.nearly() && l.core.admit(l.session.id) {
 		poke(l.chain)
 	}
 }
 
-// admitBelow is how many bytes a candidate may lack when outputs begin to wait for it.
+// admitBelow is how many bytes a candidate may lack in any case when outputs begin to wait for it.
 const admitBelow = 1 << 20
+
+// nearly reports whether a candidate lacks little of the log: few bytes or, where more than
+// those are always on their way, what it takes in within half a timeout. One that will not
+// lack less, for the machine stands still again and again until it has taken more in, is as
+// near as it can be. l.mu is held.
+func (s *session) nearly() bool {
+	l := s.l
+	if l.keptSize < admitBelow {
+		return true
+	}
+	if l.core.peer.acked < s.goal {
+		return false
+	}
+	stops := l.n.stats.stops.Load()
+	near := !s.since.IsZero() && (stops > s.stops || time.Since(s.since) < l.n.cfg.Timeout/2)
+	s.goal, s.since, s.stops = l.core.appended, time.Now(), stops
+	return near
+}
 
 // frames reads frames from a stream.
 type frames struct {

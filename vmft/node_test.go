@@ -295,6 +295,31 @@ func (g *group) settle() (primary, backup int) {
 	return 0, 0
 }
 
+// compared waits until a primary has compared its state with its backup's, as they are by now,
+// and returns its status; or that of a node that has diverged, as soon as there is one.
+func (g *group) compared() vmft.Status {
+	g.t.Helper()
+	primary, _ := g.settle()
+	before := g.nodes[primary].Status()
+	for range 4000 {
+		for _, n := range g.nodes {
+			if s := n.Status(); s.Diverged != 0 {
+				return s
+			}
+		}
+		switch s := g.nodes[primary].Status(); {
+		case s.Role != vmft.RolePrimary: // it was thought dead: another compares
+			primary, _ = g.settle()
+			before = g.nodes[primary].Status()
+		case s.Checks > before.Checks+1: // one may have been under way
+			return s
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	g.t.Fatalf("no states were compared within 20s: %+v", g.nodes[primary].Status())
+	return vmft.Status{}
+}
+
 func (g *group) client() *vmft.Client {
 	g.t.Helper()
 	c, err := vmft.Dial(g.network.Host("client"), g.addrs()...)
@@ -331,11 +356,11 @@ func TestSpareLeavesStoppedPrimary(t *testing.T) {
 			old, _ := g.settle()
 			time.Sleep(time.Duration(at) * 3 * time.Millisecond) // the spare asks again and again
 			g.host(old).Pause()
-			time.Sleep(4 * time.Second)
-			r, err := g.arbiter.Newest(t.Context())
-			if stopped := g.addr(old); err != nil || r.Backup.IsZero() || r.Primary.Addr == stopped || r.Backup.Addr == stopped {
-				t.Errorf("stopped after %d ms: %s is stopped; %v, %v", 3*at, stopped, r, err)
-			}
+			stopped := g.addr(old)
+			testutil.Eventually(t, 10*time.Second, func() bool {
+				r, err := g.arbiter.Newest(t.Context())
+				return err == nil && !r.Backup.IsZero() && r.Primary.Addr != stopped && r.Backup.Addr != stopped
+			}, fmt.Sprintf("%s was stopped after %d ms: that the others are a pair", stopped, 3*at))
 			g.host(old).Resume()
 			g.close()
 		}
@@ -410,7 +435,7 @@ func TestStoppedPrimary(t *testing.T) {
 			t.Errorf("node %d is the primary", now)
 		}
 		count(t, c, "a", 12, 20)
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 		if got := g.books[primary].get("a"); got != 20 {
 			t.Errorf("the clone has counted to %d", got)
 		}
@@ -565,6 +590,9 @@ func TestFingerprints(t *testing.T) {
 			}
 		})
 		defer g.close()
+		testutil.Eventually(t, time.Minute, func() bool {
+			return slices.ContainsFunc(g.nodes, func(n *vmft.Node) bool { s := n.Status(); return s.Role == vmft.RoleSpare && len(s.Refusals) > 0 })
+		}, "that a spare is refused")
 		time.Sleep(2 * time.Second)
 		for i, n := range g.nodes {
 			s := n.Status()
@@ -648,10 +676,10 @@ func TestDivergence(t *testing.T) {
 		g := newGroup(t, 2, func(_ int, cfg *vmft.Config) { cfg.CheckEvery = 200 * time.Millisecond })
 		defer g.close()
 		primary, backup := g.settle()
-		time.Sleep(time.Second)
-		s := g.nodes[primary].Status()
-		if s.Checks < 3 || s.Diverged != 0 {
-			t.Fatalf("%d checks, diverged at %d", s.Checks, s.Diverged)
+		for range 3 {
+			if s := g.compared(); s.Diverged != 0 {
+				t.Fatalf("diverged at %d", s.Diverged)
+			}
 		}
 		g.books[backup].mu.Lock()
 		g.books[backup].flawed = 1
@@ -660,8 +688,9 @@ func TestDivergence(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second)
-		if got := g.nodes[primary].Status().Diverged; got <= position || got > position+3 {
+		got := uint64(0)
+		testutil.Eventually(t, time.Minute, func() bool { got = g.nodes[primary].Status().Diverged; return got != 0 }, "that somebody notices")
+		if got <= position || got > position+3 {
 			t.Errorf("divergence at %d is noticed at %d", position, got)
 		}
 	})

@@ -117,6 +117,32 @@ func TestPaper24CappedChannel(t *testing.T) {
 	}
 }
 
+// §3.1: a backup is made too if there always is more of the log on its way than a candidate may
+// lack otherwise, because the channel is long, or narrow.
+func TestPaper31Channels(t *testing.T) {
+	for name, link := range map[string]transport.Link{
+		"long":   {Latency: transport.Constant(50 * time.Millisecond)},
+		"narrow": {Bandwidth: 8 << 20},
+	} {
+		testutil.Bubble(t, func(t *testing.T) {
+			g := newGroup(t, 2, func(_ int, cfg *vmft.Config) { cfg.BufferBytes = 4 << 20 })
+			defer g.close()
+			primary, backup := g.settle()
+			g.between(primary, backup, link)
+			g.kill(backup)
+			stop := g.load(primary, 4, 4<<10) // 16 MB a second
+			time.Sleep(time.Second)
+			g.restart(backup)
+			if p, b := g.settle(); p != primary || b != backup {
+				t.Errorf("%s: node %d is the primary, node %d the backup", name, p, b)
+			}
+			if values, errs := stop(); len(values) < 4000 || len(errs) > 4 {
+				t.Errorf("%s: %d commands in a second and more, %v", name, len(values), errs)
+			}
+		})
+	}
+}
+
 // §2.2 and §4.3: on a channel of 50 ms each output waits for 100 ms, and the machine for
 // nothing: with callers enough the throughput is what it was.
 func TestPaper22Latency(t *testing.T) {

@@ -83,12 +83,12 @@ func (p *pair) count(n int, what string) {
 // waits sees that a node waits for the arbiter, says so, and does not go on meanwhile.
 func (p *pair) waits(node int, done <-chan error, what string) {
 	p.Helper()
-	testutil.Eventually(p.T, 20*time.Second, p.nodes[node].waits.Load, what+": that the node says it waits for the arbiter")
+	testutil.Eventually(p.T, time.Minute, p.nodes[node].waits.Load, what+": that the node says it waits for the arbiter")
 	epoch := p.nodes[node].epoch.Load()
 	select {
 	case err := <-done:
 		p.Fatalf("%s: a call was answered: %v", what, err)
-	case <-time.After(time.Second):
+	case <-time.After(2 * vmft.DefaultTimeout):
 	}
 	if got := p.nodes[node].epoch.Load(); got != epoch {
 		p.Fatalf("%s: epoch %d follows %d", what, got, epoch)
@@ -118,6 +118,7 @@ func TestProcessesWithoutLock(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
+	t.Parallel() // it waits more than it computes
 	root := t.TempDir()
 	there, away := filepath.Join(root, "shared"), filepath.Join(root, "away")
 	if err := os.Mkdir(there, 0o777); err != nil {
@@ -162,7 +163,7 @@ func TestProcessesWithoutLock(t *testing.T) {
 	p.signal(1, syscall.SIGCONT)
 	move(away, there)
 	p.answered("the primary goes on, and the lock is back", call)
-	testutil.Eventually(t, 20*time.Second, func() bool { return !p.nodes[0].waits.Load() }, "that the backup waits for nothing any more")
+	testutil.Eventually(t, time.Minute, func() bool { return !p.nodes[0].waits.Load() }, "that the backup waits for nothing any more")
 	p.count(20, "as before")
 
 	// The same, and the primary goes on when it has been replaced.
@@ -187,6 +188,7 @@ func TestProcessesWithFullDisk(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
+	t.Parallel() // it waits more than it computes
 	root := t.TempDir()
 	var dirs [2]string
 	for i, name := range []string{"first", "second"} {
@@ -201,7 +203,7 @@ func TestProcessesWithFullDisk(t *testing.T) {
 	const full, other = 0, 1
 	for range 2 { // at first that node is the primary, then it has come back as the backup
 		ballast := fillDisk(t, dirs[full])
-		testutil.Eventually(t, 20*time.Second, func() bool {
+		testutil.Eventually(t, time.Minute, func() bool {
 			p.count(5, "with a full disk")
 			return p.nodes[other].epoch.Load() > p.nodes[full].epoch.Load()
 		}, "that the other goes on alone")

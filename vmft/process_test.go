@@ -27,7 +27,8 @@ type process struct {
 	addr   string
 	status chan string // lines that it prints when its role changes
 	epoch  atomic.Uint64
-	waits  atomic.Bool // for the arbiter, it says
+	waits  atomic.Bool   // for the arbiter, it says
+	paired atomic.Uint64 // the newest epoch in which it was the primary and had a backup
 }
 
 // TestProcessNode is the program of such a process: it is told by its environment.
@@ -90,6 +91,9 @@ func startProcess(t *testing.T, addr, peers, lock, dir string) *process {
 				t.Logf("%s is %s in epoch %d; it has a backup: %s; it waits for the arbiter: %v", addr, role, epoch, paired, waits)
 				p.epoch.Store(epoch)
 				p.waits.Store(waits)
+				if role == "primary" && paired == "true" {
+					p.paired.Store(epoch)
+				}
 				p.status <- role + " " + paired
 			} else if change, ok := strings.CutPrefix(lines.Text(), "change "); ok && *soakFor > 0 {
 				t.Logf("%s: %s", addr, change)
@@ -114,7 +118,7 @@ func (p *process) kill() {
 // await waits until the process is in a role.
 func (p *process) await(t *testing.T, want string) {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		select {
 		case got, ok := <-p.status:
@@ -136,6 +140,7 @@ func TestProcesses(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
+	t.Parallel() // it waits more than it computes
 	for _, journal := range []bool{false, true} {
 		t.Run(fmt.Sprintf("journal=%v", journal), func(t *testing.T) { testProcesses(t, journal) })
 	}
@@ -169,13 +174,12 @@ func testProcesses(t *testing.T, journal bool) {
 	nodes[0] = start(0)
 	nodes[0].await(t, "primary false")
 	nodes[1] = start(1)
-	nodes[0].await(t, "primary true")
 	c, err := vmft.Dial(&transport.TCP{}, addrs...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	next, primary := uint64(1), 0
+	next := uint64(1)
 	call := func() time.Duration {
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -190,6 +194,20 @@ func testProcesses(t *testing.T, journal bool) {
 		next++
 		return time.Since(began)
 	}
+	// pair waits for one in a later epoch than that, whichever node is the primary by now.
+	pair := func(after uint64) (primary int, epoch uint64) {
+		t.Helper()
+		testutil.Eventually(t, time.Minute, func() bool {
+			for i, n := range nodes {
+				if e := n.paired.Load(); e > max(after, epoch) {
+					primary, epoch = i, e
+				}
+			}
+			return epoch > 0
+		}, fmt.Sprintf("a pair after epoch %d", after))
+		return primary, epoch
+	}
+	primary, epoch := pair(0)
 	for round := range 3 {
 		for range 50 {
 			call()
@@ -212,8 +230,7 @@ func testProcesses(t *testing.T, journal bool) {
 			t.Logf("answered %v after a kill -9", call())
 			nodes[primary] = start(primary)
 		}
-		primary = 1 - primary
-		nodes[primary].await(t, "primary true") // what was there comes back as the backup
+		primary, epoch = pair(epoch) // what was there comes back as the backup
 		call()
 	}
 }

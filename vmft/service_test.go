@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,7 +166,7 @@ func (s *service) crash(primary int) bool {
 func (s *service) rounds() {
 	c := &loadClient{load: s.load, rng: s.rng}
 	before := 0
-	for {
+	for range 600 {
 		st, err := c.dial(80)
 		var got []byte
 		if err == nil {
@@ -185,6 +186,7 @@ func (s *service) rounds() {
 		before = now
 		time.Sleep(100 * time.Millisecond)
 	}
+	s.load.fail(fmt.Errorf("the server is in round %d, and stays there", before))
 }
 
 // account takes note of what a node has done, when it ends.
@@ -210,12 +212,8 @@ func (s *service) stop() {
 func (s *service) end(t *testing.T) error {
 	s.load.over.Store(true)
 	s.wait()
-	if primary, ok := s.pair(); ok { // the states of what has come to rest are compared once more
-		before := s.nodes[primary].Status().Checks
-		time.Sleep(2 * time.Second)
-		if after := s.nodes[primary].Status(); after.Checks == before || after.Role != vmft.RolePrimary {
-			s.load.fail(fmt.Errorf("%d and then %d comparisons, by the %s", before, after.Checks, after.Role))
-		}
+	if s.failure() == nil {
+		s.compared() // once more, what has come to rest
 	}
 	err := s.failure()
 	for i := range s.nodes {
@@ -340,12 +338,13 @@ func (c *console) writes() (map[string]string, error) {
 	return all, nil
 }
 
-// runService has a server go through fail-overs, and returns what has been found.
-func runService(t *testing.T, seed uint64, kills int, troubles []string, clients int, tune func(cfg *vmft.Config)) (s *service, err error) {
+// runService has a server go through fail-overs, and returns what has been found. They are as
+// many as are asked for, and more, within bounds, until so much was under way at them.
+func runService(t *testing.T, seed uint64, kills int, underWay map[string]int, troubles []string, clients int, tune func(cfg *vmft.Config)) (s *service, err error) {
 	serverELF(t) // outside of the bubble
 	testutil.Bubble(t, func(t *testing.T) {
 		s = newService(t, seed, troubles, clients, tune)
-		for s.kills < kills && s.failure() == nil {
+		for (s.kills < kills || s.kills < 8*kills && s.lacks(underWay)) && s.failure() == nil {
 			if s.rng.IntN(6) == 0 {
 				s.stop()
 			}
@@ -367,6 +366,16 @@ func runService(t *testing.T, seed uint64, kills int, troubles []string, clients
 	return s, err
 }
 
+// lacks reports whether less was under way at the kills than should have been.
+func (s *service) lacks(underWay map[string]int) bool {
+	for what, least := range underWay {
+		if s.at[what] < least {
+			return true
+		}
+	}
+	return false
+}
+
 // A server of net/http that knows nothing of it is killed at random instructions, under a
 // mixed load; what its clients see is what one that never fails would show them: cells are
 // linearizable, bytes come through as they are, half-closes and resets too, and what it
@@ -374,13 +383,14 @@ func runService(t *testing.T, seed uint64, kills int, troubles []string, clients
 func TestServiceFailOver(t *testing.T) {
 	kills := *serviceFailOvers
 	if testing.Short() {
-		kills = min(kills, 5)
+		kills = min(kills, 3)
 	}
-	s, err := runService(t, *serviceSeed, kills, nil, 6, nil)
+	underWay := map[string]int{"requests": kills * 3 / 4, "inputs": kills / 4, "outputs": kills / 4}
+	s, err := runService(t, *serviceSeed, kills, underWay, nil, 6, nil)
 	if err != nil {
 		t.Errorf("seed %d, after %d fail-overs: %v", *serviceSeed, s.kills, err)
 	}
-	if s.clones < uint64(kills) || s.checks < uint64(kills)/8 || s.at["requests"] < kills*3/4 || s.at["inputs"] < kills/4 || s.at["outputs"] < kills/4 {
+	if s.clones < uint64(kills) || s.lacks(underWay) {
 		t.Error("too little was under way")
 	}
 }
@@ -391,11 +401,12 @@ func TestServiceTransferFailOver(t *testing.T) {
 	if testing.Short() {
 		kills = 1
 	}
-	s, err := runService(t, *serviceSeed, kills, nil, 4, func(cfg *vmft.Config) { cfg.Mode = vmft.ModeTransfer })
+	underWay := map[string]int{"requests": 1}
+	s, err := runService(t, *serviceSeed, kills, underWay, nil, 4, func(cfg *vmft.Config) { cfg.Mode = vmft.ModeTransfer })
 	if err != nil {
 		t.Errorf("seed %d, after %d fail-overs: %v", *serviceSeed, s.kills, err)
 	}
-	if s.clones < uint64(kills) || s.at["requests"] == 0 {
+	if s.clones < uint64(kills) || s.lacks(underWay) {
 		t.Error("too little was under way")
 	}
 }
@@ -409,7 +420,7 @@ func TestServiceInTrouble(t *testing.T) {
 	}
 	for i, troubles := range [][]string{{"disk", "garbage"}, {"spin", "timers"}, {"threads", "signals"}} {
 		t.Run(strings.Join(troubles, " and "), func(t *testing.T) {
-			s, err := runService(t, uint64(i), 2, troubles, 3, nil)
+			s, err := runService(t, uint64(i), 2, nil, troubles, 3, nil)
 			if err != nil {
 				t.Errorf("after %d fail-overs: %v", s.kills, err)
 			}
@@ -429,28 +440,31 @@ func (c slowConn) Read(p []byte) (int, error) {
 }
 
 // More than the windows hold goes through the server in both directions at once, to clients
-// that are quick and slow, and comes back byte for byte through one fail-over after the other.
+// that are quick and slow, and comes back byte for byte through two fail-overs and more.
 func TestServiceLargeTransfers(t *testing.T) {
 	size := 1_500_000
 	if testing.Short() {
-		size = 600_000
+		size = 300_000
 	}
 	serverELF(t)
 	testutil.Bubble(t, func(t *testing.T) {
 		s := newService(t, 1, nil, 0, nil)
 		var streams sync.WaitGroup
+		var killed atomic.Bool // as often as it should be
 		for i := range 3 {
 			streams.Go(func() {
-				st, err := vmft.DialStream(t.Context(), s.load.client, 7)
-				if err == nil {
-					err = st.SetDeadline(time.Now().Add(10 * loadPatience))
-				}
-				if err == nil {
-					err = echoAll(slowConn{st, time.Duration(i) * 5 * time.Millisecond}, rand.New(rand.NewPCG(1, uint64(i))), size, func() {})
-					st.Close()
-				}
-				if err != nil {
-					s.load.fail(fmt.Errorf("stream %d: %w", i, err))
+				for first := true; (first || !killed.Load()) && s.load.failed() == nil; first = false {
+					st, err := vmft.DialStream(t.Context(), s.load.client, 7)
+					if err == nil {
+						err = st.SetDeadline(time.Now().Add(10 * loadPatience))
+					}
+					if err == nil {
+						err = echoAll(slowConn{st, time.Duration(i) * 5 * time.Millisecond}, rand.New(rand.NewPCG(1, uint64(i))), size, func() {})
+						st.Close()
+					}
+					if err != nil {
+						s.load.fail(fmt.Errorf("stream %d: %w", i, err))
+					}
 				}
 			})
 		}
@@ -458,6 +472,7 @@ func TestServiceLargeTransfers(t *testing.T) {
 		go func() { streams.Wait(); close(done) }()
 		for over := false; !over && s.failure() == nil; {
 			s.failOver()
+			killed.Store(s.kills >= 2)
 			select {
 			case <-done:
 				over = true
@@ -468,9 +483,7 @@ func TestServiceLargeTransfers(t *testing.T) {
 		if err := s.end(t); err != nil {
 			t.Errorf("after %d fail-overs: %v", s.kills, err)
 		}
-		if t.Logf("%d fail-overs", s.kills); s.kills < 2 {
-			t.Error("too little has happened")
-		}
+		t.Logf("%d fail-overs", s.kills)
 	})
 }
 
@@ -492,7 +505,7 @@ func TestServiceFailOverFindsBugs(t *testing.T) {
 	for name, plant := range plants {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(5) {
-				s, err := runService(t, seed, 8, nil, 3, plant)
+				s, err := runService(t, seed, 8, nil, nil, 3, plant)
 				if err != nil {
 					t.Logf("seed %d, after %d fail-overs: %v", seed, s.kills, err)
 					return

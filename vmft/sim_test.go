@@ -147,7 +147,7 @@ func (k *simGroup) end() error {
 func TestSimulation(t *testing.T) {
 	seeds := 20_000
 	if testing.Short() {
-		seeds = 1000
+		seeds = 400
 	}
 	stats := sim.Run(t, seeds, simConfig, func(w *sim.World[*simMessage]) { buildSimGroup(w, bugs{}) })
 	t.Logf("%+v", stats)
@@ -164,6 +164,9 @@ func TestSimulation(t *testing.T) {
 
 // The simulation finds what it is there to find.
 func TestSimulationFindsBugs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("repeats on one goroutine")
+	}
 	for name, planted := range map[string]bugs{
 		"a backup acknowledges while it claims":       {ackAfterClaim: true},
 		"outputs do not wait for the backup":          {releaseEarly: true},

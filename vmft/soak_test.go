@@ -32,7 +32,7 @@ func TestNoFalseFailOver(t *testing.T) {
 		if testing.Short() {
 			t.Skip("takes seconds")
 		}
-		length = 4 * time.Second
+		length = 2 * time.Second
 	}
 	addrs, lock := freeAddrs(t), filepath.Join(t.TempDir(), "lock")
 	var nodes [2]*process

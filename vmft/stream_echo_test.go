@@ -19,7 +19,7 @@ const echoPort = 7
 // An echoProcessor is a program that sends back what it receives, each byte changed by where
 // it stands and, if it is keyed, by when it was sent back: whatever is lost, repeated or out of place shows,
 // and so does what another run of the same program would have sent. It takes one connection
-// after the other, a few bytes an instruction, and remembers all that it has sent.
+// after the other, a few bytes an instruction, and remembers all that it has sent if it is keyed.
 type echoProcessor struct {
 	keyed   bool
 	count   uint64
@@ -129,7 +129,9 @@ func (p *echoProcessor) Inject(event []byte) error {
 			return nil
 		}
 		p.conns = append(p.conns, &echoConn{id: id})
-		p.history = append(p.history, &echoHistory{id: id})
+		if p.keyed {
+			p.history = append(p.history, &echoHistory{id: id})
+		}
 		return nil
 	}
 	if i < 0 {

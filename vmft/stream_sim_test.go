@@ -425,7 +425,7 @@ func (w *streamWorld) prove() error {
 func TestStreamSimulation(t *testing.T) {
 	seeds := uint64(1000)
 	if testing.Short() {
-		seeds = 200
+		seeds = 50
 	}
 	var failovers, cuts, images int
 	for seed := range seeds {
@@ -443,6 +443,9 @@ func TestStreamSimulation(t *testing.T) {
 
 // TestStreamBugs: the simulation finds what is planted.
 func TestStreamBugs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("repeats on one goroutine")
+	}
 	for name, bugs := range map[string]streamWorldBugs{
 		"acknowledge input early":        {ackEarly: true},
 		"release output early":           {releaseEarly: true},

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -33,15 +34,15 @@ func TestFailover(t *testing.T) {
 				t.Skip("takes seconds")
 			}
 			var out, errs bytes.Buffer
-			args := strings.Fields("-for 1500ms -every 700ms -clients 4 " + args)
+			args := strings.Fields("-for 1500ms -every 400ms -clients 4 " + args)
 			if status := run(t.Context(), args, strings.NewReader(""), &out, &errs); status != 0 {
 				t.Fatalf("status %d: %s\n%s", status, errs.String(), out.String())
 			}
-			for _, want := range []string{
-				"fail-over 1: ", "the primary seems to be dead", "claims epoch 3", "entries are to be executed", ": live\n",
-				"a clone was made in", "epoch 4: primary", "clients saw a pause", "exactly once",
+			for _, want := range []string{ // epochs: whoever is slow may have been replaced before
+				"fail-over 1: ", "the primary seems to be dead", `claims epoch \d+`, "entries are to be executed", ": live\n",
+				"a clone was made in", `epoch \d+: primary`, "clients saw a pause", "exactly once",
 			} {
-				if !strings.Contains(out.String(), want) {
+				if !regexp.MustCompile(want).MatchString(out.String()) {
 					t.Errorf("there is no %q in\n%s", want, out.String())
 				}
 			}

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -52,7 +54,7 @@ func (o *options) openDisk(ctx context.Context, stderr io.Writer) (*shareddisk.D
 	log := hclog.New(&hclog.LoggerOptions{Name: "ftvm", Output: stderr, Level: hclog.Warn})
 	name, inGFS := strings.CutPrefix(o.shared, gfsPrefix)
 	if !inGFS {
-		return shareddisk.Open(shareddisk.Directory(o.shared), log)
+		return openDirectory(o.shared, log)
 	}
 	masters, dir, _ := strings.Cut(name, "/")
 	client, err := gfs.Dial(ctx, gfs.ClientConfig{Transport: &transport.TCP{}, Masters: strings.Split(masters, ","), CacheTime: time.Second})
@@ -61,6 +63,40 @@ func (o *options) openDisk(ctx context.Context, stderr io.Writer) (*shareddisk.D
 	}
 	context.AfterFunc(ctx, func() { client.Close() })
 	return shareddisk.Open(gfsFiles{client, path.Join(".", dir)}, log)
+}
+
+// openDirectory opens a shared disk in a directory, which has to be there: if it were made, a
+// disk that is not mounted would look like an empty one.
+func openDirectory(dir string, log hclog.Logger) (*shareddisk.Disk, error) {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("-shared %s: there is no such directory; if it is on a disk that has to be mounted, mount that first, and for a new shared disk make the directory: mkdir -p %s", dir, dir)
+	case err != nil:
+		return nil, fmt.Errorf("-shared %s: %w", dir, err)
+	case !info.IsDir():
+		return nil, fmt.Errorf("-shared %s: that is a file, and the shared disk is a directory", dir)
+	}
+	d, err := shareddisk.Open(shareddisk.Directory(dir), log)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return nil, fmt.Errorf("-shared %s: this user has to be able to read and write there: %w", dir, err)
+	}
+	return d, err
+}
+
+// tryDisk opens the shared disk and closes it again: what is wrong with it is said once, before
+// any node is started. One of this program's own is not there yet.
+func (o *options) tryDisk(ctx context.Context, stderr io.Writer) error {
+	if o.shared == gfsItself {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d, err := o.openDisk(ctx, stderr)
+	if d == nil {
+		return err
+	}
+	return errors.Join(err, d.Close())
 }
 
 // ownGFS starts a gfs for as long as this program runs.

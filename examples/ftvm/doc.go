@@ -41,9 +41,12 @@
 // With -shared the program finds a disk at /shared that outlasts primary, backup and spare:
 // the guest keeps its counters and keys there, and has them again when all is started anew.
 // The disk is a directory that all nodes reach, or one in a gfs; -shared gfs starts one for
-// the occasion. What is read there is in the log, or, with -reads backup, only its checksum
-// is, and the backup reads for itself:
+// the occasion. The directory has to be there: one that is made, below where its storage is
+// mounted, is missing while that is not, and an empty disk in its place would be another one.
+// What is read there is in the log, or, with -reads backup, only its checksum is, and the
+// backup reads for itself:
 //
+//	mkdir -p /tmp/disk
 //	go run ./examples/ftvm -shared /tmp/disk -chaos 5s
 //	go run ./examples/ftvm -shared gfs -reads backup
 //

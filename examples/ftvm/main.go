@@ -190,6 +190,9 @@ func ended(ctx context.Context, err error) error {
 // show runs all nodes and the sidecar, and kills primaries if it is asked to.
 func (o *options) show(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	stdout, stderr = nodes.Shared(stdout), nodes.Shared(stderr)
+	if err := o.tryDisk(ctx, stderr); err != nil {
+		return err
+	}
 	elf, err := o.program(ctx)
 	if err != nil {
 		return err

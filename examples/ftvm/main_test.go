@@ -2,15 +2,19 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/trilith-go/trilith/examples/internal/local"
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 // TestMain also is what the processes run that the program starts of itself.
@@ -18,7 +22,39 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "-child" {
 		main()
 	}
+	testutil.RareGC()
 	os.Exit(m.Run())
+}
+
+// screen is what the program prints.
+type screen struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// await waits for a text that matches, after what was there before, and returns its groups.
+func (s *screen) await(t *testing.T, after int, pattern string) []string {
+	t.Helper()
+	var m []string
+	r := regexp.MustCompile(pattern)
+	testutil.Eventually(t, time.Minute, func() bool {
+		text := s.String()
+		m = r.FindStringSubmatch(text[min(after, len(text)):])
+		return m != nil
+	}, "that the program prints "+pattern)
+	return m
 }
 
 // The primary is killed, and the program goes on with its connection.
@@ -28,18 +64,21 @@ func TestChaos(t *testing.T) {
 			if testing.Short() && name == "process" {
 				t.Skip("takes seconds")
 			}
-			var out, errs bytes.Buffer
-			args := strings.Fields("-chaos 1s -for 1500ms -forward 127.0.0.1:0 " + args)
-			if status := run(t.Context(), args, strings.NewReader(""), &out, &errs); status != 0 {
-				t.Fatalf("status %d: %s\n%s", status, errs.String(), out.String())
-			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var out, errs screen
+			ended := make(chan int, 1)
+			go func() {
+				ended <- run(ctx, strings.Fields("-chaos 500ms -forward 127.0.0.1:0 "+args), strings.NewReader(""), &out, &errs)
+			}()
 			for _, want := range []string{
 				"fail-over 1: ", "the primary seems to be dead", ": live\n", "a clone was made in", "on a connection that went on",
-				"no count was lost or done twice",
 			} {
-				if !strings.Contains(out.String(), want) {
-					t.Errorf("there is no %q in\n%s", want, out.String())
-				}
+				out.await(t, 0, want)
+			}
+			cancel()
+			if status := <-ended; status != 0 || !strings.Contains(out.String(), "no count was lost or done twice") {
+				t.Errorf("status %d: %s\n%s", status, &errs, &out)
 			}
 		})
 	}
@@ -120,15 +159,21 @@ func counted(t *testing.T, args string) (n int, text string) {
 	if status := run(t.Context(), strings.Fields("-memory -forward 127.0.0.1:0 "+args), strings.NewReader(""), &out, &errs); status != 0 {
 		t.Fatalf("status %d: %s\n%s", status, errs.String(), out.String())
 	}
-	found := counterAt.FindStringSubmatch(out.String())
+	return counter(t, out.String()), out.String()
+}
+
+// counter returns where the counter is in the end, as the program has printed.
+func counter(t *testing.T, text string) int {
+	t.Helper()
+	found := counterAt.FindStringSubmatch(text)
 	if found == nil {
-		t.Fatalf("there is no counter in\n%s", out.String())
+		t.Fatalf("there is no counter in\n%s", text)
 	}
 	n, err := strconv.Atoi(found[1])
 	if err != nil {
 		t.Fatal(err)
 	}
-	return n, out.String()
+	return n
 }
 
 // What is no shared disk is said to be none, and left alone.

@@ -76,11 +76,6 @@ func (o *options) serve(ctx context.Context, stdin io.Reader, stdout, stderr io.
 			cancel()
 		}()
 	}
-	elf, err := o.program(ctx)
-	if err != nil {
-		return err
-	}
-	log := hclog.New(&hclog.LoggerOptions{Name: "ftvm", Output: stderr, Level: hclog.Error})
 	disk, err := o.openDisk(ctx, stderr)
 	if err != nil {
 		return err
@@ -88,6 +83,11 @@ func (o *options) serve(ctx context.Context, stdin io.Reader, stdout, stderr io.
 	if disk != nil {
 		defer disk.Close()
 	}
+	elf, err := o.program(ctx)
+	if err != nil {
+		return err
+	}
+	log := hclog.New(&hclog.LoggerOptions{Name: "ftvm", Output: stderr, Level: hclog.Error})
 	n, err := o.startNode(ctx, vmft.Config{
 		Transport: &transport.TCP{}, Addr: o.node, Peers: o.others, Arbiter: vmft.DirArbiter(o.lock), Logger: log,
 	}, elf, disk)

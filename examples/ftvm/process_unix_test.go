@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -20,37 +19,6 @@ import (
 
 	"github.com/trilith-go/trilith/internal/testutil"
 )
-
-// screen is what the program prints.
-type screen struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (s *screen) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *screen) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
-// await waits for a text that matches, after what was there before, and returns its groups.
-func (s *screen) await(t *testing.T, after int, pattern string) []string {
-	t.Helper()
-	var m []string
-	r := regexp.MustCompile(pattern)
-	testutil.Eventually(t, time.Minute, func() bool {
-		text := s.String()
-		m = r.FindStringSubmatch(text[min(after, len(text)):])
-		return m != nil
-	}, "that the program prints "+pattern)
-	return m
-}
 
 // process returns the one that was last said to be something.
 func (s *screen) process(t *testing.T, role string) int {
@@ -133,7 +101,10 @@ func TestKilledByHand(t *testing.T) {
 	defer cancel()
 	var out, errs screen
 	ended := make(chan int, 1)
-	go func() { ended <- run(ctx, strings.Fields("-forward 127.0.0.1:0"), strings.NewReader(""), &out, &errs) }()
+	disk := t.TempDir()
+	go func() {
+		ended <- run(ctx, []string{"-forward", "127.0.0.1:0", "-shared", disk}, strings.NewReader(""), &out, &errs)
+	}()
 	addr := out.await(t, 0, `is reached at (\S+),`)[1]
 	shopping, over := context.WithCancel(t.Context())
 	defer over()
@@ -171,13 +142,13 @@ func TestKilledByHand(t *testing.T) {
 
 	at := len(out.String())
 	signal(pid, syscall.SIGKILL)
-	out.await(t, at, `(?s)fail-over 1: node 1, the primary of epoch 2, was killed.*: live\n.*a clone was made.*\) is the primary\n(.*\n)?\n`)
+	out.await(t, at, `(?s)fail-over \d+: node 1, the primary of epoch \d+, was killed.*: live\n.*a clone was made.*\) is the primary\n(.*\n)?\n`)
 	goOn()
 
 	at = len(out.String())
 	stopped := out.process(t, "the primary")
 	signal(stopped, syscall.SIGSTOP)
-	out.await(t, at, `(?s)fail-over 2: .* does not answer\n.*: live\n.*a clone was made.*\) is the primary\n(.*\n)?\n`) // by the spare
+	out.await(t, at, `(?s)fail-over \d+: .* does not answer\n.*: live\n.*a clone was made.*\) is the primary\n(.*\n)?\n`) // by the spare
 	goOn()
 	if out.process(t, "the primary") == stopped || out.process(t, "the backup") == stopped {
 		t.Errorf("who is stopped has a part in it:\n%s", &out)
@@ -201,6 +172,10 @@ func TestKilledByHand(t *testing.T) {
 	if status := <-ended; status != 0 || !strings.Contains(out.String(), "no count was lost or done twice") {
 		t.Errorf("status %d: %s\n%s", status, &errs, &out)
 	}
+	before := counter(t, out.String())
+	if n, text := counted(t, "-for 100ms -shared "+disk); n <= before || !strings.Contains(text, fmt.Sprintf("the guest has %d counters", 1+len(customers))) {
+		t.Errorf("the counter is at %d, after %d:\n%s", n, before, text)
+	}
 }
 
 // The page of the guest goes on in a browser while one primary after the other is killed.
@@ -216,9 +191,16 @@ func TestPageTicks(t *testing.T) {
 		ended <- run(ctx, strings.Fields("-forward 127.0.0.1:0 -memory -chaos 500ms"), strings.NewReader(""), &out, &errs)
 	}()
 	addr := out.await(t, 0, `is reached at (\S+),`)[1]
-	before := strings.Count(out.String(), "a client saw a pause")
-	page := testutil.Browse(t, "http://"+addr+"/", 20*time.Second) // of the browser's time, which goes by faster
-	after := strings.Count(out.String(), "a client saw a pause")
+	pauses := func() int { return strings.Count(out.String(), "a client saw a pause") }
+	var page string
+	before, after := pauses(), 0
+	for range 10 { // until something has happened meanwhile: the browser's time goes by faster
+		before = pauses()
+		page = testutil.Browse(t, "http://"+addr+"/", 20*time.Second)
+		if after = pauses(); after > before {
+			break
+		}
+	}
 	if m := regexp.MustCompile(`id="ticks">(\d+)<`).FindStringSubmatch(page); m == nil || !strings.Contains(page, `<p id="pause"></p>`) {
 		t.Errorf("the page has become\n%s", page)
 	} else {

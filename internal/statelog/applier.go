@@ -1,6 +1,7 @@
 package statelog
 
 import (
+	"runtime"
 	"slices"
 	"time"
 )
@@ -59,6 +60,11 @@ func (l *Solo) take() (batch []*proposal, ok bool) {
 		l.idle = true
 		l.mu.Unlock()
 		<-l.kick
+		if l.journal != nil {
+			// Who comes first wakes the applier. Those who come with it had better be in
+			// the same batch.
+			runtime.Gosched()
+		}
 		l.mu.Lock()
 	}
 }

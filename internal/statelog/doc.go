@@ -17,7 +17,8 @@
 // it, until the buffer or [Config.MaxPending] is reached: while one batch is being
 // synced the next is appended and applied. An output leaves when both have passed
 // its index. Many callers share one fsync, and the
-// more there are the more share it (group commit). Without a directory there is no
+// more there are the more share it (group commit): before a sync begins all propose who
+// are ready to. Without a directory there is no
 // journal and an output leaves once it is applied; nothing else differs.
 //
 // # What is promised

@@ -19,6 +19,7 @@ func (l *Solo) syncAll() bool {
 	var outputs []*proposal
 	var readers []chan struct{}
 	for {
+		l.gather()
 		before := l.safe.Load()
 		safe, err := l.journal.Sync()
 		if err != nil {
@@ -36,9 +37,29 @@ func (l *Solo) syncAll() bool {
 		for _, ready := range readers {
 			close(ready)
 		}
-		// Those who have just been answered ask again: let them in before the next
-		// batch begins. It is the difference between one fsync a round of callers and
-		// two.
-		runtime.Gosched()
 	}
+}
+
+// maxYields bounds how often the syncer waits for others.
+const maxYields = 4
+
+// gather lets those propose first who are about to, for as long as some do: those who
+// have just been answered, and ask again, and those who come together. Otherwise the
+// first of them would have a sync to themselves, while the others wait for the next: a
+// round of callers would take three syncs or four instead of two.
+func (l *Solo) gather() {
+	for range maxYields {
+		before := l.proposals()
+		runtime.Gosched()
+		if l.proposals() <= before {
+			return
+		}
+	}
+}
+
+// proposals returns how many have not been answered.
+func (l *Solo) proposals() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue) - l.withdrawn + l.pending
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 // soak runs everything: all test binaries of the standard library, and more of the rest.
@@ -22,6 +24,7 @@ var guests struct {
 }
 
 func TestMain(m *testing.M) {
+	testutil.RareGC()
 	status := m.Run()
 	if guests.dir != "" {
 		os.RemoveAll(guests.dir)

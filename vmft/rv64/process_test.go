@@ -22,6 +22,9 @@ the last
 // os/exec works in the machine, and what it does is part of its history: engines, the
 // stops of Run, images and replay make no difference.
 func TestProcesses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long, on one goroutine")
+	}
 	elf := guest(t, "process")
 	cfg := Config{Args: []string{"process"}, Quantum: 5000}
 	m := load(t, elf, cfg)
@@ -35,9 +38,6 @@ func TestProcesses(t *testing.T) {
 	}
 	hash, end := m.Hash(), m.Position()
 	replayed(t, m, rec, &log)
-	if testing.Short() {
-		return
-	}
 
 	rng := rand.New(rand.NewPCG(1, 2))
 	m = load(t, elf, cfg)

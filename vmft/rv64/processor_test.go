@@ -23,7 +23,7 @@ func TestProcessor(t *testing.T) {
 		elf := guest(t, name)
 		length, answered := uint64(10_000_000), 0
 		if testing.Short() {
-			length = 5_000_000
+			length = 2_000_000
 		}
 		check := vmfttest.ProcessorCheck{
 			New: func() vmft.Processor { return load(t, elf, Config{Args: []string{name}}) },

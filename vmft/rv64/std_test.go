@@ -17,7 +17,7 @@ import (
 // A stdPackage is one of the standard library whose own tests run in the machine.
 type stdPackage struct {
 	path  string
-	quick bool     // it runs without -soak too
+	quick bool     // it runs without -soak too, and does not have half of the library built anew for its test
 	files []string // that its tests read outside their directory, below GOROOT
 	// left are the tests that are left out, and why.
 	left map[string]string
@@ -28,7 +28,7 @@ var stdPackages = []stdPackage{
 	{path: "strconv"},
 	{path: "math", quick: true},
 	{path: "math/big"},
-	{path: "math/bits", quick: true},
+	{path: "math/bits"},
 	{path: "math/rand/v2"},
 	{path: "encoding/json"},
 	{path: "encoding/gob"},
@@ -42,14 +42,14 @@ var stdPackages = []stdPackage{
 	{path: "strings"},
 	{path: "slices"},
 	{path: "maps", quick: true},
-	{path: "unicode/utf8"},
+	{path: "unicode/utf8", quick: true},
 	{path: "container/heap", quick: true},
-	{path: "container/list"},
+	{path: "container/list", quick: true},
 	{path: "context", quick: true},
 	{path: "sync"},
 	{path: "sync/atomic"},
 	{path: "time", files: []string{"lib/time/zoneinfo.zip", "src/time/testdata"}},
-	{path: "io", quick: true},
+	{path: "io"},
 	{path: "bufio"},
 	{path: "regexp", files: []string{"src/regexp/testdata"}},
 	{path: "text/template"},

@@ -18,6 +18,11 @@ import (
 	"github.com/trilith-go/trilith/vmft/rv64"
 )
 
+func TestMain(m *testing.M) {
+	testutil.RareGC()
+	m.Run()
+}
+
 // built is testdata/guest as a riscv64 program.
 var built = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "shareddisk")

@@ -37,14 +37,22 @@ func toyCheck(seed uint64, newToy func() vmft.Processor) vmfttest.ProcessorCheck
 func newServer() vmft.Processor { return toy.New(toy.Server()) }
 
 func TestToy(t *testing.T) {
-	for seed := range uint64(20) {
+	seeds := uint64(20)
+	if testing.Short() {
+		seeds = 3
+	}
+	for seed := range seeds {
 		vmfttest.TestProcessor(t, toyCheck(seed, newServer))
 	}
 }
 
 // Deltas make another toy the same, also of one that is not deterministic.
 func TestToyDeltas(t *testing.T) {
-	for seed := range uint64(6) {
+	seeds := uint64(6)
+	if testing.Short() {
+		seeds = 2
+	}
+	for seed := range seeds {
 		vmfttest.TestTransferable(t, toyCheck(seed, newServer))
 		rng := rand.New(rand.NewPCG(seed, 5))
 		vmfttest.TestTransferable(t, toyCheck(seed, func() vmft.Processor {
