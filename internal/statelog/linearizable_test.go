@@ -153,7 +153,7 @@ func TestLinearizable(t *testing.T) {
 	for seed := range uint64(20) {
 		var h history
 		testutil.Bubble(t, func(t *testing.T) { h.run(t, seed, nil) })
-		if got := porcupine.CheckOperationsTimeout(model, h.ops, 20*time.Second); got != porcupine.Ok {
+		if got := porcupine.CheckOperationsTimeout(model, h.ops, time.Minute); got != porcupine.Ok {
 			t.Fatalf("seed %d: %d operations are %s", seed, len(h.ops), got)
 		}
 		if len(h.ops) < 200 {
