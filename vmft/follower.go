@@ -22,6 +22,7 @@ type follower struct {
 	cancel  context.CancelCauseFunc
 	work    sync.WaitGroup
 	chain   chan struct{} // wakes the claimer
+	orphan  chan struct{} // and does so too while it rests between two looks at the chain
 	busy    atomic.Int64  // since when the applier is at it, UnixNano; 0: it waits
 	beating atomic.Bool   // a sign of life is on its way to the stream
 	acks    sync.Pool     // of *[]byte, of acknowledgements that are being written
@@ -46,7 +47,7 @@ var errLive, errOut = errors.New("live"), errors.New("out")
 // follow follows until the node is live, and returns the record by which it is; or until it
 // has to begin anew, or ctx ends. It begins as the backup of a record, if that is not zero.
 func (n *Node) follow(ctx context.Context, member Record) (Record, bool) {
-	f := &follower{n: n, host: n.host, chain: make(chan struct{}, 1), dirty: make(chan struct{}, 1)}
+	f := &follower{n: n, host: n.host, chain: make(chan struct{}, 1), orphan: make(chan struct{}, 1), dirty: make(chan struct{}, 1)}
 	f.moved = sync.NewCond(&f.mu)
 	f.ctx, f.cancel = context.WithCancelCause(ctx)
 	f.core = newRestarted(n.self, n.fresh, n.host.position)
@@ -147,8 +148,20 @@ func (f *follower) claims() {
 		case err != nil:
 			f.n.pause(f.ctx, err)
 		case wait:
-			f.n.sleep(f.ctx, f.n.cfg.Timeout)
+			f.rest()
 		}
+	}
+}
+
+// rest waits before the chain is looked at again by one that may not claim; not if that has
+// become a backup meanwhile, and lost its primary.
+func (f *follower) rest() {
+	t := time.NewTimer(f.n.cfg.Timeout)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-f.orphan:
+	case <-f.ctx.Done():
 	}
 }
 
@@ -171,6 +184,7 @@ func (f *follower) lose() {
 	f.mu.Unlock()
 	if news {
 		f.n.note(record, "the primary seems to be dead")
+		poke(f.orphan)
 	}
 	poke(f.chain)
 }

@@ -397,6 +397,26 @@ func TestFailOver(t *testing.T) {
 	})
 }
 
+// A group is as quick when it has only just formed: a node that has found another to be the
+// first, and rests before it looks at the chain again, is woken when that dies.
+func TestFailOverOfNewGroup(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		for range 200 {
+			g := newGroup(t, 2, nil)
+			c := g.client()
+			primary, _ := g.settle()
+			began := time.Now()
+			g.kill(primary)
+			count(t, c, "a", 1, 1)
+			if took := time.Since(began); took > 150*time.Millisecond {
+				t.Errorf("a fail-over after a kill took %v", took)
+			}
+			c.Close()
+			g.close()
+		}
+	})
+}
+
 // A primary that stands still, with its connections, is found by its silence; when it goes
 // on it can do no harm, and comes back as a clone.
 func TestStoppedPrimary(t *testing.T) {
