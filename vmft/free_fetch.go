@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"hash/crc64"
+	"hash/crc32"
 	"slices"
 
 	"github.com/trilith-go/trilith/internal/wire"
@@ -33,8 +33,10 @@ func parseFetched(data []byte) (numbers []uint64, sum uint64, name []byte, err e
 	return numbers, sum, name, d.Err()
 }
 
+// eventSum is made of two sums for which processors have instructions: CRC-64 takes ten times
+// as long, on each side and for each byte that is read.
 func eventSum(event []byte) uint64 {
-	return crc64.Update(uint64(len(event)), sumTable, event)
+	return uint64(crc32.Update(uint32(len(event)), castagnoli, event))<<32 | uint64(crc32.ChecksumIEEE(event))
 }
 
 // give hands the runner the event of the next entry of that kind.

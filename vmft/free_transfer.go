@@ -121,12 +121,10 @@ func (w *byteWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-var deltaTable = crc32.MakeTable(crc32.Castagnoli)
-
 // deltaEntries calls entry with the data of the entries that say a delta. part is how many
 // bytes each has of it. The data are used again for the next.
 func deltaEntries(delta []byte, part int, entry func(data []byte)) {
-	sum := crc32.Checksum(delta, deltaTable)
+	sum := crc32.Checksum(delta, castagnoli)
 	b := make([]byte, 0, min(len(delta), part)+5)
 	for head := byte(partFirst); ; head = 0 {
 		n := min(len(delta), part)
@@ -169,7 +167,7 @@ func (r *runner) takePart(data []byte) error {
 	if len(t.partial) > 0 {
 		whole = append(t.partial, whole...)
 	}
-	if crc32.Checksum(whole, deltaTable) != sum {
+	if crc32.Checksum(whole, castagnoli) != sum {
 		return fmt.Errorf("%w: its checksum is wrong", errDelta)
 	}
 	if err := r.applyDelta(whole); err != nil {
