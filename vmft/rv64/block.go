@@ -54,6 +54,7 @@ type blocks struct {
 	byPC   map[uint64]uint32 // the number of the block that starts there; never ranged over
 	jump   [jumpSize]landing
 	mem    *memory
+	byTree bool // how execute finds what to do; see pacer
 
 	// What execute keeps here while it calls math.FMA, so that it need not keep it in
 	// memory all the time.
@@ -111,7 +112,11 @@ func (e *blocks) follow(c *cpu, b *block, limit uint64) trap {
 	in, left := e.at(b.at), limit-c.count
 	for {
 		var why exit
-		in, left, why = e.execute(c, in, left)
+		if e.byTree {
+			in, left, why = e.executeByTree(c, in, left)
+		} else {
+			in, left, why = e.executeByTable(c, in, left)
+		}
 		switch why {
 		case exitJump:
 			c.count = limit - left

@@ -92,7 +92,7 @@
 //   - ops.go, decode.go, compressed.go: words to instructions. step.go: what
 //     each does. float.go: arithmetic with every rounding mode and flag.
 //   - memory.go, areas.go: sparse pages, permissions, what is dirty, frozen copies.
-//   - engine.go, block.go, fuse.go, run.go, quick.go, order_*.go: the fast engine.
+//   - engine.go, block.go, fuse.go, pacer.go, run_*.go, quick.go, order_*.go: the fast engine.
 //   - linux_*.go: the kernel that programs see, one file a theme; linux.go is the
 //     table of calls.
 //   - linux_mount.go, linux_mount_io.go, linux_catalog.go, linux_request.go: the shared disk.

@@ -126,7 +126,15 @@ func (r *rig) compare(t *testing.T, s *rig) {
 	}
 }
 
-func blockEngine(m *memory) engine { return newBlocks(m) }
+func blockEngine(m *memory) engine { return alternating{newBlocks(m)} }
+
+// alternating is the engine of blocks that finds operations in one way and the other, in turn.
+type alternating struct{ *blocks }
+
+func (a alternating) run(c *cpu, limit uint64) trap {
+	a.byTree = !a.byTree
+	return a.blocks.run(c, limit)
+}
 
 func stepEngine(*memory) engine { return stepper{} }
 
@@ -215,7 +223,11 @@ func BenchmarkEngine(b *testing.B) {
 		encS(0x23, 3, 8, 7, 0), encJ(1, 12), encB(1, 5, 0, -24), encJ(0, 0),
 		encI(0x13, 5, 11, 7, 3), encI(0x67, 0, 0, 1, 0),
 	}
-	for name, make := range map[string]func(*memory) engine{"blocks": blockEngine, "stepper": stepEngine} {
+	for name, make := range map[string]func(*memory) engine{
+		"table":   func(m *memory) engine { return newBlocks(m) },
+		"tree":    func(m *memory) engine { e := newBlocks(m); e.byTree = true; return e },
+		"stepper": stepEngine,
+	} {
 		b.Run(name, func(b *testing.B) {
 			c := newCPU(words...)
 			c.x[8] = testData

@@ -362,6 +362,7 @@ func TestQuickFloat(t *testing.T) {
 			*ref = start
 			ref.mem = refMem
 			want := ref.step()
+			e.byTree = !e.byTree
 			got := runSingle(e, c)
 			if got != want || c.f != ref.f || c.fcsr != ref.fcsr || [32]uint64(c.x[:32]) != [32]uint64(ref.x[:32]) {
 				t.Fatalf("%v of f %#x %#x %#x, x %#x: f %#x x %#x fcsr %#x, not f %#x x %#x fcsr %#x (from %#x)", o, start.f[6], start.f[7], start.f[28], start.x[6],

@@ -102,7 +102,7 @@ func TestFusedSequences(t *testing.T) {
 				r.c.pc, r.c.count, r.c.mem.codeStale = testCode, 0, false
 				r.e.forget()
 			}
-			tile(t, b.e.(*blocks), number)
+			tile(t, b.e.(alternating).blocks, number)
 			n := uint64(len(words))
 			for _, limit := range []uint64{n, n + 1} {
 				ta, tb := a.e.run(a.c, limit), b.e.run(b.c, limit)
@@ -175,7 +175,7 @@ func TestGather(t *testing.T) {
 			r.runTo(uint64(len(words)))
 		}
 		a.compare(t, b)
-		if b.e.(*blocks).code[1].op == opGather {
+		if b.e.(alternating).blocks.code[1].op == opGather {
 			whole++
 		} else if !mutant {
 			t.Fatal("it is not fused")
@@ -236,7 +236,7 @@ func TestFoldConstants(t *testing.T) {
 					r.runTo(3)
 				}
 				a.compare(t, b)
-				if code := b.e.(*blocks).code; code[1].op != opLUI || code[1].n != 2 {
+				if code := b.e.(alternating).blocks.code; code[1].op != opLUI || code[1].n != 2 {
 					t.Fatalf("it is %v", code)
 				}
 			}

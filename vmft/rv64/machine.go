@@ -127,6 +127,7 @@ type Machine struct {
 	cpu     *cpu
 	kernel  *kernel
 	engines []spaceEngine // of the address spaces
+	pacer   pacer
 	stepper bool
 	stop    atomic.Bool
 	log     hclog.Logger
@@ -248,7 +249,7 @@ func (m *Machine) Run(until uint64) uint64 {
 			break
 		}
 		limit := min(until, k.turnEnd, k.countAt(k.due), c.count+slice)
-		if t := m.engine().run(c, limit); t != trapNone {
+		if t := m.pacer.run(m.engine(), c, limit); t != trapNone {
 			m.trap(t)
 		}
 		k.settle()

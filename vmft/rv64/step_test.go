@@ -170,18 +170,22 @@ func population(a uint64) (n uint64) {
 	return n
 }
 
-// oneEach runs f with both engines, on a processor that is about to execute w.
+// oneEach runs f with both engines, that of blocks in both ways, on a processor that is about
+// to execute w.
 func oneEach(t *testing.T, w uint32, f func(run func(c *cpu) trap, c *cpu)) {
 	t.Helper()
 	c := newCPU(w)
 	f(func(c *cpu) trap { c.pc = testCode; return c.step() }, c)
-	c = newCPU(w)
-	e := newBlocks(c.mem)
-	f(func(c *cpu) trap {
-		c.pc = testCode
-		c.count = 0
-		return runSingle(e, c)
-	}, c)
+	for _, byTree := range []bool{false, true} {
+		c = newCPU(w)
+		e := newBlocks(c.mem)
+		e.byTree = byTree
+		f(func(c *cpu) trap {
+			c.pc = testCode
+			c.count = 0
+			return runSingle(e, c)
+		}, c)
+	}
 }
 
 func TestRegisterInstructions(t *testing.T) {

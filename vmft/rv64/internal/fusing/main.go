@@ -1,6 +1,6 @@
-// Fusing writes run.go of the virtual machine: the function that executes decoded
-// blocks, with the text for each operation and for each sequence of fused.txt. It is
-// run by go generate in the directory of the machine.
+// Fusing writes run_table.go and run_tree.go of the virtual machine: two functions that
+// execute decoded blocks, with the text for each operation and for each sequence of
+// fused.txt. It is run by go generate in the directory of the machine.
 //
 // It also chooses the sequences, by what programs execute:
 //
@@ -37,7 +37,7 @@ func main() {
 	}
 }
 
-// generate writes run.go and fused.go.
+// generate writes run_table.go, run_tree.go and fused.go.
 func generate(name string) error {
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -51,7 +51,7 @@ func generate(name string) error {
 	if err != nil {
 		return err
 	}
-	for name, text := range map[string]string{"run.go": writeRun(all, ops), "fused.go": writeTable(all)} {
+	for name, text := range files(all, ops) {
 		b, err := format.Source([]byte(text))
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -61,6 +61,19 @@ func generate(name string) error {
 		}
 	}
 	return nil
+}
+
+// files returns the text of each file that is generated.
+func files(all []sequence, ops []string) map[string]string {
+	leaves := leavesOf(all, ops)
+	var table, tree writer
+	table.line(head, "executeByTable", "one jump through a table")
+	table.table(leaves)
+	table.WriteString(tail)
+	tree.line(head, "executeByTree", "comparisons, of few for what is frequent")
+	tree.tree(leaves)
+	tree.WriteString(tail)
+	return map[string]string{"run_table.go": table.String(), "run_tree.go": tree.String(), "fused.go": writeTable(all)}
 }
 
 // A part is one instruction of a sequence.
@@ -125,12 +138,13 @@ func constant(name string) string {
 	return "op" + strings.ToUpper(strings.ReplaceAll(name, ".", ""))
 }
 
-// A writer puts the text of run.go together.
+// A writer puts the text of a file together.
 type writer struct{ bytes.Buffer }
 
 func (w *writer) line(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 
-func writeRun(all []sequence, ops []string) string {
+// leavesOf returns what is done for each operation.
+func leavesOf(all []sequence, ops []string) (leaves []leaf) {
 	weights := make(map[string]float64)
 	bodies := map[string]func(w *writer){
 		"opGather": func(w *writer) { w.WriteString(gather) },
@@ -144,28 +158,23 @@ func writeRun(all []sequence, ops []string) string {
 			weights[constant(s.parts[0].name)] = s.weight
 		}
 	}
-	var leaves []leaf
 	slow := false
 	for _, name := range ops[:len(ops)-1] {
 		body := bodies[name]
 		switch {
 		case body != nil:
-			leaves, slow = append(leaves, leaf{name, weights[name], body}), false
+			leaves, slow = append(leaves, leaf{name, weights[name], body, false}), false
 		case !slow:
-			leaves, slow = append(leaves, leaf{name, 0, func(w *writer) { w.line("goto slow") }}), true
+			leaves, slow = append(leaves, leaf{name, 0, func(w *writer) { w.line("goto slow") }, true}), true
 		}
 	}
 	for i, s := range fused(all) {
 		leaves = append(leaves, leaf{fmt.Sprintf("opFused + %d", i), s.weight, func(w *writer) {
 			w.line("// %s", title(s.parts))
 			w.sequence(s.parts)
-		}})
+		}, false})
 	}
-	var w writer
-	w.WriteString(head)
-	w.tree(leaves)
-	w.WriteString(tail)
-	return w.String()
+	return leaves
 }
 
 // fused are the sequences of more than one instruction.

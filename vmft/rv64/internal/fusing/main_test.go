@@ -24,7 +24,7 @@ func TestGeneratedIsCurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"run.go": writeRun(all, ops), "fused.go": writeTable(all)} {
+	for name, want := range files(all, ops) {
 		b, err := format.Source([]byte(want))
 		if err != nil {
 			t.Fatal(err)
@@ -43,11 +43,11 @@ func TestTree(t *testing.T) {
 		if i == 17 {
 			weight = 1000
 		}
-		leaves = append(leaves, leaf{fmt.Sprint(i), weight, func(w *writer) { w.line("leaf %d", i) }})
+		leaves = append(leaves, leaf{fmt.Sprint(i), weight, func(w *writer) { w.line("leaf %d", i) }, false})
 	}
 	var w writer
 	w.tree(leaves)
-	lines := strings.Split(strings.TrimSpace(w.String()), "\n")
+	lines := strings.Split(strings.TrimSpace(w.String()), "\n")[1:] // after that which declares o
 	for want := range leaves {
 		depth, at := 0, 0
 		for !strings.HasPrefix(lines[at], "leaf") {

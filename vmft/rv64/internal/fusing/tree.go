@@ -12,6 +12,7 @@ type leaf struct {
 	name   string // the constant of the first
 	weight float64
 	body   func(w *writer)
+	slow   bool // it is done elsewhere
 }
 
 // operations returns the names of the operations' constants in their order, which is
@@ -68,6 +69,7 @@ func (w *writer) tree(leaves []leaf) {
 			cost[i][j] = cost[i][split[i][j]] + cost[split[i][j]][j] + sum[j] - sum[i]
 		}
 	}
+	w.line("o := uint(in.op)")
 	var write func(i, j int)
 	write = func(i, j int) {
 		if j-i == 1 {
@@ -82,4 +84,16 @@ func (w *writer) tree(leaves []leaf) {
 		w.line("}")
 	}
 	write(0, n)
+}
+
+// table writes a switch, of which the compiler makes one jump through a table.
+func (w *writer) table(leaves []leaf) {
+	w.line("switch in.op {")
+	for _, l := range leaves {
+		if !l.slow {
+			w.line("case %s:", l.name)
+			l.body(w)
+		}
+	}
+	w.line("default:\ngoto slow\n}")
 }

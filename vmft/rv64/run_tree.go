@@ -8,20 +8,19 @@ import (
 	"unsafe"
 )
 
-// execute runs through blocks from in on, until it comes to something that is done
+// executeByTree runs through blocks from in on, until it comes to something that is done
 // elsewhere. left is how many instructions may be executed from the start of the block,
 // which allows all of it; on return it is so for the block of the instruction returned.
 //
 // It is one function, and it calls nothing (but for math.FMA on hosts that can't), so
 // that what it needs stays in the host's registers. Which operation it is, is found by
-// comparisons: one jump through a table would be fewer instructions, but programs whose
-// instructions are many are more than the host's predictor of such jumps has room for,
-// while that of branches has.
-func (e *blocks) execute(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
+// comparisons, of few for what is frequent.
+func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
 	x, f, m := &c.x, &c.f, c.mem
 	base := unsafe.Pointer(unsafe.SliceData(e.code))
 	for {
 		w := (*window)(unsafe.Pointer(in))
+
 		o := uint(in.op)
 		if o < uint(opFused+20) {
 			if o < uint(opMULH) {
