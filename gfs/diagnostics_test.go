@@ -3,7 +3,6 @@ package gfs_test
 import (
 	"bytes"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -13,31 +12,13 @@ import (
 	"github.com/trilith-go/trilith/internal/testutil"
 )
 
-// lockedBuffer is a buffer that several may write to.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer // guarded by mu
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
 // §5.3: at level trace servers log which calls they serve, for whom, and what came of it,
 // without the data of files; at other levels, nothing.
 func TestPaperCallsAreLogged(t *testing.T) {
 	for _, level := range []hclog.Level{hclog.Trace, hclog.Debug} {
 		t.Run(level.String(), func(t *testing.T) {
 			testutil.Bubble(t, func(t *testing.T) {
-				var log lockedBuffer
+				var log testutil.Text
 				c := gfstest.Start(t, gfstest.Config{
 					Logger: hclog.New(&hclog.LoggerOptions{Output: &log, Level: level}), Client: gfs.ClientConfig{User: "ann"},
 				})

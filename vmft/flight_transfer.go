@@ -12,8 +12,9 @@ import (
 // A delta is frozen between two turns. It is written at once if it is short, and else on a
 // goroutine of its own, while the processor runs; one after the other is sent, the next when
 // the last is safe, and had by who is to become the backup, if there is somebody: it would
-// never catch up with large ones otherwise. A primary that is alone and has no journal sends none: all is safe that
-// has happened. What it has become meanwhile is in the image that makes the next backup.
+// never catch up with large ones otherwise. A primary that is alone and has no journal sends
+// none: all is safe that has happened. What it has become meanwhile is in the image that makes
+// the next backup.
 type courier struct {
 	cadence cadence
 	part    int // bytes of an entry

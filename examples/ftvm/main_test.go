@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,22 +26,7 @@ func TestMain(m *testing.M) {
 }
 
 // screen is what the program prints.
-type screen struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (s *screen) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *screen) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
+type screen struct{ testutil.Text }
 
 // await waits for a text that matches, after what was there before, and returns its groups.
 func (s *screen) await(t *testing.T, after int, pattern string) []string {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -20,7 +19,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,30 +31,11 @@ import (
 
 // This file runs real processes over TCP: this test binary, as the program.
 
-// said is what a process has written so far, while it runs too.
-type said struct {
-	mu   sync.Mutex
-	text bytes.Buffer // guarded by mu
-}
-
-// Write implements io.Writer.
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
-
 // process is one that runs.
 type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
-	stderr said
+	stderr testutil.Text
 	stdout *bufio.Reader
 	addr   string // that it has printed
 }
