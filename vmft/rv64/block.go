@@ -4,7 +4,8 @@ import "unsafe"
 
 // Limits of the block engine.
 const (
-	blockLength = 64      // instructions of a block, at most; it fits a uint8
+	blockLength = 32      // instructions of a block, at most; it fits a uint8
+	blockEnough = 16      // instructions from which on it is not continued across a jump
 	codeLimit   = 1 << 20 // instructions that are kept decoded; then all are dropped
 	jumpSize    = 1 << 14 // entries of the cache of indirect jumps
 	jumpMask    = jumpSize - 1
@@ -14,11 +15,14 @@ const (
 // Operations that only blocks contain, besides those of the instruction set. The
 // rest of them are the sequences of fused.go.
 const (
-	opStep   op = opCount + iota // leave it to the stepper
-	opHead                       // what stands before a block; imm is its number
-	opJump                       // go on where the last instruction has led: the end of a block
-	opRET                        // JALR without a return address
-	opGather                     // a double word of eight bytes; see gather
+	opStep    op = opCount + iota // leave it to the stepper
+	opHead                        // what stands before a block; imm is its number
+	opJump                        // go on where the last instruction has led: the end of a block
+	opRET                         // JALR without a return address
+	opGather                      // a double word of eight bytes; see gather
+	opSUM                         // LUI, ADDI or ADD: this and the next two are parts of sequences only
+	opIFEQUAL                     // BEQ or BNE
+	opIFLESS                      // BLT, BGE, BLTU or BGEU
 	opFused
 )
 
@@ -29,7 +33,10 @@ const (
 // writes x0 writes the sink. The immediate of JALR has its return address in the lower
 // 48 bits and the distance in the upper. That of a branch has the distance there, and
 // in the lower 32 bits where the decoded block is that it leads to: so many bytes from
-// the first decoded instruction, or 0 for not yet known.
+// the first decoded instruction, or 0 for not yet known. Its rd is 1 if it is taken when
+// its operands are not equal or not less, and rs3 is what is to be flipped in the highest
+// bytes of both, so that those with signs can be compared as if they had none. LUI, ADDI
+// and ADD are the sum of two registers and the immediate, each.
 type block struct {
 	pc  uint64
 	at  uint32   // where the first instruction is, in bytes from the first decoded
@@ -239,9 +246,10 @@ func (e *blocks) decode(pc uint64) (number uint32, ok bool) {
 // line decodes the straight line of code that starts at pc.
 func (e *blocks) line(pc uint64) (b block, code []inst, ok bool) {
 	b = block{pc: pc, pcs: make([]uint64, 0, 16)}
+	jumped := false
 	for at, ends := pc, false; !ends; {
 		w, ok := e.mem.fetch(at)
-		if b.n > 0 && (!ok || b.n == blockLength || at == pc) {
+		if b.n > 0 && (!ok || b.n == blockLength || at == pc || b.n >= blockEnough && jumped) {
 			code = append(code, inst{op: opJump, n: uint8(b.n)})
 			b.pcs = append(b.pcs, at)
 			break
@@ -253,7 +261,9 @@ func (e *blocks) line(pc uint64) (b block, code []inst, ok bool) {
 		b.n++
 		b.pcs = append(b.pcs, at)
 		in.n = uint8(b.n)
+		was := at + uint64(in.size)
 		at, ends = in.place(at)
+		jumped = at != was
 		if in.op != opJump {
 			code = append(code, in)
 		}
@@ -285,7 +295,13 @@ func (in *inst) place(pc uint64) (next uint64, ends bool) {
 			in.op = opRET
 		}
 	case o.branch():
-		in.imm <<= 48
+		in.imm, in.rd, in.rs3 = in.imm<<48, 0, 0
+		if o == opBNE || o == opBGE || o == opBGEU {
+			in.rd = 1
+		}
+		if o == opBLT || o == opBGE {
+			in.rs3 = 0x80
+		}
 	case o == opFENCE:
 		in.op = opADDI // of x0 to x0
 		in.rd, in.rs1, in.imm = 0, 0, 0
@@ -293,6 +309,14 @@ func (in *inst) place(pc uint64) (next uint64, ends bool) {
 		in.op, ends = opStep, true
 	case o.rounded() && in.imm != roundNearestEven && in.imm != roundDynamic && !(in.imm == roundToZero && o >= opFCVTWS && o <= opFCVTLUD):
 		in.op, ends = opStep, true
+	}
+	switch in.op {
+	case opLUI:
+		in.rs1, in.rs2 = 0, 0
+	case opADDI:
+		in.rs2 = 0
+	case opADD:
+		in.imm = 0
 	}
 	if in.rd == 0 && in.op.writesX() {
 		in.rd = sink

@@ -8,6 +8,10 @@ package rv64
 // dispatch is saved, and for a result that the next part uses the way through the
 // register. The instructions stay in the block as they are, except that the first has
 // the operation of the sequence: if it is left at one of them, it goes on with the next.
+//
+// What a part is, may be one of several that differ in what they are given alone: see
+// several. So there are fewer operations for more of the code, which matters because hosts
+// predict a limited number of jumps, and keep a limited amount of their own code at hand.
 
 // A sequence is what is fused.
 type sequence []element
@@ -20,22 +24,44 @@ type element struct {
 	a, b uint8
 }
 
-// A candidate is a sequence that starts with a pair of operations.
+// A candidate is a sequence that may start with a pair of operations.
 type candidate struct {
 	sequence
-	number, second op
-	cost           int
+	number op
+	cost   int
 }
 
-// candidates are the sequences by their first operation.
-var candidates = func() (all [opFused][]candidate) {
+// candidates are the sequences by their first two operations; the first list is empty.
+var candidates = func() (all struct {
+	lists [][]candidate
+	of    [opFused][opFused]uint16
+}) {
+	all.lists = make([][]candidate, 1)
 	for i, s := range sequences {
-		all[s[0].op] = append(all[s[0].op], candidate{s, op(i), s[1].op, s.cost()})
+		for first := range opFused {
+			for second := range opFused {
+				if !s[0].op.covers(first) || !s[1].op.covers(second) {
+					continue
+				}
+				list := &all.of[first][second]
+				if *list == 0 {
+					*list = uint16(len(all.lists))
+					all.lists = append(all.lists, nil)
+				}
+				all.lists[*list] = append(all.lists[*list], candidate{s, op(i), s.cost()})
+			}
+		}
 	}
 	return all
 }()
 
-// original is the operation of an instruction alone.
+// candidatesOf returns the sequences that may start with two operations.
+func candidatesOf(first, second op) []candidate {
+	return candidates.lists[candidates.of[first][second]]
+}
+
+// original is the operation of an instruction alone, if it is not one that stands for
+// several: those are never left to be done elsewhere.
 func (in *inst) original() op {
 	switch {
 	case in.op >= opFused:
@@ -63,7 +89,7 @@ func (s sequence) matches(code []inst) bool {
 		return false
 	}
 	for i, want := range s {
-		if code[i].op != want.op ||
+		if !want.op.covers(code[i].op) ||
 			want.a > 0 && !gives(code[i-int(want.a):i], code[i].rs1) ||
 			want.b > 0 && !gives(code[i-int(want.b):i], code[i].rs2) {
 			return false
@@ -85,11 +111,25 @@ func gives(code []inst, register uint8) bool {
 	return true
 }
 
+// covers reports whether a part of a sequence stands for an operation.
+func (o op) covers(other op) bool {
+	switch o {
+	case opSUM:
+		return other == opLUI || other == opADDI || other == opADD
+	case opIFEQUAL:
+		return other == opBEQ || other == opBNE
+	case opIFLESS:
+		return other >= opBLT && other <= opBGEU
+	}
+	return o == other
+}
+
 // What a block is divided for: as few operations as possible, and among these as
-// many results passed on as possible.
+// many results passed on and as few parts that stand for several as possible.
 const (
-	costDispatch = 4
-	gainPassed   = 1
+	costDispatch = 8
+	costSeveral  = 1
+	gainPassed   = 2
 )
 
 // fuse divides a block into sequences.
@@ -106,9 +146,10 @@ func fuse(code []inst) []inst {
 			cost[i], choice[i] = costDispatch+cost[i+gatherLength], opGather
 			continue
 		}
-		for j := range candidates[code[i].op] {
-			s := &candidates[code[i].op][j]
-			if s.second != code[i+1].op || i+len(s.sequence) > len(code) {
+		list := candidatesOf(code[i].op, code[i+1].op)
+		for j := range list {
+			s := &list[j]
+			if i+len(s.sequence) > len(code) {
 				continue
 			}
 			if c := s.cost + cost[i+len(s.sequence)]; c < cost[i] && s.matches(code[i:]) {
@@ -129,6 +170,9 @@ func (s sequence) cost() int {
 	for _, e := range s {
 		if e.a > 0 || e.b > 0 {
 			c -= gainPassed
+		}
+		if e.op >= opSUM {
+			c += costSeveral
 		}
 	}
 	return c

@@ -16,7 +16,7 @@ import (
 // that what it needs stays in the host's registers. Which operation it is, is found by
 // one jump through a table.
 func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
-	x, f, m := &c.x, &c.f, c.mem
+	x, f, read, write := &c.x, &c.f, &c.mem.read, &c.mem.write
 	base := unsafe.Pointer(unsafe.SliceData(e.code))
 	for {
 		w := (*window)(unsafe.Pointer(in))
@@ -82,7 +82,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			continue
 		case opLB:
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^pageMask {
 				in = &w[0]
 				goto slow
@@ -95,7 +95,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			continue
 		case opLH:
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^1) {
 				in = &w[0]
 				goto slow
@@ -108,7 +108,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			continue
 		case opLW:
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^3) {
 				in = &w[0]
 				goto slow
@@ -121,7 +121,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			continue
 		case opLD:
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
@@ -134,7 +134,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			continue
 		case opLBU:
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^pageMask {
 				in = &w[0]
 				goto slow
@@ -147,7 +147,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			continue
 		case opLHU:
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^1) {
 				in = &w[0]
 				goto slow
@@ -160,7 +160,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			continue
 		case opLWU:
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^3) {
 				in = &w[0]
 				goto slow
@@ -173,7 +173,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			continue
 		case opSB:
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
+			t0 := &write[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^pageMask {
 				in = &w[0]
 				goto slow
@@ -184,7 +184,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			continue
 		case opSH:
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
+			t0 := &write[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^1) {
 				in = &w[0]
 				goto slow
@@ -195,7 +195,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			continue
 		case opSW:
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
+			t0 := &write[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^3) {
 				in = &w[0]
 				goto slow
@@ -206,7 +206,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			continue
 		case opSD:
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
+			t0 := &write[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
@@ -599,7 +599,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			continue
 		case opFLW:
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^3) {
 				in = &w[0]
 				goto slow
@@ -610,7 +610,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			continue
 		case opFSW:
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
+			t0 := &write[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^3) {
 				in = &w[0]
 				goto slow
@@ -621,7 +621,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			continue
 		case opFLD:
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
@@ -632,7 +632,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			continue
 		case opFSD:
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
+			t0 := &write[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
@@ -784,7 +784,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			continue
 		case opGather:
 			addr := x[in.rs1] + uint64(in.imm)
-			t := &m.read[addr>>pageShift&tlbMask]
+			t := &read[addr>>pageShift&tlbMask]
 			if off := addr & pageMask; t.tag == addr&^pageMask && off <= pageSize-16 {
 				p, shift := unsafe.Add(t.page, off&^7), off&7*8
 				v := get64(p)>>shift | get64(unsafe.Add(p, 8))<<(64-shift)
@@ -795,9 +795,132 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			goto slow
 		case opFused + 0:
+			// sd sum sd:a1 sum ifless:b1 ld:a4 sum:a5 ret:a2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			if (x[w[4].rs1]^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+			addr5 := v1 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = v1 + x[w[6].rs2] + uint64(w[6].imm)
+			target := (v5 + uint64(w[7].imm>>48)) &^ 1
+			left -= uint64(w[7].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 1:
+			// mul sum sum:b1 sum:a3:b1 sh3add:b1 fld:a1 fmadd.d sum ifless:a1
+
+			v0 := x[w[0].rs1] * x[w[0].rs2]
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + v1 + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := v0 + v2 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := v3 + x[w[4].rs1]<<3
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			f[w[5].rd] = get64(p5)
+			e.kept.in, e.kept.left = uintptr(unsafe.Pointer(in))-uintptr(base), left
+			s6 := math.FMA(math.Float64frombits(f[w[6].rs1]), math.Float64frombits(f[w[6].rs2]), math.Float64frombits(f[w[6].rs3]))
+			in, left = (*inst)(unsafe.Add(base, e.kept.in)), e.kept.left
+			w = (*window)(unsafe.Pointer(in))
+			if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s6)>>52&0x7ff-2 >= 0x7fd {
+				in = &w[6]
+				goto slow
+			}
+			f[w[6].rd] = math.Float64bits(s6)
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (v7^uint64(w[8].rs3)<<56 < x[w[8].rs2]^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			in = &w[9]
+			continue
+		case opFused + 2:
+			// sum mul:a1 sum sum:b1 sum:a3:b1 sh3add:b1 fld:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := v0 * x[w[1].rs2]
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] + v2 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := v1 + v3 + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := v4 + x[w[5].rs1]<<3
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			f[w[6].rd] = get64(p6)
+			in = &w[7]
+			continue
+		case opFused + 3:
 			// ld addi ret:a2
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
@@ -818,10 +941,10 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 1:
+		case opFused + 4:
 			// sd addi sd:a1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
+			t0 := &write[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
@@ -832,466 +955,31 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			v1 := x[w[1].rs1] + uint64(w[1].imm)
 			x[w[1].rd] = v1
 			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
+			t2 := &write[addr2>>pageShift&tlbMask]
 			if t2.tag != addr2&^(pageMask&^7) {
 				in = &w[2]
 				goto slow
 			}
 			p2 := unsafe.Add(t2.page, addr2&pageMask)
 			put64(p2, x[w[2].rs2])
-			in = &w[3]
-			continue
-		case opFused + 2:
-			// lui add:b1 add:b1 sh3add:b1 fld:a1
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + v0
-			x[w[1].rd] = v1
-
-			v2 := x[w[2].rs1] + v1
-			x[w[2].rd] = v2
-
-			v3 := v2 + x[w[3].rs1]<<3
-			x[w[3].rd] = v3
-			addr4 := v3 + uint64(w[4].imm)
-			t4 := &m.read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			f[w[4].rd] = get64(p4)
-			in = &w[5]
-			continue
-		case opFused + 3:
-			// lui ld bltu:a1
-
-			x[w[0].rd] = uint64(w[0].imm)
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-			if v1 < x[w[2].rs2] {
-				in = &w[2]
-				goto taken
-			}
-			in = &w[3]
-			continue
-		case opFused + 4:
-			// lbu slli:a1 or:a1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 << (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = v1 | x[w[2].rs2]
 			in = &w[3]
 			continue
 		case opFused + 5:
-			// add ld addi ret:a2
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-			target := (v1 + uint64(w[3].imm>>48)) &^ 1
-			left -= uint64(w[3].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 6:
-			// ld ld ld
+			// sd addi lui ld bltu:a1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			x[w[2].rd] = q2
-			in = &w[3]
-			continue
-		case opFused + 7:
-			// sd addi sd:a1 addi bge:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
+			t0 := &write[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
 			}
 			p0 := unsafe.Add(t0.page, addr0&pageMask)
 			put64(p0, x[w[0].rs2])
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-
-			v3 := x[w[3].rs1] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-			if int64(x[w[4].rs1]) >= int64(v3) {
-				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
-		case opFused + 8:
-			// addi bne:a1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if v0 != x[w[1].rs2] {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
-			continue
-		case opFused + 9:
-			// addi ld addi ret:a2
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-			target := (v1 + uint64(w[3].imm>>48)) &^ 1
-			left -= uint64(w[3].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 10:
-			// sd addi sd:a1 sd:a2 sd:a3
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			addr3 := v1 + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			addr4 := v1 + uint64(w[4].imm)
-			t4 := &m.write[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			put64(p4, x[w[4].rs2])
-			in = &w[5]
-			continue
-		case opFused + 11:
-			// addi bge:a1 add:a2 srli:a1 bgeu:a1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if int64(v0) >= int64(x[w[1].rs2]) {
-				in = &w[1]
-				goto taken
-			}
-
-			v2 := v0 + x[w[2].rs2]
-			x[w[2].rd] = v2
-
-			v3 := v2 >> (uint64(w[3].imm) & 63)
-			x[w[3].rd] = v3
-			if v3 >= x[w[4].rs2] {
-				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
-		case opFused + 12:
-			// sd sd sd sd
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			in = &w[4]
-			continue
-		case opFused + 13:
-			// addi addi
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
 
 			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-			in = &w[2]
-			continue
-		case opFused + 14:
-			// sd addi sd:a1 sd:a2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			addr3 := v1 + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			in = &w[4]
-			continue
-		case opFused + 15:
-			// addi addi blt:a1:b2 blt:b3 sub:b4
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			if int64(v1) < int64(v0) {
-				in = &w[2]
-				goto taken
-			}
-			if int64(x[w[3].rs1]) < int64(v0) {
-				in = &w[3]
-				goto taken
-			}
-
-			x[w[4].rd] = x[w[4].rs1] - v0
-			in = &w[5]
-			continue
-		case opFused + 16:
-			// ld addi:a1 ld addi:a1 ld
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = v0 + uint64(w[1].imm)
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			v2 := q2
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = v2 + uint64(w[3].imm)
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := get64(p4)
-
-			x[w[4].rd] = q4
-			in = &w[5]
-			continue
-		case opFused + 17:
-			// ld ld ld ld ld
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			x[w[2].rd] = q2
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			x[w[3].rd] = q3
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := get64(p4)
-
-			x[w[4].rd] = q4
-			in = &w[5]
-			continue
-		case opFused + 18:
-			// add add lui ld bltu:a1
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
 
 			x[w[2].rd] = uint64(w[2].imm)
 			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
+			t3 := &read[addr3>>pageShift&tlbMask]
 			if t3.tag != addr3&^(pageMask&^7) {
 				in = &w[3]
 				goto slow
@@ -1307,306 +995,10 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[5]
 			continue
-		case opFused + 19:
-			// slli srli:a1
-
-			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = v0 >> (uint64(w[1].imm) & 63)
-			in = &w[2]
-			continue
-		case opFused + 20:
-			// add add
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-			in = &w[2]
-			continue
-		case opFused + 21:
-			// addi mul:a1 add:a1 lwu:a1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := v0 * x[w[1].rs2]
-			x[w[1].rd] = v1
-
-			v2 := v1 + x[w[2].rs2]
-			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^3) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := uint64(get32(p3))
-
-			x[w[3].rd] = q3
-			in = &w[4]
-			continue
-		case opFused + 22:
-			// bgeu ld lb:a1 sh3add
-			if x[w[0].rs1] >= x[w[0].rs2] {
-				in = &w[0]
-				goto taken
-			}
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^pageMask {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := uint64(int8(*(*byte)(p2)))
-
-			x[w[2].rd] = q2
-
-			x[w[3].rd] = x[w[3].rs2] + x[w[3].rs1]<<3
-			in = &w[4]
-			continue
-		case opFused + 23:
-			// add add add add
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-
-			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-			in = &w[4]
-			continue
-		case opFused + 24:
-			// add addi
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-			in = &w[2]
-			continue
-		case opFused + 25:
-			// lw addi:a1 addiw addiw:a2 blt:a1:b2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := word(uint64(get32(p0)))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 + uint64(w[1].imm)
-			x[w[1].rd] = v1
-
-			v2 := word(x[w[2].rs1] + uint64(w[2].imm))
-			x[w[2].rd] = v2
-
-			v3 := word(v1 + uint64(w[3].imm))
-			x[w[3].rd] = v3
-			if int64(v3) < int64(v2) {
-				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
-		case opFused + 26:
-			// ld ld
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			in = &w[2]
-			continue
-		case opFused + 27:
-			// ld mul:b1 ld add:a2:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] * v0
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			v2 := q2
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = v1 + v2
-			in = &w[4]
-			continue
-		case opFused + 28:
-			// addi blt
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-			if int64(x[w[1].rs1]) < int64(x[w[1].rs2]) {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
-			continue
-		case opFused + 29:
-			// add add lui beq beq
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-
-			x[w[2].rd] = uint64(w[2].imm)
-			if x[w[3].rs1] == x[w[3].rs2] {
-				in = &w[3]
-				goto taken
-			}
-			if x[w[4].rs1] == x[w[4].rs2] {
-				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
-		case opFused + 30:
-			// bgeu slli add:a1 addi bgeu:a1
-			if x[w[0].rs1] >= x[w[0].rs2] {
-				in = &w[0]
-				goto taken
-			}
-
-			v1 := x[w[1].rs1] << (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = v1 + x[w[2].rs2]
-
-			v3 := x[w[3].rs1] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-			if v3 >= x[w[4].rs2] {
-				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
-		case opFused + 31:
-			// sub srai and add sub
-
-			x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
-
-			x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
-
-			x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
-
-			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-
-			x[w[4].rd] = x[w[4].rs1] - x[w[4].rs2]
-			in = &w[5]
-			continue
-		case opFused + 32:
-			// andi beq:a1
-
-			v0 := x[w[0].rs1] & uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if v0 == x[w[1].rs2] {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
-			continue
-		case opFused + 33:
-			// addi addi lb:a1 sb:a3:b1 addi
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^pageMask {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := uint64(int8(*(*byte)(p2)))
-
-			v2 := q2
-			x[w[2].rd] = v2
-			addr3 := v0 + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^pageMask {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			*(*byte)(p3) = byte(v2)
-
-			x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
-			in = &w[5]
-			continue
-		case opFused + 34:
-			// roriw roriw xor:a1:b2 roriw xor:a1:b2
-
-			v0 := word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
-			x[w[0].rd] = v0
-
-			v1 := word(uint64(bits.RotateLeft32(uint32(x[w[1].rs1]), -int(uint64(w[1].imm)))))
-			x[w[1].rd] = v1
-
-			v2 := v1 ^ v0
-			x[w[2].rd] = v2
-
-			v3 := word(uint64(bits.RotateLeft32(uint32(x[w[3].rs1]), -int(uint64(w[3].imm)))))
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 ^ v2
-			in = &w[5]
-			continue
-		case opFused + 35:
+		case opFused + 6:
 			// ld add:b1 ld addi ret:a2
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
@@ -1619,7 +1011,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			x[w[1].rd] = x[w[1].rs1] + v0
 			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
+			t2 := &read[addr2>>pageShift&tlbMask]
 			if t2.tag != addr2&^(pageMask&^7) {
 				in = &w[2]
 				goto slow
@@ -1640,49 +1032,10 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 36:
-			// sd addi lui ld bltu:a1
+		case opFused + 7:
+			// sd ld sum:a1 sum ld ifless:a1 sd:b4 sum sum ret:a1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-			x[w[2].rd] = uint64(w[2].imm)
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-			if v3 < x[w[4].rs2] {
-				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
-		case opFused + 37:
-			// addi add
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-			in = &w[2]
-			continue
-		case opFused + 38:
-			// sd sd sd
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
+			t0 := &write[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
@@ -1690,27 +1043,181 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			p0 := unsafe.Add(t0.page, addr0&pageMask)
 			put64(p0, x[w[0].rs2])
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
+			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
 				goto slow
 			}
 			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			if (v4^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, v2)
+
+			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+
+			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			target := (v8 + uint64(w[9].imm>>48)) &^ 1
+			left -= uint64(w[9].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 8:
+			// addi bne:a1
+
+			v0 := x[w[0].rs1] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if v0 != x[w[1].rs2] {
+				in = &w[1]
+				goto taken
+			}
+			in = &w[2]
+			continue
+		case opFused + 9:
+			// sum ifless:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			in = &w[2]
+			continue
+		case opFused + 10:
+			// andi ifequal:a1
+
+			v0 := x[w[0].rs1] & uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			in = &w[2]
+			continue
+		case opFused + 11:
+			// ifless ifless ld lb:a1 sh3add ld:a1 ld ifless:a2:b1
+			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
 			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
+			t2 := &read[addr2>>pageShift&tlbMask]
 			if t2.tag != addr2&^(pageMask&^7) {
 				in = &w[2]
 				goto slow
 			}
 			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			in = &w[3]
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+			addr3 := v2 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^pageMask {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(int8(*(*byte)(p3)))
+
+			x[w[3].rd] = q3
+
+			v4 := x[w[4].rs2] + x[w[4].rs1]<<3
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+			if (v5^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			in = &w[8]
 			continue
-		case opFused + 39:
+		case opFused + 12:
+			// ld ld
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			x[w[0].rd] = q0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			x[w[1].rd] = q1
+			in = &w[2]
+			continue
+		case opFused + 13:
 			// ld bltu:a1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
@@ -1726,13 +1233,464 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[2]
 			continue
-		case opFused + 40:
-			// lui ld:a1
+		case opFused + 14:
+			// sum ifless:b1
 
-			v0 := uint64(w[0].imm)
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			in = &w[2]
+			continue
+		case opFused + 15:
+			// ld ifequal:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+			if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			in = &w[2]
+			continue
+		case opFused + 16:
+			// sum sum
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			in = &w[2]
+			continue
+		case opFused + 17:
+			// lui ld bltu:a1
+
+			x[w[0].rd] = uint64(w[0].imm)
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+			if v1 < x[w[2].rs2] {
+				in = &w[2]
+				goto taken
+			}
+			in = &w[3]
+			continue
+		case opFused + 18:
+			// ld sum
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			x[w[0].rd] = q0
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			in = &w[2]
+			continue
+		case opFused + 19:
+			// sd addi sd:a1 sd:a2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			addr3 := v1 + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, x[w[3].rs2])
+			in = &w[4]
+			continue
+		case opFused + 20:
+			// ifequal sum sum lb:a1 sb:a3:b1 sum
+			if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			addr3 := v2 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^pageMask {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(int8(*(*byte)(p3)))
+
+			v3 := q3
+			x[w[3].rd] = v3
+			addr4 := v1 + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			*(*byte)(p4) = byte(v3)
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			in = &w[6]
+			continue
+		case opFused + 21:
+			// sd sd
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			in = &w[2]
+			continue
+		case opFused + 22:
+			// ld ld ld
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			x[w[0].rd] = q0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			x[w[1].rd] = q1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			x[w[2].rd] = q2
+			in = &w[3]
+			continue
+		case opFused + 23:
+			// addi addi blt:a1:b2 blt:b3
+
+			v0 := x[w[0].rs1] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if int64(v1) < int64(v0) {
+				in = &w[2]
+				goto taken
+			}
+			if int64(x[w[3].rs1]) < int64(v0) {
+				in = &w[3]
+				goto taken
+			}
+			in = &w[4]
+			continue
+		case opFused + 24:
+			// sum ifless:a1 ifless:a2 ld lb:a1 sh3add:a5 ld:a1 ld ifless:a2:b1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			if (v0^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(int8(*(*byte)(p4)))
+
+			x[w[4].rd] = q4
+
+			v5 := x[w[5].rs2] + v0<<3
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			v7 := q7
+			x[w[7].rd] = v7
+			if (v6^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			in = &w[9]
+			continue
+		case opFused + 25:
+			// add add addi add add
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+
+			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2]
+			in = &w[5]
+			continue
+		case opFused + 26:
+			// roriw xor:a1 roriw xor:a1:b2 and and xor:a2:b1 and xor:a1:b2 sum:a6:b1
+
+			v0 := word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
+			x[w[0].rd] = v0
+
+			v1 := v0 ^ x[w[1].rs2]
+			x[w[1].rd] = v1
+
+			v2 := word(uint64(bits.RotateLeft32(uint32(x[w[2].rs1]), -int(uint64(w[2].imm)))))
+			x[w[2].rd] = v2
+
+			v3 := v2 ^ v1
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] & x[w[4].rs2]
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] & x[w[5].rs2]
+			x[w[5].rd] = v5
+
+			v6 := v4 ^ v5
+			x[w[6].rd] = v6
+
+			v7 := x[w[7].rs1] & x[w[7].rs2]
+			x[w[7].rd] = v7
+
+			v8 := v7 ^ v6
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = v3 + v8 + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 27:
+			// roriw xor:a1 sum:a1 and andn xor:a1:b2 sum:a4:b1 sum sh2add:b1 lwu:a1
+
+			v0 := word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
+			x[w[0].rd] = v0
+
+			v1 := v0 ^ x[w[1].rs2]
+			x[w[1].rd] = v1
+
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] & x[w[3].rs2]
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] &^ x[w[4].rs2]
+			x[w[4].rd] = v4
+
+			v5 := v4 ^ v3
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = v2 + v5 + uint64(w[6].imm)
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+
+			v8 := v7 + x[w[8].rs1]<<2
+			x[w[8].rd] = v8
+			addr9 := v8 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^3) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := uint64(get32(p9))
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 28:
+			// sum sum sh2add:b1 lwu:a1 sum:a4:b1 roriw
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			v2 := v1 + x[w[2].rs1]<<2
+			x[w[2].rd] = v2
+			addr3 := v2 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^3) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(get32(p3))
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			x[w[4].rd] = v0 + v3 + uint64(w[4].imm)
+
+			x[w[5].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[5].rs1]), -int(uint64(w[5].imm)))))
+			in = &w[6]
+			continue
+		case opFused + 29:
+			// roriw roriw xor:a1:b2
+
+			v0 := word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
+			x[w[0].rd] = v0
+
+			v1 := word(uint64(bits.RotateLeft32(uint32(x[w[1].rs1]), -int(uint64(w[1].imm)))))
+			x[w[1].rd] = v1
+
+			x[w[2].rd] = v1 ^ v0
+			in = &w[3]
+			continue
+		case opFused + 30:
+			// sum sum sum sum sum sum ifless sw:b3 sw:b7 sw:b9
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			if (x[w[6].rs1]^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^3) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put32(p7, uint32(v4))
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^3) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put32(p8, uint32(v1))
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^3) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			put32(p9, uint32(v0))
+			in = &w[10]
+			continue
+		case opFused + 31:
+			// sum ld
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
 				goto slow
@@ -1743,33 +1701,777 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[1].rd] = q1
 			in = &w[2]
 			continue
-		case opFused + 41:
-			// addi bltu
+		case opFused + 32:
+			// sum sum ifless
 
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-			if x[w[1].rs1] < x[w[1].rs2] {
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			in = &w[3]
+			continue
+		case opFused + 33:
+			// sum ifless:b1 ifless:a2 ld lb:a1 sh3add:a5 ld:a1 ld ifless:a2:b1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			if (v0^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(int8(*(*byte)(p4)))
+
+			x[w[4].rd] = q4
+
+			v5 := x[w[5].rs2] + v0<<3
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			v7 := q7
+			x[w[7].rd] = v7
+			if (v6^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			in = &w[9]
+			continue
+		case opFused + 34:
+			// sum sum sum
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			in = &w[3]
+			continue
+		case opFused + 35:
+			// sd sd sd sd
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, x[w[3].rs2])
+			in = &w[4]
+			continue
+		case opFused + 36:
+			// slli srli:a1
+
+			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+			x[w[0].rd] = v0
+
+			x[w[1].rd] = v0 >> (uint64(w[1].imm) & 63)
+			in = &w[2]
+			continue
+		case opFused + 37:
+			// sum ifequal:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
 				in = &w[1]
 				goto taken
 			}
 			in = &w[2]
+			continue
+		case opFused + 38:
+			// addi bgeu:b1
+
+			v0 := x[w[0].rs1] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if x[w[1].rs1] >= v0 {
+				in = &w[1]
+				goto taken
+			}
+			in = &w[2]
+			continue
+		case opFused + 39:
+			// ld sd sd:b2 addi addi
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, v0)
+
+			x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
+
+			x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
+			in = &w[5]
+			continue
+		case opFused + 40:
+			// add ld addi ret:a2
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+			target := (v1 + uint64(w[3].imm>>48)) &^ 1
+			left -= uint64(w[3].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 41:
+			// sum srli:a1 ifless:a1 sum mul:a1:b3 sum:a1 lwu:a1 slli srli:a1 sum:b3
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := v0 >> (uint64(w[1].imm) & 63)
+			x[w[1].rd] = v1
+			if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := v3 * v1
+			x[w[4].rd] = v4
+
+			v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^3) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(get32(p6))
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			v7 := x[w[7].rs1] << (uint64(w[7].imm) & 63)
+			x[w[7].rd] = v7
+
+			x[w[8].rd] = v7 >> (uint64(w[8].imm) & 63)
+
+			x[w[9].rd] = x[w[9].rs1] + v6 + uint64(w[9].imm)
+			in = &w[10]
 			continue
 		case opFused + 42:
-			// addi bgeu
+			// ifless lwu ifless:a1 ifless sum ifless:a1
+			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^3) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := uint64(get32(p1))
 
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-			if x[w[1].rs1] >= x[w[1].rs2] {
+			v1 := q1
+			x[w[1].rd] = v1
+			if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			if (v4^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			in = &w[6]
+			continue
+		case opFused + 43:
+			// addi addi blt:a2:b1 lwu lwu
+
+			v0 := x[w[0].rs1] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if int64(v0) < int64(v1) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^3) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(get32(p3))
+
+			x[w[3].rd] = q3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^3) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(get32(p4))
+
+			x[w[4].rd] = q4
+			in = &w[5]
+			continue
+		case opFused + 44:
+			// sd ld
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			x[w[1].rd] = q1
+			in = &w[2]
+			continue
+		case opFused + 45:
+			// sum ld sum ret:a2
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			target := (v1 + uint64(w[3].imm>>48)) &^ 1
+			left -= uint64(w[3].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 46:
+			// sum sh2add:a1 lwu:a1 sum:b1 sum sh2add:a1 lwu:a1 sum:a4:b1 sum:a1 sw:b1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs2] + v0<<2
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^3) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(get32(p2))
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] + v2 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs2] + v4<<2
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^3) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(get32(p6))
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			v7 := v3 + v6 + uint64(w[7].imm)
+			x[w[7].rd] = v7
+
+			v8 := v7 + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^3) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			put32(p9, uint32(v8))
+			in = &w[10]
+			continue
+		case opFused + 47:
+			// sum sum sh2add:a2:b1 lwu:a1 roriw:a1 roriw:a2 xor:a2:b1 srliw:a4 xor:a1:b2 sum
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			v2 := v1 + v0<<2
+			x[w[2].rd] = v2
+			addr3 := v2 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^3) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(get32(p3))
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := word(uint64(bits.RotateLeft32(uint32(v3), -int(uint64(w[4].imm)))))
+			x[w[4].rd] = v4
+
+			v5 := word(uint64(bits.RotateLeft32(uint32(v3), -int(uint64(w[5].imm)))))
+			x[w[5].rd] = v5
+
+			v6 := v4 ^ v5
+			x[w[6].rd] = v6
+
+			v7 := word(uint64(uint32(v3) >> (uint64(w[7].imm) & 31)))
+			x[w[7].rd] = v7
+
+			x[w[8].rd] = v7 ^ v6
+
+			x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 48:
+			// sh2add lwu:a1 roriw:a1 roriw:a2 xor:a2:b1 srliw:a4 xor:a1:b2 sh2add
+
+			v0 := x[w[0].rs2] + x[w[0].rs1]<<2
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^3) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := uint64(get32(p1))
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := word(uint64(bits.RotateLeft32(uint32(v1), -int(uint64(w[2].imm)))))
+			x[w[2].rd] = v2
+
+			v3 := word(uint64(bits.RotateLeft32(uint32(v1), -int(uint64(w[3].imm)))))
+			x[w[3].rd] = v3
+
+			v4 := v2 ^ v3
+			x[w[4].rd] = v4
+
+			v5 := word(uint64(uint32(v1) >> (uint64(w[5].imm) & 31)))
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = v5 ^ v4
+
+			x[w[7].rd] = x[w[7].rs2] + x[w[7].rs1]<<2
+			in = &w[8]
+			continue
+		case opFused + 49:
+			// ifless ifless sh3add ifless sum sd:b1 sum sd:a1:b3 sd:a2 sd:a3
+			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+
+			x[w[2].rd] = x[w[2].rs2] + x[w[2].rs1]<<3
+			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, v4)
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			addr7 := v6 + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put64(p7, v4)
+			addr8 := v6 + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, x[w[8].rs2])
+			addr9 := v6 + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			put64(p9, x[w[9].rs2])
+			in = &w[10]
+			continue
+		case opFused + 50:
+			// sum sum ifless:a1 sum:b3 lbu:a4 sum:a4 lbu:a1 ifequal:a1:b3 ifless:b7
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+
+			x[w[3].rd] = x[w[3].rs1] + v0 + uint64(w[3].imm)
+			addr4 := v0 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(*(*byte)(p4))
+
+			v4 := q4
+			x[w[4].rd] = v4
+
+			v5 := v1 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(*(*byte)(p6))
+
+			v6 := q6
+			x[w[6].rd] = v6
+			if (v6 == v4) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			if (x[w[8].rs1]^uint64(w[8].rs3)<<56 < v1^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			in = &w[9]
+			continue
+		case opFused + 51:
+			// ld ifless
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			x[w[0].rd] = q0
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
 				in = &w[1]
 				goto taken
 			}
 			in = &w[2]
 			continue
-		case opFused + 43:
+		case opFused + 52:
+			// sum sum sum ifless:b1 andi:a4 andi:a4 ifequal:a2:b1 ifequal:a3 sub:b4 sum:a5
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+
+			v4 := v0 & uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := v1 & uint64(w[5].imm)
+			x[w[5].rd] = v5
+			if (v4 == v5) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			if (v4 == x[w[7].rs2]) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			x[w[8].rd] = x[w[8].rs1] - v4
+
+			x[w[9].rd] = v4 + x[w[9].rs2] + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 53:
+			// sum sum sum sum sum
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			in = &w[5]
+			continue
+		case opFused + 54:
+			// sub ifless:a1 slli:a2 sum:a1 sum:a4 ifless:a1 slli:a2 sum:a1 lw:a1 sum:a1
+
+			v0 := x[w[0].rs1] - x[w[0].rs2]
+			x[w[0].rd] = v0
+			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+
+			v2 := v0 << (uint64(w[2].imm) & 63)
+			x[w[2].rd] = v2
+
+			x[w[3].rd] = v2 + x[w[3].rs2] + uint64(w[3].imm)
+
+			v4 := v0 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			if (v4^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+
+			v6 := v4 << (uint64(w[6].imm) & 63)
+			x[w[6].rd] = v6
+
+			v7 := v6 + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			addr8 := v7 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^3) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := word(uint64(get32(p8)))
+
+			v8 := q8
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = v8 + x[w[9].rs2] + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 55:
+			// addiw addiw ifless:a1:b2 lw sum addiw:a1 ifless:a1:b3 ifless:a7:b4 sw addiw
+
+			v0 := word(x[w[0].rs1] + uint64(w[0].imm))
+			x[w[0].rd] = v0
+
+			v1 := word(x[w[1].rs1] + uint64(w[1].imm))
+			x[w[1].rd] = v1
+			if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^3) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := word(uint64(get32(p3)))
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := word(v4 + uint64(w[5].imm))
+			x[w[5].rd] = v5
+			if (v5^uint64(w[6].rs3)<<56 < v3^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			if (v0^uint64(w[7].rs3)<<56 < v3^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^3) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put32(p8, uint32(x[w[8].rs2]))
+
+			x[w[9].rd] = word(x[w[9].rs1] + uint64(w[9].imm))
+			in = &w[10]
+			continue
+		case opFused + 56:
 			// lui lwu:a1 beq:a1
 
 			v0 := uint64(w[0].imm)
 			x[w[0].rd] = v0
 			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
+			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^3) {
 				in = &w[1]
 				goto slow
@@ -1785,38 +2487,730 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[3]
 			continue
-		case opFused + 44:
-			// fmadd.d addi blt:a1 addi mul:a1
-			e.kept.in, e.kept.left = uintptr(unsafe.Pointer(in))-uintptr(base), left
-			s0 := math.FMA(math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2]), math.Float64frombits(f[w[0].rs3]))
-			in, left = (*inst)(unsafe.Add(base, e.kept.in)), e.kept.left
-			w = (*window)(unsafe.Pointer(in))
-			if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
+		case opFused + 57:
+			// sd sum
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
 			}
-			f[w[0].rd] = math.Float64bits(s0)
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
 
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			in = &w[2]
+			continue
+		case opFused + 58:
+			// sum sd
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			in = &w[2]
+			continue
+		case opFused + 59:
+			// sum lb:a1 lb:a2 lb:a3 lb:a4 lb:a5 lb:a6 lb:a7 lb:a8 sb:b8
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^pageMask {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := uint64(int8(*(*byte)(p1)))
+
+			v1 := q1
 			x[w[1].rd] = v1
-			if int64(v1) < int64(x[w[2].rs2]) {
+			addr2 := v0 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(int8(*(*byte)(p2)))
+
+			x[w[2].rd] = q2
+			addr3 := v0 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^pageMask {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(int8(*(*byte)(p3)))
+
+			x[w[3].rd] = q3
+			addr4 := v0 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(int8(*(*byte)(p4)))
+
+			x[w[4].rd] = q4
+			addr5 := v0 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(int8(*(*byte)(p5)))
+
+			x[w[5].rd] = q5
+			addr6 := v0 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(int8(*(*byte)(p6)))
+
+			x[w[6].rd] = q6
+			addr7 := v0 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^pageMask {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := uint64(int8(*(*byte)(p7)))
+
+			x[w[7].rd] = q7
+			addr8 := v0 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^pageMask {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := uint64(int8(*(*byte)(p8)))
+
+			x[w[8].rd] = q8
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^pageMask {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			*(*byte)(p9) = byte(v1)
+			in = &w[10]
+			continue
+		case opFused + 60:
+			// sb sb sb sb sb sb sb sum ifless:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			*(*byte)(p0) = byte(x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^pageMask {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			*(*byte)(p1) = byte(x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			*(*byte)(p2) = byte(x[w[2].rs2])
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^pageMask {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			*(*byte)(p3) = byte(x[w[3].rs2])
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			*(*byte)(p4) = byte(x[w[4].rs2])
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			*(*byte)(p5) = byte(x[w[5].rs2])
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			*(*byte)(p6) = byte(x[w[6].rs2])
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (v7^uint64(w[8].rs3)<<56 < x[w[8].rs2]^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			in = &w[9]
+			continue
+		case opFused + 61:
+			// addi bge:a1 beq:a2 addi blt:a4:b1
+
+			v0 := x[w[0].rs1] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if int64(v0) >= int64(x[w[1].rs2]) {
+				in = &w[1]
+				goto taken
+			}
+			if v0 == x[w[2].rs2] {
 				in = &w[2]
 				goto taken
 			}
 
 			v3 := x[w[3].rs1] + uint64(w[3].imm)
 			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 * x[w[4].rs2]
+			if int64(v0) < int64(v3) {
+				in = &w[4]
+				goto taken
+			}
 			in = &w[5]
 			continue
-		case opFused + 45:
-			// lui ld:a1 mulhu:a1 mul:a2 xor:a1:b2
+		case opFused + 62:
+			// ld sd
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
 
-			v0 := uint64(w[0].imm)
+			x[w[0].rd] = q0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			in = &w[2]
+			continue
+		case opFused + 63:
+			// sum lbu:a1 ifequal:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 			x[w[0].rd] = v0
 			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^pageMask {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := uint64(*(*byte)(p1))
+
+			v1 := q1
+			x[w[1].rd] = v1
+			if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			in = &w[3]
+			continue
+		case opFused + 64:
+			// ifless sh3add sum ifless:a1 ld lb:a1 sh3add:a4 ld:a6 ld:a2 ifless:a2:b1
+			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+
+			v1 := x[w[1].rs2] + x[w[1].rs1]<<3
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(int8(*(*byte)(p5)))
+
+			x[w[5].rd] = q5
+
+			v6 := x[w[6].rs2] + v2<<3
+			x[w[6].rd] = v6
+			addr7 := v1 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			v7 := q7
+			x[w[7].rd] = v7
+			addr8 := v6 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			v8 := q8
+			x[w[8].rd] = v8
+			if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 65:
+			// sum sum sum ifequal:b3 ifequal:a3 ifless:a5 sum ifless:a6:b1 andi andi:a9
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			if (x[w[3].rs1] == v0) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+			if (v1 == x[w[4].rs2]) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+			if (v0^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v1^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			x[w[8].rd] = x[w[8].rs1] & uint64(w[8].imm)
+
+			x[w[9].rd] = v0 & uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 66:
+			// sum lbu:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^pageMask {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := uint64(*(*byte)(p1))
+
+			x[w[1].rd] = q1
+			in = &w[2]
+			continue
+		case opFused + 67:
+			// ld ld sum
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			x[w[0].rd] = q0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			x[w[1].rd] = q1
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			in = &w[3]
+			continue
+		case opFused + 68:
+			// sum ifless:b1 sum sum lb:a1 lb:a2 lb:a3 lb:a4 sb:a6:b4 sb:a7:b4
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(int8(*(*byte)(p4)))
+
+			v4 := q4
+			x[w[4].rd] = v4
+			addr5 := v3 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(int8(*(*byte)(p5)))
+
+			v5 := q5
+			x[w[5].rd] = v5
+			addr6 := v3 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(int8(*(*byte)(p6)))
+
+			x[w[6].rd] = q6
+			addr7 := v3 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^pageMask {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := uint64(int8(*(*byte)(p7)))
+
+			x[w[7].rd] = q7
+			addr8 := v2 + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^pageMask {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			*(*byte)(p8) = byte(v4)
+			addr9 := v2 + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^pageMask {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			*(*byte)(p9) = byte(v5)
+			in = &w[10]
+			continue
+		case opFused + 69:
+			// ld sum:a1 sd:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, v1)
+			in = &w[3]
+			continue
+		case opFused + 70:
+			// lbu ifequal
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(*(*byte)(p0))
+
+			x[w[0].rd] = q0
+			if (x[w[1].rs1] == x[w[1].rs2]) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			in = &w[2]
+			continue
+		case opFused + 71:
+			// add lui ld bltu:a1
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+			x[w[1].rd] = uint64(w[1].imm)
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+			if v2 < x[w[3].rs2] {
+				in = &w[3]
+				goto taken
+			}
+			in = &w[4]
+			continue
+		case opFused + 72:
+			// sum sum sum ifless
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+			in = &w[4]
+			continue
+		case opFused + 73:
+			// add add lui ld bltu:a1
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+
+			x[w[2].rd] = uint64(w[2].imm)
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			if v3 < x[w[4].rs2] {
+				in = &w[4]
+				goto taken
+			}
+			in = &w[5]
+			continue
+		case opFused + 74:
+			// ld ld ld ld ld ld
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			x[w[0].rd] = q0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			x[w[1].rd] = q1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			x[w[2].rd] = q2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			x[w[3].rd] = q3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			x[w[4].rd] = q4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			x[w[5].rd] = q5
+			in = &w[6]
+			continue
+		case opFused + 75:
+			// sd sd sd
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			in = &w[3]
+			continue
+		case opFused + 76:
+			// sum sum:a1 srli:a1 xor:a1:b2 sum ld:a1 mul:a1:b3 srli:a1 xor:a1:b2 mul:b1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			v2 := v1 >> (uint64(w[2].imm) & 63)
+			x[w[2].rd] = v2
+
+			v3 := v2 ^ v1
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			v6 := v5 * v3
+			x[w[6].rd] = v6
+
+			v7 := v6 >> (uint64(w[7].imm) & 63)
+			x[w[7].rd] = v7
+
+			v8 := v7 ^ v6
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = x[w[9].rs1] * v8
+			in = &w[10]
+			continue
+		case opFused + 77:
+			// sum ld:a1 mulhu:b1 mul:b2 ld mul:a1:b4 sum ld:a1 mul:a1 sum:a1:b4
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
 				goto slow
@@ -1826,223 +3220,54 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			v1 := q1
 			x[w[1].rd] = v1
-			h2, _ := bits.Mul64(v1, x[w[2].rs2])
-			v2 := h2
-			x[w[2].rd] = v2
-
-			v3 := v1 * x[w[3].rs2]
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 ^ v2
-			in = &w[5]
-			continue
-		case opFused + 46:
-			// xor xor:b1 mulhu:b1 mul:b2 xor:a1:b2
-
-			v0 := x[w[0].rs1] ^ x[w[0].rs2]
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] ^ v0
-			x[w[1].rd] = v1
 			h2, _ := bits.Mul64(x[w[2].rs1], v1)
-			v2 := h2
-			x[w[2].rd] = v2
+			x[w[2].rd] = h2
 
-			v3 := x[w[3].rs1] * v1
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 ^ v2
-			in = &w[5]
-			continue
-		case opFused + 47:
-			// ld addi:a1 sd:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, v1)
-			in = &w[3]
-			continue
-		case opFused + 48:
-			// addi addi bge
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-			if int64(x[w[2].rs1]) >= int64(x[w[2].rs2]) {
-				in = &w[2]
-				goto taken
-			}
-			in = &w[3]
-			continue
-		case opFused + 49:
-			// ld add
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-			in = &w[2]
-			continue
-		case opFused + 50:
-			// addi blt:b1 andi andi bne:a2:b1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if int64(x[w[1].rs1]) < int64(v0) {
-				in = &w[1]
-				goto taken
-			}
-
-			v2 := x[w[2].rs1] & uint64(w[2].imm)
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] & uint64(w[3].imm)
-			x[w[3].rd] = v3
-			if v2 != v3 {
+			x[w[3].rd] = x[w[3].rs1] * v1
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
 				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
-		case opFused + 51:
-			// ld bne
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
 				goto slow
 			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
 
-			x[w[0].rd] = q0
-			if x[w[1].rs1] != x[w[1].rs2] {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
-			continue
-		case opFused + 52:
-			// lwu roriw:a1 roriw:a2 xor:a2:b1 srliw:a4
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
+			v4 := q4
+			x[w[4].rd] = v4
+
+			v5 := v4 * v1
+			x[w[5].rd] = v5
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			addr7 := v6 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
 				goto slow
 			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(get32(p0))
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
 
-			v0 := q0
-			x[w[0].rd] = v0
+			v7 := q7
+			x[w[7].rd] = v7
 
-			v1 := word(uint64(bits.RotateLeft32(uint32(v0), -int(uint64(w[1].imm)))))
-			x[w[1].rd] = v1
+			v8 := v7 * x[w[8].rs2]
+			x[w[8].rd] = v8
 
-			v2 := word(uint64(bits.RotateLeft32(uint32(v0), -int(uint64(w[2].imm)))))
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = v1 ^ v2
-
-			x[w[4].rd] = word(uint64(uint32(v0) >> (uint64(w[4].imm) & 31)))
-			in = &w[5]
+			x[w[9].rd] = v8 + v5 + uint64(w[9].imm)
+			in = &w[10]
 			continue
-		case opFused + 53:
-			// add lbu add lbu beq
+		case opFused + 78:
+			// sum sum ld:a1 sum:a1 ori:a1 sltu:a2:b3 sum ld:a1
 
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^pageMask {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(*(*byte)(p1))
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 
-			x[w[1].rd] = q1
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^pageMask {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := uint64(*(*byte)(p3))
-
-			x[w[3].rd] = q3
-			if x[w[4].rs1] == x[w[4].rs2] {
-				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
-		case opFused + 54:
-			// ld beq:a1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-			if v0 == x[w[1].rs2] {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
-			continue
-		case opFused + 55:
-			// slli srli:a1 add
-
-			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = v0 >> (uint64(w[1].imm) & 63)
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-			in = &w[3]
-			continue
-		case opFused + 56:
-			// addi lui ld:a1 and:a1 beq:a1
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-
-			v1 := uint64(w[1].imm)
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
 			x[w[1].rd] = v1
 			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
+			t2 := &read[addr2>>pageShift&tlbMask]
 			if t2.tag != addr2&^(pageMask&^7) {
 				in = &w[2]
 				goto slow
@@ -2053,101 +3278,65 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			v2 := q2
 			x[w[2].rd] = v2
 
-			v3 := v2 & x[w[3].rs2]
+			v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
 			x[w[3].rd] = v3
-			if v3 == x[w[4].rs2] {
-				in = &w[4]
-				goto taken
+
+			x[w[4].rd] = v3 | uint64(w[4].imm)
+
+			x[w[5].rd] = truth(v3 < v2)
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			addr7 := v6 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
 			}
-			in = &w[5]
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			x[w[7].rd] = q7
+			in = &w[8]
 			continue
-		case opFused + 57:
-			// ld addi:a1 sd:b1 bge:a2 addi:a4
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
+		case opFused + 79:
+			// addi sd sd add ret
 
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, v1)
-			if int64(v1) >= int64(x[w[3].rs2]) {
-				in = &w[3]
-				goto taken
-			}
-
-			x[w[4].rd] = v0 + uint64(w[4].imm)
-			in = &w[5]
-			continue
-		case opFused + 58:
-			// ld ld blt
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
+			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
+			t1 := &write[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
 				goto slow
 			}
 			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			if int64(x[w[2].rs1]) < int64(x[w[2].rs2]) {
+			put64(p1, x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
 				in = &w[2]
-				goto taken
-			}
-			in = &w[3]
-			continue
-		case opFused + 59:
-			// sh2add lwu:a1 add:b1
-
-			v0 := x[w[0].rs2] + x[w[0].rs1]<<2
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^3) {
-				in = &w[1]
 				goto slow
 			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(get32(p1))
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
 
-			v1 := q1
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = x[w[2].rs1] + v1
-			in = &w[3]
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
+			target := (x[w[4].rs1] + uint64(w[4].imm>>48)) &^ 1
+			left -= uint64(w[4].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 60:
-			// lui sd:b1 addi sd:a1:b3
+		case opFused + 80:
+			// sum sd:b1 sum
 
-			v0 := uint64(w[0].imm)
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 			x[w[0].rd] = v0
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
+			t1 := &write[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
 				goto slow
@@ -2155,22 +3344,368 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			p1 := unsafe.Add(t1.page, addr1&pageMask)
 			put64(p1, v0)
 
-			v2 := x[w[2].rs1] + uint64(w[2].imm)
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			in = &w[3]
+			continue
+		case opFused + 81:
+			// slli sum
+
+			x[w[0].rd] = x[w[0].rs1] << (uint64(w[0].imm) & 63)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			in = &w[2]
+			continue
+		case opFused + 82:
+			// sum sum ld:a1
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			x[w[2].rd] = q2
+			in = &w[3]
+			continue
+		case opFused + 83:
+			// add addi lui add:b1 lui
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+
+			v2 := uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			x[w[3].rd] = x[w[3].rs1] + v2
+
+			x[w[4].rd] = uint64(w[4].imm)
+			in = &w[5]
+			continue
+		case opFused + 84:
+			// sum ifless:a1 ld ifless:a3:b1 ld sum:a5 ifless:a2:b1 ifless:a2:b7 ld
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+			if (v0^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+
+			v5 := v0 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			if (v4^uint64(w[6].rs3)<<56 < v5^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			if (v5^uint64(w[7].rs3)<<56 < v0^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			x[w[8].rd] = q8
+			in = &w[9]
+			continue
+		case opFused + 85:
+			// slli or:a1 lbu slli:a1 or:a1:b3 lbu slli:a1 or:a1:b3 mulw:a1 srliw:a1
+
+			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+			x[w[0].rd] = v0
+
+			v1 := v0 | x[w[1].rs2]
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(*(*byte)(p2))
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v2 << (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+
+			v4 := v3 | v1
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(*(*byte)(p5))
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			v6 := v5 << (uint64(w[6].imm) & 63)
+			x[w[6].rd] = v6
+
+			v7 := v6 | v4
+			x[w[7].rd] = v7
+
+			v8 := word(v7 * x[w[8].rs2])
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = word(uint64(uint32(v8) >> (uint64(w[9].imm) & 31)))
+			in = &w[10]
+			continue
+		case opFused + 86:
+			// and slli:a1 sum:a1 lwu:a1 sw:b1 sum sum:a1 ld:a1 sum:a1 sw:a7:b1
+
+			v0 := x[w[0].rs1] & x[w[0].rs2]
+			x[w[0].rd] = v0
+
+			v1 := v0 << (uint64(w[1].imm) & 63)
+			x[w[1].rd] = v1
+
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
 			x[w[2].rd] = v2
 			addr3 := v2 + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^3) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(get32(p3))
+
+			v3 := q3
+			x[w[3].rd] = v3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^3) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put32(p4, uint32(v3))
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+
+			v6 := v5 + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			addr7 := v6 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			v7 := q7
+			x[w[7].rd] = v7
+
+			v8 := v7 + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			addr9 := v2 + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^3) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			put32(p9, uint32(v8))
+			in = &w[10]
+			continue
+		case opFused + 87:
+			// sd addi sd:a1 sd:a2 sd:a3
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			addr3 := v1 + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
 			if t3.tag != addr3&^(pageMask&^7) {
 				in = &w[3]
 				goto slow
 			}
 			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, v0)
-			in = &w[4]
+			put64(p3, x[w[3].rs2])
+			addr4 := v1 + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, x[w[4].rs2])
+			in = &w[5]
 			continue
-		case opFused + 61:
-			// ld ld addi
+		case opFused + 88:
+			// sd sd bge
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			if int64(x[w[2].rs1]) >= int64(x[w[2].rs2]) {
+				in = &w[2]
+				goto taken
+			}
+			in = &w[3]
+			continue
+		case opFused + 89:
+			// sum andi ifequal:a1
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			v1 := x[w[1].rs1] & uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			in = &w[3]
+			continue
+		case opFused + 90:
+			// sum ifequal
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			if (x[w[1].rs1] == x[w[1].rs2]) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			in = &w[2]
+			continue
+		case opFused + 91:
+			// add addi lui ld bltu:a1
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+
+			x[w[2].rd] = uint64(w[2].imm)
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			if v3 < x[w[4].rs2] {
+				in = &w[4]
+				goto taken
+			}
+			in = &w[5]
+			continue
+		case opFused + 92:
+			// addiw and:b1 slli:a1 sum:b1 lbu lbu
+
+			v0 := word(x[w[0].rs1] + uint64(w[0].imm))
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] & v0
+			x[w[1].rd] = v1
+
+			v2 := v1 << (uint64(w[2].imm) & 63)
+			x[w[2].rd] = v2
+
+			x[w[3].rd] = x[w[3].rs1] + v2 + uint64(w[3].imm)
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(*(*byte)(p4))
+
+			x[w[4].rd] = q4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(*(*byte)(p5))
+
+			x[w[5].rd] = q5
+			in = &w[6]
+			continue
+		case opFused + 93:
+			// ld ld ifless
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
@@ -2180,7 +3715,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			x[w[0].rd] = q0
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
+			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
 				goto slow
@@ -2189,17 +3724,19 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			q1 := get64(p1)
 
 			x[w[1].rd] = q1
-
-			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
 			in = &w[3]
 			continue
-		case opFused + 62:
-			// lui ld:a1 lui ld:a1 lbu
+		case opFused + 94:
+			// lui ld:a1 lui ld:a1
 
 			v0 := uint64(w[0].imm)
 			x[w[0].rd] = v0
 			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
+			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
 				goto slow
@@ -2212,7 +3749,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			v2 := uint64(w[2].imm)
 			x[w[2].rd] = v2
 			addr3 := v2 + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
+			t3 := &read[addr3>>pageShift&tlbMask]
 			if t3.tag != addr3&^(pageMask&^7) {
 				in = &w[3]
 				goto slow
@@ -2221,675 +3758,14 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			q3 := get64(p3)
 
 			x[w[3].rd] = q3
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^pageMask {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := uint64(*(*byte)(p4))
-
-			x[w[4].rd] = q4
-			in = &w[5]
-			continue
-		case opFused + 63:
-			// xor sub:a1 xori:a2 and:b1 and:a1:b3
-
-			v0 := x[w[0].rs1] ^ x[w[0].rs2]
-			x[w[0].rd] = v0
-
-			v1 := v0 - x[w[1].rs2]
-			x[w[1].rd] = v1
-
-			v2 := v0 ^ uint64(w[2].imm)
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] & v2
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 & v1
-			in = &w[5]
-			continue
-		case opFused + 64:
-			// addi mul:a1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = v0 * x[w[1].rs2]
-			in = &w[2]
-			continue
-		case opFused + 65:
-			// bltu lwu bgeu:a1
-			if x[w[0].rs1] < x[w[0].rs2] {
-				in = &w[0]
-				goto taken
-			}
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^3) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(get32(p1))
-
-			v1 := q1
-			x[w[1].rd] = v1
-			if v1 >= x[w[2].rs2] {
-				in = &w[2]
-				goto taken
-			}
-			in = &w[3]
-			continue
-		case opFused + 66:
-			// slli add:a1
-
-			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = v0 + x[w[1].rs2]
-			in = &w[2]
-			continue
-		case opFused + 67:
-			// andi bne:a1
-
-			v0 := x[w[0].rs1] & uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if v0 != x[w[1].rs2] {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
-			continue
-		case opFused + 68:
-			// lui ld:a1 add:b1 xnor and:a1:b2
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-
-			v2 := x[w[2].rs1] + v1
-			x[w[2].rd] = v2
-
-			v3 := ^(x[w[3].rs1] ^ x[w[3].rs2])
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 & v2
-			in = &w[5]
-			continue
-		case opFused + 69:
-			// addi beq:a1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if v0 == x[w[1].rs2] {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
-			continue
-		case opFused + 70:
-			// add ld
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			in = &w[2]
-			continue
-		case opFused + 71:
-			// sd ld addi
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-
-			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-			in = &w[3]
-			continue
-		case opFused + 72:
-			// ld ld:a1 ld addi jalr:a3
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			x[w[2].rd] = q2
-
-			x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
-			target := (v1 + uint64(w[4].imm>>48)) &^ 1
-			x[w[4].rd] = uint64(w[4].imm) << 16 >> 16
-			left -= uint64(w[4].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 73:
-			// add lbu
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^pageMask {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(*(*byte)(p1))
-
-			x[w[1].rd] = q1
-			in = &w[2]
-			continue
-		case opFused + 74:
-			// sd sd
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-			in = &w[2]
-			continue
-		case opFused + 75:
-			// lbu slli:a1 or:a1 xor:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 << (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-
-			v2 := v1 | x[w[2].rs2]
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = x[w[3].rs1] ^ v2
 			in = &w[4]
 			continue
-		case opFused + 76:
-			// slli add:a1 lwu:a1
-
-			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-			x[w[0].rd] = v0
-
-			v1 := v0 + x[w[1].rs2]
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^3) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := uint64(get32(p2))
-
-			x[w[2].rd] = q2
-			in = &w[3]
-			continue
-		case opFused + 77:
-			// beq sd sd
-			if x[w[0].rs1] == x[w[0].rs2] {
-				in = &w[0]
-				goto taken
-			}
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			in = &w[3]
-			continue
-		case opFused + 78:
-			// sb sb sb sb
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			*(*byte)(p0) = byte(x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^pageMask {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			*(*byte)(p1) = byte(x[w[1].rs2])
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^pageMask {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			*(*byte)(p2) = byte(x[w[2].rs2])
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^pageMask {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			*(*byte)(p3) = byte(x[w[3].rs2])
-			in = &w[4]
-			continue
-		case opFused + 79:
-			// addi slli:a1 add:a1 sw:a1 sw:a2
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := v0 << (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-
-			v2 := v1 + x[w[2].rs2]
-			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^3) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put32(p3, uint32(x[w[3].rs2]))
-			addr4 := v2 + uint64(w[4].imm)
-			t4 := &m.write[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^3) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			put32(p4, uint32(x[w[4].rs2]))
-			in = &w[5]
-			continue
-		case opFused + 80:
-			// srli addi addi and:b3 andi
-
-			v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-
-			x[w[3].rd] = x[w[3].rs1] & v0
-
-			x[w[4].rd] = x[w[4].rs1] & uint64(w[4].imm)
-			in = &w[5]
-			continue
-		case opFused + 81:
-			// sd ld
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			in = &w[2]
-			continue
-		case opFused + 82:
-			// ld sd
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-			in = &w[2]
-			continue
-		case opFused + 83:
-			// lbu andi:a1 srl:b1 ld sh3add:a2:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 & uint64(w[1].imm)
-			x[w[1].rd] = v1
-
-			v2 := x[w[2].rs1] >> (v1 & 63)
-			x[w[2].rd] = v2
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 + v2<<3
-			in = &w[5]
-			continue
-		case opFused + 84:
-			// lui lbu:a1 beq:a1
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^pageMask {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(*(*byte)(p1))
-
-			v1 := q1
-			x[w[1].rd] = v1
-			if v1 == x[w[2].rs2] {
-				in = &w[2]
-				goto taken
-			}
-			in = &w[3]
-			continue
-		case opFused + 85:
-			// ld add:b1 add:a1 srli:a1 xor:a1:b2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + v0
-			x[w[1].rd] = v1
-
-			v2 := v1 + x[w[2].rs2]
-			x[w[2].rd] = v2
-
-			v3 := v2 >> (uint64(w[3].imm) & 63)
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 ^ v2
-			in = &w[5]
-			continue
-		case opFused + 86:
-			// lui ld:a1 add:a1 ori:a1 sltu:a2:b3
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-
-			v2 := v1 + x[w[2].rs2]
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = v2 | uint64(w[3].imm)
-
-			x[w[4].rd] = truth(v2 < v1)
-			in = &w[5]
-			continue
-		case opFused + 87:
-			// ld mul:a1 sd ld xor:a1:b3
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 * x[w[1].rs2]
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 ^ v1
-			in = &w[5]
-			continue
-		case opFused + 88:
-			// lbu xori:a1 sb:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 ^ uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^pageMask {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			*(*byte)(p2) = byte(v1)
-			in = &w[3]
-			continue
-		case opFused + 89:
-			// lbu add:b1 addi bgeu:a2:b1 add:b4
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + v0
-			x[w[1].rd] = v1
-
-			v2 := x[w[2].rs1] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-			if v1 >= v2 {
-				in = &w[3]
-				goto taken
-			}
-
-			x[w[4].rd] = x[w[4].rs1] + v0
-			in = &w[5]
-			continue
-		case opFused + 90:
-			// addi add:a1 add bltu:a2
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := v0 + x[w[1].rs2]
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-			if v1 < x[w[3].rs2] {
-				in = &w[3]
-				goto taken
-			}
-			in = &w[4]
-			continue
-		case opFused + 91:
-			// ld addi
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-			in = &w[2]
-			continue
-		case opFused + 92:
+		case opFused + 95:
 			// lui ld addi bltu:a2:b1
 
 			x[w[0].rd] = uint64(w[0].imm)
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
+			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
 				goto slow
@@ -2908,53 +3784,10 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[4]
 			continue
-		case opFused + 93:
-			// lhu addi:a1 sh:b1
+		case opFused + 96:
+			// ld sum:a1 ld sum:a1 ld ld ifless:a3:b2 sd:b4 sd:b7
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^1) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(get16(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^1) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put16(p2, uint16(v1))
-			in = &w[3]
-			continue
-		case opFused + 94:
-			// mul srli:a1 xor:a1:b2 mul:b1 addi
-
-			v0 := x[w[0].rs1] * x[w[0].rs2]
-			x[w[0].rd] = v0
-
-			v1 := v0 >> (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-
-			v2 := v1 ^ v0
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = x[w[3].rs1] * v2
-
-			x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
-			in = &w[5]
-			continue
-		case opFused + 95:
-			// ld mul:a1 lui ld:a1 mul:a1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
@@ -2965,12 +3798,146 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			v0 := q0
 			x[w[0].rd] = v0
 
-			x[w[1].rd] = v0 * x[w[1].rs2]
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
 
-			v2 := uint64(w[2].imm)
+			v2 := q2
 			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
+
+			v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			x[w[5].rd] = q5
+			if (v3^uint64(w[6].rs3)<<56 < v4^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put64(p7, v3)
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, v1)
+			in = &w[9]
+			continue
+		case opFused + 97:
+			// ld sum ld
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			x[w[0].rd] = q0
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			x[w[2].rd] = q2
+			in = &w[3]
+			continue
+		case opFused + 98:
+			// sum sum ld sum ret:a2
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			target := (v2 + uint64(w[4].imm>>48)) &^ 1
+			left -= uint64(w[4].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 99:
+			// lui ld:a1
+
+			v0 := uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			x[w[1].rd] = q1
+			in = &w[2]
+			continue
+		case opFused + 100:
+			// sum sum sum ld ifless:a1
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
 			if t3.tag != addr3&^(pageMask&^7) {
 				in = &w[3]
 				goto slow
@@ -2980,146 +3947,172 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			v3 := q3
 			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 * x[w[4].rs2]
+			if (v3^uint64(w[4].rs3)<<56 < x[w[4].rs2]^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
 			in = &w[5]
 			continue
-		case opFused + 96:
-			// ld lui ld:a1 mulhu:a3:b1 mul:a4:b2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			v2 := q2
-			x[w[2].rd] = v2
-			h3, _ := bits.Mul64(v0, v2)
-			x[w[3].rd] = h3
-
-			x[w[4].rd] = v0 * v2
-			in = &w[5]
-			continue
-		case opFused + 97:
-			// addi bge:a1 beq:a2
+		case opFused + 101:
+			// addi add:a1 add bltu:a2
 
 			v0 := x[w[0].rs1] + uint64(w[0].imm)
 			x[w[0].rd] = v0
-			if int64(v0) >= int64(x[w[1].rs2]) {
-				in = &w[1]
+
+			v1 := v0 + x[w[1].rs2]
+			x[w[1].rd] = v1
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
+			if v1 < x[w[3].rs2] {
+				in = &w[3]
 				goto taken
 			}
-			if v0 == x[w[2].rs2] {
-				in = &w[2]
-				goto taken
-			}
-			in = &w[3]
+			in = &w[4]
 			continue
-		case opFused + 98:
-			// ld sd:b1 ld sd:b1 ld
+		case opFused + 102:
+			// sd sd sd sd sd sd sd sd sum
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &write[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
 			}
 			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
+			put64(p0, x[w[0].rs2])
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
+			t1 := &write[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
 				goto slow
 			}
 			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, v0)
+			put64(p1, x[w[1].rs2])
 			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
+			t2 := &write[addr2>>pageShift&tlbMask]
 			if t2.tag != addr2&^(pageMask&^7) {
 				in = &w[2]
 				goto slow
 			}
 			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			v2 := q2
-			x[w[2].rd] = v2
+			put64(p2, x[w[2].rs2])
 			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
+			t3 := &write[addr3>>pageShift&tlbMask]
 			if t3.tag != addr3&^(pageMask&^7) {
 				in = &w[3]
 				goto slow
 			}
 			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, v2)
+			put64(p3, x[w[3].rs2])
 			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.read[addr4>>pageShift&tlbMask]
+			t4 := &write[addr4>>pageShift&tlbMask]
 			if t4.tag != addr4&^(pageMask&^7) {
 				in = &w[4]
 				goto slow
 			}
 			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := get64(p4)
+			put64(p4, x[w[4].rs2])
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, x[w[5].rs2])
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, x[w[6].rs2])
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put64(p7, x[w[7].rs2])
 
-			x[w[4].rd] = q4
-			in = &w[5]
+			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			in = &w[9]
 			continue
-		case opFused + 99:
-			// bgeu ld slli add
-			if x[w[0].rs1] >= x[w[0].rs2] {
-				in = &w[0]
+		case opFused + 103:
+			// addi addi ret
+
+			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+			target := (x[w[2].rs1] + uint64(w[2].imm>>48)) &^ 1
+			left -= uint64(w[2].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 104:
+			// xor xor:b1 mulhu:b1 mul:b2 xor:a1:b2 sum ld:a1 mulhu:a1:b3 mul:a2:b4 xor:a1:b2
+
+			v0 := x[w[0].rs1] ^ x[w[0].rs2]
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] ^ v0
+			x[w[1].rd] = v1
+			h2, _ := bits.Mul64(x[w[2].rs1], v1)
+			v2 := h2
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] * v1
+			x[w[3].rd] = v3
+
+			v4 := v3 ^ v2
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+			h7, _ := bits.Mul64(v6, v4)
+			v7 := h7
+			x[w[7].rd] = v7
+
+			v8 := v6 * v4
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = v8 ^ v7
+			in = &w[10]
+			continue
+		case opFused + 105:
+			// sum sum ifequal
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			if (x[w[2].rs1] == x[w[2].rs2]) != (w[2].rd != 0) {
+				in = &w[2]
 				goto taken
 			}
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-
-			x[w[2].rd] = x[w[2].rs1] << (uint64(w[2].imm) & 63)
-
-			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-			in = &w[4]
+			in = &w[3]
 			continue
-		case opFused + 100:
-			// ld ld add jalr
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
+		case opFused + 106:
+			// addiw ld addi ret:a2
 
-			x[w[0].rd] = q0
+			x[w[0].rd] = word(x[w[0].rs1] + uint64(w[0].imm))
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
+			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
 				goto slow
@@ -3127,11 +4120,11 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			p1 := unsafe.Add(t1.page, addr1&pageMask)
 			q1 := get64(p1)
 
-			x[w[1].rd] = q1
+			v1 := q1
+			x[w[1].rd] = v1
 
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-			target := (x[w[3].rs1] + uint64(w[3].imm>>48)) &^ 1
-			x[w[3].rd] = uint64(w[3].imm) << 16 >> 16
+			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+			target := (v1 + uint64(w[3].imm>>48)) &^ 1
 			left -= uint64(w[3].n)
 			j := &e.jump[target>>1&jumpMask]
 			if j.pc != target || left < blockLength {
@@ -3140,194 +4133,13 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 101:
-			// xor srliw:a1 slliw:a2 or:a2:b1 add:b1
-
-			v0 := x[w[0].rs1] ^ x[w[0].rs2]
-			x[w[0].rd] = v0
-
-			v1 := word(uint64(uint32(v0) >> (uint64(w[1].imm) & 31)))
-			x[w[1].rd] = v1
-
-			v2 := word(v0 << (uint64(w[2].imm) & 31))
-			x[w[2].rd] = v2
-
-			v3 := v1 | v2
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = x[w[4].rs1] + v3
-			in = &w[5]
-			continue
-		case opFused + 102:
-			// lw addi:a1 addi sw:b2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := word(uint64(get32(p0)))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 + uint64(w[1].imm)
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^3) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put32(p3, uint32(v1))
-			in = &w[4]
-			continue
-		case opFused + 103:
-			// addi bge:a1 sub:b2 srai:a1 add:a1:b4
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if int64(v0) >= int64(x[w[1].rs2]) {
-				in = &w[1]
-				goto taken
-			}
-
-			v2 := x[w[2].rs1] - v0
-			x[w[2].rd] = v2
-
-			v3 := uint64(int64(v2) >> (uint64(w[3].imm) & 63))
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 + v0
-			in = &w[5]
-			continue
-		case opFused + 104:
-			// lui add
-
-			x[w[0].rd] = uint64(w[0].imm)
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-			in = &w[2]
-			continue
-		case opFused + 105:
-			// add sd:b1 addi srli:a1 and:a4:b1
-
-			v0 := x[w[0].rs1] + x[w[0].rs2]
-			x[w[0].rd] = v0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, v0)
-
-			v2 := x[w[2].rs1] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-
-			v3 := v2 >> (uint64(w[3].imm) & 63)
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v0 & v3
-			in = &w[5]
-			continue
-		case opFused + 106:
-			// and and xor:a2:b1 and xor:a1:b2
-
-			v0 := x[w[0].rs1] & x[w[0].rs2]
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] & x[w[1].rs2]
-			x[w[1].rd] = v1
-
-			v2 := v0 ^ v1
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] & x[w[3].rs2]
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 ^ v2
-			in = &w[5]
-			continue
 		case opFused + 107:
-			// and andn xor:a1:b2 add:b1 lui
-
-			v0 := x[w[0].rs1] & x[w[0].rs2]
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] &^ x[w[1].rs2]
-			x[w[1].rd] = v1
-
-			v2 := v1 ^ v0
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = x[w[3].rs1] + v2
-
-			x[w[4].rd] = uint64(w[4].imm)
-			in = &w[5]
-			continue
-		case opFused + 108:
-			// sd addi
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-			in = &w[2]
-			continue
-		case opFused + 109:
-			// addi bge:a1 bgeu:a2
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if int64(v0) >= int64(x[w[1].rs2]) {
-				in = &w[1]
-				goto taken
-			}
-			if v0 >= x[w[2].rs2] {
-				in = &w[2]
-				goto taken
-			}
-			in = &w[3]
-			continue
-		case opFused + 110:
-			// bge addi and:a1 addiw:a1 beq:a1
-			if int64(x[w[0].rs1]) >= int64(x[w[0].rs2]) {
-				in = &w[0]
-				goto taken
-			}
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-
-			v2 := v1 & x[w[2].rs2]
-			x[w[2].rd] = v2
-
-			v3 := word(v2 + uint64(w[3].imm))
-			x[w[3].rd] = v3
-			if v3 == x[w[4].rs2] {
-				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
-		case opFused + 111:
-			// srai lwu subw:b1 addiw:a3 blt:a2:b1
+			// srai lwu subw:b1 addiw:a3 ifless:a2:b1 lw
 
 			v0 := uint64(int64(x[w[0].rs1]) >> (uint64(w[0].imm) & 63))
 			x[w[0].rd] = v0
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
+			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^3) {
 				in = &w[1]
 				goto slow
@@ -3343,27 +4155,30 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			v3 := word(v0 + uint64(w[3].imm))
 			x[w[3].rd] = v3
-			if int64(v2) < int64(v3) {
+			if (v2^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
 				in = &w[4]
 				goto taken
 			}
-			in = &w[5]
-			continue
-		case opFused + 112:
-			// ld ld bge:a2:b1 blt
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^3) {
+				in = &w[5]
 				goto slow
 			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := word(uint64(get32(p5)))
 
-			v0 := q0
-			x[w[0].rd] = v0
+			x[w[5].rd] = q5
+			in = &w[6]
+			continue
+		case opFused + 108:
+			// ifless ld slli sum:b1 ld:a1 sum:a4:b1 sd:b1 sum srli:a1 and:a4:b1
+			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
+			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
 				goto slow
@@ -3373,32 +4188,14 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			v1 := q1
 			x[w[1].rd] = v1
-			if int64(v0) >= int64(v1) {
-				in = &w[2]
-				goto taken
-			}
-			if int64(x[w[3].rs1]) < int64(x[w[3].rs2]) {
-				in = &w[3]
-				goto taken
-			}
-			in = &w[4]
-			continue
-		case opFused + 113:
-			// bgeu addi slli add:a1:b2 ld
-			if x[w[0].rs1] >= x[w[0].rs2] {
-				in = &w[0]
-				goto taken
-			}
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
 
 			v2 := x[w[2].rs1] << (uint64(w[2].imm) & 63)
 			x[w[2].rd] = v2
 
-			x[w[3].rd] = v2 + v1
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.read[addr4>>pageShift&tlbMask]
+			v3 := x[w[3].rs1] + v2 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
 			if t4.tag != addr4&^(pageMask&^7) {
 				in = &w[4]
 				goto slow
@@ -3406,68 +4203,164 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			p4 := unsafe.Add(t4.page, addr4&pageMask)
 			q4 := get64(p4)
 
-			x[w[4].rd] = q4
-			in = &w[5]
-			continue
-		case opFused + 114:
-			// addi slli:a1 add:a1 lwu:a1 bgeu:a1
+			v4 := q4
+			x[w[4].rd] = v4
 
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := v0 << (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-
-			v2 := v1 + x[w[2].rs2]
-			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^3) {
-				in = &w[3]
+			v5 := v1 + v4 + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
 				goto slow
 			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := uint64(get32(p3))
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, v5)
 
-			v3 := q3
-			x[w[3].rd] = v3
-			if v3 >= x[w[4].rs2] {
-				in = &w[4]
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+
+			v8 := v7 >> (uint64(w[8].imm) & 63)
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = v5 & v8
+			in = &w[10]
+			continue
+		case opFused + 109:
+			// ld sum ifless:a2:b1 sum slli:a4 sum:a1:b2 ld
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (v0^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
 				goto taken
 			}
-			in = &w[5]
-			continue
-		case opFused + 115:
-			// addi bge
 
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-			if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := v0 << (uint64(w[4].imm) & 63)
+			x[w[4].rd] = v4
+
+			x[w[5].rd] = v4 + v3 + uint64(w[5].imm)
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			x[w[6].rd] = q6
+			in = &w[7]
+			continue
+		case opFused + 110:
+			// addiw ifless:b1 sum and:a1 addiw:a1 ifequal:a1 sd sw sum
+
+			v0 := word(x[w[0].rs1] + uint64(w[0].imm))
+			x[w[0].rd] = v0
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
 				in = &w[1]
 				goto taken
 			}
-			in = &w[2]
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := v2 & x[w[3].rs2]
+			x[w[3].rd] = v3
+
+			v4 := word(v3 + uint64(w[4].imm))
+			x[w[4].rd] = v4
+			if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, x[w[6].rs2])
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^3) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put32(p7, uint32(x[w[7].rs2]))
+
+			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			in = &w[9]
 			continue
-		case opFused + 116:
-			// lui add:b1 sw:b1 addi jalr
+		case opFused + 111:
+			// ld ld ld:a2 sum sum:b1 sw:b1 sum jalr:a5
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
 
-			v0 := uint64(w[0].imm)
+			v0 := q0
 			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
 
-			v1 := x[w[1].rs1] + v0
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^3) {
+			x[w[1].rd] = q1
+			addr2 := v0 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
 				in = &w[2]
 				goto slow
 			}
 			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put32(p2, uint32(v1))
+			q2 := get64(p2)
 
-			x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
-			target := (x[w[4].rs1] + uint64(w[4].imm>>48)) &^ 1
-			x[w[4].rd] = uint64(w[4].imm) << 16 >> 16
-			left -= uint64(w[4].n)
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + v3 + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^3) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put32(p5, uint32(v4))
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			target := (v2 + uint64(w[7].imm>>48)) &^ 1
+			x[w[7].rd] = uint64(w[7].imm) << 16 >> 16
+			left -= uint64(w[7].n)
 			j := &e.jump[target>>1&jumpMask]
 			if j.pc != target || left < blockLength {
 				c.pc = target
@@ -3475,22 +4368,210 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 117:
-			// sll sltiu sub and
-
-			x[w[0].rd] = x[w[0].rs1] << (x[w[0].rs2] & 63)
-
-			x[w[1].rd] = truth(x[w[1].rs1] < uint64(w[1].imm))
-
-			x[w[2].rd] = x[w[2].rs1] - x[w[2].rs2]
-
-			x[w[3].rd] = x[w[3].rs1] & x[w[3].rs2]
-			in = &w[4]
-			continue
-		case opFused + 118:
-			// ld bge sd sd lbu
+		case opFused + 112:
+			// ld addi:a1 sd:b1 bge:a2 addi:a4
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := v0 + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, v1)
+			if int64(v1) >= int64(x[w[3].rs2]) {
+				in = &w[3]
+				goto taken
+			}
+
+			x[w[4].rd] = v0 + uint64(w[4].imm)
+			in = &w[5]
+			continue
+		case opFused + 113:
+			// sd sum sd:a1 ld sum:a1 sd:b1 ifless:a2 sum:a4 sd:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, v4)
+			if (v4^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+
+			v7 := v3 + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, v7)
+			in = &w[9]
+			continue
+		case opFused + 114:
+			// sd sum sd:a1 ifless sum ifless:a1 sum ld ifless:a1:b7 sd:a8
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			if (v4^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			v7 := q7
+			x[w[7].rd] = v7
+			if (v7^uint64(w[8].rs3)<<56 < v1^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			addr9 := v1 + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			put64(p9, x[w[9].rs2])
+			in = &w[10]
+			continue
+		case opFused + 115:
+			// sum slli:a1 sum:a1 sw:a1 sw:a2 ld sum ret:a2
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := v0 << (uint64(w[1].imm) & 63)
+			x[w[1].rd] = v1
+
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			addr3 := v2 + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^3) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put32(p3, uint32(x[w[3].rs2]))
+			addr4 := v2 + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^3) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put32(p4, uint32(x[w[4].rs2]))
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			target := (v5 + uint64(w[7].imm>>48)) &^ 1
+			left -= uint64(w[7].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 116:
+			// ld ld ifequal
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
@@ -3499,47 +4580,154 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			q0 := get64(p0)
 
 			x[w[0].rd] = q0
-			if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			x[w[1].rd] = q1
+			if (x[w[2].rs1] == x[w[2].rs2]) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			in = &w[3]
+			continue
+		case opFused + 117:
+			// ld sum ifless
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			x[w[0].rd] = q0
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			in = &w[3]
+			continue
+		case opFused + 118:
+			// addi blt:b1 addi blt:b1 addi
+
+			v0 := x[w[0].rs1] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if int64(x[w[1].rs1]) < int64(v0) {
 				in = &w[1]
 				goto taken
 			}
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
+
+			v2 := x[w[2].rs1] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			if int64(x[w[3].rs1]) < int64(v2) {
+				in = &w[3]
+				goto taken
+			}
+
+			x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
+			in = &w[5]
+			continue
+		case opFused + 119:
+			// slli sum:a1 lwu:a1 slli srli:a1 ifless:a3:b1 sum ifless:a1 sub:b2 srai:a1
+
+			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+			x[w[0].rd] = v0
+
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^3) {
 				in = &w[2]
 				goto slow
 			}
 			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
+			q2 := uint64(get32(p2))
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+
+			v4 := v3 >> (uint64(w[4].imm) & 63)
+			x[w[4].rd] = v4
+			if (v2^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
 			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^pageMask {
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6^uint64(w[7].rs3)<<56 < x[w[7].rs2]^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			v8 := x[w[8].rs1] - v6
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = uint64(int64(v8) >> (uint64(w[9].imm) & 63))
+			in = &w[10]
+			continue
+		case opFused + 120:
+			// sum mul:a1 sum:a1 sum:a1 lhu:a1 slli:a1 srli:a1 slli srli:a1 ifless:a3:b1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := v0 * x[w[1].rs2]
+			x[w[1].rd] = v1
+
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^1) {
 				in = &w[4]
 				goto slow
 			}
 			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := uint64(*(*byte)(p4))
+			q4 := uint64(get16(p4))
 
-			x[w[4].rd] = q4
-			in = &w[5]
+			v4 := q4
+			x[w[4].rd] = v4
+
+			v5 := v4 << (uint64(w[5].imm) & 63)
+			x[w[5].rd] = v5
+
+			v6 := v5 >> (uint64(w[6].imm) & 63)
+			x[w[6].rd] = v6
+
+			v7 := x[w[7].rs1] << (uint64(w[7].imm) & 63)
+			x[w[7].rd] = v7
+
+			v8 := v7 >> (uint64(w[8].imm) & 63)
+			x[w[8].rd] = v8
+			if (v6^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
 			continue
-		case opFused + 119:
-			// lui lui ret:a1
+		case opFused + 121:
+			// sum ret
 
-			x[w[0].rd] = uint64(w[0].imm)
-
-			v1 := uint64(w[1].imm)
-			x[w[1].rd] = v1
-			target := (v1 + uint64(w[2].imm>>48)) &^ 1
-			left -= uint64(w[2].n)
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			target := (x[w[1].rs1] + uint64(w[1].imm>>48)) &^ 1
+			left -= uint64(w[1].n)
 			j := &e.jump[target>>1&jumpMask]
 			if j.pc != target || left < blockLength {
 				c.pc = target
@@ -3547,101 +4735,10 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 120:
-			// add sd:b1
-
-			v0 := x[w[0].rs1] + x[w[0].rs2]
-			x[w[0].rd] = v0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, v0)
-			in = &w[2]
-			continue
-		case opFused + 121:
-			// lui add:b1 lbu:a1
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + v0
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^pageMask {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := uint64(*(*byte)(p2))
-
-			x[w[2].rd] = q2
-			in = &w[3]
-			continue
 		case opFused + 122:
-			// addi and:a1 beq:a1 sd sd
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := v0 & x[w[1].rs2]
-			x[w[1].rd] = v1
-			if v1 == x[w[2].rs2] {
-				in = &w[2]
-				goto taken
-			}
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.write[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			put64(p4, x[w[4].rs2])
-			in = &w[5]
-			continue
-		case opFused + 123:
-			// lwu addi add andi:a3 beq:a1
+			// lbu lbu
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(get32(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-
-			v3 := v0 & uint64(w[3].imm)
-			x[w[3].rd] = v3
-			if v3 == x[w[4].rs2] {
-				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
-		case opFused + 124:
-			// lbu bne
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^pageMask {
 				in = &w[0]
 				goto slow
@@ -3650,16 +4747,2841 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			q0 := uint64(*(*byte)(p0))
 
 			x[w[0].rd] = q0
-			if x[w[1].rs1] != x[w[1].rs2] {
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^pageMask {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := uint64(*(*byte)(p1))
+
+			x[w[1].rd] = q1
+			in = &w[2]
+			continue
+		case opFused + 123:
+			// sd ld ld:a1 ld sum jalr:a3
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			x[w[3].rd] = q3
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			target := (v2 + uint64(w[5].imm>>48)) &^ 1
+			x[w[5].rd] = uint64(w[5].imm) << 16 >> 16
+			left -= uint64(w[5].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 124:
+			// ld ifequal:a1 ld addiw lw:a2 ifless:a2:b1 ld sum:b5 sum sum:b9
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+			if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := word(x[w[3].rs1] + uint64(w[3].imm))
+			x[w[3].rd] = v3
+			addr4 := v2 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^3) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := word(uint64(get32(p4)))
+
+			v4 := q4
+			x[w[4].rd] = v4
+			if (v3^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			x[w[6].rd] = q6
+
+			x[w[7].rd] = x[w[7].rs1] + v2 + uint64(w[7].imm)
+
+			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+
+			x[w[9].rd] = x[w[9].rs1] + v0 + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 125:
+			// add jalr
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+			target := (x[w[1].rs1] + uint64(w[1].imm>>48)) &^ 1
+			x[w[1].rd] = uint64(w[1].imm) << 16 >> 16
+			left -= uint64(w[1].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 126:
+			// addiw sum ifless:a1:b2
+
+			v0 := word(x[w[0].rs1] + uint64(w[0].imm))
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			in = &w[3]
+			continue
+		case opFused + 127:
+			// ld ld sum:a2:b1 sum sb:a2:b1 sum:a5 sum sum ifless:a3:b1 sd:b4
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := v0 + v1 + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := v2 + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			*(*byte)(p4) = byte(v3)
+
+			v5 := v0 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (v5^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			put64(p9, v5)
+			in = &w[10]
+			continue
+		case opFused + 128:
+			// ld mul:b1 ld sum:a2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] * v0
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			x[w[2].rd] = q2
+
+			x[w[3].rd] = v1 + x[w[3].rs2] + uint64(w[3].imm)
+			in = &w[4]
+			continue
+		case opFused + 129:
+			// sd sh3add sd:b1 ld ld ld:a2 jalr:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs2] + x[w[1].rs1]<<3
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, v1)
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			x[w[4].rd] = q4
+			addr5 := v3 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+			target := (v5 + uint64(w[6].imm>>48)) &^ 1
+			x[w[6].rd] = uint64(w[6].imm) << 16 >> 16
+			left -= uint64(w[6].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 130:
+			// srli ld sd:a1:b2 ld sum:a1 ld sum ifless:a3:b1
+
+			v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, v0)
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			x[w[5].rd] = q5
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v4^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			in = &w[8]
+			continue
+		case opFused + 131:
+			// sum lwu:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^3) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := uint64(get32(p1))
+
+			x[w[1].rd] = q1
+			in = &w[2]
+			continue
+		case opFused + 132:
+			// sum sum sum sum sum ret:a1
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			target := (v4 + uint64(w[5].imm>>48)) &^ 1
+			left -= uint64(w[5].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 133:
+			// ld mul:b1 ld sum:a2:b1 sum ld:a1 mul:a1 sd:b4 ld:a5 xor:a1:b3
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] * v0
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v1 + v2 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			v6 := v5 * x[w[6].rs2]
+			x[w[6].rd] = v6
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put64(p7, v3)
+			addr8 := v3 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			v8 := q8
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = v8 ^ v6
+			in = &w[10]
+			continue
+		case opFused + 134:
+			// sum sh2add:b1 slli sum:a1 sum mulw:a2:b1 sw:a5:b1 sum sum ifless:a2:b1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := v0 + x[w[1].rs1]<<2
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] << (uint64(w[2].imm) & 63)
+			x[w[2].rd] = v2
+
+			v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := word(v3 * v4)
+			x[w[5].rd] = v5
+			addr6 := v1 + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^3) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put32(p6, uint32(v5))
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+
+			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 135:
+			// ld sum:a1 ifequal:a1 sum ld sh3add:a2:b1 ld:a1 ld:a1 srli
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+
+			v5 := v4 + v3<<3
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+			addr7 := v6 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			x[w[7].rd] = q7
+
+			x[w[8].rd] = x[w[8].rs1] >> (uint64(w[8].imm) & 63)
+			in = &w[9]
+			continue
+		case opFused + 136:
+			// andi srl:b1 ld sh3add:a2:b1 ld:a1 ld:a1 srli sum sum and:a4:b3
+
+			v0 := x[w[0].rs1] & uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] >> (v0 & 63)
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v2 + v1<<3
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			v6 := x[w[6].rs1] >> (uint64(w[6].imm) & 63)
+			x[w[6].rd] = v6
+
+			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+
+			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+
+			x[w[9].rd] = v5 & v6
+			in = &w[10]
+			continue
+		case opFused + 137:
+			// sd sum sd:a1 sd:a2 sd:a3 sd:a4 sd:a5
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			addr3 := v1 + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, x[w[3].rs2])
+			addr4 := v1 + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, x[w[4].rs2])
+			addr5 := v1 + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, x[w[5].rs2])
+			addr6 := v1 + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, x[w[6].rs2])
+			in = &w[7]
+			continue
+		case opFused + 138:
+			// sum ld:a1 sum:b1 xnor and:a1:b2 sum sum ld:a1 and:a1:b4 ifequal:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + v1 + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := ^(x[w[3].rs1] ^ x[w[3].rs2])
+			x[w[3].rd] = v3
+
+			v4 := v3 & v2
+			x[w[4].rd] = v4
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			addr7 := v6 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			v7 := q7
+			x[w[7].rd] = v7
+
+			v8 := v7 & v4
+			x[w[8].rd] = v8
+			if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 139:
+			// addi bge:a1 add:b2 bge:b3
+
+			v0 := x[w[0].rs1] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if int64(v0) >= int64(x[w[1].rs2]) {
+				in = &w[1]
+				goto taken
+			}
+
+			x[w[2].rd] = x[w[2].rs1] + v0
+			if int64(x[w[3].rs1]) >= int64(v0) {
+				in = &w[3]
+				goto taken
+			}
+			in = &w[4]
+			continue
+		case opFused + 140:
+			// sum sum mul:a1 sum:a3:b1 sum mul:a1 sum:a3:b1 lwu:a1 ifequal:b1 ld:a3
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			v2 := v1 * x[w[2].rs2]
+			x[w[2].rd] = v2
+
+			v3 := v0 + v2 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := v4 * x[w[5].rs2]
+			x[w[5].rd] = v5
+
+			v6 := v3 + v5 + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			addr7 := v6 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^3) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := uint64(get32(p7))
+
+			v7 := q7
+			x[w[7].rd] = v7
+			if (x[w[8].rs1] == v7) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			addr9 := v6 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 141:
+			// ld xor:b1 sub:a1 xori:a2 and:b1 and:a1:b3 ifequal:a1 sum ifequal:a1 sum:a2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] ^ v0
+			x[w[1].rd] = v1
+
+			v2 := v1 - x[w[2].rs2]
+			x[w[2].rd] = v2
+
+			v3 := v1 ^ uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] & v3
+			x[w[4].rd] = v4
+
+			v5 := v4 & v2
+			x[w[5].rd] = v5
+			if (v5 == x[w[6].rs2]) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+
+			x[w[9].rd] = v7 + x[w[9].rs2] + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 142:
+			// lbu ld sum:a1 sd:b1 ld ld:a1 sum jalr:a2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(*(*byte)(p0))
+
+			x[w[0].rd] = q0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, v2)
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			target := (v5 + uint64(w[7].imm>>48)) &^ 1
+			x[w[7].rd] = uint64(w[7].imm) << 16 >> 16
+			left -= uint64(w[7].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 143:
+			// andi addi bltu:a1:b2 beq:a2:b3 ori
+
+			v0 := x[w[0].rs1] & uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if v1 < v0 {
+				in = &w[2]
+				goto taken
+			}
+			if v1 == v0 {
+				in = &w[3]
+				goto taken
+			}
+
+			x[w[4].rd] = x[w[4].rs1] | uint64(w[4].imm)
+			in = &w[5]
+			continue
+		case opFused + 144:
+			// sd ld lbu:a1 xori:a1 sb:a3:b1 ld:a4 ifequal:a1 sum:b6 ld
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(*(*byte)(p2))
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v2 ^ uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := v1 + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			*(*byte)(p4) = byte(v3)
+			addr5 := v1 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+			if (v5 == x[w[6].rs2]) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+
+			x[w[7].rd] = x[w[7].rs1] + v1 + uint64(w[7].imm)
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			x[w[8].rd] = q8
+			in = &w[9]
+			continue
+		case opFused + 145:
+			// ld ld ld sum:b2 sum:b4 sum:b3 ld sum ret:a2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			x[w[3].rd] = x[w[3].rs1] + v1 + uint64(w[3].imm)
+
+			x[w[4].rd] = x[w[4].rs1] + v0 + uint64(w[4].imm)
+
+			x[w[5].rd] = x[w[5].rs1] + v2 + uint64(w[5].imm)
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			target := (v6 + uint64(w[8].imm>>48)) &^ 1
+			left -= uint64(w[8].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 146:
+			// ld sum sd sum ifless:a3:b1 sd:b4 sd sb
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			x[w[0].rd] = q0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			if (v1^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, v1)
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, x[w[6].rs2])
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^pageMask {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			*(*byte)(p7) = byte(x[w[7].rs2])
+			in = &w[8]
+			continue
+		case opFused + 147:
+			// sum ld ld ld sum:a1 sum:b3 sum sum:b7 sum
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			x[w[1].rd] = q1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			x[w[4].rd] = v3 + x[w[4].rs2] + uint64(w[4].imm)
+
+			x[w[5].rd] = x[w[5].rs1] + v2 + uint64(w[5].imm)
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			x[w[7].rd] = x[w[7].rs1] + v0 + uint64(w[7].imm)
+
+			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			in = &w[9]
+			continue
+		case opFused + 148:
+			// sum sd:b1 sum sd:a1:b3 ifequal sum lbu:a1 ifequal:a1 ld ifequal:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, v0)
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			addr3 := v2 + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, v0)
+			if (x[w[4].rs1] == x[w[4].rs2]) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(*(*byte)(p6))
+
+			v6 := q6
+			x[w[6].rd] = v6
+			if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			v8 := q8
+			x[w[8].rd] = v8
+			if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 149:
+			// sum sd:b1 sum ld sum ret:a2
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, v0)
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			target := (v3 + uint64(w[5].imm>>48)) &^ 1
+			left -= uint64(w[5].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 150:
+			// sum sum ld:a1 ld:a2 ld:a3 ld:a4 ld:a5 ld:a6 ld:a7 ld:a8
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			x[w[2].rd] = q2
+			addr3 := v1 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			x[w[3].rd] = q3
+			addr4 := v1 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			x[w[4].rd] = q4
+			addr5 := v1 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			x[w[5].rd] = q5
+			addr6 := v1 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			x[w[6].rd] = q6
+			addr7 := v1 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			x[w[7].rd] = q7
+			addr8 := v1 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			x[w[8].rd] = q8
+			addr9 := v1 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 151:
+			// lui lui lui ret:a1
+
+			x[w[0].rd] = uint64(w[0].imm)
+
+			x[w[1].rd] = uint64(w[1].imm)
+
+			v2 := uint64(w[2].imm)
+			x[w[2].rd] = v2
+			target := (v2 + uint64(w[3].imm>>48)) &^ 1
+			left -= uint64(w[3].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 152:
+			// sd sum sd:a1 slli srli:a1 sum ifless:a1:b2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+
+			v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+
+			v4 := v3 >> (uint64(w[4].imm) & 63)
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			if (v5^uint64(w[6].rs3)<<56 < v4^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			in = &w[7]
+			continue
+		case opFused + 153:
+			// sb lw lui ld bltu:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			*(*byte)(p0) = byte(x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^3) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := word(uint64(get32(p1)))
+
+			x[w[1].rd] = q1
+
+			x[w[2].rd] = uint64(w[2].imm)
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			if v3 < x[w[4].rs2] {
+				in = &w[4]
+				goto taken
+			}
+			in = &w[5]
+			continue
+		case opFused + 154:
+			// lbu xori:a1 sb:b1 sum ld sum ret:a2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(*(*byte)(p0))
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := v0 ^ uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			*(*byte)(p2) = byte(v1)
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			target := (v4 + uint64(w[6].imm>>48)) &^ 1
+			left -= uint64(w[6].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 155:
+			// lbu andi:a1 ifequal:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(*(*byte)(p0))
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := v0 & uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			in = &w[3]
+			continue
+		case opFused + 156:
+			// ld lui ld bltu:a1 sd:b4
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			x[w[1].rd] = uint64(w[1].imm)
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+			if v2 < x[w[3].rs2] {
+				in = &w[3]
+				goto taken
+			}
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, v0)
+			in = &w[5]
+			continue
+		case opFused + 157:
+			// ld sd:b1 ld sd:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, v0)
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, v2)
+			in = &w[4]
+			continue
+		case opFused + 158:
+			// ld sum sum sum ld ifless:a1 sd:b6 sd:b6 sd:b6
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			if (v4^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, v0)
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put64(p7, v1)
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, v2)
+			in = &w[9]
+			continue
+		case opFused + 159:
+			// sum ifequal:a1 sum ifequal:a1 sum ifequal:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			if (v2 == x[w[3].rs2]) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			in = &w[6]
+			continue
+		case opFused + 160:
+			// sub srai and add
+
+			x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
+
+			x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
+
+			x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
+			in = &w[4]
+			continue
+		case opFused + 161:
+			// sb sum sum sum
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			*(*byte)(p0) = byte(x[w[0].rs2])
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			in = &w[4]
+			continue
+		case opFused + 162:
+			// and ifequal:a1
+
+			v0 := x[w[0].rs1] & x[w[0].rs2]
+			x[w[0].rd] = v0
+			if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
 				in = &w[1]
 				goto taken
 			}
 			in = &w[2]
 			continue
-		case opFused + 125:
-			// ld ctz srli mul addi
+		case opFused + 163:
+			// andi ld ld sum sum sum
+
+			x[w[0].rd] = x[w[0].rs1] & uint64(w[0].imm)
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			x[w[1].rd] = q1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			x[w[2].rd] = q2
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			in = &w[6]
+			continue
+		case opFused + 164:
+			// sd sum sd:a1 ifequal sd:a3 sd:a4 sd:a5 lbu ifequal:a1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			if (x[w[3].rs1] == x[w[3].rs2]) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+			addr4 := v1 + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, x[w[4].rs2])
+			addr5 := v1 + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, x[w[5].rs2])
+			addr6 := v1 + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, x[w[6].rs2])
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^pageMask {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := uint64(*(*byte)(p7))
+
+			v7 := q7
+			x[w[7].rd] = v7
+			if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			in = &w[9]
+			continue
+		case opFused + 165:
+			// ld mulhu:b1 mul:b2 ifless:a1:b3 sub:b4 remu:a1:b5 sd:b1 ifless:a5:b2 sum:b7
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+			h1, _ := bits.Mul64(x[w[1].rs1], v0)
+			v1 := h1
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] * v0
+			x[w[2].rd] = v2
+			if (v2^uint64(w[3].rs3)<<56 < v0^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+
+			v4 := x[w[4].rs1] - v0
+			x[w[4].rd] = v4
+			if v0 == 0 {
+				in = &w[5]
+				goto slow
+			}
+			v5 := v4 % v0
+			x[w[5].rd] = v5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, v5)
+			if (v2^uint64(w[7].rs3)<<56 < v5^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			x[w[8].rd] = x[w[8].rs1] + v1 + uint64(w[8].imm)
+			in = &w[9]
+			continue
+		case opFused + 166:
+			// sum and:a1 ifequal:a1 sd sd ld ld ld:a2 jalr:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := v0 & x[w[1].rs2]
+			x[w[1].rd] = v1
+			if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, x[w[3].rs2])
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, x[w[4].rs2])
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			x[w[6].rd] = q6
+			addr7 := v5 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			v7 := q7
+			x[w[7].rd] = v7
+			target := (v7 + uint64(w[8].imm>>48)) &^ 1
+			x[w[8].rd] = uint64(w[8].imm) << 16 >> 16
+			left -= uint64(w[8].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 167:
+			// ld sum:a1 sd:b1 ld sum:a1 sum ifless:a2:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, v1)
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			if (v4^uint64(w[6].rs3)<<56 < v5^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			in = &w[7]
+			continue
+		case opFused + 168:
+			// beq ld beq:a1 lbu bne:a1
+			if x[w[0].rs1] == x[w[0].rs2] {
+				in = &w[0]
+				goto taken
+			}
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+			if v1 == x[w[2].rs2] {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^pageMask {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(*(*byte)(p3))
+
+			v3 := q3
+			x[w[3].rd] = v3
+			if v3 != x[w[4].rs2] {
+				in = &w[4]
+				goto taken
+			}
+			in = &w[5]
+			continue
+		case opFused + 169:
+			// lhu lhu lhu addiw:a1 sum ifequal:a1:b2 sw:b5 sw:b5 addiw:a8 addiw:a8
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^1) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(get16(p0))
+
+			v0 := q0
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^1) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := uint64(get16(p1))
+
+			v1 := q1
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^1) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(get16(p2))
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := word(v2 + uint64(w[3].imm))
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			if (v4 == v3) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^3) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put32(p6, uint32(v1))
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^3) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put32(p7, uint32(v2))
+
+			x[w[8].rd] = word(v0 + uint64(w[8].imm))
+
+			x[w[9].rd] = word(v1 + uint64(w[9].imm))
+			in = &w[10]
+			continue
+		case opFused + 170:
+			// sum srliw sum sum ifless:a4:b1 ifless:a3 andi:a5 ifequal:a1 sum:a6 ld:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := word(uint64(uint32(x[w[1].rs1]) >> (uint64(w[1].imm) & 31)))
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			if (v0^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+			if (v2^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+
+			v6 := v1 & uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			v8 := v2 + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			addr9 := v8 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 171:
+			// lhu sum:a1 sh:b1 lhu sum:a1 sh:b1 ld
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^1) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(get16(p0))
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^1) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put16(p2, uint16(v1))
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^1) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(get16(p3))
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^1) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put16(p5, uint16(v4))
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			x[w[6].rd] = q6
+			in = &w[7]
+			continue
+		case opFused + 172:
+			// lb ifless sh3add ifless ld lb:a1 sh3add ld:a5 ld:a2 ifless:a2:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(int8(*(*byte)(p0)))
+
+			x[w[0].rd] = q0
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+
+			v2 := x[w[2].rs2] + x[w[2].rs1]<<3
+			x[w[2].rd] = v2
+			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(int8(*(*byte)(p5)))
+
+			x[w[5].rd] = q5
+
+			v6 := x[w[6].rs2] + x[w[6].rs1]<<3
+			x[w[6].rd] = v6
+			addr7 := v2 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			v7 := q7
+			x[w[7].rd] = v7
+			addr8 := v6 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			v8 := q8
+			x[w[8].rd] = v8
+			if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 173:
+			// andi sum sum:a2 ifequal:a1
+
+			v0 := x[w[0].rs1] & uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+			v2 := v0 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			if (v2 == x[w[3].rs2]) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+			in = &w[4]
+			continue
+		case opFused + 174:
+			// lw sum:a1 ld addiw:a2 sum ifless:a1:b2 sw:b5 sum ld:a1 ld:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^3) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := word(uint64(get32(p0)))
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			x[w[2].rd] = q2
+
+			v3 := word(v1 + uint64(w[3].imm))
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			if (v4^uint64(w[5].rs3)<<56 < v3^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^3) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put32(p6, uint32(v1))
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			addr8 := v7 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			v8 := q8
+			x[w[8].rd] = v8
+			addr9 := v8 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 175:
+			// sum sum:b1 slli:a1 srli:a1 sum ifless:a1:b2 sum ifless:a1 sum ifequal:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + v0 + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			v2 := v1 << (uint64(w[2].imm) & 63)
+			x[w[2].rd] = v2
+
+			v3 := v2 >> (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			if (v4^uint64(w[5].rs3)<<56 < v3^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6^uint64(w[7].rs3)<<56 < x[w[7].rs2]^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 176:
+			// sum ld:a1 sum sum:b2 sum ld ifless:a1 sd:b4 sw:b6
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] + v1 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+			if (v5^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put64(p7, v3)
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^3) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put32(p8, uint32(v2))
+			in = &w[9]
+			continue
+		case opFused + 177:
+			// sd sum sd:a1 ld ld ifless:a1:b2 sum:a3 ifless:a1:b4 ld
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			if (v4^uint64(w[5].rs3)<<56 < v3^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+
+			v6 := v3 + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6^uint64(w[7].rs3)<<56 < v3^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			x[w[8].rd] = q8
+			in = &w[9]
+			continue
+		case opFused + 178:
+			// sum ifless:b1 sum sum ld:a1 sd:a3:b1 sum ifless:a1:b7 ifequal:a2
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			addr5 := v2 + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, v4)
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6^uint64(w[7].rs3)<<56 < v0^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			if (v6 == x[w[8].rs2]) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			in = &w[9]
+			continue
+		case opFused + 179:
+			// sub srai and sum sub ifless sum
+
+			x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
+
+			x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
+
+			x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+			x[w[4].rd] = x[w[4].rs1] - x[w[4].rs2]
+			if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			in = &w[7]
+			continue
+		case opFused + 180:
+			// and sum ld:a1 mul:a3:b1 srli:a1 sum sum:a2:b1 lbu:a1
+
+			v0 := x[w[0].rs1] & x[w[0].rs2]
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v0 * v2
+			x[w[3].rd] = v3
+
+			v4 := v3 >> (uint64(w[4].imm) & 63)
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+
+			v6 := v4 + v5 + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			addr7 := v6 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^pageMask {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := uint64(*(*byte)(p7))
+
+			x[w[7].rd] = q7
+			in = &w[8]
+			continue
+		case opFused + 181:
+			// sd sum sd:a1 ld ifequal:a1 ld
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			if (v3 == x[w[4].rs2]) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			x[w[5].rd] = q5
+			in = &w[6]
+			continue
+		case opFused + 182:
+			// ifless sum ifless:a1 sub:b2 srai:a1 sum:a1:b4 ifless:a1 slli:a2 sum:a1 lhu:a1
+			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+
+			v3 := x[w[3].rs1] - v1
+			x[w[3].rd] = v3
+
+			v4 := uint64(int64(v3) >> (uint64(w[4].imm) & 63))
+			x[w[4].rd] = v4
+
+			v5 := v4 + v1 + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			if (v5^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+
+			v7 := v5 << (uint64(w[7].imm) & 63)
+			x[w[7].rd] = v7
+
+			v8 := v7 + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			addr9 := v8 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^1) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := uint64(get16(p9))
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 183:
+			// sum ifless:a1 sum:a2 lbu:a1 sum:a4 lbu:a1 ifequal:a3:b1 sum:b7 ld
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+
+			v2 := v0 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			addr3 := v2 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^pageMask {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(*(*byte)(p3))
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := v0 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(*(*byte)(p5))
+
+			v5 := q5
+			x[w[5].rd] = v5
+			if (v3 == v5) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+
+			x[w[7].rd] = x[w[7].rs1] + v0 + uint64(w[7].imm)
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			x[w[8].rd] = q8
+			in = &w[9]
+			continue
+		case opFused + 184:
+			// sum ifless:a1 srli:a2 srli:a3 andi:a1 sum:a3 lbu:a1 srl:a1:b3 andi:a1 ifequal:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+
+			v2 := v0 >> (uint64(w[2].imm) & 63)
+			x[w[2].rd] = v2
+
+			v3 := v0 >> (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+
+			v4 := v3 & uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := v2 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(*(*byte)(p6))
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			v7 := v6 >> (v4 & 63)
+			x[w[7].rd] = v7
+
+			v8 := v7 & uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 185:
+			// ld ctz srli mul sum sum sum sum sum ld
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
@@ -3675,13 +7597,296 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			x[w[3].rd] = x[w[3].rs1] * x[w[3].rs2]
 
-			x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
-			in = &w[5]
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+
+			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
 			continue
-		case opFused + 126:
-			// ld bge
+		case opFused + 186:
+			// sd sum sd:a1 sd:a2 sd:a3 ifless ifequal sd:a6 sd:a7 sd:a8
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			addr3 := v1 + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, x[w[3].rs2])
+			addr4 := v1 + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, x[w[4].rs2])
+			if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			if (x[w[6].rs1] == x[w[6].rs2]) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			addr7 := v1 + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put64(p7, x[w[7].rs2])
+			addr8 := v1 + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, x[w[8].rs2])
+			addr9 := v1 + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			put64(p9, x[w[9].rs2])
+			in = &w[10]
+			continue
+		case opFused + 187:
+			// sd sd sd sum ifless:b1 sub:a2 ifequal:a3 ifless:b4 sd:b3
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			if (x[w[4].rs1]^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+
+			v5 := v3 - x[w[5].rs2]
+			x[w[5].rd] = v5
+			if (v3 == x[w[6].rs2]) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			if (x[w[7].rs1]^uint64(w[7].rs3)<<56 < v3^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, v5)
+			in = &w[9]
+			continue
+		case opFused + 188:
+			// ifequal ld sum:a1 sum:a1 sum sum:a2 lbu ifequal:a1 sd:b3
+			if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+
+			v5 := v3 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(*(*byte)(p6))
+
+			v6 := q6
+			x[w[6].rd] = v6
+			if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, v5)
+			in = &w[9]
+			continue
+		case opFused + 189:
+			// ifequal sd sd sum sum sum sum ifequal:a2:b4 ifequal:a4 ifless:a6:b4
+			if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			if (v5 == v3) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			if (v4 == x[w[8].rs2]) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			if (v3^uint64(w[9].rs3)<<56 < v5^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 190:
+			// ifless sum ifless:b1 sd sub:a3 srai:a1 and:a1:b5 sum:a1 sub ifequal
+			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, x[w[3].rs2])
+
+			v4 := v1 - x[w[4].rs2]
+			x[w[4].rd] = v4
+
+			v5 := uint64(int64(v4) >> (uint64(w[5].imm) & 63))
+			x[w[5].rd] = v5
+
+			v6 := v5 & v1
+			x[w[6].rd] = v6
+
+			x[w[7].rd] = v6 + x[w[7].rs2] + uint64(w[7].imm)
+
+			x[w[8].rd] = x[w[8].rs1] - x[w[8].rs2]
+			if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 191:
+			// ld ld ld ld ld ld ld ifless:a1:b6 sum:b7 ifequal:a4:b7
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
@@ -3690,113 +7895,357 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			q0 := get64(p0)
 
 			x[w[0].rd] = q0
-			if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
-			continue
-		case opFused + 127:
-			// addi sd
-
-			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
+			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
 				goto slow
 			}
 			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-			in = &w[2]
-			continue
-		case opFused + 128:
-			// addi addi lui bge:a3:b1 sd:b4
+			q1 := get64(p1)
 
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-			v2 := uint64(w[2].imm)
-			x[w[2].rd] = v2
-			if int64(v0) >= int64(v2) {
-				in = &w[3]
-				goto taken
+			v1 := q1
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
 			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			x[w[3].rd] = q3
 			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.write[addr4>>pageShift&tlbMask]
+			t4 := &read[addr4>>pageShift&tlbMask]
 			if t4.tag != addr4&^(pageMask&^7) {
 				in = &w[4]
 				goto slow
 			}
 			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			put64(p4, v0)
-			in = &w[5]
-			continue
-		case opFused + 129:
-			// add sw:b1 addi addi blt:a2:b1
+			q4 := get64(p4)
 
-			v0 := x[w[0].rs1] + x[w[0].rs2]
+			x[w[4].rd] = q4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+			if (v6^uint64(w[7].rs3)<<56 < v1^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			x[w[8].rd] = x[w[8].rs1] + v1 + uint64(w[8].imm)
+			if (v5 == v2) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 192:
+			// sum sum sub srai:a1 and:a1 sum:b1 sub ifless:a1 sum:b2
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+			v2 := x[w[2].rs1] - x[w[2].rs2]
+			x[w[2].rd] = v2
+
+			v3 := uint64(int64(v2) >> (uint64(w[3].imm) & 63))
+			x[w[3].rd] = v3
+
+			v4 := v3 & x[w[4].rs2]
+			x[w[4].rd] = v4
+
+			x[w[5].rd] = x[w[5].rs1] + v4 + uint64(w[5].imm)
+
+			v6 := x[w[6].rs1] - x[w[6].rs2]
+			x[w[6].rd] = v6
+			if (v6^uint64(w[7].rs3)<<56 < x[w[7].rs2]^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			x[w[8].rd] = x[w[8].rs1] + v6 + uint64(w[8].imm)
+			in = &w[9]
+			continue
+		case opFused + 193:
+			// sd sum sd:a1 sum ld:a1 lw:a1 sum:a1 sum sw:a4:b2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^3) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := word(uint64(get32(p5)))
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			v6 := v5 + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+
+			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			addr8 := v4 + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^3) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put32(p8, uint32(v6))
+			in = &w[9]
+			continue
+		case opFused + 194:
+			// sd sum sd:a1 ifequal sd:a3 sd:a4 sb:a5 sum lbu:a1 ifequal:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			if (x[w[3].rs1] == x[w[3].rs2]) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+			addr4 := v1 + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, x[w[4].rs2])
+			addr5 := v1 + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, x[w[5].rs2])
+			addr6 := v1 + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			*(*byte)(p6) = byte(x[w[6].rs2])
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			addr8 := v7 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^pageMask {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := uint64(*(*byte)(p8))
+
+			v8 := q8
+			x[w[8].rd] = v8
+			if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 195:
+			// sum ifless:a1 ifequal ld ifequal:a1 andi ifequal:a1 sum ifless:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 			x[w[0].rd] = v0
+			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			if (x[w[2].rs1] == x[w[2].rs2]) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			if (v3 == x[w[4].rs2]) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+
+			v5 := x[w[5].rs1] & uint64(w[5].imm)
+			x[w[5].rd] = v5
+			if (v5 == x[w[6].rs2]) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (v7^uint64(w[8].rs3)<<56 < x[w[8].rs2]^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			in = &w[9]
+			continue
+		case opFused + 196:
+			// sw lw sum:a1 sum sw:b2 sum:b4 sum ifequal:a1:b2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^3) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put32(p0, uint32(x[w[0].rs2]))
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
+			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^3) {
 				in = &w[1]
 				goto slow
 			}
 			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put32(p1, uint32(v0))
+			q1 := word(uint64(get32(p1)))
 
-			v2 := x[w[2].rs1] + uint64(w[2].imm)
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
 			x[w[2].rd] = v2
 
-			v3 := x[w[3].rs1] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-			if int64(v2) < int64(v3) {
-				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
-		case opFused + 130:
-			// xor sh2add addi sh2add:a1 lwu:a1
-
-			x[w[0].rd] = x[w[0].rs1] ^ x[w[0].rs2]
-
-			x[w[1].rd] = x[w[1].rs2] + x[w[1].rs1]<<2
-
-			v2 := x[w[2].rs1] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs2] + v2<<2
-			x[w[3].rd] = v3
-			addr4 := v3 + uint64(w[4].imm)
-			t4 := &m.read[addr4>>pageShift&tlbMask]
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
 			if t4.tag != addr4&^(pageMask&^3) {
 				in = &w[4]
 				goto slow
 			}
 			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := uint64(get32(p4))
+			put32(p4, uint32(v2))
 
-			x[w[4].rd] = q4
-			in = &w[5]
+			v5 := x[w[5].rs1] + v1 + uint64(w[5].imm)
+			x[w[5].rd] = v5
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6 == v5) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			in = &w[8]
 			continue
-		case opFused + 131:
-			// add bge
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-			if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
+		case opFused + 197:
+			// beq beq bltu addi blt:b1
+			if x[w[0].rs1] == x[w[0].rs2] {
+				in = &w[0]
+				goto taken
+			}
+			if x[w[1].rs1] == x[w[1].rs2] {
 				in = &w[1]
 				goto taken
 			}
-			in = &w[2]
+			if x[w[2].rs1] < x[w[2].rs2] {
+				in = &w[2]
+				goto taken
+			}
+
+			v3 := x[w[3].rs1] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			if int64(x[w[4].rs1]) < int64(v3) {
+				in = &w[4]
+				goto taken
+			}
+			in = &w[5]
 			continue
-		case opFused + 132:
-			// ld mulhu:b1 mul:b2 bgeu:a1:b3
+		case opFused + 198:
+			// ld sum:a1 ld ifless:a2:b1 sd:b3 sd lwu lwu lwu addiw:a3
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
@@ -3806,97 +8255,650 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			v0 := q0
 			x[w[0].rd] = v0
-			h1, _ := bits.Mul64(x[w[1].rs1], v0)
-			x[w[1].rd] = h1
 
-			v2 := x[w[2].rs1] * v0
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
 			x[w[2].rd] = v2
-			if v2 >= v0 {
+			if (v1^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
 				in = &w[3]
 				goto taken
 			}
-			in = &w[4]
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, v1)
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, x[w[5].rs2])
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^3) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(get32(p6))
+
+			v6 := q6
+			x[w[6].rd] = v6
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^3) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := uint64(get32(p7))
+
+			x[w[7].rd] = q7
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^3) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := uint64(get32(p8))
+
+			x[w[8].rd] = q8
+
+			x[w[9].rd] = word(v6 + uint64(w[9].imm))
+			in = &w[10]
 			continue
-		case opFused + 133:
-			// sd sd add ret
+		case opFused + 199:
+			// sum srli:a1 ifless:a1 sum mul:a3:b1 sum:a1 lhu:a1 sum:b1 ifless:b1 lhu:a4
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := v0 >> (uint64(w[1].imm) & 63)
+			x[w[1].rd] = v1
+			if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := v1 * v3
+			x[w[4].rd] = v4
+
+			v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^1) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(get16(p6))
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			v7 := x[w[7].rs1] + v6 + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (x[w[8].rs1]^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			addr9 := v5 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^1) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := uint64(get16(p9))
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 200:
+			// lwu sh2add lwu:a1 sum:a3:b1 sw:a3:b1 sum sum sum ifless:a2:b1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^3) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(get32(p0))
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs2] + x[w[1].rs1]<<2
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^3) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(get32(p2))
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v0 + v2 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := v1 + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^3) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put32(p4, uint32(v3))
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (v6^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			in = &w[9]
+			continue
+		case opFused + 201:
+			// sum srl:b1 sltiu:a2 sub:b1 and:a3:b1 sd:b1 sh lhu sum:a1 sh:b1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] >> (v0 & 63)
+			x[w[1].rd] = v1
+
+			v2 := truth(v0 < uint64(w[2].imm))
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] - v2
+			x[w[3].rd] = v3
+
+			v4 := v1 & v3
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, v4)
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^1) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put16(p6, uint16(x[w[6].rs2]))
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^1) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := uint64(get16(p7))
+
+			v7 := q7
+			x[w[7].rd] = v7
+
+			v8 := v7 + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^1) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			put16(p9, uint16(v8))
+			in = &w[10]
+			continue
+		case opFused + 202:
+			// xor srliw:a1 slliw:a2 or:a2:b1 add
+
+			v0 := x[w[0].rs1] ^ x[w[0].rs2]
+			x[w[0].rd] = v0
+
+			v1 := word(uint64(uint32(v0) >> (uint64(w[1].imm) & 31)))
+			x[w[1].rd] = v1
+
+			v2 := word(v0 << (uint64(w[2].imm) & 31))
+			x[w[2].rd] = v2
+
+			x[w[3].rd] = v1 | v2
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2]
+			in = &w[5]
+			continue
+		case opFused + 203:
+			// ld sum:a1 ld sum:a1 ld lw slt:a3:b2 ifless:a4:b3 sd:b5 sb:b3
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			x[w[1].rd] = v0 + x[w[1].rs2] + uint64(w[1].imm)
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^3) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := word(uint64(get32(p5)))
+
+			x[w[5].rd] = q5
+
+			v6 := truth(int64(v3) < int64(v4))
+			x[w[6].rd] = v6
+			if (v3^uint64(w[7].rs3)<<56 < v4^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, v3)
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^pageMask {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			*(*byte)(p9) = byte(v6)
+			in = &w[10]
+			continue
+		case opFused + 204:
+			// addi beq:a1 lbu:a2 bne:b1 sub:a4
+
+			v0 := x[w[0].rs1] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if v0 == x[w[1].rs2] {
+				in = &w[1]
+				goto taken
+			}
+			addr2 := v0 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(*(*byte)(p2))
+
+			v2 := q2
+			x[w[2].rd] = v2
+			if x[w[3].rs1] != v2 {
+				in = &w[3]
+				goto taken
+			}
+
+			x[w[4].rd] = v0 - x[w[4].rs2]
+			in = &w[5]
+			continue
+		case opFused + 205:
+			// sd sum sd:a1 andi sum ifequal:a1:b2 lb sum lwu:a1 ifequal:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
 			}
 			p0 := unsafe.Add(t0.page, addr0&pageMask)
 			put64(p0, x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
 
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-			target := (x[w[3].rs1] + uint64(w[3].imm>>48)) &^ 1
-			left -= uint64(w[3].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 134:
-			// sub srai and add
-
-			x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
-
-			x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
-
-			x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
-
-			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-			in = &w[4]
-			continue
-		case opFused + 135:
-			// lui bge:b1 sd sd sb
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if int64(x[w[1].rs1]) >= int64(v0) {
-				in = &w[1]
-				goto taken
-			}
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
 			if t2.tag != addr2&^(pageMask&^7) {
 				in = &w[2]
 				goto slow
 			}
 			p2 := unsafe.Add(t2.page, addr2&pageMask)
 			put64(p2, x[w[2].rs2])
+
+			v3 := x[w[3].rs1] & uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			if (v4 == v3) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(int8(*(*byte)(p6)))
+
+			x[w[6].rd] = q6
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			addr8 := v7 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^3) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := uint64(get32(p8))
+
+			v8 := q8
+			x[w[8].rd] = v8
+			if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 206:
+			// sub srai:a1 add:a1 bgeu:a1
+
+			v0 := x[w[0].rs1] - x[w[0].rs2]
+			x[w[0].rd] = v0
+
+			v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+			x[w[1].rd] = v1
+
+			v2 := v1 + x[w[2].rs2]
+			x[w[2].rd] = v2
+			if v2 >= x[w[3].rs2] {
+				in = &w[3]
+				goto taken
+			}
+			in = &w[4]
+			continue
+		case opFused + 207:
+			// sb ld ld sub ifless sum ifless sd ld ifless
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			*(*byte)(p0) = byte(x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			x[w[1].rd] = q1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			x[w[2].rd] = q2
+
+			x[w[3].rd] = x[w[3].rs1] - x[w[3].rs2]
+			if (x[w[4].rs1]^uint64(w[4].rs3)<<56 < x[w[4].rs2]^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			if (x[w[6].rs1]^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put64(p7, x[w[7].rs2])
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			x[w[8].rd] = q8
+			if (x[w[9].rs1]^uint64(w[9].rs3)<<56 < x[w[9].rs2]^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 208:
+			// ld sd:b1 ld sd:b1 ld sd:b1 ld sd:b1 ld sd:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, v0)
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
 			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
+			t3 := &write[addr3>>pageShift&tlbMask]
 			if t3.tag != addr3&^(pageMask&^7) {
 				in = &w[3]
 				goto slow
 			}
 			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
+			put64(p3, v2)
 			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.write[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^pageMask {
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
 				in = &w[4]
 				goto slow
 			}
 			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			*(*byte)(p4) = byte(x[w[4].rs2])
-			in = &w[5]
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, v4)
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put64(p7, v6)
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			v8 := q8
+			x[w[8].rd] = v8
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			put64(p9, v8)
+			in = &w[10]
 			continue
-		case opFused + 136:
-			// lbu slli:a1 or:b1
+		case opFused + 209:
+			// sum sd:b1 ifless:a2 ifless:a3 sum:a4 lbu:a1 sum ifequal:a1:b2 ifequal:a3
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, v0)
+			if (v0^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			if (v0^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+
+			v4 := v0 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(*(*byte)(p5))
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6 == v5) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			if (v5 == x[w[8].rs2]) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			in = &w[9]
+			continue
+		case opFused + 210:
+			// lbu slli:a1 sum:a1 lw:a1 sum:a1 sw:a3:b1 sum sum ifless:a1 ld
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^pageMask {
 				in = &w[0]
 				goto slow
@@ -3910,244 +8912,297 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			v1 := v0 << (uint64(w[1].imm) & 63)
 			x[w[1].rd] = v1
 
-			x[w[2].rd] = x[w[2].rs1] | v1
-			in = &w[3]
-			continue
-		case opFused + 137:
-			// sub srai and sub add
-
-			x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
-
-			x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
-
-			x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
-
-			x[w[3].rd] = x[w[3].rs1] - x[w[3].rs2]
-
-			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2]
-			in = &w[5]
-			continue
-		case opFused + 138:
-			// lhu lhu addiw:a1 addi beq:a1:b2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^1) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(get16(p0))
-
-			x[w[0].rd] = q0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^1) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(get16(p1))
-
-			v1 := q1
-			x[w[1].rd] = v1
-
-			v2 := word(v1 + uint64(w[2].imm))
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-			if v3 == v2 {
-				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
-		case opFused + 139:
-			// addi mul:a1 add:b1 lwu:a1 bne:b1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := v0 * x[w[1].rs2]
-			x[w[1].rd] = v1
-
-			v2 := x[w[2].rs1] + v1
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
 			x[w[2].rd] = v2
 			addr3 := v2 + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
+			t3 := &read[addr3>>pageShift&tlbMask]
 			if t3.tag != addr3&^(pageMask&^3) {
 				in = &w[3]
 				goto slow
 			}
 			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := uint64(get32(p3))
+			q3 := word(uint64(get32(p3)))
 
 			v3 := q3
 			x[w[3].rd] = v3
-			if x[w[4].rs1] != v3 {
-				in = &w[4]
+
+			v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := v2 + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^3) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put32(p5, uint32(v4))
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (v7^uint64(w[8].rs3)<<56 < x[w[8].rs2]^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
 				goto taken
 			}
-			in = &w[5]
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
 			continue
-		case opFused + 140:
-			// sd lbu beq:a1
+		case opFused + 211:
+			// lbu slli:a1 sum:a1 lhu:a1 lhu:a2 ld ld sll:a4:b1 sltiu:a2 sub:b1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.write[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(*(*byte)(p0))
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := v0 << (uint64(w[1].imm) & 63)
+			x[w[1].rd] = v1
+
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			addr3 := v2 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^1) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(get16(p3))
+
+			v3 := q3
+			x[w[3].rd] = v3
+			addr4 := v2 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^1) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(get16(p4))
+
+			x[w[4].rd] = q4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			x[w[5].rd] = q5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			x[w[7].rd] = v3 << (v6 & 63)
+
+			v8 := truth(v6 < uint64(w[8].imm))
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = x[w[9].rs1] - v8
+			in = &w[10]
+			continue
+		case opFused + 212:
+			// and or:b1 sd:b1 ld sum:b1 sd:b1 sum ifless:a3:b1 sum sum
+
+			v0 := x[w[0].rs1] & x[w[0].rs2]
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] | v0
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, v1)
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + v3 + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, v4)
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v4^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+
+			x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 213:
+			// ld sum:a1 lbu:a1 andi:a1 ifequal:a1 ld mul:a1 sum:a1 lwu sum
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
 			}
 			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(*(*byte)(p2))
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v2 & uint64(w[3].imm)
+			x[w[3].rd] = v3
+			if (v3 == x[w[4].rs2]) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			v6 := v5 * x[w[6].rs2]
+			x[w[6].rd] = v6
+
+			x[w[7].rd] = v6 + x[w[7].rs2] + uint64(w[7].imm)
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^3) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := uint64(get32(p8))
+
+			x[w[8].rd] = q8
+
+			x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 214:
+			// sum ifequal:a1 ld:a2 ifless:b1 ld:a4 ifless:b1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			addr2 := v0 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+			addr4 := v0 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			in = &w[6]
+			continue
+		case opFused + 215:
+			// sb sb sb sb sb sb sb sb
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			*(*byte)(p0) = byte(x[w[0].rs2])
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
+			t1 := &write[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^pageMask {
 				in = &w[1]
 				goto slow
 			}
 			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(*(*byte)(p1))
-
-			v1 := q1
-			x[w[1].rd] = v1
-			if v1 == x[w[2].rs2] {
-				in = &w[2]
-				goto taken
-			}
-			in = &w[3]
-			continue
-		case opFused + 141:
-			// bltu add bltu:b1 sd
-			if x[w[0].rs1] < x[w[0].rs2] {
-				in = &w[0]
-				goto taken
-			}
-
-			v1 := x[w[1].rs1] + x[w[1].rs2]
-			x[w[1].rd] = v1
-			if x[w[2].rs1] < v1 {
-				in = &w[2]
-				goto taken
-			}
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			in = &w[4]
-			continue
-		case opFused + 142:
-			// lui and:b1
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = x[w[1].rs1] & v0
-			in = &w[2]
-			continue
-		case opFused + 143:
-			// beq ld
-			if x[w[0].rs1] == x[w[0].rs2] {
-				in = &w[0]
-				goto taken
-			}
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			in = &w[2]
-			continue
-		case opFused + 144:
-			// lui blt
-
-			x[w[0].rd] = uint64(w[0].imm)
-			if int64(x[w[1].rs1]) < int64(x[w[1].rs2]) {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
-			continue
-		case opFused + 145:
-			// addi srl:b1 sltiu:a2 sub:b1 and:a3:b1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] >> (v0 & 63)
-			x[w[1].rd] = v1
-
-			v2 := truth(v0 < uint64(w[2].imm))
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] - v2
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v1 & v3
-			in = &w[5]
-			continue
-		case opFused + 146:
-			// lw slt bge sd sb:b3
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := word(uint64(get32(p0)))
-
-			x[w[0].rd] = q0
-
-			v1 := truth(int64(x[w[1].rs1]) < int64(x[w[1].rs2]))
-			x[w[1].rd] = v1
-			if int64(x[w[2].rs1]) >= int64(x[w[2].rs2]) {
-				in = &w[2]
-				goto taken
-			}
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &m.write[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^pageMask {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			*(*byte)(p4) = byte(v1)
-			in = &w[5]
-			continue
-		case opFused + 147:
-			// bgeu sd sb ld mul
-			if x[w[0].rs1] >= x[w[0].rs2] {
-				in = &w[0]
-				goto taken
-			}
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
+			*(*byte)(p1) = byte(x[w[1].rs2])
 			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
+			t2 := &write[addr2>>pageShift&tlbMask]
 			if t2.tag != addr2&^pageMask {
 				in = &w[2]
 				goto slow
@@ -4155,7 +9210,1334 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			p2 := unsafe.Add(t2.page, addr2&pageMask)
 			*(*byte)(p2) = byte(x[w[2].rs2])
 			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^pageMask {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			*(*byte)(p3) = byte(x[w[3].rs2])
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			*(*byte)(p4) = byte(x[w[4].rs2])
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			*(*byte)(p5) = byte(x[w[5].rs2])
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			*(*byte)(p6) = byte(x[w[6].rs2])
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^pageMask {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			*(*byte)(p7) = byte(x[w[7].rs2])
+			in = &w[8]
+			continue
+		case opFused + 216:
+			// sum ifless sum ld ld sum sum sum sum:a4:b1 sum:a6
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+
+			x[w[8].rd] = v4 + v7 + uint64(w[8].imm)
+
+			x[w[9].rd] = v3 + x[w[9].rs2] + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 217:
+			// sll sltiu sub and
+
+			x[w[0].rd] = x[w[0].rs1] << (x[w[0].rs2] & 63)
+
+			x[w[1].rd] = truth(x[w[1].rs1] < uint64(w[1].imm))
+
+			x[w[2].rd] = x[w[2].rs1] - x[w[2].rs2]
+
+			x[w[3].rd] = x[w[3].rs1] & x[w[3].rs2]
+			in = &w[4]
+			continue
+		case opFused + 218:
+			// sum ifless:a1 ld srli:a3 sum:a2:b1 lbu:a1 andi:a1 ifequal:a1 sum:a3 andi:a4
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v0 >> (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+
+			v4 := v2 + v3 + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(*(*byte)(p5))
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			v6 := v5 & uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			x[w[8].rd] = v5 + x[w[8].rs2] + uint64(w[8].imm)
+
+			x[w[9].rd] = v5 & uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 219:
+			// lhu ifequal:a1 ld srli and:a2:b1 sum ld mul:a3:b1 ld sum:a2:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^1) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(get16(p0))
+
+			v0 := q0
+			x[w[0].rd] = v0
+			if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] >> (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+
+			v4 := v2 & v3
+			x[w[4].rd] = v4
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			v7 := v4 * v6
+			x[w[7].rd] = v7
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			v8 := q8
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = v7 + v8 + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 220:
+			// andi sum sum sum sum sb:a4:b5 ld sum ret:a2
+
+			v0 := x[w[0].rs1] & uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			addr5 := v1 + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			*(*byte)(p5) = byte(v0)
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			target := (v6 + uint64(w[8].imm>>48)) &^ 1
+			left -= uint64(w[8].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 221:
+			// mul ld sum:a2:b1 ld sum:a2 lwu sum sum:a3:b4 andi:a3 ifequal:a1
+
+			v0 := x[w[0].rs1] * x[w[0].rs2]
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := v0 + v1 + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := v2 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^3) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(get32(p5))
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			x[w[7].rd] = v4 + v3 + uint64(w[7].imm)
+
+			v8 := v5 & uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 222:
+			// ld sum sw:a2:b1 ld:a3 ifequal:a1 ld:a2 sum srli:a1 sum ifless:a2:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v0 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^3) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put32(p2, uint32(v1))
+			addr3 := v0 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			if (v3 == x[w[4].rs2]) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+			addr5 := v3 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			x[w[5].rd] = q5
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+
+			v7 := v6 >> (uint64(w[7].imm) & 63)
+			x[w[7].rd] = v7
+
+			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 223:
+			// sum sum:b1 lbu:a1 slli:a1 sum sb lb lbu or:a5:b1 andi:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + v0 + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(*(*byte)(p2))
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v2 << (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			*(*byte)(p5) = byte(x[w[5].rs2])
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(int8(*(*byte)(p6)))
+
+			x[w[6].rd] = q6
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^pageMask {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := uint64(*(*byte)(p7))
+
+			v7 := q7
+			x[w[7].rd] = v7
+
+			v8 := v3 | v7
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = v8 & uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 224:
+			// lbu slli or lbu slli or lbu slli or
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(*(*byte)(p0))
+
+			x[w[0].rd] = q0
+
+			x[w[1].rd] = x[w[1].rs1] << (uint64(w[1].imm) & 63)
+
+			x[w[2].rd] = x[w[2].rs1] | x[w[2].rs2]
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^pageMask {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(*(*byte)(p3))
+
+			x[w[3].rd] = q3
+
+			x[w[4].rd] = x[w[4].rs1] << (uint64(w[4].imm) & 63)
+
+			x[w[5].rd] = x[w[5].rs1] | x[w[5].rs2]
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(*(*byte)(p6))
+
+			x[w[6].rd] = q6
+
+			x[w[7].rd] = x[w[7].rs1] << (uint64(w[7].imm) & 63)
+
+			x[w[8].rd] = x[w[8].rs1] | x[w[8].rs2]
+			in = &w[9]
+			continue
+		case opFused + 225:
+			// sum sd sb:b2 lbu sd ifequal:a2
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			*(*byte)(p2) = byte(v0)
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^pageMask {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(*(*byte)(p3))
+
+			v3 := q3
+			x[w[3].rd] = v3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, x[w[4].rs2])
+			if (v3 == x[w[5].rs2]) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			in = &w[6]
+			continue
+		case opFused + 226:
+			// sd sd ld ld:a1 ld ld:a1 sum jalr:a4
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+			addr3 := v2 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			x[w[5].rd] = q5
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			target := (v3 + uint64(w[7].imm>>48)) &^ 1
+			x[w[7].rd] = uint64(w[7].imm) << 16 >> 16
+			left -= uint64(w[7].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 227:
+			// lbu andi:a1 ifequal:a1 ld lb:a1 ld ld sum:a2 ifequal:a1 ld:a6
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(*(*byte)(p0))
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := v0 & uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(int8(*(*byte)(p4)))
+
+			x[w[4].rd] = q4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			x[w[6].rd] = q6
+
+			v7 := v5 + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			addr9 := v3 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 228:
+			// sum ifless:a1 sum sum:b1 sub srli:a1 andi:a1 srli srli:a4 sum:a3:b2
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			x[w[3].rd] = x[w[3].rs1] + v2 + uint64(w[3].imm)
+
+			v4 := x[w[4].rs1] - x[w[4].rs2]
+			x[w[4].rd] = v4
+
+			v5 := v4 >> (uint64(w[5].imm) & 63)
+			x[w[5].rd] = v5
+
+			v6 := v5 & uint64(w[6].imm)
+			x[w[6].rd] = v6
+
+			v7 := x[w[7].rs1] >> (uint64(w[7].imm) & 63)
+			x[w[7].rd] = v7
+
+			x[w[8].rd] = v4 >> (uint64(w[8].imm) & 63)
+
+			x[w[9].rd] = v6 + v7 + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 229:
+			// lhu sh:b1 sd ld sub:a1 sd:b1 ifless:a2 sum ld:a1 ld
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^1) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(get16(p0))
+
+			v0 := q0
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^1) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put16(p1, uint16(v0))
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := v3 - x[w[4].rs2]
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, v4)
+			if (v4^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			addr8 := v7 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			x[w[8].rd] = q8
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 230:
+			// sum sum and ifequal:a1 ctz:a2 srli:a1 sum:b1 lbu:a1 sum sum
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+			v2 := x[w[2].rs1] & x[w[2].rs2]
+			x[w[2].rd] = v2
+			if (v2 == x[w[3].rs2]) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+
+			v4 := uint64(bits.TrailingZeros64(v2))
+			x[w[4].rd] = v4
+
+			v5 := v4 >> (uint64(w[5].imm) & 63)
+			x[w[5].rd] = v5
+
+			v6 := x[w[6].rs1] + v5 + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			addr7 := v6 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^pageMask {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := uint64(*(*byte)(p7))
+
+			x[w[7].rd] = q7
+
+			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+
+			x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 231:
+			// sub srai:a1 sum:a1 ifless:a1 slli:a2 sum:a1 lhu:a1
+
+			v0 := x[w[0].rs1] - x[w[0].rs2]
+			x[w[0].rd] = v0
+
+			v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+			x[w[1].rd] = v1
+
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+
+			v4 := v2 << (uint64(w[4].imm) & 63)
+			x[w[4].rd] = v4
+
+			v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^1) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(get16(p6))
+
+			x[w[6].rd] = q6
+			in = &w[7]
+			continue
+		case opFused + 232:
+			// and ifequal:a1 sd sd ld lwu ctz:a6 srli:a1 sd:b1 mul:a5:b2
+
+			v0 := x[w[0].rs1] & x[w[0].rs2]
+			x[w[0].rd] = v0
+			if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, x[w[3].rs2])
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^3) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(get32(p5))
+
+			x[w[5].rd] = q5
+
+			v6 := uint64(bits.TrailingZeros64(v0))
+			x[w[6].rd] = v6
+
+			v7 := v6 >> (uint64(w[7].imm) & 63)
+			x[w[7].rd] = v7
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, v7)
+
+			x[w[9].rd] = v4 * v7
+			in = &w[10]
+			continue
+		case opFused + 233:
+			// sum ld:a1 lb:a1 slli sum:a1:b3 ld:a1 ifequal:a1 srli
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(int8(*(*byte)(p2)))
+
+			x[w[2].rd] = q2
+
+			v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+
+			v4 := v3 + v1 + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+			if (v5 == x[w[6].rs2]) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+
+			x[w[7].rd] = x[w[7].rs1] >> (uint64(w[7].imm) & 63)
+			in = &w[8]
+			continue
+		case opFused + 234:
+			// sll sltiu sub:b1 and:a1:b3 sum:a1 sll:a1 sll
+
+			v0 := x[w[0].rs1] << (x[w[0].rs2] & 63)
+			x[w[0].rd] = v0
+
+			v1 := truth(x[w[1].rs1] < uint64(w[1].imm))
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] - v1
+			x[w[2].rd] = v2
+
+			v3 := v2 & v0
+			x[w[3].rd] = v3
+
+			v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			x[w[5].rd] = v4 << (x[w[5].rs2] & 63)
+
+			x[w[6].rd] = x[w[6].rs1] << (x[w[6].rs2] & 63)
+			in = &w[7]
+			continue
+		case opFused + 235:
+			// sd ld sum:b1 sum:a1 sum:a1 andi ifequal:a1 ld:a3 sd:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + v1 + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] & uint64(w[5].imm)
+			x[w[5].rd] = v5
+			if (v5 == x[w[6].rs2]) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			addr7 := v4 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			v7 := q7
+			x[w[7].rd] = v7
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, v7)
+			in = &w[9]
+			continue
+		case opFused + 236:
+			// ld and:b1 ifequal:a1 ld ld sum ld ld sum:b5
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] & v0
+			x[w[1].rd] = v1
+			if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			x[w[4].rd] = q4
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			x[w[6].rd] = q6
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			x[w[7].rd] = q7
+
+			x[w[8].rd] = x[w[8].rs1] + v3 + uint64(w[8].imm)
+			in = &w[9]
+			continue
+		case opFused + 237:
+			// sum ifless:a1 ifless:a2 sum:b3 lbu:a1 ifequal:a1 sum ifequal:a1:b3 sum:a8
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			if (v0^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+
+			v3 := x[w[3].rs1] + v0 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(*(*byte)(p4))
+
+			v4 := q4
+			x[w[4].rd] = v4
+			if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6 == v4) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			x[w[8].rd] = v0 + x[w[8].rs2] + uint64(w[8].imm)
+			in = &w[9]
+			continue
+		case opFused + 238:
+			// sum sub:b1 srai:a1 and:b1 sub sum:a2 sub sum:a3 ifequal:a1 lbu:a4
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] - v0
+			x[w[1].rd] = v1
+
+			v2 := uint64(int64(v1) >> (uint64(w[2].imm) & 63))
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] & v2
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] - x[w[4].rs2]
+			x[w[4].rd] = v4
+
+			v5 := v3 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = x[w[6].rs1] - x[w[6].rs2]
+
+			v7 := v4 + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			addr9 := v5 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^pageMask {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := uint64(*(*byte)(p9))
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 239:
+			// sum sum ifless:a2:b1 sum sum addiw:a2 sum ifequal:a2:b1 sum:a4 ifequal:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (v0^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := word(v3 + uint64(w[5].imm))
+			x[w[5].rd] = v5
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v5 == v6) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			v8 := v4 + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 240:
+			// ld sum:b1 sb:a1 sum sum ld sum ret:a2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + v0 + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			*(*byte)(p2) = byte(x[w[2].rs2])
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			target := (v5 + uint64(w[7].imm>>48)) &^ 1
+			left -= uint64(w[7].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 241:
+			// lw sum:b1 ld ld ld ld lw addiw:a6 addiw:a2 ifless:a1:b2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^3) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := word(uint64(get32(p0)))
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + v0 + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			x[w[2].rd] = q2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
 			if t3.tag != addr3&^(pageMask&^7) {
 				in = &w[3]
 				goto slow
@@ -4164,37 +10546,1196 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			q3 := get64(p3)
 
 			x[w[3].rd] = q3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
 
-			x[w[4].rd] = x[w[4].rs1] * x[w[4].rs2]
-			in = &w[5]
+			x[w[4].rd] = q4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			x[w[5].rd] = q5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^3) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := word(uint64(get32(p6)))
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			v7 := word(v1 + uint64(w[7].imm))
+			x[w[7].rd] = v7
+
+			v8 := word(v6 + uint64(w[8].imm))
+			x[w[8].rd] = v8
+			if (v8^uint64(w[9].rs3)<<56 < v7^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
 			continue
-		case opFused + 148:
-			// ctz srli:a1 sd:b1 mul:b2 addi:a1
+		case opFused + 242:
+			// ifless ifless ifequal sd sd sd sd sd sd ifequal
+			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			if (x[w[2].rs1] == x[w[2].rs2]) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, x[w[3].rs2])
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, x[w[4].rs2])
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, x[w[5].rs2])
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, x[w[6].rs2])
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put64(p7, x[w[7].rs2])
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, x[w[8].rs2])
+			if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 243:
+			// lhu sum:a1 lhu slli:a2 srli:a1 ifless:a1:b3 sum:a5 andi:a1 ifequal:a1 slli:a3
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^1) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(get16(p0))
 
-			v0 := uint64(bits.TrailingZeros64(x[w[0].rs1]))
+			v0 := q0
 			x[w[0].rd] = v0
 
-			v1 := v0 >> (uint64(w[1].imm) & 63)
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
 			x[w[1].rd] = v1
 			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.write[addr2>>pageShift&tlbMask]
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^1) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(get16(p2))
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v1 << (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+
+			v4 := v3 >> (uint64(w[4].imm) & 63)
+			x[w[4].rd] = v4
+			if (v4^uint64(w[5].rs3)<<56 < v2^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+
+			v6 := v1 + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+
+			v7 := v6 & uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+
+			x[w[9].rd] = v6 << (uint64(w[9].imm) & 63)
+			in = &w[10]
+			continue
+		case opFused + 244:
+			// sub sd:b1 sub srai:a1 and:a1 sum:a1 sd:b1 sum:b7 ifless:b1 ifless:b2
+
+			v0 := x[w[0].rs1] - x[w[0].rs2]
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, v0)
+
+			v2 := x[w[2].rs1] - x[w[2].rs2]
+			x[w[2].rd] = v2
+
+			v3 := uint64(int64(v2) >> (uint64(w[3].imm) & 63))
+			x[w[3].rd] = v3
+
+			v4 := v3 & x[w[4].rs2]
+			x[w[4].rd] = v4
+
+			v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, v5)
+
+			v7 := x[w[7].rs1] + v0 + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (x[w[8].rs1]^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			if (x[w[9].rs1]^uint64(w[9].rs3)<<56 < v7^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 245:
+			// sd ifless ifless sub srai:a1 and:b1 sum:a1 sub ifequal ifequal
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+
+			v3 := x[w[3].rs1] - x[w[3].rs2]
+			x[w[3].rd] = v3
+
+			v4 := uint64(int64(v3) >> (uint64(w[4].imm) & 63))
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] & v4
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = v5 + x[w[6].rs2] + uint64(w[6].imm)
+
+			x[w[7].rd] = x[w[7].rs1] - x[w[7].rs2]
+			if (x[w[8].rs1] == x[w[8].rs2]) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 246:
+			// ld ld:a1 ld ld lbu ifequal:a4 sd:b5 ld:a4 ld:a5 ld:a8
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
 			if t2.tag != addr2&^(pageMask&^7) {
 				in = &w[2]
 				goto slow
 			}
 			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, v1)
+			q2 := get64(p2)
 
-			v3 := x[w[3].rs1] * v1
+			x[w[2].rd] = q2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(*(*byte)(p4))
+
+			x[w[4].rd] = q4
+			if (v1 == x[w[5].rs2]) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, v1)
+			addr7 := v3 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			x[w[7].rd] = q7
+			addr8 := v3 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			x[w[8].rd] = q8
+			addr9 := v1 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 247:
+			// sb sum slli srli:a1 sum:a3:b1 ld:a1 sd:b1 sum ld:a3 ifequal:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			*(*byte)(p0) = byte(x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] << (uint64(w[2].imm) & 63)
+			x[w[2].rd] = v2
+
+			v3 := v2 >> (uint64(w[3].imm) & 63)
 			x[w[3].rd] = v3
 
-			x[w[4].rd] = v3 + uint64(w[4].imm)
-			in = &w[5]
+			v4 := v1 + v3 + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, v5)
+
+			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			addr8 := v5 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			v8 := q8
+			x[w[8].rd] = v8
+			if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
 			continue
-		case opFused + 149:
-			// lb lb lb lb
+		case opFused + 248:
+			// ld mul:b1 ld sum:a2:b1 ld sum:a2 sum:b2 sum sum sb:a3
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &m.read[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] * v0
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v1 + v2 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+
+			x[w[5].rd] = v3 + x[w[5].rs2] + uint64(w[5].imm)
+
+			v6 := x[w[6].rs1] + v4 + uint64(w[6].imm)
+			x[w[6].rd] = v6
+
+			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+
+			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			addr9 := v6 + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^pageMask {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			*(*byte)(p9) = byte(x[w[9].rs2])
+			in = &w[10]
+			continue
+		case opFused + 249:
+			// lhu ifequal:a1 ld mul:b1 ld sum:a2 sum:a1:b2 sum sd:a2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^1) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(get16(p0))
+
+			v0 := q0
+			x[w[0].rd] = v0
+			if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] * v2
+			x[w[3].rd] = v3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+
+			v5 := v3 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+
+			v6 := v5 + v4 + uint64(w[6].imm)
+			x[w[6].rd] = v6
+
+			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			addr8 := v6 + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, x[w[8].rs2])
+			in = &w[9]
+			continue
+		case opFused + 250:
+			// lbu sum ifless:b1 slli sum sum:a2:b1 lhu:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(*(*byte)(p0))
+
+			x[w[0].rd] = q0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+
+			v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := v3 + v4 + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^1) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(get16(p6))
+
+			x[w[6].rd] = q6
+			in = &w[7]
+			continue
+		case opFused + 251:
+			// lw addi:a1 addi sw:b2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^3) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := word(uint64(get32(p0)))
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := v0 + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^3) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put32(p3, uint32(v1))
+			in = &w[4]
+			continue
+		case opFused + 252:
+			// sd ld sum sh3add:a1:b2 ld:a1 ifequal:a1 sum ifequal:a1 sum sd:a6:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := v1 + v2<<3
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			addr9 := v3 + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			put64(p9, v8)
+			in = &w[10]
+			continue
+		case opFused + 253:
+			// sd sum sd:a1 slli srli:a1 ld sum:a1:b2 ld sum ifless:a1:b2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+
+			v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+
+			v4 := v3 >> (uint64(w[4].imm) & 63)
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = v5 + v4 + uint64(w[6].imm)
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			v7 := q7
+			x[w[7].rd] = v7
+
+			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v8^uint64(w[9].rs3)<<56 < v7^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 254:
+			// lwu slli sum sum lwu sum sum srli sub sltiu
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^3) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(get32(p0))
+
+			x[w[0].rd] = q0
+
+			x[w[1].rd] = x[w[1].rs1] << (uint64(w[1].imm) & 63)
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^3) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(get32(p4))
+
+			x[w[4].rd] = q4
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			x[w[7].rd] = x[w[7].rs1] >> (uint64(w[7].imm) & 63)
+
+			x[w[8].rd] = x[w[8].rs1] - x[w[8].rs2]
+
+			x[w[9].rd] = truth(x[w[9].rs1] < uint64(w[9].imm))
+			in = &w[10]
+			continue
+		case opFused + 255:
+			// sub sum ifless:a1:b2 ifequal sd:b4 sb sb sd sd andi
+
+			v0 := x[w[0].rs1] - x[w[0].rs2]
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			if (x[w[3].rs1] == x[w[3].rs2]) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, v0)
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			*(*byte)(p5) = byte(x[w[5].rs2])
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			*(*byte)(p6) = byte(x[w[6].rs2])
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put64(p7, x[w[7].rs2])
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, x[w[8].rs2])
+
+			x[w[9].rd] = x[w[9].rs1] & uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 256:
+			// sd sum sd:a1 sum lbu:a1 ifequal:a1 sum srli sum ifless:a2:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(*(*byte)(p4))
+
+			v4 := q4
+			x[w[4].rd] = v4
+			if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			v7 := x[w[7].rs1] >> (uint64(w[7].imm) & 63)
+			x[w[7].rd] = v7
+
+			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 257:
+			// sum ld:a1 xor:b1 xor mulhu:a1:b2 mul:a2:b3 xor:a2:b1 mulhu:a1 mul:a2 xor:a1:b2
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] ^ v1
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] ^ x[w[3].rs2]
+			x[w[3].rd] = v3
+			h4, _ := bits.Mul64(v3, v2)
+			v4 := h4
+			x[w[4].rd] = v4
+
+			v5 := v3 * v2
+			x[w[5].rd] = v5
+
+			v6 := v4 ^ v5
+			x[w[6].rd] = v6
+			h7, _ := bits.Mul64(v6, x[w[7].rs2])
+			v7 := h7
+			x[w[7].rd] = v7
+
+			v8 := v6 * x[w[8].rs2]
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = v8 ^ v7
+			in = &w[10]
+			continue
+		case opFused + 258:
+			// ld ld sum:b2 sum sum ld:a1 xor:a1 ifequal:a6 sum ifless:a8:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			x[w[2].rd] = x[w[2].rs1] + v0 + uint64(w[2].imm)
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = v5 ^ x[w[6].rs2]
+			if (v1 == x[w[7].rs2]) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v1^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 259:
+			// ld sum ld:a1 mul:a1 xor:a4:b1 sum ld:a1 sum:a3:b1 xnor:a8:b5 and:a1:b2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v2 * x[w[3].rs2]
+			x[w[3].rd] = v3
+
+			v4 := v0 ^ v3
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			v7 := v4 + v6 + uint64(w[7].imm)
+			x[w[7].rd] = v7
+
+			v8 := ^(v0 ^ v3)
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = v8 & v7
+			in = &w[10]
+			continue
+		case opFused + 260:
+			// sum sum sum ld:a1 and:a1 ifequal:a1 ld ctz:a3 srli:a1 mul:a3:b1
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			addr3 := v2 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := v3 & x[w[4].rs2]
+			x[w[4].rd] = v4
+			if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			v7 := uint64(bits.TrailingZeros64(v4))
+			x[w[7].rd] = v7
+
+			v8 := v7 >> (uint64(w[8].imm) & 63)
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = v6 * v8
+			in = &w[10]
+			continue
+		case opFused + 261:
+			// sum sd ifless ifless sd sum lbu:a1 sum:b1 sum ifless:a2:b1
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, x[w[4].rs2])
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(*(*byte)(p6))
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			v7 := x[w[7].rs1] + v6 + uint64(w[7].imm)
+			x[w[7].rd] = v7
+
+			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 262:
+			// sum ifless:a1 slli:a2 sum:a1 lw:a1 ld sum:b2 ifless:a1 ld sum:a5:b1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+
+			v2 := v0 << (uint64(w[2].imm) & 63)
+			x[w[2].rd] = v2
+
+			v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^3) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := word(uint64(get32(p4)))
+
+			v4 := q4
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			x[w[5].rd] = q5
+
+			v6 := x[w[6].rs1] + v4 + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6^uint64(w[7].rs3)<<56 < x[w[7].rs2]^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			v8 := q8
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = v4 + v8 + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 263:
+			// lb lb lb lb lb lb lb lb
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^pageMask {
 				in = &w[0]
 				goto slow
@@ -4204,7 +11745,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			x[w[0].rd] = q0
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &m.read[addr1>>pageShift&tlbMask]
+			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^pageMask {
 				in = &w[1]
 				goto slow
@@ -4214,7 +11755,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			x[w[1].rd] = q1
 			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &m.read[addr2>>pageShift&tlbMask]
+			t2 := &read[addr2>>pageShift&tlbMask]
 			if t2.tag != addr2&^pageMask {
 				in = &w[2]
 				goto slow
@@ -4224,7 +11765,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			x[w[2].rd] = q2
 			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &m.read[addr3>>pageShift&tlbMask]
+			t3 := &read[addr3>>pageShift&tlbMask]
 			if t3.tag != addr3&^pageMask {
 				in = &w[3]
 				goto slow
@@ -4233,7 +11774,1874 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			q3 := uint64(int8(*(*byte)(p3)))
 
 			x[w[3].rd] = q3
-			in = &w[4]
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(int8(*(*byte)(p4)))
+
+			x[w[4].rd] = q4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(int8(*(*byte)(p5)))
+
+			x[w[5].rd] = q5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(int8(*(*byte)(p6)))
+
+			x[w[6].rd] = q6
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^pageMask {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := uint64(int8(*(*byte)(p7)))
+
+			x[w[7].rd] = q7
+			in = &w[8]
+			continue
+		case opFused + 264:
+			// ld lbu sum:a2 ifless:b1 sd sum andi:a1 sum ifequal:a1:b2 sum:a4
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^pageMask {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := uint64(*(*byte)(p1))
+
+			x[w[1].rd] = q1
+
+			v2 := v0 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, x[w[4].rs2])
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+
+			v6 := v5 & uint64(w[6].imm)
+			x[w[6].rd] = v6
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (v7 == v6) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+
+			x[w[9].rd] = v5 + x[w[9].rs2] + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 265:
+			// ld ld:a1 ctz:a1 sum ifless:a2:b1 lhu:a5 sum:a1:b4 lhu:a7 zext.h:a2 ifless:a1:b2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := uint64(bits.TrailingZeros64(v1))
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			if (v2^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+			addr5 := v0 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^1) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(get16(p5))
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			v6 := v5 + v2 + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			addr7 := v0 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^1) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := uint64(get16(p7))
+
+			v7 := q7
+			x[w[7].rd] = v7
+
+			v8 := uint64(uint16(v6))
+			x[w[8].rd] = v8
+			if (v8^uint64(w[9].rs3)<<56 < v7^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 266:
+			// sum ld:a1 xori and:a2:b1 or:a1 sd:a5:b1 sum ld sum ret:a2
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] ^ uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := v1 & v2
+			x[w[3].rd] = v3
+
+			v4 := v3 | x[w[4].rs2]
+			x[w[4].rd] = v4
+			addr5 := v0 + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, v4)
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			v7 := q7
+			x[w[7].rd] = v7
+
+			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			target := (v7 + uint64(w[9].imm>>48)) &^ 1
+			left -= uint64(w[9].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 267:
+			// srli sum ld:a1 lw:a1 sum:a1 sum sum sw:a5:b3 ld:a7 andi:a9
+
+			v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+			addr3 := v2 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^3) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := word(uint64(get32(p3)))
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			addr7 := v2 + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^3) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put32(p7, uint32(v4))
+			addr8 := v1 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			x[w[8].rd] = q8
+
+			x[w[9].rd] = v0 & uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 268:
+			// lw sum:a1 ld sum sum:b3 addiw:a1 sum ifless:a1:b2 sw:b4 sd:b6
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^3) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := word(uint64(get32(p0)))
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			x[w[2].rd] = q2
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + v1 + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := word(v4 + uint64(w[5].imm))
+			x[w[5].rd] = v5
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6^uint64(w[7].rs3)<<56 < v5^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^3) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put32(p8, uint32(v4))
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			put64(p9, v3)
+			in = &w[10]
+			continue
+		case opFused + 269:
+			// sum ld:a1 sd:b1 sum slt:a1:b3 ifless:a2:b4 sd:b3 sb:b3 sd ld
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, v1)
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := truth(int64(v3) < int64(v1))
+			x[w[4].rd] = v4
+			if (v3^uint64(w[5].rs3)<<56 < v1^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, v3)
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^pageMask {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			*(*byte)(p7) = byte(v4)
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, x[w[8].rs2])
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 270:
+			// lw lwu sum:a2:b1 ld ld ld lwu addiw:a1 addiw:a6 ifless:a2:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^3) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := word(uint64(get32(p0)))
+
+			v0 := q0
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^3) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := uint64(get32(p1))
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := v0 + v1 + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			x[w[3].rd] = q3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			x[w[4].rd] = q4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			x[w[5].rd] = q5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^3) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(get32(p6))
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			v7 := word(v6 + uint64(w[7].imm))
+			x[w[7].rd] = v7
+
+			v8 := word(v2 + uint64(w[8].imm))
+			x[w[8].rd] = v8
+			if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 271:
+			// lbu ld lbu ld sum ifless:a5:b1 sum sh1add:a7:b1 lhu:a1 sum
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(*(*byte)(p0))
+
+			v0 := q0
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			x[w[1].rd] = q1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(*(*byte)(p2))
+
+			x[w[2].rd] = q2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			x[w[3].rd] = q3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			if (v0^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+
+			v7 := v6 + v0<<1
+			x[w[7].rd] = v7
+			addr8 := v7 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^1) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := uint64(get16(p8))
+
+			x[w[8].rd] = q8
+
+			x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 272:
+			// ld ifequal:b1 ld sd:a1 ld sd:a3:b1 ld sum ret:a2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+			if (x[w[1].rs1] == v0) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+			addr3 := v2 + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, x[w[3].rs2])
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			addr5 := v2 + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, v4)
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			target := (v6 + uint64(w[8].imm>>48)) &^ 1
+			left -= uint64(w[8].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 273:
+			// ld ifless:a1 ifless:a2 ld ld:a1 sum:b5 lbu:a1 sum:a7 sd:b1 sum
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			if (v0^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			x[w[4].rd] = q4
+
+			v5 := x[w[5].rs1] + v0 + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(*(*byte)(p6))
+
+			x[w[6].rd] = q6
+
+			v7 := v0 + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, v7)
+
+			x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 274:
+			// sum sum:b1 lbu:a1 sum:a1 slli:a1 sum and sum:a3 ld:a1 ifequal
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + v0 + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(*(*byte)(p2))
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := v3 << (uint64(w[4].imm) & 63)
+			x[w[4].rd] = v4
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+			x[w[6].rd] = x[w[6].rs1] & x[w[6].rs2]
+
+			v7 := v4 + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			addr8 := v7 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			x[w[8].rd] = q8
+			if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 275:
+			// sh3add ld:a1 andn:a1 or:a1 sum sd:a5:b2 sum ld sum ret:a2
+
+			v0 := x[w[0].rs2] + x[w[0].rs1]<<3
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := v1 &^ x[w[2].rs2]
+			x[w[2].rd] = v2
+
+			v3 := v2 | x[w[3].rs2]
+			x[w[3].rd] = v3
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			addr5 := v0 + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, v3)
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			v7 := q7
+			x[w[7].rd] = v7
+
+			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			target := (v7 + uint64(w[9].imm>>48)) &^ 1
+			left -= uint64(w[9].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 276:
+			// sum ld ifless:b1 sum ifless:b1 srl sum and:a2 and ifless:a9:b6
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			if (x[w[4].rs1]^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+
+			v5 := x[w[5].rs1] >> (x[w[5].rs2] & 63)
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			x[w[7].rd] = v5 & x[w[7].rs2]
+
+			x[w[8].rd] = x[w[8].rs1] & x[w[8].rs2]
+			if (v0^uint64(w[9].rs3)<<56 < v3^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 277:
+			// lbu sum sum sb:a2:b1 sum mul:b1 sum:a6:b1 sum:a1 sum
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(*(*byte)(p0))
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			addr3 := v1 + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^pageMask {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			*(*byte)(p3) = byte(v2)
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] * v4
+			x[w[5].rd] = v5
+
+			v6 := v0 + v5 + uint64(w[6].imm)
+			x[w[6].rd] = v6
+
+			x[w[7].rd] = v6 + x[w[7].rs2] + uint64(w[7].imm)
+
+			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			in = &w[9]
+			continue
+		case opFused + 278:
+			// sum ld slli:a2 srli:a1 ifless:a1:b3 ld slli:a6 srli:a1 sum:a1:b3 lwu:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := v0 << (uint64(w[2].imm) & 63)
+			x[w[2].rd] = v2
+
+			v3 := v2 >> (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+			if (v3^uint64(w[4].rs3)<<56 < v1^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			v6 := v0 << (uint64(w[6].imm) & 63)
+			x[w[6].rd] = v6
+
+			v7 := v6 >> (uint64(w[7].imm) & 63)
+			x[w[7].rd] = v7
+
+			v8 := v7 + v5 + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			addr9 := v8 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^3) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := uint64(get32(p9))
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 279:
+			// mulhu srli:a1 sum mul:a1:b2 sub:b1 fcvt.d.l:a1 sum fld:a1 fadd.d fsd
+			h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
+			v0 := h0
+			x[w[0].rd] = v0
+
+			v1 := v0 >> (uint64(w[1].imm) & 63)
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := v2 * v1
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] - v3
+			x[w[4].rd] = v4
+			i5 := int64(v4)
+			if i5 < -1<<53 || i5 > 1<<53 {
+				in = &w[5]
+				goto slow
+			}
+			f[w[5].rd] = math.Float64bits(float64(i5))
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			addr7 := v6 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			f[w[7].rd] = get64(p7)
+			a8, b8 := math.Float64frombits(f[w[8].rs1]), math.Float64frombits(f[w[8].rs2])
+			s8 := a8 + b8
+			if math.Float64bits(s8)>>52&0x7ff == 0x7ff || c.fcsr&(7<<5|flagInexact) != flagInexact {
+				in = &w[8]
+				goto slow
+			}
+			f[w[8].rd] = math.Float64bits(s8)
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			put64(p9, f[w[9].rs2])
+			in = &w[10]
+			continue
+		case opFused + 280:
+			// sum mul:a1 sum sum:b1 sum:a3:b1 sh3add:b1 sum sum:b1 sum:a7:b1 sh3add:b1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := v0 * x[w[1].rs2]
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] + v2 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := v1 + v3 + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			x[w[5].rd] = v4 + x[w[5].rs1]<<3
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+
+			v7 := x[w[7].rs1] + v6 + uint64(w[7].imm)
+			x[w[7].rd] = v7
+
+			v8 := v1 + v7 + uint64(w[8].imm)
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = v8 + x[w[9].rs1]<<3
+			in = &w[10]
+			continue
+		case opFused + 281:
+			// sum fcvt.d.l:a1 sum fld:a1 fdiv.d fsd sum ifless:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			i1 := int64(v0)
+			if i1 < -1<<53 || i1 > 1<<53 {
+				in = &w[1]
+				goto slow
+			}
+			f[w[1].rd] = math.Float64bits(float64(i1))
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			addr3 := v2 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			f[w[3].rd] = get64(p3)
+			s4 := math.Float64frombits(f[w[4].rs1]) / math.Float64frombits(f[w[4].rs2])
+			if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s4)>>52&0x7ff-2 >= 0x7fd {
+				in = &w[4]
+				goto slow
+			}
+			f[w[4].rd] = math.Float64bits(s4)
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, f[w[5].rs2])
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6^uint64(w[7].rs3)<<56 < x[w[7].rs2]^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			in = &w[8]
+			continue
+		case opFused + 282:
+			// srli ifless:b1 sub:a2 srai:a1 and:a1:b4 sub:b5 sum:a2 sub:b7 ifequal:b8 lbu:a3
+
+			v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
+			x[w[0].rd] = v0
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+
+			v2 := v0 - x[w[2].rs2]
+			x[w[2].rd] = v2
+
+			v3 := uint64(int64(v2) >> (uint64(w[3].imm) & 63))
+			x[w[3].rd] = v3
+
+			v4 := v3 & v0
+			x[w[4].rd] = v4
+
+			x[w[5].rd] = x[w[5].rs1] - v0
+
+			v6 := v4 + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+
+			x[w[7].rd] = x[w[7].rs1] - v0
+			if (x[w[8].rs1] == v0) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			addr9 := v6 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^pageMask {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := uint64(*(*byte)(p9))
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 283:
+			// lw andi sub:b1 srliw xor:a2:b1 sum:a1:b5 sw:b1 slli
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^3) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := word(uint64(get32(p0)))
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] & uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] - v1
+			x[w[2].rd] = v2
+
+			v3 := word(uint64(uint32(x[w[3].rs1]) >> (uint64(w[3].imm) & 31)))
+			x[w[3].rd] = v3
+
+			v4 := v2 ^ v3
+			x[w[4].rd] = v4
+
+			v5 := v4 + v0 + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^3) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put32(p6, uint32(v5))
+
+			x[w[7].rd] = x[w[7].rs1] << (uint64(w[7].imm) & 63)
+			in = &w[8]
+			continue
+		case opFused + 284:
+			// slli srli:a1 ifless:b1 sub:a2 sub:b3 sub:b4 srai:a3 and:a1:b6 sum:b1 ld
+
+			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+			x[w[0].rd] = v0
+
+			v1 := v0 >> (uint64(w[1].imm) & 63)
+			x[w[1].rd] = v1
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+
+			v3 := v1 - x[w[3].rs2]
+			x[w[3].rd] = v3
+
+			x[w[4].rd] = x[w[4].rs1] - v1
+
+			x[w[5].rd] = x[w[5].rs1] - v1
+
+			v6 := uint64(int64(v3) >> (uint64(w[6].imm) & 63))
+			x[w[6].rd] = v6
+
+			v7 := v6 & v1
+			x[w[7].rd] = v7
+
+			x[w[8].rd] = x[w[8].rs1] + v7 + uint64(w[8].imm)
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 285:
+			// ifless ifless andi ifless:a1 slli:a2 sum:a1 lwu:a1 slli srli:a1 ifless:a1:b3
+			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+
+			v2 := x[w[2].rs1] & uint64(w[2].imm)
+			x[w[2].rd] = v2
+			if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+
+			v4 := v2 << (uint64(w[4].imm) & 63)
+			x[w[4].rd] = v4
+
+			v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^3) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(get32(p6))
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			v7 := x[w[7].rs1] << (uint64(w[7].imm) & 63)
+			x[w[7].rd] = v7
+
+			v8 := v7 >> (uint64(w[8].imm) & 63)
+			x[w[8].rd] = v8
+			if (v8^uint64(w[9].rs3)<<56 < v6^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 286:
+			// sum mul:a1 sum sum:a2:b1 sh3add:b1 fsd:a1 sum ifless:a1 sum fmv.d.x
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := v0 * x[w[1].rs2]
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := v1 + v2 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := v3 + x[w[4].rs1]<<3
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, f[w[5].rs2])
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6^uint64(w[7].rs3)<<56 < x[w[7].rs2]^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			f[w[9].rd] = x[w[9].rs1]
+			in = &w[10]
+			continue
+		case opFused + 287:
+			// sum ld:a1 sum:b1 xor xori:a1 and:a1:b3 sum sum ld:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + v1 + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] ^ x[w[3].rs2]
+			x[w[3].rd] = v3
+
+			v4 := v3 ^ uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			x[w[5].rd] = v4 & v2
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			addr8 := v7 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
+
+			x[w[8].rd] = q8
+			in = &w[9]
+			continue
+		case opFused + 288:
+			// sd sb ld srli:a1 ld sub:b1 ld sub:a1 ifless:a3:b1 slt:a4:b6
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^pageMask {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			*(*byte)(p1) = byte(x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v2 >> (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] - v4
+			x[w[5].rd] = v5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			v7 := v6 - x[w[7].rs2]
+			x[w[7].rd] = v7
+			if (v5^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+
+			x[w[9].rd] = truth(int64(v5) < int64(v3))
+			in = &w[10]
+			continue
+		case opFused + 289:
+			// sub srai:a1 srli:a1 sum:a1:b3 srai:a1 sum mul:a1:b2 sum:a3 sh1add:a4 sum:a3
+
+			v0 := x[w[0].rs1] - x[w[0].rs2]
+			x[w[0].rd] = v0
+
+			v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+			x[w[1].rd] = v1
+
+			v2 := v1 >> (uint64(w[2].imm) & 63)
+			x[w[2].rd] = v2
+
+			v3 := v2 + v0 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := uint64(int64(v3) >> (uint64(w[4].imm) & 63))
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+
+			v6 := v5 * v4
+			x[w[6].rd] = v6
+
+			x[w[7].rd] = v4 + x[w[7].rs2] + uint64(w[7].imm)
+
+			x[w[8].rd] = x[w[8].rs2] + v4<<1
+
+			x[w[9].rd] = v6 + x[w[9].rs2] + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 290:
+			// sum ld ifless:a2:b1 ld sh3add:a4:b1 ifless:b4 ld ld:a1 lb:a1 sh3add:b6
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+			if (v0^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			x[w[4].rd] = v3 + v0<<3
+			if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < v1^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+			addr7 := v6 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			v7 := q7
+			x[w[7].rd] = v7
+			addr8 := v7 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^pageMask {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := uint64(int8(*(*byte)(p8)))
+
+			x[w[8].rd] = q8
+
+			x[w[9].rd] = v3 + x[w[9].rs1]<<3
+			in = &w[10]
+			continue
+		case opFused + 291:
+			// ld ld ifless:a1:b2 ld sum:a1:b3 lbu:a1 addiw:a1 ifequal:a1 sum ifless:a3:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+			if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := v3 + v1 + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(*(*byte)(p5))
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			v6 := word(v5 + uint64(w[6].imm))
+			x[w[6].rd] = v6
+			if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v6^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 292:
+			// andi srli andi:a1 sum sll:a1:b2 sum sum:b1 sum:a1:b7 lbu:a1 and:a1:b5
+
+			v0 := x[w[0].rs1] & uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] >> (uint64(w[1].imm) & 63)
+			x[w[1].rd] = v1
+
+			v2 := v1 & uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := v3 << (v2 & 63)
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+
+			v6 := x[w[6].rs1] + v5 + uint64(w[6].imm)
+			x[w[6].rd] = v6
+
+			v7 := v6 + v0 + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			addr8 := v7 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^pageMask {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := uint64(*(*byte)(p8))
+
+			v8 := q8
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = v8 & v4
+			in = &w[10]
+			continue
+		case opFused + 293:
+			// xor roriw:a1 sum:b1 xor:b1 roriw:a1 sum:b1 xor:a1:b5 roriw:a1 sum:a6:b1
+
+			v0 := x[w[0].rs1] ^ x[w[0].rs2]
+			x[w[0].rd] = v0
+
+			v1 := word(uint64(bits.RotateLeft32(uint32(v0), -int(uint64(w[1].imm)))))
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + v1 + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] ^ v2
+			x[w[3].rd] = v3
+
+			v4 := word(uint64(bits.RotateLeft32(uint32(v3), -int(uint64(w[4].imm)))))
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] + v4 + uint64(w[5].imm)
+			x[w[5].rd] = v5
+
+			v6 := v5 ^ v1
+			x[w[6].rd] = v6
+
+			v7 := word(uint64(bits.RotateLeft32(uint32(v6), -int(uint64(w[7].imm)))))
+			x[w[7].rd] = v7
+
+			x[w[8].rd] = v2 + v7 + uint64(w[8].imm)
+			in = &w[9]
+			continue
+		case opFused + 294:
+			// sub srli:a1 sum and:a3:b1 srli:a1 ld sum mul:a6:b1 sum:a1:b3 lwu:a1
+
+			v0 := x[w[0].rs1] - x[w[0].rs2]
+			x[w[0].rd] = v0
+
+			v1 := v0 >> (uint64(w[1].imm) & 63)
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := v0 & v2
+			x[w[3].rd] = v3
+
+			x[w[4].rd] = v3 >> (uint64(w[4].imm) & 63)
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+
+			v7 := v1 * v6
+			x[w[7].rd] = v7
+
+			v8 := v7 + v5 + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			addr9 := v8 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^3) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := uint64(get32(p9))
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 295:
+			// srli sum:a1 lbu:a1 slli:a1 or:a1 sum sum:a1 lbu:a1 slli:a1 or:a1:b5
+
+			v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
+			x[w[0].rd] = v0
+
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(*(*byte)(p2))
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v2 << (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+
+			v4 := v3 | x[w[4].rs2]
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+
+			v6 := v5 + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			addr7 := v6 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^pageMask {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := uint64(*(*byte)(p7))
+
+			v7 := q7
+			x[w[7].rd] = v7
+
+			v8 := v7 << (uint64(w[8].imm) & 63)
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = v8 | v4
+			in = &w[10]
+			continue
+		case opFused + 296:
+			// and sd ifequal:a2 lw:a3 ifless:b1 lw:a5 sum:b1 ifless:b1 sd:b8 addiw
+
+			v0 := x[w[0].rs1] & x[w[0].rs2]
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			if (v0 == x[w[2].rs2]) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := v0 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^3) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := word(uint64(get32(p3)))
+
+			v3 := q3
+			x[w[3].rd] = v3
+			if (x[w[4].rs1]^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+			addr5 := v0 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^3) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := word(uint64(get32(p5)))
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			v6 := x[w[6].rs1] + v5 + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (x[w[7].rs1]^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, v0)
+
+			x[w[9].rd] = word(x[w[9].rs1] + uint64(w[9].imm))
+			in = &w[10]
+			continue
+		case opFused + 297:
+			// sum ifless
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			in = &w[2]
+			continue
+		case opFused + 298:
+			// mul sum sum:b1 sum:a3:b1 sh3add:b1 fld:a1
+
+			v0 := x[w[0].rs1] * x[w[0].rs2]
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + v1 + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := v0 + v2 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := v3 + x[w[4].rs1]<<3
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			f[w[5].rd] = get64(p5)
+			in = &w[6]
+			continue
+		case opFused + 299:
+			// sh2add lwu:a1 roriw:a1 roriw:a2 xor:a2:b1 srliw:a4 xor:a1:b2
+
+			v0 := x[w[0].rs2] + x[w[0].rs1]<<2
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^3) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := uint64(get32(p1))
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := word(uint64(bits.RotateLeft32(uint32(v1), -int(uint64(w[2].imm)))))
+			x[w[2].rd] = v2
+
+			v3 := word(uint64(bits.RotateLeft32(uint32(v1), -int(uint64(w[3].imm)))))
+			x[w[3].rd] = v3
+
+			v4 := v2 ^ v3
+			x[w[4].rd] = v4
+
+			v5 := word(uint64(uint32(v1) >> (uint64(w[5].imm) & 31)))
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = v5 ^ v4
+			in = &w[7]
 			continue
 		default:
 			goto slow

@@ -16,41 +16,43 @@ import (
 // that what it needs stays in the host's registers. Which operation it is, is found by
 // comparisons, of few for what is frequent.
 func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
-	x, f, m := &c.x, &c.f, c.mem
+	x, f, read, write := &c.x, &c.f, &c.mem.read, &c.mem.write
 	base := unsafe.Pointer(unsafe.SliceData(e.code))
 	for {
 		w := (*window)(unsafe.Pointer(in))
 
 		o := uint(in.op)
-		if o < uint(opFused+20) {
-			if o < uint(opMULH) {
-				if o < uint(opADDI) {
-					if o < uint(opBGEU) {
-						if o < uint(opBNE) {
-							if o < uint(opAUIPC) {
-								if o < uint(opLUI) {
-									goto slow
-								} else {
-
-									x[w[0].rd] = uint64(w[0].imm)
-									in = &w[1]
-									continue
-								}
-							} else {
+		if o < uint(opFused+25) {
+			if o < uint(opFused+2) {
+				if o < uint(opSLTI) {
+					if o < uint(opLBU) {
+						if o < uint(opBLTU) {
+							if o < uint(opBNE) {
 								if o < uint(opBEQ) {
-									if o < uint(opJALR) {
-										goto slow
-									} else {
-										target := (x[w[0].rs1] + uint64(w[0].imm>>48)) &^ 1
-										x[w[0].rd] = uint64(w[0].imm) << 16 >> 16
-										left -= uint64(w[0].n)
-										j := &e.jump[target>>1&jumpMask]
-										if j.pc != target || left < blockLength {
-											c.pc = target
-											return in, left, exitJump
+									if o < uint(opAUIPC) {
+										if o < uint(opLUI) {
+											goto slow
+										} else {
+
+											x[w[0].rd] = uint64(w[0].imm)
+											in = &w[1]
+											continue
 										}
-										in = (*inst)(unsafe.Add(base, j.at))
-										continue
+									} else {
+										if o < uint(opJALR) {
+											goto slow
+										} else {
+											target := (x[w[0].rs1] + uint64(w[0].imm>>48)) &^ 1
+											x[w[0].rd] = uint64(w[0].imm) << 16 >> 16
+											left -= uint64(w[0].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										}
 									}
 								} else {
 									if x[w[0].rs1] == x[w[0].rs2] {
@@ -60,9 +62,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 									in = &w[1]
 									continue
 								}
-							}
-						} else {
-							if o < uint(opBGE) {
+							} else {
 								if o < uint(opBLT) {
 									if x[w[0].rs1] != x[w[0].rs2] {
 										in = &w[0]
@@ -71,59 +71,59 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 									in = &w[1]
 									continue
 								} else {
-									if int64(x[w[0].rs1]) < int64(x[w[0].rs2]) {
-										in = &w[0]
-										goto taken
-									}
-									in = &w[1]
-									continue
-								}
-							} else {
-								if o < uint(opBLTU) {
-									if int64(x[w[0].rs1]) >= int64(x[w[0].rs2]) {
-										in = &w[0]
-										goto taken
-									}
-									in = &w[1]
-									continue
-								} else {
-									if x[w[0].rs1] < x[w[0].rs2] {
-										in = &w[0]
-										goto taken
-									}
-									in = &w[1]
-									continue
-								}
-							}
-						}
-					} else {
-						if o < uint(opLBU) {
-							if o < uint(opLD) {
-								if o < uint(opLB) {
-									if x[w[0].rs1] >= x[w[0].rs2] {
-										in = &w[0]
-										goto taken
-									}
-									in = &w[1]
-									continue
-								} else {
-									if o < uint(opLH) {
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^pageMask {
+									if o < uint(opBGE) {
+										if int64(x[w[0].rs1]) < int64(x[w[0].rs2]) {
 											in = &w[0]
-											goto slow
+											goto taken
 										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := uint64(int8(*(*byte)(p0)))
-
-										x[w[0].rd] = q0
 										in = &w[1]
 										continue
 									} else {
-										if o < uint(opLW) {
+										if int64(x[w[0].rs1]) >= int64(x[w[0].rs2]) {
+											in = &w[0]
+											goto taken
+										}
+										in = &w[1]
+										continue
+									}
+								}
+							}
+						} else {
+							if o < uint(opLD) {
+								if o < uint(opLB) {
+									if o < uint(opBGEU) {
+										if x[w[0].rs1] < x[w[0].rs2] {
+											in = &w[0]
+											goto taken
+										}
+										in = &w[1]
+										continue
+									} else {
+										if x[w[0].rs1] >= x[w[0].rs2] {
+											in = &w[0]
+											goto taken
+										}
+										in = &w[1]
+										continue
+									}
+								} else {
+									if o < uint(opLW) {
+										if o < uint(opLH) {
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^pageMask {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := uint64(int8(*(*byte)(p0)))
+
+											x[w[0].rd] = q0
+											in = &w[1]
+											continue
+										} else {
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
 											if t0.tag != addr0&^(pageMask&^1) {
 												in = &w[0]
 												goto slow
@@ -134,25 +134,25 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											x[w[0].rd] = q0
 											in = &w[1]
 											continue
-										} else {
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^3) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := word(uint64(get32(p0)))
-
-											x[w[0].rd] = q0
-											in = &w[1]
-											continue
 										}
+									} else {
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^3) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := word(uint64(get32(p0)))
+
+										x[w[0].rd] = q0
+										in = &w[1]
+										continue
 									}
 								}
 							} else {
 								addr0 := x[w[0].rs1] + uint64(w[0].imm)
-								t0 := &m.read[addr0>>pageShift&tlbMask]
+								t0 := &read[addr0>>pageShift&tlbMask]
 								if t0.tag != addr0&^(pageMask&^7) {
 									in = &w[0]
 									goto slow
@@ -164,25 +164,27 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 								in = &w[1]
 								continue
 							}
-						} else {
-							if o < uint(opSB) {
-								if o < uint(opLHU) {
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^pageMask {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := uint64(*(*byte)(p0))
+						}
+					} else {
+						if o < uint(opSH) {
+							if o < uint(opLHU) {
+								addr0 := x[w[0].rs1] + uint64(w[0].imm)
+								t0 := &read[addr0>>pageShift&tlbMask]
+								if t0.tag != addr0&^pageMask {
+									in = &w[0]
+									goto slow
+								}
+								p0 := unsafe.Add(t0.page, addr0&pageMask)
+								q0 := uint64(*(*byte)(p0))
 
-									x[w[0].rd] = q0
-									in = &w[1]
-									continue
-								} else {
+								x[w[0].rd] = q0
+								in = &w[1]
+								continue
+							} else {
+								if o < uint(opSB) {
 									if o < uint(opLWU) {
 										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
+										t0 := &read[addr0>>pageShift&tlbMask]
 										if t0.tag != addr0&^(pageMask&^1) {
 											in = &w[0]
 											goto slow
@@ -195,7 +197,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										continue
 									} else {
 										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
+										t0 := &read[addr0>>pageShift&tlbMask]
 										if t0.tag != addr0&^(pageMask&^3) {
 											in = &w[0]
 											goto slow
@@ -207,48 +209,48 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										in = &w[1]
 										continue
 									}
+								} else {
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &write[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^pageMask {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									*(*byte)(p0) = byte(x[w[0].rs2])
+									in = &w[1]
+									continue
 								}
-							} else {
+							}
+						} else {
+							if o < uint(opADDI) {
 								if o < uint(opSD) {
-									if o < uint(opSH) {
+									if o < uint(opSW) {
 										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.write[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^pageMask {
+										t0 := &write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^1) {
 											in = &w[0]
 											goto slow
 										}
 										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										*(*byte)(p0) = byte(x[w[0].rs2])
+										put16(p0, uint16(x[w[0].rs2]))
 										in = &w[1]
 										continue
 									} else {
-										if o < uint(opSW) {
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.write[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^1) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											put16(p0, uint16(x[w[0].rs2]))
-											in = &w[1]
-											continue
-										} else {
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.write[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^3) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											put32(p0, uint32(x[w[0].rs2]))
-											in = &w[1]
-											continue
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^3) {
+											in = &w[0]
+											goto slow
 										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put32(p0, uint32(x[w[0].rs2]))
+										in = &w[1]
+										continue
 									}
 								} else {
 									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.write[addr0>>pageShift&tlbMask]
+									t0 := &write[addr0>>pageShift&tlbMask]
 									if t0.tag != addr0&^(pageMask&^7) {
 										in = &w[0]
 										goto slow
@@ -258,17 +260,17 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 									in = &w[1]
 									continue
 								}
+							} else {
+
+								x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+								in = &w[1]
+								continue
 							}
 						}
 					}
 				} else {
-					if o < uint(opSUB) {
-						if o < uint(opSLTI) {
-
-							x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-							in = &w[1]
-							continue
-						} else {
+					if o < uint(opFused+0) {
+						if o < uint(opSLL) {
 							if o < uint(opADD) {
 								if o < uint(opSLLI) {
 									if o < uint(opANDI) {
@@ -324,124 +326,124 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 									}
 								}
 							} else {
+								if o < uint(opSUB) {
 
-								x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-								in = &w[1]
-								continue
-							}
-						}
-					} else {
-						if o < uint(opMUL) {
-							if o < uint(opXOR) {
-								if o < uint(opSLL) {
+									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+									in = &w[1]
+									continue
+								} else {
 
 									x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
 									in = &w[1]
 									continue
-								} else {
-									if o < uint(opSLT) {
+								}
+							}
+						} else {
+							if o < uint(opMUL) {
+								if o < uint(opSRL) {
+									if o < uint(opXOR) {
+										if o < uint(opSLT) {
 
-										x[w[0].rd] = x[w[0].rs1] << (x[w[0].rs2] & 63)
-										in = &w[1]
-										continue
-									} else {
-										if o < uint(opSLTU) {
-
-											x[w[0].rd] = truth(int64(x[w[0].rs1]) < int64(x[w[0].rs2]))
+											x[w[0].rd] = x[w[0].rs1] << (x[w[0].rs2] & 63)
 											in = &w[1]
 											continue
 										} else {
+											if o < uint(opSLTU) {
 
-											x[w[0].rd] = truth(x[w[0].rs1] < x[w[0].rs2])
-											in = &w[1]
-											continue
-										}
-									}
-								}
-							} else {
-								if o < uint(opSRL) {
-
-									x[w[0].rd] = x[w[0].rs1] ^ x[w[0].rs2]
-									in = &w[1]
-									continue
-								} else {
-									if o < uint(opAND) {
-										if o < uint(opOR) {
-											if o < uint(opSRA) {
-
-												x[w[0].rd] = x[w[0].rs1] >> (x[w[0].rs2] & 63)
+												x[w[0].rd] = truth(int64(x[w[0].rs1]) < int64(x[w[0].rs2]))
 												in = &w[1]
 												continue
 											} else {
 
-												x[w[0].rd] = uint64(int64(x[w[0].rs1]) >> (x[w[0].rs2] & 63))
+												x[w[0].rd] = truth(x[w[0].rs1] < x[w[0].rs2])
+												in = &w[1]
+												continue
+											}
+										}
+									} else {
+
+										x[w[0].rd] = x[w[0].rs1] ^ x[w[0].rs2]
+										in = &w[1]
+										continue
+									}
+								} else {
+									if o < uint(opADDIW) {
+										if o < uint(opAND) {
+											if o < uint(opOR) {
+												if o < uint(opSRA) {
+
+													x[w[0].rd] = x[w[0].rs1] >> (x[w[0].rs2] & 63)
+													in = &w[1]
+													continue
+												} else {
+
+													x[w[0].rd] = uint64(int64(x[w[0].rs1]) >> (x[w[0].rs2] & 63))
+													in = &w[1]
+													continue
+												}
+											} else {
+
+												x[w[0].rd] = x[w[0].rs1] | x[w[0].rs2]
 												in = &w[1]
 												continue
 											}
 										} else {
 
-											x[w[0].rd] = x[w[0].rs1] | x[w[0].rs2]
+											x[w[0].rd] = x[w[0].rs1] & x[w[0].rs2]
 											in = &w[1]
 											continue
 										}
 									} else {
-										if o < uint(opADDIW) {
+										if o < uint(opSLLIW) {
 
-											x[w[0].rd] = x[w[0].rs1] & x[w[0].rs2]
+											x[w[0].rd] = word(x[w[0].rs1] + uint64(w[0].imm))
 											in = &w[1]
 											continue
 										} else {
-											if o < uint(opSLLIW) {
+											if o < uint(opSRAIW) {
+												if o < uint(opSRLIW) {
 
-												x[w[0].rd] = word(x[w[0].rs1] + uint64(w[0].imm))
-												in = &w[1]
-												continue
-											} else {
-												if o < uint(opSRAIW) {
-													if o < uint(opSRLIW) {
-
-														x[w[0].rd] = word(x[w[0].rs1] << (uint64(w[0].imm) & 31))
-														in = &w[1]
-														continue
-													} else {
-
-														x[w[0].rd] = word(uint64(uint32(x[w[0].rs1]) >> (uint64(w[0].imm) & 31)))
-														in = &w[1]
-														continue
-													}
+													x[w[0].rd] = word(x[w[0].rs1] << (uint64(w[0].imm) & 31))
+													in = &w[1]
+													continue
 												} else {
-													if o < uint(opSLLW) {
-														if o < uint(opADDW) {
 
-															x[w[0].rd] = uint64(int32(x[w[0].rs1]) >> (uint64(w[0].imm) & 31))
+													x[w[0].rd] = word(uint64(uint32(x[w[0].rs1]) >> (uint64(w[0].imm) & 31)))
+													in = &w[1]
+													continue
+												}
+											} else {
+												if o < uint(opADDW) {
+
+													x[w[0].rd] = uint64(int32(x[w[0].rs1]) >> (uint64(w[0].imm) & 31))
+													in = &w[1]
+													continue
+												} else {
+													if o < uint(opSRLW) {
+														if o < uint(opSUBW) {
+
+															x[w[0].rd] = word(x[w[0].rs1] + x[w[0].rs2])
 															in = &w[1]
 															continue
 														} else {
-															if o < uint(opSUBW) {
+															if o < uint(opSLLW) {
 
-																x[w[0].rd] = word(x[w[0].rs1] + x[w[0].rs2])
+																x[w[0].rd] = word(x[w[0].rs1] - x[w[0].rs2])
 																in = &w[1]
 																continue
 															} else {
 
-																x[w[0].rd] = word(x[w[0].rs1] - x[w[0].rs2])
+																x[w[0].rd] = word(x[w[0].rs1] << (x[w[0].rs2] & 31))
 																in = &w[1]
 																continue
 															}
 														}
 													} else {
 														if o < uint(opSRAW) {
-															if o < uint(opSRLW) {
 
-																x[w[0].rd] = word(x[w[0].rs1] << (x[w[0].rs2] & 31))
-																in = &w[1]
-																continue
-															} else {
-
-																x[w[0].rd] = word(uint64(uint32(x[w[0].rs1]) >> (x[w[0].rs2] & 31)))
-																in = &w[1]
-																continue
-															}
+															x[w[0].rd] = word(uint64(uint32(x[w[0].rs1]) >> (x[w[0].rs2] & 31)))
+															in = &w[1]
+															continue
 														} else {
 															if o < uint(opFENCE) {
 
@@ -458,361 +460,359 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										}
 									}
 								}
-							}
-						} else {
-
-							x[w[0].rd] = x[w[0].rs1] * x[w[0].rs2]
-							in = &w[1]
-							continue
-						}
-					}
-				}
-			} else {
-				if o < uint(opFused+3) {
-					if o < uint(opFused+2) {
-						if o < uint(opFused+0) {
-							if o < uint(opSH3ADD) {
-								if o < uint(opSH2ADD) {
-									if o < uint(opDIVW) {
-										if o < uint(opMULW) {
-											if o < uint(opDIV) {
-												if o < uint(opMULHU) {
-													if o < uint(opMULHSU) {
-														h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
-														x[w[0].rd] = h0 - uint64(int64(x[w[0].rs1])>>63)&x[w[0].rs2] - uint64(int64(x[w[0].rs2])>>63)&x[w[0].rs1]
-														in = &w[1]
-														continue
-													} else {
-														h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
-														x[w[0].rd] = h0 - uint64(int64(x[w[0].rs1])>>63)&x[w[0].rs2]
-														in = &w[1]
-														continue
-													}
-												} else {
-													h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
-													x[w[0].rd] = h0
-													in = &w[1]
-													continue
-												}
-											} else {
-												if o < uint(opREM) {
-													if o < uint(opDIVU) {
-														if x[w[0].rs2] == 0 {
-															in = &w[0]
-															goto slow
-														}
-														x[w[0].rd] = uint64(int64(x[w[0].rs1]) / int64(x[w[0].rs2]))
-														in = &w[1]
-														continue
-													} else {
-														if x[w[0].rs2] == 0 {
-															in = &w[0]
-															goto slow
-														}
-														x[w[0].rd] = x[w[0].rs1] / x[w[0].rs2]
-														in = &w[1]
-														continue
-													}
-												} else {
-													if o < uint(opREMU) {
-														if x[w[0].rs2] == 0 {
-															in = &w[0]
-															goto slow
-														}
-														x[w[0].rd] = uint64(int64(x[w[0].rs1]) % int64(x[w[0].rs2]))
-														in = &w[1]
-														continue
-													} else {
-														if x[w[0].rs2] == 0 {
-															in = &w[0]
-															goto slow
-														}
-														x[w[0].rd] = x[w[0].rs1] % x[w[0].rs2]
-														in = &w[1]
-														continue
-													}
-												}
-											}
-										} else {
-
-											x[w[0].rd] = word(x[w[0].rs1] * x[w[0].rs2])
-											in = &w[1]
-											continue
-										}
-									} else {
-										if o < uint(opSH1ADD) {
-											if o < uint(opADDUW) {
-												goto slow
-											} else {
-
-												x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))
-												in = &w[1]
-												continue
-											}
-										} else {
-
-											x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<1
-											in = &w[1]
-											continue
-										}
-									}
-								} else {
-
-									x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<2
-									in = &w[1]
-									continue
-								}
 							} else {
-								if o < uint(opSH1ADDUW) {
+								if o < uint(opRET) {
+									if o < uint(opSH3ADD) {
+										if o < uint(opMULH) {
 
-									x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<3
-									in = &w[1]
-									continue
-								} else {
-									if o < uint(opFADDS) {
-										if o < uint(opRORIW) {
-											if o < uint(opZEXTH) {
-												if o < uint(opCTZ) {
-													if o < uint(opORN) {
-														if o < uint(opANDN) {
-															if o < uint(opSH3ADDUW) {
-																if o < uint(opSH2ADDUW) {
-
-																	x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))<<1
-																	in = &w[1]
-																	continue
-																} else {
-
-																	x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))<<2
-																	in = &w[1]
-																	continue
-																}
+											x[w[0].rd] = x[w[0].rs1] * x[w[0].rs2]
+											in = &w[1]
+											continue
+										} else {
+											if o < uint(opADDUW) {
+												if o < uint(opMULW) {
+													if o < uint(opDIV) {
+														if o < uint(opMULHU) {
+															if o < uint(opMULHSU) {
+																h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
+																x[w[0].rd] = h0 - uint64(int64(x[w[0].rs1])>>63)&x[w[0].rs2] - uint64(int64(x[w[0].rs2])>>63)&x[w[0].rs1]
+																in = &w[1]
+																continue
 															} else {
-																if o < uint(opSLLIUW) {
-
-																	x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))<<3
-																	in = &w[1]
-																	continue
-																} else {
-
-																	x[w[0].rd] = uint64(uint32(x[w[0].rs1])) << (uint64(w[0].imm) & 63)
-																	in = &w[1]
-																	continue
-																}
+																h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
+																x[w[0].rd] = h0 - uint64(int64(x[w[0].rs1])>>63)&x[w[0].rs2]
+																in = &w[1]
+																continue
 															}
 														} else {
-
-															x[w[0].rd] = x[w[0].rs1] &^ x[w[0].rs2]
+															h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
+															x[w[0].rd] = h0
 															in = &w[1]
 															continue
 														}
 													} else {
-														if o < uint(opCLZ) {
-															if o < uint(opXNOR) {
-
-																x[w[0].rd] = x[w[0].rs1] | ^x[w[0].rs2]
+														if o < uint(opREM) {
+															if o < uint(opDIVU) {
+																if x[w[0].rs2] == 0 {
+																	in = &w[0]
+																	goto slow
+																}
+																x[w[0].rd] = uint64(int64(x[w[0].rs1]) / int64(x[w[0].rs2]))
 																in = &w[1]
 																continue
 															} else {
-
-																x[w[0].rd] = ^(x[w[0].rs1] ^ x[w[0].rs2])
+																if x[w[0].rs2] == 0 {
+																	in = &w[0]
+																	goto slow
+																}
+																x[w[0].rd] = x[w[0].rs1] / x[w[0].rs2]
 																in = &w[1]
 																continue
 															}
 														} else {
-															if o < uint(opCLZW) {
-
-																x[w[0].rd] = uint64(bits.LeadingZeros64(x[w[0].rs1]))
+															if o < uint(opREMU) {
+																if x[w[0].rs2] == 0 {
+																	in = &w[0]
+																	goto slow
+																}
+																x[w[0].rd] = uint64(int64(x[w[0].rs1]) % int64(x[w[0].rs2]))
 																in = &w[1]
 																continue
 															} else {
-
-																x[w[0].rd] = uint64(bits.LeadingZeros32(uint32(x[w[0].rs1])))
+																if x[w[0].rs2] == 0 {
+																	in = &w[0]
+																	goto slow
+																}
+																x[w[0].rd] = x[w[0].rs1] % x[w[0].rs2]
 																in = &w[1]
 																continue
 															}
 														}
 													}
 												} else {
-													if o < uint(opCTZW) {
+													if o < uint(opDIVW) {
 
-														x[w[0].rd] = uint64(bits.TrailingZeros64(x[w[0].rs1]))
+														x[w[0].rd] = word(x[w[0].rs1] * x[w[0].rs2])
 														in = &w[1]
 														continue
 													} else {
-														if o < uint(opMIN) {
-															if o < uint(opMAXU) {
-																if o < uint(opMAX) {
-																	if o < uint(opCPOP) {
+														goto slow
+													}
+												}
+											} else {
+												if o < uint(opSH1ADD) {
 
-																		x[w[0].rd] = uint64(bits.TrailingZeros32(uint32(x[w[0].rs1])))
+													x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))
+													in = &w[1]
+													continue
+												} else {
+													if o < uint(opSH2ADD) {
+
+														x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<1
+														in = &w[1]
+														continue
+													} else {
+
+														x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<2
+														in = &w[1]
+														continue
+													}
+												}
+											}
+										}
+									} else {
+										if o < uint(opSH1ADDUW) {
+
+											x[w[0].rd] = x[w[0].rs2] + x[w[0].rs1]<<3
+											in = &w[1]
+											continue
+										} else {
+											if o < uint(opROL) {
+												if o < uint(opZEXTH) {
+													if o < uint(opCTZ) {
+														if o < uint(opORN) {
+															if o < uint(opANDN) {
+																if o < uint(opSH3ADDUW) {
+																	if o < uint(opSH2ADDUW) {
+
+																		x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))<<1
 																		in = &w[1]
 																		continue
 																	} else {
-																		goto slow
+
+																		x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))<<2
+																		in = &w[1]
+																		continue
 																	}
 																} else {
+																	if o < uint(opSLLIUW) {
 
-																	x[w[0].rd] = uint64(max(int64(x[w[0].rs1]), int64(x[w[0].rs2])))
-																	in = &w[1]
-																	continue
+																		x[w[0].rd] = x[w[0].rs2] + uint64(uint32(x[w[0].rs1]))<<3
+																		in = &w[1]
+																		continue
+																	} else {
+
+																		x[w[0].rd] = uint64(uint32(x[w[0].rs1])) << (uint64(w[0].imm) & 63)
+																		in = &w[1]
+																		continue
+																	}
 																}
 															} else {
 
-																x[w[0].rd] = max(x[w[0].rs1], x[w[0].rs2])
+																x[w[0].rd] = x[w[0].rs1] &^ x[w[0].rs2]
 																in = &w[1]
 																continue
 															}
 														} else {
-															if o < uint(opMINU) {
+															if o < uint(opCLZ) {
+																if o < uint(opXNOR) {
 
-																x[w[0].rd] = uint64(min(int64(x[w[0].rs1]), int64(x[w[0].rs2])))
-																in = &w[1]
-																continue
-															} else {
-																if o < uint(opSEXTB) {
-
-																	x[w[0].rd] = min(x[w[0].rs1], x[w[0].rs2])
+																	x[w[0].rd] = x[w[0].rs1] | ^x[w[0].rs2]
 																	in = &w[1]
 																	continue
 																} else {
-																	if o < uint(opSEXTH) {
 
-																		x[w[0].rd] = uint64(int8(x[w[0].rs1]))
+																	x[w[0].rd] = ^(x[w[0].rs1] ^ x[w[0].rs2])
+																	in = &w[1]
+																	continue
+																}
+															} else {
+																if o < uint(opCLZW) {
+
+																	x[w[0].rd] = uint64(bits.LeadingZeros64(x[w[0].rs1]))
+																	in = &w[1]
+																	continue
+																} else {
+
+																	x[w[0].rd] = uint64(bits.LeadingZeros32(uint32(x[w[0].rs1])))
+																	in = &w[1]
+																	continue
+																}
+															}
+														}
+													} else {
+														if o < uint(opCTZW) {
+
+															x[w[0].rd] = uint64(bits.TrailingZeros64(x[w[0].rs1]))
+															in = &w[1]
+															continue
+														} else {
+															if o < uint(opMIN) {
+																if o < uint(opMAXU) {
+																	if o < uint(opMAX) {
+																		if o < uint(opCPOP) {
+
+																			x[w[0].rd] = uint64(bits.TrailingZeros32(uint32(x[w[0].rs1])))
+																			in = &w[1]
+																			continue
+																		} else {
+																			goto slow
+																		}
+																	} else {
+
+																		x[w[0].rd] = uint64(max(int64(x[w[0].rs1]), int64(x[w[0].rs2])))
+																		in = &w[1]
+																		continue
+																	}
+																} else {
+
+																	x[w[0].rd] = max(x[w[0].rs1], x[w[0].rs2])
+																	in = &w[1]
+																	continue
+																}
+															} else {
+																if o < uint(opMINU) {
+
+																	x[w[0].rd] = uint64(min(int64(x[w[0].rs1]), int64(x[w[0].rs2])))
+																	in = &w[1]
+																	continue
+																} else {
+																	if o < uint(opSEXTB) {
+
+																		x[w[0].rd] = min(x[w[0].rs1], x[w[0].rs2])
 																		in = &w[1]
 																		continue
 																	} else {
+																		if o < uint(opSEXTH) {
 
-																		x[w[0].rd] = uint64(int16(x[w[0].rs1]))
-																		in = &w[1]
-																		continue
+																			x[w[0].rd] = uint64(int8(x[w[0].rs1]))
+																			in = &w[1]
+																			continue
+																		} else {
+
+																			x[w[0].rd] = uint64(int16(x[w[0].rs1]))
+																			in = &w[1]
+																			continue
+																		}
 																	}
 																}
 															}
 														}
 													}
-												}
-											} else {
-												if o < uint(opROL) {
+												} else {
 
 													x[w[0].rd] = uint64(uint16(x[w[0].rs1]))
 													in = &w[1]
 													continue
-												} else {
-													if o < uint(opRORI) {
-														if o < uint(opROLW) {
+												}
+											} else {
+												if o < uint(opRORW) {
+													if o < uint(opRORIW) {
+														if o < uint(opRORI) {
+															if o < uint(opROLW) {
 
-															x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], int(x[w[0].rs2]))
-															in = &w[1]
-															continue
-														} else {
-															if o < uint(opROR) {
-
-																x[w[0].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), int(x[w[0].rs2]))))
+																x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], int(x[w[0].rs2]))
 																in = &w[1]
 																continue
 															} else {
+																if o < uint(opROR) {
 
-																x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], -int(x[w[0].rs2]))
-																in = &w[1]
-																continue
-															}
-														}
-													} else {
-
-														x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], -int(uint64(w[0].imm)))
-														in = &w[1]
-														continue
-													}
-												}
-											}
-										} else {
-											if o < uint(opRORW) {
-
-												x[w[0].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
-												in = &w[1]
-												continue
-											} else {
-												if o < uint(opFSD) {
-													if o < uint(opFLD) {
-														if o < uint(opBEXTI) {
-															if o < uint(opREV8) {
-																if o < uint(opORCB) {
-
-																	x[w[0].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(x[w[0].rs2]))))
+																	x[w[0].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), int(x[w[0].rs2]))))
 																	in = &w[1]
 																	continue
 																} else {
-																	goto slow
-																}
-															} else {
-																if o < uint(opBCLRI) {
-																	if o < uint(opBCLR) {
 
-																		x[w[0].rd] = bits.ReverseBytes64(x[w[0].rs1])
-																		in = &w[1]
-																		continue
-																	} else {
-
-																		x[w[0].rd] = x[w[0].rs1] &^ (1 << (x[w[0].rs2] & 63))
-																		in = &w[1]
-																		continue
-																	}
-																} else {
-																	if o < uint(opBEXT) {
-
-																		x[w[0].rd] = x[w[0].rs1] &^ (1 << (uint64(w[0].imm) & 63))
-																		in = &w[1]
-																		continue
-																	} else {
-
-																		x[w[0].rd] = x[w[0].rs1] >> (x[w[0].rs2] & 63) & 1
-																		in = &w[1]
-																		continue
-																	}
+																	x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], -int(x[w[0].rs2]))
+																	in = &w[1]
+																	continue
 																}
 															}
 														} else {
-															if o < uint(opBSETI) {
-																if o < uint(opBINVI) {
-																	if o < uint(opBINV) {
 
-																		x[w[0].rd] = x[w[0].rs1] >> (uint64(w[0].imm) & 63) & 1
-																		in = &w[1]
-																		continue
-																	} else {
+															x[w[0].rd] = bits.RotateLeft64(x[w[0].rs1], -int(uint64(w[0].imm)))
+															in = &w[1]
+															continue
+														}
+													} else {
 
-																		x[w[0].rd] = x[w[0].rs1] ^ 1<<(x[w[0].rs2]&63)
-																		in = &w[1]
-																		continue
-																	}
-																} else {
-																	if o < uint(opBSET) {
-
-																		x[w[0].rd] = x[w[0].rs1] ^ 1<<(uint64(w[0].imm)&63)
-																		in = &w[1]
-																		continue
-																	} else {
-
-																		x[w[0].rd] = x[w[0].rs1] | 1<<(x[w[0].rs2]&63)
-																		in = &w[1]
-																		continue
-																	}
-																}
-															} else {
+														x[w[0].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
+														in = &w[1]
+														continue
+													}
+												} else {
+													if o < uint(opFMULD) {
+														if o < uint(opFSD) {
+															if o < uint(opFLD) {
 																if o < uint(opFLW) {
-																	if o < uint(opCSRRW) {
+																	if o < uint(opBCLRI) {
+																		if o < uint(opREV8) {
+																			if o < uint(opORCB) {
 
-																		x[w[0].rd] = x[w[0].rs1] | 1<<(uint64(w[0].imm)&63)
-																		in = &w[1]
-																		continue
+																				x[w[0].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(x[w[0].rs2]))))
+																				in = &w[1]
+																				continue
+																			} else {
+																				goto slow
+																			}
+																		} else {
+																			if o < uint(opBCLR) {
+
+																				x[w[0].rd] = bits.ReverseBytes64(x[w[0].rs1])
+																				in = &w[1]
+																				continue
+																			} else {
+
+																				x[w[0].rd] = x[w[0].rs1] &^ (1 << (x[w[0].rs2] & 63))
+																				in = &w[1]
+																				continue
+																			}
+																		}
 																	} else {
-																		goto slow
+																		if o < uint(opBINVI) {
+																			if o < uint(opBEXTI) {
+																				if o < uint(opBEXT) {
+
+																					x[w[0].rd] = x[w[0].rs1] &^ (1 << (uint64(w[0].imm) & 63))
+																					in = &w[1]
+																					continue
+																				} else {
+
+																					x[w[0].rd] = x[w[0].rs1] >> (x[w[0].rs2] & 63) & 1
+																					in = &w[1]
+																					continue
+																				}
+																			} else {
+																				if o < uint(opBINV) {
+
+																					x[w[0].rd] = x[w[0].rs1] >> (uint64(w[0].imm) & 63) & 1
+																					in = &w[1]
+																					continue
+																				} else {
+
+																					x[w[0].rd] = x[w[0].rs1] ^ 1<<(x[w[0].rs2]&63)
+																					in = &w[1]
+																					continue
+																				}
+																			}
+																		} else {
+																			if o < uint(opBSETI) {
+																				if o < uint(opBSET) {
+
+																					x[w[0].rd] = x[w[0].rs1] ^ 1<<(uint64(w[0].imm)&63)
+																					in = &w[1]
+																					continue
+																				} else {
+
+																					x[w[0].rd] = x[w[0].rs1] | 1<<(x[w[0].rs2]&63)
+																					in = &w[1]
+																					continue
+																				}
+																			} else {
+																				if o < uint(opCSRRW) {
+
+																					x[w[0].rd] = x[w[0].rs1] | 1<<(uint64(w[0].imm)&63)
+																					in = &w[1]
+																					continue
+																				} else {
+																					goto slow
+																				}
+																			}
+																		}
 																	}
 																} else {
 																	if o < uint(opFSW) {
 																		addr0 := x[w[0].rs1] + uint64(w[0].imm)
-																		t0 := &m.read[addr0>>pageShift&tlbMask]
+																		t0 := &read[addr0>>pageShift&tlbMask]
 																		if t0.tag != addr0&^(pageMask&^3) {
 																			in = &w[0]
 																			goto slow
@@ -823,7 +823,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 																		continue
 																	} else {
 																		addr0 := x[w[0].rs1] + uint64(w[0].imm)
-																		t0 := &m.write[addr0>>pageShift&tlbMask]
+																		t0 := &write[addr0>>pageShift&tlbMask]
 																		if t0.tag != addr0&^(pageMask&^3) {
 																			in = &w[0]
 																			goto slow
@@ -834,104 +834,84 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 																		continue
 																	}
 																}
+															} else {
+																addr0 := x[w[0].rs1] + uint64(w[0].imm)
+																t0 := &read[addr0>>pageShift&tlbMask]
+																if t0.tag != addr0&^(pageMask&^7) {
+																	in = &w[0]
+																	goto slow
+																}
+																p0 := unsafe.Add(t0.page, addr0&pageMask)
+																f[w[0].rd] = get64(p0)
+																in = &w[1]
+																continue
 															}
-														}
-													} else {
-														addr0 := x[w[0].rs1] + uint64(w[0].imm)
-														t0 := &m.read[addr0>>pageShift&tlbMask]
-														if t0.tag != addr0&^(pageMask&^7) {
-															in = &w[0]
-															goto slow
-														}
-														p0 := unsafe.Add(t0.page, addr0&pageMask)
-														f[w[0].rd] = get64(p0)
-														in = &w[1]
-														continue
-													}
-												} else {
-													addr0 := x[w[0].rs1] + uint64(w[0].imm)
-													t0 := &m.write[addr0>>pageShift&tlbMask]
-													if t0.tag != addr0&^(pageMask&^7) {
-														in = &w[0]
-														goto slow
-													}
-													p0 := unsafe.Add(t0.page, addr0&pageMask)
-													put64(p0, f[w[0].rs2])
-													in = &w[1]
-													continue
-												}
-											}
-										}
-									} else {
-										if o < uint(opRET) {
-											if o < uint(opFDIVD) {
-												if o < uint(opFMULD) {
-													if o < uint(opFSUBD) {
-														if o < uint(opFADDD) {
-															goto slow
 														} else {
-															a0, b0 := math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2])
-															s0 := a0 + b0
-															if math.Float64bits(s0)>>52&0x7ff == 0x7ff || c.fcsr&(7<<5|flagInexact) != flagInexact {
-																in = &w[0]
-																goto slow
+															if o < uint(opFADDS) {
+																addr0 := x[w[0].rs1] + uint64(w[0].imm)
+																t0 := &write[addr0>>pageShift&tlbMask]
+																if t0.tag != addr0&^(pageMask&^7) {
+																	in = &w[0]
+																	goto slow
+																}
+																p0 := unsafe.Add(t0.page, addr0&pageMask)
+																put64(p0, f[w[0].rs2])
+																in = &w[1]
+																continue
+															} else {
+																if o < uint(opFSUBD) {
+																	if o < uint(opFADDD) {
+																		goto slow
+																	} else {
+																		a0, b0 := math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2])
+																		s0 := a0 + b0
+																		if math.Float64bits(s0)>>52&0x7ff == 0x7ff || c.fcsr&(7<<5|flagInexact) != flagInexact {
+																			in = &w[0]
+																			goto slow
+																		}
+																		f[w[0].rd] = math.Float64bits(s0)
+																		in = &w[1]
+																		continue
+																	}
+																} else {
+																	a0, b0 := math.Float64frombits(f[w[0].rs1]), -math.Float64frombits(f[w[0].rs2])
+																	s0 := a0 + b0
+																	if math.Float64bits(s0)>>52&0x7ff == 0x7ff || c.fcsr&(7<<5|flagInexact) != flagInexact {
+																		in = &w[0]
+																		goto slow
+																	}
+																	f[w[0].rd] = math.Float64bits(s0)
+																	in = &w[1]
+																	continue
+																}
 															}
-															f[w[0].rd] = math.Float64bits(s0)
-															in = &w[1]
-															continue
 														}
 													} else {
-														a0, b0 := math.Float64frombits(f[w[0].rs1]), -math.Float64frombits(f[w[0].rs2])
-														s0 := a0 + b0
-														if math.Float64bits(s0)>>52&0x7ff == 0x7ff || c.fcsr&(7<<5|flagInexact) != flagInexact {
-															in = &w[0]
-															goto slow
-														}
-														f[w[0].rd] = math.Float64bits(s0)
-														in = &w[1]
-														continue
-													}
-												} else {
-													s0 := float64(math.Float64frombits(f[w[0].rs1]) * math.Float64frombits(f[w[0].rs2]))
-													if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
-														in = &w[0]
-														goto slow
-													}
-													f[w[0].rd] = math.Float64bits(s0)
-													in = &w[1]
-													continue
-												}
-											} else {
-												if o < uint(opFCVTDL) {
-													if o < uint(opFSQRTD) {
-														s0 := math.Float64frombits(f[w[0].rs1]) / math.Float64frombits(f[w[0].rs2])
-														if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
-															in = &w[0]
-															goto slow
-														}
-														f[w[0].rd] = math.Float64bits(s0)
-														in = &w[1]
-														continue
-													} else {
-														if o < uint(opFMVDX) {
-															if o < uint(opFLTD) {
-																if o < uint(opFSGNJND) {
-																	if o < uint(opFSGNJD) {
-																		if o < uint(opFMADDD) {
-																			s0 := math.Sqrt(math.Float64frombits(f[w[0].rs1]))
-																			if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
-																				in = &w[0]
-																				goto slow
-																			}
-																			f[w[0].rd] = math.Float64bits(s0)
-																			in = &w[1]
-																			continue
-																		} else {
-																			if o < uint(opFMSUBD) {
-																				e.kept.in, e.kept.left = uintptr(unsafe.Pointer(in))-uintptr(base), left
-																				s0 := math.FMA(math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2]), math.Float64frombits(f[w[0].rs3]))
-																				in, left = (*inst)(unsafe.Add(base, e.kept.in)), e.kept.left
-																				w = (*window)(unsafe.Pointer(in))
+														if o < uint(opFMIND) {
+															if o < uint(opFDIVD) {
+																s0 := float64(math.Float64frombits(f[w[0].rs1]) * math.Float64frombits(f[w[0].rs2]))
+																if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
+																	in = &w[0]
+																	goto slow
+																}
+																f[w[0].rd] = math.Float64bits(s0)
+																in = &w[1]
+																continue
+															} else {
+																if o < uint(opFSQRTD) {
+																	s0 := math.Float64frombits(f[w[0].rs1]) / math.Float64frombits(f[w[0].rs2])
+																	if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
+																		in = &w[0]
+																		goto slow
+																	}
+																	f[w[0].rd] = math.Float64bits(s0)
+																	in = &w[1]
+																	continue
+																} else {
+																	if o < uint(opFSGNJND) {
+																		if o < uint(opFSGNJD) {
+																			if o < uint(opFMADDD) {
+																				s0 := math.Sqrt(math.Float64frombits(f[w[0].rs1]))
 																				if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
 																					in = &w[0]
 																					goto slow
@@ -940,16 +920,28 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 																				in = &w[1]
 																				continue
 																			} else {
-																				goto slow
+																				if o < uint(opFMSUBD) {
+																					e.kept.in, e.kept.left = uintptr(unsafe.Pointer(in))-uintptr(base), left
+																					s0 := math.FMA(math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2]), math.Float64frombits(f[w[0].rs3]))
+																					in, left = (*inst)(unsafe.Add(base, e.kept.in)), e.kept.left
+																					w = (*window)(unsafe.Pointer(in))
+																					if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
+																						in = &w[0]
+																						goto slow
+																					}
+																					f[w[0].rd] = math.Float64bits(s0)
+																					in = &w[1]
+																					continue
+																				} else {
+																					goto slow
+																				}
 																			}
+																		} else {
+																			f[w[0].rd] = f[w[0].rs1]&^(1<<63) | f[w[0].rs2]&(1<<63)
+																			in = &w[1]
+																			continue
 																		}
 																	} else {
-																		f[w[0].rd] = f[w[0].rs1]&^(1<<63) | f[w[0].rs2]&(1<<63)
-																		in = &w[1]
-																		continue
-																	}
-																} else {
-																	if o < uint(opFMIND) {
 																		if o < uint(opFSGNJXD) {
 																			f[w[0].rd] = f[w[0].rs1]&^(1<<63) | ^f[w[0].rs2]&(1<<63)
 																			in = &w[1]
@@ -959,7 +951,13 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 																			in = &w[1]
 																			continue
 																		}
-																	} else {
+																	}
+																}
+															}
+														} else {
+															if o < uint(opFMVDX) {
+																if o < uint(opFLED) {
+																	if o < uint(opFLTD) {
 																		if o < uint(opFEQD) {
 																			goto slow
 																		} else {
@@ -972,11 +970,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 																			in = &w[1]
 																			continue
 																		}
-																	}
-																}
-															} else {
-																if o < uint(opFCLASSD) {
-																	if o < uint(opFLED) {
+																	} else {
 																		a0, b0 := math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2])
 																		if a0 != a0 || b0 != b0 {
 																			in = &w[0]
@@ -985,7 +979,9 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 																		x[w[0].rd] = truth(a0 < b0)
 																		in = &w[1]
 																		continue
-																	} else {
+																	}
+																} else {
+																	if o < uint(opFCLASSD) {
 																		a0, b0 := math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2])
 																		if a0 != a0 || b0 != b0 {
 																			in = &w[0]
@@ -994,103 +990,240 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 																		x[w[0].rd] = truth(a0 <= b0)
 																		in = &w[1]
 																		continue
+																	} else {
+																		if o < uint(opFMVXD) {
+																			if o < uint(opFMVXW) {
+																				goto slow
+																			} else {
+																				if o < uint(opFMVWX) {
+
+																					x[w[0].rd] = word(f[w[0].rs1])
+																					in = &w[1]
+																					continue
+																				} else {
+																					f[w[0].rd] = box(x[w[0].rs1] & 0xffffffff)
+																					in = &w[1]
+																					continue
+																				}
+																			}
+																		} else {
+
+																			x[w[0].rd] = f[w[0].rs1]
+																			in = &w[1]
+																			continue
+																		}
 																	}
+																}
+															} else {
+																if o < uint(opFCVTSD) {
+																	f[w[0].rd] = x[w[0].rs1]
+																	in = &w[1]
+																	continue
 																} else {
-																	if o < uint(opFMVXD) {
-																		if o < uint(opFMVXW) {
+																	if o < uint(opFCVTDL) {
+																		if o < uint(opFCVTDW) {
 																			goto slow
 																		} else {
-																			if o < uint(opFMVWX) {
-
-																				x[w[0].rd] = word(f[w[0].rs1])
+																			if o < uint(opFCVTDWU) {
+																				f[w[0].rd] = math.Float64bits(float64(int32(x[w[0].rs1])))
 																				in = &w[1]
 																				continue
 																			} else {
-																				f[w[0].rd] = box(x[w[0].rs1] & 0xffffffff)
-																				in = &w[1]
-																				continue
+																				goto slow
 																			}
 																		}
 																	} else {
-
-																		x[w[0].rd] = f[w[0].rs1]
-																		in = &w[1]
-																		continue
+																		if o < uint(opFCVTDLU) {
+																			i0 := int64(x[w[0].rs1])
+																			if i0 < -1<<53 || i0 > 1<<53 {
+																				in = &w[0]
+																				goto slow
+																			}
+																			f[w[0].rd] = math.Float64bits(float64(i0))
+																			in = &w[1]
+																			continue
+																		} else {
+																			if o < uint(opJump) {
+																				goto slow
+																			} else {
+																				goto taken
+																			}
+																		}
 																	}
 																}
 															}
-														} else {
-															if o < uint(opFCVTSD) {
-																f[w[0].rd] = x[w[0].rs1]
-																in = &w[1]
-																continue
-															} else {
-																if o < uint(opFCVTDW) {
-																	goto slow
-																} else {
-																	if o < uint(opFCVTDWU) {
-																		f[w[0].rd] = math.Float64bits(float64(int32(x[w[0].rs1])))
-																		in = &w[1]
-																		continue
-																	} else {
-																		goto slow
-																	}
-																}
-															}
-														}
-													}
-												} else {
-													if o < uint(opFCVTDLU) {
-														i0 := int64(x[w[0].rs1])
-														if i0 < -1<<53 || i0 > 1<<53 {
-															in = &w[0]
-															goto slow
-														}
-														f[w[0].rd] = math.Float64bits(float64(i0))
-														in = &w[1]
-														continue
-													} else {
-														if o < uint(opJump) {
-															goto slow
-														} else {
-															goto taken
 														}
 													}
 												}
 											}
-										} else {
-											if o < uint(opGather) {
-												target := (x[w[0].rs1] + uint64(w[0].imm>>48)) &^ 1
-												left -= uint64(w[0].n)
-												j := &e.jump[target>>1&jumpMask]
-												if j.pc != target || left < blockLength {
-													c.pc = target
-													return in, left, exitJump
-												}
-												in = (*inst)(unsafe.Add(base, j.at))
+										}
+									}
+								} else {
+									if o < uint(opGather) {
+										target := (x[w[0].rs1] + uint64(w[0].imm>>48)) &^ 1
+										left -= uint64(w[0].n)
+										j := &e.jump[target>>1&jumpMask]
+										if j.pc != target || left < blockLength {
+											c.pc = target
+											return in, left, exitJump
+										}
+										in = (*inst)(unsafe.Add(base, j.at))
+										continue
+									} else {
+										if o < uint(opSUM) {
+											addr := x[in.rs1] + uint64(in.imm)
+											t := &read[addr>>pageShift&tlbMask]
+											if off := addr & pageMask; t.tag == addr&^pageMask && off <= pageSize-16 {
+												p, shift := unsafe.Add(t.page, off&^7), off&7*8
+												v := get64(p)>>shift | get64(unsafe.Add(p, 8))<<(64-shift)
+												x[in.rd] = v
+												x[w[1].rd] = v >> 56 << 56
+												in = &w[gatherLength]
 												continue
-											} else {
-												addr := x[in.rs1] + uint64(in.imm)
-												t := &m.read[addr>>pageShift&tlbMask]
-												if off := addr & pageMask; t.tag == addr&^pageMask && off <= pageSize-16 {
-													p, shift := unsafe.Add(t.page, off&^7), off&7*8
-													v := get64(p)>>shift | get64(unsafe.Add(p, 8))<<(64-shift)
-													x[in.rd] = v
-													x[w[1].rd] = v >> 56 << 56
-													in = &w[gatherLength]
-													continue
-												}
-												goto slow
 											}
+											goto slow
+										} else {
+											goto slow
 										}
 									}
 								}
 							}
+						}
+					} else {
+						if o < uint(opFused+1) {
+							// sd sum sd:a1 sum ifless:b1 ld:a4 sum:a5 ret:a2
+							addr0 := x[w[0].rs1] + uint64(w[0].imm)
+							t0 := &write[addr0>>pageShift&tlbMask]
+							if t0.tag != addr0&^(pageMask&^7) {
+								in = &w[0]
+								goto slow
+							}
+							p0 := unsafe.Add(t0.page, addr0&pageMask)
+							put64(p0, x[w[0].rs2])
+
+							v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+							x[w[1].rd] = v1
+							addr2 := v1 + uint64(w[2].imm)
+							t2 := &write[addr2>>pageShift&tlbMask]
+							if t2.tag != addr2&^(pageMask&^7) {
+								in = &w[2]
+								goto slow
+							}
+							p2 := unsafe.Add(t2.page, addr2&pageMask)
+							put64(p2, x[w[2].rs2])
+
+							v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+							x[w[3].rd] = v3
+							if (x[w[4].rs1]^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+								in = &w[4]
+								goto taken
+							}
+							addr5 := v1 + uint64(w[5].imm)
+							t5 := &read[addr5>>pageShift&tlbMask]
+							if t5.tag != addr5&^(pageMask&^7) {
+								in = &w[5]
+								goto slow
+							}
+							p5 := unsafe.Add(t5.page, addr5&pageMask)
+							q5 := get64(p5)
+
+							v5 := q5
+							x[w[5].rd] = v5
+
+							x[w[6].rd] = v1 + x[w[6].rs2] + uint64(w[6].imm)
+							target := (v5 + uint64(w[7].imm>>48)) &^ 1
+							left -= uint64(w[7].n)
+							j := &e.jump[target>>1&jumpMask]
+							if j.pc != target || left < blockLength {
+								c.pc = target
+								return in, left, exitJump
+							}
+							in = (*inst)(unsafe.Add(base, j.at))
+							continue
 						} else {
-							if o < uint(opFused+1) {
+							// mul sum sum:b1 sum:a3:b1 sh3add:b1 fld:a1 fmadd.d sum ifless:a1
+
+							v0 := x[w[0].rs1] * x[w[0].rs2]
+							x[w[0].rd] = v0
+
+							v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+							x[w[1].rd] = v1
+
+							v2 := x[w[2].rs1] + v1 + uint64(w[2].imm)
+							x[w[2].rd] = v2
+
+							v3 := v0 + v2 + uint64(w[3].imm)
+							x[w[3].rd] = v3
+
+							v4 := v3 + x[w[4].rs1]<<3
+							x[w[4].rd] = v4
+							addr5 := v4 + uint64(w[5].imm)
+							t5 := &read[addr5>>pageShift&tlbMask]
+							if t5.tag != addr5&^(pageMask&^7) {
+								in = &w[5]
+								goto slow
+							}
+							p5 := unsafe.Add(t5.page, addr5&pageMask)
+							f[w[5].rd] = get64(p5)
+							e.kept.in, e.kept.left = uintptr(unsafe.Pointer(in))-uintptr(base), left
+							s6 := math.FMA(math.Float64frombits(f[w[6].rs1]), math.Float64frombits(f[w[6].rs2]), math.Float64frombits(f[w[6].rs3]))
+							in, left = (*inst)(unsafe.Add(base, e.kept.in)), e.kept.left
+							w = (*window)(unsafe.Pointer(in))
+							if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s6)>>52&0x7ff-2 >= 0x7fd {
+								in = &w[6]
+								goto slow
+							}
+							f[w[6].rd] = math.Float64bits(s6)
+
+							v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+							x[w[7].rd] = v7
+							if (v7^uint64(w[8].rs3)<<56 < x[w[8].rs2]^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+								in = &w[8]
+								goto taken
+							}
+							in = &w[9]
+							continue
+						}
+					}
+				}
+			} else {
+				if o < uint(opFused+9) {
+					if o < uint(opFused+5) {
+						if o < uint(opFused+3) {
+							// sum mul:a1 sum sum:b1 sum:a3:b1 sh3add:b1 fld:a1
+
+							v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+							x[w[0].rd] = v0
+
+							v1 := v0 * x[w[1].rs2]
+							x[w[1].rd] = v1
+
+							v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+							x[w[2].rd] = v2
+
+							v3 := x[w[3].rs1] + v2 + uint64(w[3].imm)
+							x[w[3].rd] = v3
+
+							v4 := v1 + v3 + uint64(w[4].imm)
+							x[w[4].rd] = v4
+
+							v5 := v4 + x[w[5].rs1]<<3
+							x[w[5].rd] = v5
+							addr6 := v5 + uint64(w[6].imm)
+							t6 := &read[addr6>>pageShift&tlbMask]
+							if t6.tag != addr6&^(pageMask&^7) {
+								in = &w[6]
+								goto slow
+							}
+							p6 := unsafe.Add(t6.page, addr6&pageMask)
+							f[w[6].rd] = get64(p6)
+							in = &w[7]
+							continue
+						} else {
+							if o < uint(opFused+4) {
 								// ld addi ret:a2
 								addr0 := x[w[0].rs1] + uint64(w[0].imm)
-								t0 := &m.read[addr0>>pageShift&tlbMask]
+								t0 := &read[addr0>>pageShift&tlbMask]
 								if t0.tag != addr0&^(pageMask&^7) {
 									in = &w[0]
 									goto slow
@@ -1114,7 +1247,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 							} else {
 								// sd addi sd:a1
 								addr0 := x[w[0].rs1] + uint64(w[0].imm)
-								t0 := &m.write[addr0>>pageShift&tlbMask]
+								t0 := &write[addr0>>pageShift&tlbMask]
 								if t0.tag != addr0&^(pageMask&^7) {
 									in = &w[0]
 									goto slow
@@ -1125,7 +1258,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 								v1 := x[w[1].rs1] + uint64(w[1].imm)
 								x[w[1].rd] = v1
 								addr2 := v1 + uint64(w[2].imm)
-								t2 := &m.write[addr2>>pageShift&tlbMask]
+								t2 := &write[addr2>>pageShift&tlbMask]
 								if t2.tag != addr2&^(pageMask&^7) {
 									in = &w[2]
 									goto slow
@@ -1137,835 +1270,42 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 							}
 						}
 					} else {
-						// lui add:b1 add:b1 sh3add:b1 fld:a1
-
-						v0 := uint64(w[0].imm)
-						x[w[0].rd] = v0
-
-						v1 := x[w[1].rs1] + v0
-						x[w[1].rd] = v1
-
-						v2 := x[w[2].rs1] + v1
-						x[w[2].rd] = v2
-
-						v3 := v2 + x[w[3].rs1]<<3
-						x[w[3].rd] = v3
-						addr4 := v3 + uint64(w[4].imm)
-						t4 := &m.read[addr4>>pageShift&tlbMask]
-						if t4.tag != addr4&^(pageMask&^7) {
-							in = &w[4]
-							goto slow
-						}
-						p4 := unsafe.Add(t4.page, addr4&pageMask)
-						f[w[4].rd] = get64(p4)
-						in = &w[5]
-						continue
-					}
-				} else {
-					if o < uint(opFused+8) {
 						if o < uint(opFused+7) {
-							if o < uint(opFused+4) {
-								// lui ld bltu:a1
-
-								x[w[0].rd] = uint64(w[0].imm)
-								addr1 := x[w[1].rs1] + uint64(w[1].imm)
-								t1 := &m.read[addr1>>pageShift&tlbMask]
-								if t1.tag != addr1&^(pageMask&^7) {
-									in = &w[1]
-									goto slow
-								}
-								p1 := unsafe.Add(t1.page, addr1&pageMask)
-								q1 := get64(p1)
-
-								v1 := q1
-								x[w[1].rd] = v1
-								if v1 < x[w[2].rs2] {
-									in = &w[2]
-									goto taken
-								}
-								in = &w[3]
-								continue
-							} else {
-								if o < uint(opFused+6) {
-									if o < uint(opFused+5) {
-										// lbu slli:a1 or:a1
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^pageMask {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := uint64(*(*byte)(p0))
-
-										v0 := q0
-										x[w[0].rd] = v0
-
-										v1 := v0 << (uint64(w[1].imm) & 63)
-										x[w[1].rd] = v1
-
-										x[w[2].rd] = v1 | x[w[2].rs2]
-										in = &w[3]
-										continue
-									} else {
-										// add ld addi ret:a2
-
-										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := get64(p1)
-
-										v1 := q1
-										x[w[1].rd] = v1
-
-										x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-										target := (v1 + uint64(w[3].imm>>48)) &^ 1
-										left -= uint64(w[3].n)
-										j := &e.jump[target>>1&jumpMask]
-										if j.pc != target || left < blockLength {
-											c.pc = target
-											return in, left, exitJump
-										}
-										in = (*inst)(unsafe.Add(base, j.at))
-										continue
-									}
-								} else {
-									// ld ld ld
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := get64(p0)
-
-									x[w[0].rd] = q0
-									addr1 := x[w[1].rs1] + uint64(w[1].imm)
-									t1 := &m.read[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^7) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									q1 := get64(p1)
-
-									x[w[1].rd] = q1
-									addr2 := x[w[2].rs1] + uint64(w[2].imm)
-									t2 := &m.read[addr2>>pageShift&tlbMask]
-									if t2.tag != addr2&^(pageMask&^7) {
-										in = &w[2]
-										goto slow
-									}
-									p2 := unsafe.Add(t2.page, addr2&pageMask)
-									q2 := get64(p2)
-
-									x[w[2].rd] = q2
-									in = &w[3]
-									continue
-								}
-							}
-						} else {
-							// sd addi sd:a1 addi bge:b1
-							addr0 := x[w[0].rs1] + uint64(w[0].imm)
-							t0 := &m.write[addr0>>pageShift&tlbMask]
-							if t0.tag != addr0&^(pageMask&^7) {
-								in = &w[0]
-								goto slow
-							}
-							p0 := unsafe.Add(t0.page, addr0&pageMask)
-							put64(p0, x[w[0].rs2])
-
-							v1 := x[w[1].rs1] + uint64(w[1].imm)
-							x[w[1].rd] = v1
-							addr2 := v1 + uint64(w[2].imm)
-							t2 := &m.write[addr2>>pageShift&tlbMask]
-							if t2.tag != addr2&^(pageMask&^7) {
-								in = &w[2]
-								goto slow
-							}
-							p2 := unsafe.Add(t2.page, addr2&pageMask)
-							put64(p2, x[w[2].rs2])
-
-							v3 := x[w[3].rs1] + uint64(w[3].imm)
-							x[w[3].rd] = v3
-							if int64(x[w[4].rs1]) >= int64(v3) {
-								in = &w[4]
-								goto taken
-							}
-							in = &w[5]
-							continue
-						}
-					} else {
-						if o < uint(opFused+13) {
-							if o < uint(opFused+9) {
-								// addi bne:a1
-
-								v0 := x[w[0].rs1] + uint64(w[0].imm)
-								x[w[0].rd] = v0
-								if v0 != x[w[1].rs2] {
-									in = &w[1]
-									goto taken
-								}
-								in = &w[2]
-								continue
-							} else {
-								if o < uint(opFused+10) {
-									// addi ld addi ret:a2
-
-									x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-									addr1 := x[w[1].rs1] + uint64(w[1].imm)
-									t1 := &m.read[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^7) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									q1 := get64(p1)
-
-									v1 := q1
-									x[w[1].rd] = v1
-
-									x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-									target := (v1 + uint64(w[3].imm>>48)) &^ 1
-									left -= uint64(w[3].n)
-									j := &e.jump[target>>1&jumpMask]
-									if j.pc != target || left < blockLength {
-										c.pc = target
-										return in, left, exitJump
-									}
-									in = (*inst)(unsafe.Add(base, j.at))
-									continue
-								} else {
-									if o < uint(opFused+11) {
-										// sd addi sd:a1 sd:a2 sd:a3
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.write[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										put64(p0, x[w[0].rs2])
-
-										v1 := x[w[1].rs1] + uint64(w[1].imm)
-										x[w[1].rd] = v1
-										addr2 := v1 + uint64(w[2].imm)
-										t2 := &m.write[addr2>>pageShift&tlbMask]
-										if t2.tag != addr2&^(pageMask&^7) {
-											in = &w[2]
-											goto slow
-										}
-										p2 := unsafe.Add(t2.page, addr2&pageMask)
-										put64(p2, x[w[2].rs2])
-										addr3 := v1 + uint64(w[3].imm)
-										t3 := &m.write[addr3>>pageShift&tlbMask]
-										if t3.tag != addr3&^(pageMask&^7) {
-											in = &w[3]
-											goto slow
-										}
-										p3 := unsafe.Add(t3.page, addr3&pageMask)
-										put64(p3, x[w[3].rs2])
-										addr4 := v1 + uint64(w[4].imm)
-										t4 := &m.write[addr4>>pageShift&tlbMask]
-										if t4.tag != addr4&^(pageMask&^7) {
-											in = &w[4]
-											goto slow
-										}
-										p4 := unsafe.Add(t4.page, addr4&pageMask)
-										put64(p4, x[w[4].rs2])
-										in = &w[5]
-										continue
-									} else {
-										if o < uint(opFused+12) {
-											// addi bge:a1 add:a2 srli:a1 bgeu:a1
-
-											v0 := x[w[0].rs1] + uint64(w[0].imm)
-											x[w[0].rd] = v0
-											if int64(v0) >= int64(x[w[1].rs2]) {
-												in = &w[1]
-												goto taken
-											}
-
-											v2 := v0 + x[w[2].rs2]
-											x[w[2].rd] = v2
-
-											v3 := v2 >> (uint64(w[3].imm) & 63)
-											x[w[3].rd] = v3
-											if v3 >= x[w[4].rs2] {
-												in = &w[4]
-												goto taken
-											}
-											in = &w[5]
-											continue
-										} else {
-											// sd sd sd sd
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.write[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											put64(p0, x[w[0].rs2])
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &m.write[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											put64(p1, x[w[1].rs2])
-											addr2 := x[w[2].rs1] + uint64(w[2].imm)
-											t2 := &m.write[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^(pageMask&^7) {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											put64(p2, x[w[2].rs2])
-											addr3 := x[w[3].rs1] + uint64(w[3].imm)
-											t3 := &m.write[addr3>>pageShift&tlbMask]
-											if t3.tag != addr3&^(pageMask&^7) {
-												in = &w[3]
-												goto slow
-											}
-											p3 := unsafe.Add(t3.page, addr3&pageMask)
-											put64(p3, x[w[3].rs2])
-											in = &w[4]
-											continue
-										}
-									}
-								}
-							}
-						} else {
-							if o < uint(opFused+14) {
-								// addi addi
-
-								x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-
-								x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-								in = &w[2]
-								continue
-							} else {
-								if o < uint(opFused+17) {
-									if o < uint(opFused+15) {
-										// sd addi sd:a1 sd:a2
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.write[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										put64(p0, x[w[0].rs2])
-
-										v1 := x[w[1].rs1] + uint64(w[1].imm)
-										x[w[1].rd] = v1
-										addr2 := v1 + uint64(w[2].imm)
-										t2 := &m.write[addr2>>pageShift&tlbMask]
-										if t2.tag != addr2&^(pageMask&^7) {
-											in = &w[2]
-											goto slow
-										}
-										p2 := unsafe.Add(t2.page, addr2&pageMask)
-										put64(p2, x[w[2].rs2])
-										addr3 := v1 + uint64(w[3].imm)
-										t3 := &m.write[addr3>>pageShift&tlbMask]
-										if t3.tag != addr3&^(pageMask&^7) {
-											in = &w[3]
-											goto slow
-										}
-										p3 := unsafe.Add(t3.page, addr3&pageMask)
-										put64(p3, x[w[3].rs2])
-										in = &w[4]
-										continue
-									} else {
-										if o < uint(opFused+16) {
-											// addi addi blt:a1:b2 blt:b3 sub:b4
-
-											v0 := x[w[0].rs1] + uint64(w[0].imm)
-											x[w[0].rd] = v0
-
-											v1 := x[w[1].rs1] + uint64(w[1].imm)
-											x[w[1].rd] = v1
-											if int64(v1) < int64(v0) {
-												in = &w[2]
-												goto taken
-											}
-											if int64(x[w[3].rs1]) < int64(v0) {
-												in = &w[3]
-												goto taken
-											}
-
-											x[w[4].rd] = x[w[4].rs1] - v0
-											in = &w[5]
-											continue
-										} else {
-											// ld addi:a1 ld addi:a1 ld
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											v0 := q0
-											x[w[0].rd] = v0
-
-											x[w[1].rd] = v0 + uint64(w[1].imm)
-											addr2 := x[w[2].rs1] + uint64(w[2].imm)
-											t2 := &m.read[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^(pageMask&^7) {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											q2 := get64(p2)
-
-											v2 := q2
-											x[w[2].rd] = v2
-
-											x[w[3].rd] = v2 + uint64(w[3].imm)
-											addr4 := x[w[4].rs1] + uint64(w[4].imm)
-											t4 := &m.read[addr4>>pageShift&tlbMask]
-											if t4.tag != addr4&^(pageMask&^7) {
-												in = &w[4]
-												goto slow
-											}
-											p4 := unsafe.Add(t4.page, addr4&pageMask)
-											q4 := get64(p4)
-
-											x[w[4].rd] = q4
-											in = &w[5]
-											continue
-										}
-									}
-								} else {
-									if o < uint(opFused+18) {
-										// ld ld ld ld ld
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := get64(p0)
-
-										x[w[0].rd] = q0
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := get64(p1)
-
-										x[w[1].rd] = q1
-										addr2 := x[w[2].rs1] + uint64(w[2].imm)
-										t2 := &m.read[addr2>>pageShift&tlbMask]
-										if t2.tag != addr2&^(pageMask&^7) {
-											in = &w[2]
-											goto slow
-										}
-										p2 := unsafe.Add(t2.page, addr2&pageMask)
-										q2 := get64(p2)
-
-										x[w[2].rd] = q2
-										addr3 := x[w[3].rs1] + uint64(w[3].imm)
-										t3 := &m.read[addr3>>pageShift&tlbMask]
-										if t3.tag != addr3&^(pageMask&^7) {
-											in = &w[3]
-											goto slow
-										}
-										p3 := unsafe.Add(t3.page, addr3&pageMask)
-										q3 := get64(p3)
-
-										x[w[3].rd] = q3
-										addr4 := x[w[4].rs1] + uint64(w[4].imm)
-										t4 := &m.read[addr4>>pageShift&tlbMask]
-										if t4.tag != addr4&^(pageMask&^7) {
-											in = &w[4]
-											goto slow
-										}
-										p4 := unsafe.Add(t4.page, addr4&pageMask)
-										q4 := get64(p4)
-
-										x[w[4].rd] = q4
-										in = &w[5]
-										continue
-									} else {
-										if o < uint(opFused+19) {
-											// add add lui ld bltu:a1
-
-											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-
-											x[w[2].rd] = uint64(w[2].imm)
-											addr3 := x[w[3].rs1] + uint64(w[3].imm)
-											t3 := &m.read[addr3>>pageShift&tlbMask]
-											if t3.tag != addr3&^(pageMask&^7) {
-												in = &w[3]
-												goto slow
-											}
-											p3 := unsafe.Add(t3.page, addr3&pageMask)
-											q3 := get64(p3)
-
-											v3 := q3
-											x[w[3].rd] = v3
-											if v3 < x[w[4].rs2] {
-												in = &w[4]
-												goto taken
-											}
-											in = &w[5]
-											continue
-										} else {
-											// slli srli:a1
-
-											v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-											x[w[0].rd] = v0
-
-											x[w[1].rd] = v0 >> (uint64(w[1].imm) & 63)
-											in = &w[2]
-											continue
-										}
-									}
-								}
-							}
-						}
-					}
-				}
-			}
-		} else {
-			if o < uint(opFused+53) {
-				if o < uint(opFused+36) {
-					if o < uint(opFused+25) {
-						if o < uint(opFused+23) {
-							if o < uint(opFused+22) {
-								if o < uint(opFused+21) {
-									// add add
-
-									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-									in = &w[2]
-									continue
-								} else {
-									// addi mul:a1 add:a1 lwu:a1
-
-									v0 := x[w[0].rs1] + uint64(w[0].imm)
-									x[w[0].rd] = v0
-
-									v1 := v0 * x[w[1].rs2]
-									x[w[1].rd] = v1
-
-									v2 := v1 + x[w[2].rs2]
-									x[w[2].rd] = v2
-									addr3 := v2 + uint64(w[3].imm)
-									t3 := &m.read[addr3>>pageShift&tlbMask]
-									if t3.tag != addr3&^(pageMask&^3) {
-										in = &w[3]
-										goto slow
-									}
-									p3 := unsafe.Add(t3.page, addr3&pageMask)
-									q3 := uint64(get32(p3))
-
-									x[w[3].rd] = q3
-									in = &w[4]
-									continue
-								}
-							} else {
-								// bgeu ld lb:a1 sh3add
-								if x[w[0].rs1] >= x[w[0].rs2] {
+							if o < uint(opFused+6) {
+								// sd addi lui ld bltu:a1
+								addr0 := x[w[0].rs1] + uint64(w[0].imm)
+								t0 := &write[addr0>>pageShift&tlbMask]
+								if t0.tag != addr0&^(pageMask&^7) {
 									in = &w[0]
-									goto taken
-								}
-								addr1 := x[w[1].rs1] + uint64(w[1].imm)
-								t1 := &m.read[addr1>>pageShift&tlbMask]
-								if t1.tag != addr1&^(pageMask&^7) {
-									in = &w[1]
 									goto slow
 								}
-								p1 := unsafe.Add(t1.page, addr1&pageMask)
-								q1 := get64(p1)
-
-								v1 := q1
-								x[w[1].rd] = v1
-								addr2 := v1 + uint64(w[2].imm)
-								t2 := &m.read[addr2>>pageShift&tlbMask]
-								if t2.tag != addr2&^pageMask {
-									in = &w[2]
-									goto slow
-								}
-								p2 := unsafe.Add(t2.page, addr2&pageMask)
-								q2 := uint64(int8(*(*byte)(p2)))
-
-								x[w[2].rd] = q2
-
-								x[w[3].rd] = x[w[3].rs2] + x[w[3].rs1]<<3
-								in = &w[4]
-								continue
-							}
-						} else {
-							if o < uint(opFused+24) {
-								// add add add add
-
-								x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-								x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-
-								x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-
-								x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-								in = &w[4]
-								continue
-							} else {
-								// add addi
-
-								x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+								p0 := unsafe.Add(t0.page, addr0&pageMask)
+								put64(p0, x[w[0].rs2])
 
 								x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-								in = &w[2]
-								continue
-							}
-						}
-					} else {
-						if o < uint(opFused+29) {
-							if o < uint(opFused+28) {
-								if o < uint(opFused+27) {
-									if o < uint(opFused+26) {
-										// lw addi:a1 addiw addiw:a2 blt:a1:b2
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^3) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := word(uint64(get32(p0)))
 
-										v0 := q0
-										x[w[0].rd] = v0
-
-										v1 := v0 + uint64(w[1].imm)
-										x[w[1].rd] = v1
-
-										v2 := word(x[w[2].rs1] + uint64(w[2].imm))
-										x[w[2].rd] = v2
-
-										v3 := word(v1 + uint64(w[3].imm))
-										x[w[3].rd] = v3
-										if int64(v3) < int64(v2) {
-											in = &w[4]
-											goto taken
-										}
-										in = &w[5]
-										continue
-									} else {
-										// ld ld
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := get64(p0)
-
-										x[w[0].rd] = q0
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := get64(p1)
-
-										x[w[1].rd] = q1
-										in = &w[2]
-										continue
-									}
-								} else {
-									// ld mul:b1 ld add:a2:b1
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := get64(p0)
-
-									v0 := q0
-									x[w[0].rd] = v0
-
-									v1 := x[w[1].rs1] * v0
-									x[w[1].rd] = v1
-									addr2 := x[w[2].rs1] + uint64(w[2].imm)
-									t2 := &m.read[addr2>>pageShift&tlbMask]
-									if t2.tag != addr2&^(pageMask&^7) {
-										in = &w[2]
-										goto slow
-									}
-									p2 := unsafe.Add(t2.page, addr2&pageMask)
-									q2 := get64(p2)
-
-									v2 := q2
-									x[w[2].rd] = v2
-
-									x[w[3].rd] = v1 + v2
-									in = &w[4]
-									continue
+								x[w[2].rd] = uint64(w[2].imm)
+								addr3 := x[w[3].rs1] + uint64(w[3].imm)
+								t3 := &read[addr3>>pageShift&tlbMask]
+								if t3.tag != addr3&^(pageMask&^7) {
+									in = &w[3]
+									goto slow
 								}
-							} else {
-								// addi blt
+								p3 := unsafe.Add(t3.page, addr3&pageMask)
+								q3 := get64(p3)
 
-								x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-								if int64(x[w[1].rs1]) < int64(x[w[1].rs2]) {
-									in = &w[1]
+								v3 := q3
+								x[w[3].rd] = v3
+								if v3 < x[w[4].rs2] {
+									in = &w[4]
 									goto taken
 								}
-								in = &w[2]
+								in = &w[5]
 								continue
-							}
-						} else {
-							if o < uint(opFused+35) {
-								if o < uint(opFused+34) {
-									if o < uint(opFused+32) {
-										if o < uint(opFused+30) {
-											// add add lui beq beq
-
-											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-
-											x[w[2].rd] = uint64(w[2].imm)
-											if x[w[3].rs1] == x[w[3].rs2] {
-												in = &w[3]
-												goto taken
-											}
-											if x[w[4].rs1] == x[w[4].rs2] {
-												in = &w[4]
-												goto taken
-											}
-											in = &w[5]
-											continue
-										} else {
-											if o < uint(opFused+31) {
-												// bgeu slli add:a1 addi bgeu:a1
-												if x[w[0].rs1] >= x[w[0].rs2] {
-													in = &w[0]
-													goto taken
-												}
-
-												v1 := x[w[1].rs1] << (uint64(w[1].imm) & 63)
-												x[w[1].rd] = v1
-
-												x[w[2].rd] = v1 + x[w[2].rs2]
-
-												v3 := x[w[3].rs1] + uint64(w[3].imm)
-												x[w[3].rd] = v3
-												if v3 >= x[w[4].rs2] {
-													in = &w[4]
-													goto taken
-												}
-												in = &w[5]
-												continue
-											} else {
-												// sub srai and add sub
-
-												x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
-
-												x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
-
-												x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
-
-												x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-
-												x[w[4].rd] = x[w[4].rs1] - x[w[4].rs2]
-												in = &w[5]
-												continue
-											}
-										}
-									} else {
-										if o < uint(opFused+33) {
-											// andi beq:a1
-
-											v0 := x[w[0].rs1] & uint64(w[0].imm)
-											x[w[0].rd] = v0
-											if v0 == x[w[1].rs2] {
-												in = &w[1]
-												goto taken
-											}
-											in = &w[2]
-											continue
-										} else {
-											// addi addi lb:a1 sb:a3:b1 addi
-
-											v0 := x[w[0].rs1] + uint64(w[0].imm)
-											x[w[0].rd] = v0
-
-											v1 := x[w[1].rs1] + uint64(w[1].imm)
-											x[w[1].rd] = v1
-											addr2 := v1 + uint64(w[2].imm)
-											t2 := &m.read[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^pageMask {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											q2 := uint64(int8(*(*byte)(p2)))
-
-											v2 := q2
-											x[w[2].rd] = v2
-											addr3 := v0 + uint64(w[3].imm)
-											t3 := &m.write[addr3>>pageShift&tlbMask]
-											if t3.tag != addr3&^pageMask {
-												in = &w[3]
-												goto slow
-											}
-											p3 := unsafe.Add(t3.page, addr3&pageMask)
-											*(*byte)(p3) = byte(v2)
-
-											x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
-											in = &w[5]
-											continue
-										}
-									}
-								} else {
-									// roriw roriw xor:a1:b2 roriw xor:a1:b2
-
-									v0 := word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
-									x[w[0].rd] = v0
-
-									v1 := word(uint64(bits.RotateLeft32(uint32(x[w[1].rs1]), -int(uint64(w[1].imm)))))
-									x[w[1].rd] = v1
-
-									v2 := v1 ^ v0
-									x[w[2].rd] = v2
-
-									v3 := word(uint64(bits.RotateLeft32(uint32(x[w[3].rs1]), -int(uint64(w[3].imm)))))
-									x[w[3].rd] = v3
-
-									x[w[4].rd] = v3 ^ v2
-									in = &w[5]
-									continue
-								}
 							} else {
 								// ld add:b1 ld addi ret:a2
 								addr0 := x[w[0].rs1] + uint64(w[0].imm)
-								t0 := &m.read[addr0>>pageShift&tlbMask]
+								t0 := &read[addr0>>pageShift&tlbMask]
 								if t0.tag != addr0&^(pageMask&^7) {
 									in = &w[0]
 									goto slow
@@ -1978,7 +1318,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 
 								x[w[1].rd] = x[w[1].rs1] + v0
 								addr2 := x[w[2].rs1] + uint64(w[2].imm)
-								t2 := &m.read[addr2>>pageShift&tlbMask]
+								t2 := &read[addr2>>pageShift&tlbMask]
 								if t2.tag != addr2&^(pageMask&^7) {
 									in = &w[2]
 									goto slow
@@ -2000,94 +1340,872 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 								in = (*inst)(unsafe.Add(base, j.at))
 								continue
 							}
-						}
-					}
-				} else {
-					if o < uint(opFused+44) {
-						if o < uint(opFused+40) {
-							if o < uint(opFused+37) {
-								// sd addi lui ld bltu:a1
+						} else {
+							if o < uint(opFused+8) {
+								// sd ld sum:a1 sum ld ifless:a1 sd:b4 sum sum ret:a1
 								addr0 := x[w[0].rs1] + uint64(w[0].imm)
-								t0 := &m.write[addr0>>pageShift&tlbMask]
+								t0 := &write[addr0>>pageShift&tlbMask]
 								if t0.tag != addr0&^(pageMask&^7) {
 									in = &w[0]
 									goto slow
 								}
 								p0 := unsafe.Add(t0.page, addr0&pageMask)
 								put64(p0, x[w[0].rs2])
-
-								x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-								x[w[2].rd] = uint64(w[2].imm)
-								addr3 := x[w[3].rs1] + uint64(w[3].imm)
-								t3 := &m.read[addr3>>pageShift&tlbMask]
-								if t3.tag != addr3&^(pageMask&^7) {
-									in = &w[3]
+								addr1 := x[w[1].rs1] + uint64(w[1].imm)
+								t1 := &read[addr1>>pageShift&tlbMask]
+								if t1.tag != addr1&^(pageMask&^7) {
+									in = &w[1]
 									goto slow
 								}
-								p3 := unsafe.Add(t3.page, addr3&pageMask)
-								q3 := get64(p3)
+								p1 := unsafe.Add(t1.page, addr1&pageMask)
+								q1 := get64(p1)
 
-								v3 := q3
-								x[w[3].rd] = v3
-								if v3 < x[w[4].rs2] {
+								v1 := q1
+								x[w[1].rd] = v1
+
+								v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+								x[w[2].rd] = v2
+
+								x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+								addr4 := x[w[4].rs1] + uint64(w[4].imm)
+								t4 := &read[addr4>>pageShift&tlbMask]
+								if t4.tag != addr4&^(pageMask&^7) {
 									in = &w[4]
+									goto slow
+								}
+								p4 := unsafe.Add(t4.page, addr4&pageMask)
+								q4 := get64(p4)
+
+								v4 := q4
+								x[w[4].rd] = v4
+								if (v4^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+									in = &w[5]
 									goto taken
 								}
-								in = &w[5]
+								addr6 := x[w[6].rs1] + uint64(w[6].imm)
+								t6 := &write[addr6>>pageShift&tlbMask]
+								if t6.tag != addr6&^(pageMask&^7) {
+									in = &w[6]
+									goto slow
+								}
+								p6 := unsafe.Add(t6.page, addr6&pageMask)
+								put64(p6, v2)
+
+								x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+
+								v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+								x[w[8].rd] = v8
+								target := (v8 + uint64(w[9].imm>>48)) &^ 1
+								left -= uint64(w[9].n)
+								j := &e.jump[target>>1&jumpMask]
+								if j.pc != target || left < blockLength {
+									c.pc = target
+									return in, left, exitJump
+								}
+								in = (*inst)(unsafe.Add(base, j.at))
 								continue
 							} else {
-								if o < uint(opFused+38) {
-									// addi add
+								// addi bne:a1
 
-									x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+								v0 := x[w[0].rs1] + uint64(w[0].imm)
+								x[w[0].rd] = v0
+								if v0 != x[w[1].rs2] {
+									in = &w[1]
+									goto taken
+								}
+								in = &w[2]
+								continue
+							}
+						}
+					}
+				} else {
+					if o < uint(opFused+17) {
+						if o < uint(opFused+13) {
+							if o < uint(opFused+11) {
+								if o < uint(opFused+10) {
+									// sum ifless:a1
 
-									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+									v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+									x[w[0].rd] = v0
+									if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+										in = &w[1]
+										goto taken
+									}
 									in = &w[2]
 									continue
 								} else {
-									if o < uint(opFused+39) {
-										// sd sd sd
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.write[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										put64(p0, x[w[0].rs2])
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.write[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										put64(p1, x[w[1].rs2])
-										addr2 := x[w[2].rs1] + uint64(w[2].imm)
-										t2 := &m.write[addr2>>pageShift&tlbMask]
-										if t2.tag != addr2&^(pageMask&^7) {
-											in = &w[2]
-											goto slow
-										}
-										p2 := unsafe.Add(t2.page, addr2&pageMask)
-										put64(p2, x[w[2].rs2])
+									// andi ifequal:a1
+
+									v0 := x[w[0].rs1] & uint64(w[0].imm)
+									x[w[0].rd] = v0
+									if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+										in = &w[1]
+										goto taken
+									}
+									in = &w[2]
+									continue
+								}
+							} else {
+								if o < uint(opFused+12) {
+									// ifless ifless ld lb:a1 sh3add ld:a1 ld ifless:a2:b1
+									if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+										in = &w[0]
+										goto taken
+									}
+									if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+										in = &w[1]
+										goto taken
+									}
+									addr2 := x[w[2].rs1] + uint64(w[2].imm)
+									t2 := &read[addr2>>pageShift&tlbMask]
+									if t2.tag != addr2&^(pageMask&^7) {
+										in = &w[2]
+										goto slow
+									}
+									p2 := unsafe.Add(t2.page, addr2&pageMask)
+									q2 := get64(p2)
+
+									v2 := q2
+									x[w[2].rd] = v2
+									addr3 := v2 + uint64(w[3].imm)
+									t3 := &read[addr3>>pageShift&tlbMask]
+									if t3.tag != addr3&^pageMask {
 										in = &w[3]
+										goto slow
+									}
+									p3 := unsafe.Add(t3.page, addr3&pageMask)
+									q3 := uint64(int8(*(*byte)(p3)))
+
+									x[w[3].rd] = q3
+
+									v4 := x[w[4].rs2] + x[w[4].rs1]<<3
+									x[w[4].rd] = v4
+									addr5 := v4 + uint64(w[5].imm)
+									t5 := &read[addr5>>pageShift&tlbMask]
+									if t5.tag != addr5&^(pageMask&^7) {
+										in = &w[5]
+										goto slow
+									}
+									p5 := unsafe.Add(t5.page, addr5&pageMask)
+									q5 := get64(p5)
+
+									v5 := q5
+									x[w[5].rd] = v5
+									addr6 := x[w[6].rs1] + uint64(w[6].imm)
+									t6 := &read[addr6>>pageShift&tlbMask]
+									if t6.tag != addr6&^(pageMask&^7) {
+										in = &w[6]
+										goto slow
+									}
+									p6 := unsafe.Add(t6.page, addr6&pageMask)
+									q6 := get64(p6)
+
+									v6 := q6
+									x[w[6].rd] = v6
+									if (v5^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+										in = &w[7]
+										goto taken
+									}
+									in = &w[8]
+									continue
+								} else {
+									// ld ld
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									x[w[0].rd] = q0
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &read[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									q1 := get64(p1)
+
+									x[w[1].rd] = q1
+									in = &w[2]
+									continue
+								}
+							}
+						} else {
+							if o < uint(opFused+15) {
+								if o < uint(opFused+14) {
+									// ld bltu:a1
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									v0 := q0
+									x[w[0].rd] = v0
+									if v0 < x[w[1].rs2] {
+										in = &w[1]
+										goto taken
+									}
+									in = &w[2]
+									continue
+								} else {
+									// sum ifless:b1
+
+									v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+									x[w[0].rd] = v0
+									if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+										in = &w[1]
+										goto taken
+									}
+									in = &w[2]
+									continue
+								}
+							} else {
+								if o < uint(opFused+16) {
+									// ld ifequal:a1
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									v0 := q0
+									x[w[0].rd] = v0
+									if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+										in = &w[1]
+										goto taken
+									}
+									in = &w[2]
+									continue
+								} else {
+									// sum sum
+
+									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+									in = &w[2]
+									continue
+								}
+							}
+						}
+					} else {
+						if o < uint(opFused+21) {
+							if o < uint(opFused+19) {
+								if o < uint(opFused+18) {
+									// lui ld bltu:a1
+
+									x[w[0].rd] = uint64(w[0].imm)
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &read[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									q1 := get64(p1)
+
+									v1 := q1
+									x[w[1].rd] = v1
+									if v1 < x[w[2].rs2] {
+										in = &w[2]
+										goto taken
+									}
+									in = &w[3]
+									continue
+								} else {
+									// ld sum
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									x[w[0].rd] = q0
+
+									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+									in = &w[2]
+									continue
+								}
+							} else {
+								if o < uint(opFused+20) {
+									// sd addi sd:a1 sd:a2
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &write[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									put64(p0, x[w[0].rs2])
+
+									v1 := x[w[1].rs1] + uint64(w[1].imm)
+									x[w[1].rd] = v1
+									addr2 := v1 + uint64(w[2].imm)
+									t2 := &write[addr2>>pageShift&tlbMask]
+									if t2.tag != addr2&^(pageMask&^7) {
+										in = &w[2]
+										goto slow
+									}
+									p2 := unsafe.Add(t2.page, addr2&pageMask)
+									put64(p2, x[w[2].rs2])
+									addr3 := v1 + uint64(w[3].imm)
+									t3 := &write[addr3>>pageShift&tlbMask]
+									if t3.tag != addr3&^(pageMask&^7) {
+										in = &w[3]
+										goto slow
+									}
+									p3 := unsafe.Add(t3.page, addr3&pageMask)
+									put64(p3, x[w[3].rs2])
+									in = &w[4]
+									continue
+								} else {
+									// ifequal sum sum lb:a1 sb:a3:b1 sum
+									if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
+										in = &w[0]
+										goto taken
+									}
+
+									v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+									x[w[1].rd] = v1
+
+									v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+									x[w[2].rd] = v2
+									addr3 := v2 + uint64(w[3].imm)
+									t3 := &read[addr3>>pageShift&tlbMask]
+									if t3.tag != addr3&^pageMask {
+										in = &w[3]
+										goto slow
+									}
+									p3 := unsafe.Add(t3.page, addr3&pageMask)
+									q3 := uint64(int8(*(*byte)(p3)))
+
+									v3 := q3
+									x[w[3].rd] = v3
+									addr4 := v1 + uint64(w[4].imm)
+									t4 := &write[addr4>>pageShift&tlbMask]
+									if t4.tag != addr4&^pageMask {
+										in = &w[4]
+										goto slow
+									}
+									p4 := unsafe.Add(t4.page, addr4&pageMask)
+									*(*byte)(p4) = byte(v3)
+
+									x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+									in = &w[6]
+									continue
+								}
+							}
+						} else {
+							if o < uint(opFused+23) {
+								if o < uint(opFused+22) {
+									// sd sd
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &write[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									put64(p0, x[w[0].rs2])
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &write[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									put64(p1, x[w[1].rs2])
+									in = &w[2]
+									continue
+								} else {
+									// ld ld ld
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									x[w[0].rd] = q0
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &read[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									q1 := get64(p1)
+
+									x[w[1].rd] = q1
+									addr2 := x[w[2].rs1] + uint64(w[2].imm)
+									t2 := &read[addr2>>pageShift&tlbMask]
+									if t2.tag != addr2&^(pageMask&^7) {
+										in = &w[2]
+										goto slow
+									}
+									p2 := unsafe.Add(t2.page, addr2&pageMask)
+									q2 := get64(p2)
+
+									x[w[2].rd] = q2
+									in = &w[3]
+									continue
+								}
+							} else {
+								if o < uint(opFused+24) {
+									// addi addi blt:a1:b2 blt:b3
+
+									v0 := x[w[0].rs1] + uint64(w[0].imm)
+									x[w[0].rd] = v0
+
+									v1 := x[w[1].rs1] + uint64(w[1].imm)
+									x[w[1].rd] = v1
+									if int64(v1) < int64(v0) {
+										in = &w[2]
+										goto taken
+									}
+									if int64(x[w[3].rs1]) < int64(v0) {
+										in = &w[3]
+										goto taken
+									}
+									in = &w[4]
+									continue
+								} else {
+									// sum ifless:a1 ifless:a2 ld lb:a1 sh3add:a5 ld:a1 ld ifless:a2:b1
+
+									v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+									x[w[0].rd] = v0
+									if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+										in = &w[1]
+										goto taken
+									}
+									if (v0^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+										in = &w[2]
+										goto taken
+									}
+									addr3 := x[w[3].rs1] + uint64(w[3].imm)
+									t3 := &read[addr3>>pageShift&tlbMask]
+									if t3.tag != addr3&^(pageMask&^7) {
+										in = &w[3]
+										goto slow
+									}
+									p3 := unsafe.Add(t3.page, addr3&pageMask)
+									q3 := get64(p3)
+
+									v3 := q3
+									x[w[3].rd] = v3
+									addr4 := v3 + uint64(w[4].imm)
+									t4 := &read[addr4>>pageShift&tlbMask]
+									if t4.tag != addr4&^pageMask {
+										in = &w[4]
+										goto slow
+									}
+									p4 := unsafe.Add(t4.page, addr4&pageMask)
+									q4 := uint64(int8(*(*byte)(p4)))
+
+									x[w[4].rd] = q4
+
+									v5 := x[w[5].rs2] + v0<<3
+									x[w[5].rd] = v5
+									addr6 := v5 + uint64(w[6].imm)
+									t6 := &read[addr6>>pageShift&tlbMask]
+									if t6.tag != addr6&^(pageMask&^7) {
+										in = &w[6]
+										goto slow
+									}
+									p6 := unsafe.Add(t6.page, addr6&pageMask)
+									q6 := get64(p6)
+
+									v6 := q6
+									x[w[6].rd] = v6
+									addr7 := x[w[7].rs1] + uint64(w[7].imm)
+									t7 := &read[addr7>>pageShift&tlbMask]
+									if t7.tag != addr7&^(pageMask&^7) {
+										in = &w[7]
+										goto slow
+									}
+									p7 := unsafe.Add(t7.page, addr7&pageMask)
+									q7 := get64(p7)
+
+									v7 := q7
+									x[w[7].rd] = v7
+									if (v6^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+										in = &w[8]
+										goto taken
+									}
+									in = &w[9]
+									continue
+								}
+							}
+						}
+					}
+				}
+			}
+		} else {
+			if o < uint(opFused+78) {
+				if o < uint(opFused+46) {
+					if o < uint(opFused+33) {
+						if o < uint(opFused+29) {
+							if o < uint(opFused+27) {
+								if o < uint(opFused+26) {
+									// add add addi add add
+
+									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+
+									x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+
+									x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
+
+									x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2]
+									in = &w[5]
+									continue
+								} else {
+									// roriw xor:a1 roriw xor:a1:b2 and and xor:a2:b1 and xor:a1:b2 sum:a6:b1
+
+									v0 := word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
+									x[w[0].rd] = v0
+
+									v1 := v0 ^ x[w[1].rs2]
+									x[w[1].rd] = v1
+
+									v2 := word(uint64(bits.RotateLeft32(uint32(x[w[2].rs1]), -int(uint64(w[2].imm)))))
+									x[w[2].rd] = v2
+
+									v3 := v2 ^ v1
+									x[w[3].rd] = v3
+
+									v4 := x[w[4].rs1] & x[w[4].rs2]
+									x[w[4].rd] = v4
+
+									v5 := x[w[5].rs1] & x[w[5].rs2]
+									x[w[5].rd] = v5
+
+									v6 := v4 ^ v5
+									x[w[6].rd] = v6
+
+									v7 := x[w[7].rs1] & x[w[7].rs2]
+									x[w[7].rd] = v7
+
+									v8 := v7 ^ v6
+									x[w[8].rd] = v8
+
+									x[w[9].rd] = v3 + v8 + uint64(w[9].imm)
+									in = &w[10]
+									continue
+								}
+							} else {
+								if o < uint(opFused+28) {
+									// roriw xor:a1 sum:a1 and andn xor:a1:b2 sum:a4:b1 sum sh2add:b1 lwu:a1
+
+									v0 := word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
+									x[w[0].rd] = v0
+
+									v1 := v0 ^ x[w[1].rs2]
+									x[w[1].rd] = v1
+
+									v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+									x[w[2].rd] = v2
+
+									v3 := x[w[3].rs1] & x[w[3].rs2]
+									x[w[3].rd] = v3
+
+									v4 := x[w[4].rs1] &^ x[w[4].rs2]
+									x[w[4].rd] = v4
+
+									v5 := v4 ^ v3
+									x[w[5].rd] = v5
+
+									x[w[6].rd] = v2 + v5 + uint64(w[6].imm)
+
+									v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+									x[w[7].rd] = v7
+
+									v8 := v7 + x[w[8].rs1]<<2
+									x[w[8].rd] = v8
+									addr9 := v8 + uint64(w[9].imm)
+									t9 := &read[addr9>>pageShift&tlbMask]
+									if t9.tag != addr9&^(pageMask&^3) {
+										in = &w[9]
+										goto slow
+									}
+									p9 := unsafe.Add(t9.page, addr9&pageMask)
+									q9 := uint64(get32(p9))
+
+									x[w[9].rd] = q9
+									in = &w[10]
+									continue
+								} else {
+									// sum sum sh2add:b1 lwu:a1 sum:a4:b1 roriw
+
+									v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+									x[w[0].rd] = v0
+
+									v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+									x[w[1].rd] = v1
+
+									v2 := v1 + x[w[2].rs1]<<2
+									x[w[2].rd] = v2
+									addr3 := v2 + uint64(w[3].imm)
+									t3 := &read[addr3>>pageShift&tlbMask]
+									if t3.tag != addr3&^(pageMask&^3) {
+										in = &w[3]
+										goto slow
+									}
+									p3 := unsafe.Add(t3.page, addr3&pageMask)
+									q3 := uint64(get32(p3))
+
+									v3 := q3
+									x[w[3].rd] = v3
+
+									x[w[4].rd] = v0 + v3 + uint64(w[4].imm)
+
+									x[w[5].rd] = word(uint64(bits.RotateLeft32(uint32(x[w[5].rs1]), -int(uint64(w[5].imm)))))
+									in = &w[6]
+									continue
+								}
+							}
+						} else {
+							if o < uint(opFused+31) {
+								if o < uint(opFused+30) {
+									// roriw roriw xor:a1:b2
+
+									v0 := word(uint64(bits.RotateLeft32(uint32(x[w[0].rs1]), -int(uint64(w[0].imm)))))
+									x[w[0].rd] = v0
+
+									v1 := word(uint64(bits.RotateLeft32(uint32(x[w[1].rs1]), -int(uint64(w[1].imm)))))
+									x[w[1].rd] = v1
+
+									x[w[2].rd] = v1 ^ v0
+									in = &w[3]
+									continue
+								} else {
+									// sum sum sum sum sum sum ifless sw:b3 sw:b7 sw:b9
+
+									v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+									x[w[0].rd] = v0
+
+									v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+									x[w[1].rd] = v1
+
+									x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+									x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+									v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+									x[w[4].rd] = v4
+
+									x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+									if (x[w[6].rs1]^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+										in = &w[6]
+										goto taken
+									}
+									addr7 := x[w[7].rs1] + uint64(w[7].imm)
+									t7 := &write[addr7>>pageShift&tlbMask]
+									if t7.tag != addr7&^(pageMask&^3) {
+										in = &w[7]
+										goto slow
+									}
+									p7 := unsafe.Add(t7.page, addr7&pageMask)
+									put32(p7, uint32(v4))
+									addr8 := x[w[8].rs1] + uint64(w[8].imm)
+									t8 := &write[addr8>>pageShift&tlbMask]
+									if t8.tag != addr8&^(pageMask&^3) {
+										in = &w[8]
+										goto slow
+									}
+									p8 := unsafe.Add(t8.page, addr8&pageMask)
+									put32(p8, uint32(v1))
+									addr9 := x[w[9].rs1] + uint64(w[9].imm)
+									t9 := &write[addr9>>pageShift&tlbMask]
+									if t9.tag != addr9&^(pageMask&^3) {
+										in = &w[9]
+										goto slow
+									}
+									p9 := unsafe.Add(t9.page, addr9&pageMask)
+									put32(p9, uint32(v0))
+									in = &w[10]
+									continue
+								}
+							} else {
+								if o < uint(opFused+32) {
+									// sum ld
+
+									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &read[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									q1 := get64(p1)
+
+									x[w[1].rd] = q1
+									in = &w[2]
+									continue
+								} else {
+									// sum sum ifless
+
+									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+									if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+										in = &w[2]
+										goto taken
+									}
+									in = &w[3]
+									continue
+								}
+							}
+						}
+					} else {
+						if o < uint(opFused+38) {
+							if o < uint(opFused+35) {
+								if o < uint(opFused+34) {
+									// sum ifless:b1 ifless:a2 ld lb:a1 sh3add:a5 ld:a1 ld ifless:a2:b1
+
+									v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+									x[w[0].rd] = v0
+									if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+										in = &w[1]
+										goto taken
+									}
+									if (v0^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+										in = &w[2]
+										goto taken
+									}
+									addr3 := x[w[3].rs1] + uint64(w[3].imm)
+									t3 := &read[addr3>>pageShift&tlbMask]
+									if t3.tag != addr3&^(pageMask&^7) {
+										in = &w[3]
+										goto slow
+									}
+									p3 := unsafe.Add(t3.page, addr3&pageMask)
+									q3 := get64(p3)
+
+									v3 := q3
+									x[w[3].rd] = v3
+									addr4 := v3 + uint64(w[4].imm)
+									t4 := &read[addr4>>pageShift&tlbMask]
+									if t4.tag != addr4&^pageMask {
+										in = &w[4]
+										goto slow
+									}
+									p4 := unsafe.Add(t4.page, addr4&pageMask)
+									q4 := uint64(int8(*(*byte)(p4)))
+
+									x[w[4].rd] = q4
+
+									v5 := x[w[5].rs2] + v0<<3
+									x[w[5].rd] = v5
+									addr6 := v5 + uint64(w[6].imm)
+									t6 := &read[addr6>>pageShift&tlbMask]
+									if t6.tag != addr6&^(pageMask&^7) {
+										in = &w[6]
+										goto slow
+									}
+									p6 := unsafe.Add(t6.page, addr6&pageMask)
+									q6 := get64(p6)
+
+									v6 := q6
+									x[w[6].rd] = v6
+									addr7 := x[w[7].rs1] + uint64(w[7].imm)
+									t7 := &read[addr7>>pageShift&tlbMask]
+									if t7.tag != addr7&^(pageMask&^7) {
+										in = &w[7]
+										goto slow
+									}
+									p7 := unsafe.Add(t7.page, addr7&pageMask)
+									q7 := get64(p7)
+
+									v7 := q7
+									x[w[7].rd] = v7
+									if (v6^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+										in = &w[8]
+										goto taken
+									}
+									in = &w[9]
+									continue
+								} else {
+									// sum sum sum
+
+									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+									x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+									in = &w[3]
+									continue
+								}
+							} else {
+								if o < uint(opFused+36) {
+									// sd sd sd sd
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &write[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									put64(p0, x[w[0].rs2])
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &write[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									put64(p1, x[w[1].rs2])
+									addr2 := x[w[2].rs1] + uint64(w[2].imm)
+									t2 := &write[addr2>>pageShift&tlbMask]
+									if t2.tag != addr2&^(pageMask&^7) {
+										in = &w[2]
+										goto slow
+									}
+									p2 := unsafe.Add(t2.page, addr2&pageMask)
+									put64(p2, x[w[2].rs2])
+									addr3 := x[w[3].rs1] + uint64(w[3].imm)
+									t3 := &write[addr3>>pageShift&tlbMask]
+									if t3.tag != addr3&^(pageMask&^7) {
+										in = &w[3]
+										goto slow
+									}
+									p3 := unsafe.Add(t3.page, addr3&pageMask)
+									put64(p3, x[w[3].rs2])
+									in = &w[4]
+									continue
+								} else {
+									if o < uint(opFused+37) {
+										// slli srli:a1
+
+										v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+										x[w[0].rd] = v0
+
+										x[w[1].rd] = v0 >> (uint64(w[1].imm) & 63)
+										in = &w[2]
 										continue
 									} else {
-										// ld bltu:a1
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := get64(p0)
+										// sum ifequal:a1
 
-										v0 := q0
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 										x[w[0].rd] = v0
-										if v0 < x[w[1].rs2] {
+										if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
 											in = &w[1]
 											goto taken
 										}
@@ -2097,52 +2215,670 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 								}
 							}
 						} else {
-							if o < uint(opFused+41) {
-								// lui ld:a1
+							if o < uint(opFused+42) {
+								if o < uint(opFused+40) {
+									if o < uint(opFused+39) {
+										// addi bgeu:b1
 
-								v0 := uint64(w[0].imm)
-								x[w[0].rd] = v0
-								addr1 := v0 + uint64(w[1].imm)
-								t1 := &m.read[addr1>>pageShift&tlbMask]
-								if t1.tag != addr1&^(pageMask&^7) {
-									in = &w[1]
-									goto slow
-								}
-								p1 := unsafe.Add(t1.page, addr1&pageMask)
-								q1 := get64(p1)
-
-								x[w[1].rd] = q1
-								in = &w[2]
-								continue
-							} else {
-								if o < uint(opFused+42) {
-									// addi bltu
-
-									x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-									if x[w[1].rs1] < x[w[1].rs2] {
-										in = &w[1]
-										goto taken
-									}
-									in = &w[2]
-									continue
-								} else {
-									if o < uint(opFused+43) {
-										// addi bgeu
-
-										x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-										if x[w[1].rs1] >= x[w[1].rs2] {
+										v0 := x[w[0].rs1] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+										if x[w[1].rs1] >= v0 {
 											in = &w[1]
 											goto taken
 										}
 										in = &w[2]
 										continue
 									} else {
+										// ld sd sd:b2 addi addi
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
+
+										v0 := q0
+										x[w[0].rd] = v0
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &write[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										put64(p1, x[w[1].rs2])
+										addr2 := x[w[2].rs1] + uint64(w[2].imm)
+										t2 := &write[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^7) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										put64(p2, v0)
+
+										x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
+
+										x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
+										in = &w[5]
+										continue
+									}
+								} else {
+									if o < uint(opFused+41) {
+										// add ld addi ret:a2
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										v1 := q1
+										x[w[1].rd] = v1
+
+										x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+										target := (v1 + uint64(w[3].imm>>48)) &^ 1
+										left -= uint64(w[3].n)
+										j := &e.jump[target>>1&jumpMask]
+										if j.pc != target || left < blockLength {
+											c.pc = target
+											return in, left, exitJump
+										}
+										in = (*inst)(unsafe.Add(base, j.at))
+										continue
+									} else {
+										// sum srli:a1 ifless:a1 sum mul:a1:b3 sum:a1 lwu:a1 slli srli:a1 sum:b3
+
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+
+										v1 := v0 >> (uint64(w[1].imm) & 63)
+										x[w[1].rd] = v1
+										if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+											in = &w[2]
+											goto taken
+										}
+
+										v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+										x[w[3].rd] = v3
+
+										v4 := v3 * v1
+										x[w[4].rd] = v4
+
+										v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+										x[w[5].rd] = v5
+										addr6 := v5 + uint64(w[6].imm)
+										t6 := &read[addr6>>pageShift&tlbMask]
+										if t6.tag != addr6&^(pageMask&^3) {
+											in = &w[6]
+											goto slow
+										}
+										p6 := unsafe.Add(t6.page, addr6&pageMask)
+										q6 := uint64(get32(p6))
+
+										v6 := q6
+										x[w[6].rd] = v6
+
+										v7 := x[w[7].rs1] << (uint64(w[7].imm) & 63)
+										x[w[7].rd] = v7
+
+										x[w[8].rd] = v7 >> (uint64(w[8].imm) & 63)
+
+										x[w[9].rd] = x[w[9].rs1] + v6 + uint64(w[9].imm)
+										in = &w[10]
+										continue
+									}
+								}
+							} else {
+								if o < uint(opFused+44) {
+									if o < uint(opFused+43) {
+										// ifless lwu ifless:a1 ifless sum ifless:a1
+										if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+											in = &w[0]
+											goto taken
+										}
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^3) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := uint64(get32(p1))
+
+										v1 := q1
+										x[w[1].rd] = v1
+										if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+											in = &w[2]
+											goto taken
+										}
+										if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+											in = &w[3]
+											goto taken
+										}
+
+										v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+										x[w[4].rd] = v4
+										if (v4^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+											in = &w[5]
+											goto taken
+										}
+										in = &w[6]
+										continue
+									} else {
+										// addi addi blt:a2:b1 lwu lwu
+
+										v0 := x[w[0].rs1] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+
+										v1 := x[w[1].rs1] + uint64(w[1].imm)
+										x[w[1].rd] = v1
+										if int64(v0) < int64(v1) {
+											in = &w[2]
+											goto taken
+										}
+										addr3 := x[w[3].rs1] + uint64(w[3].imm)
+										t3 := &read[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^(pageMask&^3) {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										q3 := uint64(get32(p3))
+
+										x[w[3].rd] = q3
+										addr4 := x[w[4].rs1] + uint64(w[4].imm)
+										t4 := &read[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^(pageMask&^3) {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										q4 := uint64(get32(p4))
+
+										x[w[4].rd] = q4
+										in = &w[5]
+										continue
+									}
+								} else {
+									if o < uint(opFused+45) {
+										// sd ld
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put64(p0, x[w[0].rs2])
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										x[w[1].rd] = q1
+										in = &w[2]
+										continue
+									} else {
+										// sum ld sum ret:a2
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										v1 := q1
+										x[w[1].rd] = v1
+
+										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+										target := (v1 + uint64(w[3].imm>>48)) &^ 1
+										left -= uint64(w[3].n)
+										j := &e.jump[target>>1&jumpMask]
+										if j.pc != target || left < blockLength {
+											c.pc = target
+											return in, left, exitJump
+										}
+										in = (*inst)(unsafe.Add(base, j.at))
+										continue
+									}
+								}
+							}
+						}
+					}
+				} else {
+					if o < uint(opFused+62) {
+						if o < uint(opFused+54) {
+							if o < uint(opFused+50) {
+								if o < uint(opFused+48) {
+									if o < uint(opFused+47) {
+										// sum sh2add:a1 lwu:a1 sum:b1 sum sh2add:a1 lwu:a1 sum:a4:b1 sum:a1 sw:b1
+
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+
+										v1 := x[w[1].rs2] + v0<<2
+										x[w[1].rd] = v1
+										addr2 := v1 + uint64(w[2].imm)
+										t2 := &read[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^3) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										q2 := uint64(get32(p2))
+
+										v2 := q2
+										x[w[2].rd] = v2
+
+										v3 := x[w[3].rs1] + v2 + uint64(w[3].imm)
+										x[w[3].rd] = v3
+
+										v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+										x[w[4].rd] = v4
+
+										v5 := x[w[5].rs2] + v4<<2
+										x[w[5].rd] = v5
+										addr6 := v5 + uint64(w[6].imm)
+										t6 := &read[addr6>>pageShift&tlbMask]
+										if t6.tag != addr6&^(pageMask&^3) {
+											in = &w[6]
+											goto slow
+										}
+										p6 := unsafe.Add(t6.page, addr6&pageMask)
+										q6 := uint64(get32(p6))
+
+										v6 := q6
+										x[w[6].rd] = v6
+
+										v7 := v3 + v6 + uint64(w[7].imm)
+										x[w[7].rd] = v7
+
+										v8 := v7 + x[w[8].rs2] + uint64(w[8].imm)
+										x[w[8].rd] = v8
+										addr9 := x[w[9].rs1] + uint64(w[9].imm)
+										t9 := &write[addr9>>pageShift&tlbMask]
+										if t9.tag != addr9&^(pageMask&^3) {
+											in = &w[9]
+											goto slow
+										}
+										p9 := unsafe.Add(t9.page, addr9&pageMask)
+										put32(p9, uint32(v8))
+										in = &w[10]
+										continue
+									} else {
+										// sum sum sh2add:a2:b1 lwu:a1 roriw:a1 roriw:a2 xor:a2:b1 srliw:a4 xor:a1:b2 sum
+
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+
+										v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+										x[w[1].rd] = v1
+
+										v2 := v1 + v0<<2
+										x[w[2].rd] = v2
+										addr3 := v2 + uint64(w[3].imm)
+										t3 := &read[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^(pageMask&^3) {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										q3 := uint64(get32(p3))
+
+										v3 := q3
+										x[w[3].rd] = v3
+
+										v4 := word(uint64(bits.RotateLeft32(uint32(v3), -int(uint64(w[4].imm)))))
+										x[w[4].rd] = v4
+
+										v5 := word(uint64(bits.RotateLeft32(uint32(v3), -int(uint64(w[5].imm)))))
+										x[w[5].rd] = v5
+
+										v6 := v4 ^ v5
+										x[w[6].rd] = v6
+
+										v7 := word(uint64(uint32(v3) >> (uint64(w[7].imm) & 31)))
+										x[w[7].rd] = v7
+
+										x[w[8].rd] = v7 ^ v6
+
+										x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
+										in = &w[10]
+										continue
+									}
+								} else {
+									if o < uint(opFused+49) {
+										// sh2add lwu:a1 roriw:a1 roriw:a2 xor:a2:b1 srliw:a4 xor:a1:b2 sh2add
+
+										v0 := x[w[0].rs2] + x[w[0].rs1]<<2
+										x[w[0].rd] = v0
+										addr1 := v0 + uint64(w[1].imm)
+										t1 := &read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^3) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := uint64(get32(p1))
+
+										v1 := q1
+										x[w[1].rd] = v1
+
+										v2 := word(uint64(bits.RotateLeft32(uint32(v1), -int(uint64(w[2].imm)))))
+										x[w[2].rd] = v2
+
+										v3 := word(uint64(bits.RotateLeft32(uint32(v1), -int(uint64(w[3].imm)))))
+										x[w[3].rd] = v3
+
+										v4 := v2 ^ v3
+										x[w[4].rd] = v4
+
+										v5 := word(uint64(uint32(v1) >> (uint64(w[5].imm) & 31)))
+										x[w[5].rd] = v5
+
+										x[w[6].rd] = v5 ^ v4
+
+										x[w[7].rd] = x[w[7].rs2] + x[w[7].rs1]<<2
+										in = &w[8]
+										continue
+									} else {
+										// ifless ifless sh3add ifless sum sd:b1 sum sd:a1:b3 sd:a2 sd:a3
+										if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+											in = &w[0]
+											goto taken
+										}
+										if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+											in = &w[1]
+											goto taken
+										}
+
+										x[w[2].rd] = x[w[2].rs2] + x[w[2].rs1]<<3
+										if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+											in = &w[3]
+											goto taken
+										}
+
+										v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+										x[w[4].rd] = v4
+										addr5 := x[w[5].rs1] + uint64(w[5].imm)
+										t5 := &write[addr5>>pageShift&tlbMask]
+										if t5.tag != addr5&^(pageMask&^7) {
+											in = &w[5]
+											goto slow
+										}
+										p5 := unsafe.Add(t5.page, addr5&pageMask)
+										put64(p5, v4)
+
+										v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+										x[w[6].rd] = v6
+										addr7 := v6 + uint64(w[7].imm)
+										t7 := &write[addr7>>pageShift&tlbMask]
+										if t7.tag != addr7&^(pageMask&^7) {
+											in = &w[7]
+											goto slow
+										}
+										p7 := unsafe.Add(t7.page, addr7&pageMask)
+										put64(p7, v4)
+										addr8 := v6 + uint64(w[8].imm)
+										t8 := &write[addr8>>pageShift&tlbMask]
+										if t8.tag != addr8&^(pageMask&^7) {
+											in = &w[8]
+											goto slow
+										}
+										p8 := unsafe.Add(t8.page, addr8&pageMask)
+										put64(p8, x[w[8].rs2])
+										addr9 := v6 + uint64(w[9].imm)
+										t9 := &write[addr9>>pageShift&tlbMask]
+										if t9.tag != addr9&^(pageMask&^7) {
+											in = &w[9]
+											goto slow
+										}
+										p9 := unsafe.Add(t9.page, addr9&pageMask)
+										put64(p9, x[w[9].rs2])
+										in = &w[10]
+										continue
+									}
+								}
+							} else {
+								if o < uint(opFused+52) {
+									if o < uint(opFused+51) {
+										// sum sum ifless:a1 sum:b3 lbu:a4 sum:a4 lbu:a1 ifequal:a1:b3 ifless:b7
+
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+
+										v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+										x[w[1].rd] = v1
+										if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+											in = &w[2]
+											goto taken
+										}
+
+										x[w[3].rd] = x[w[3].rs1] + v0 + uint64(w[3].imm)
+										addr4 := v0 + uint64(w[4].imm)
+										t4 := &read[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^pageMask {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										q4 := uint64(*(*byte)(p4))
+
+										v4 := q4
+										x[w[4].rd] = v4
+
+										v5 := v1 + x[w[5].rs2] + uint64(w[5].imm)
+										x[w[5].rd] = v5
+										addr6 := v5 + uint64(w[6].imm)
+										t6 := &read[addr6>>pageShift&tlbMask]
+										if t6.tag != addr6&^pageMask {
+											in = &w[6]
+											goto slow
+										}
+										p6 := unsafe.Add(t6.page, addr6&pageMask)
+										q6 := uint64(*(*byte)(p6))
+
+										v6 := q6
+										x[w[6].rd] = v6
+										if (v6 == v4) != (w[7].rd != 0) {
+											in = &w[7]
+											goto taken
+										}
+										if (x[w[8].rs1]^uint64(w[8].rs3)<<56 < v1^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+											in = &w[8]
+											goto taken
+										}
+										in = &w[9]
+										continue
+									} else {
+										// ld ifless
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
+
+										x[w[0].rd] = q0
+										if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
+										continue
+									}
+								} else {
+									if o < uint(opFused+53) {
+										// sum sum sum ifless:b1 andi:a4 andi:a4 ifequal:a2:b1 ifequal:a3 sub:b4 sum:a5
+
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+
+										v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+										x[w[1].rd] = v1
+
+										v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+										x[w[2].rd] = v2
+										if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+											in = &w[3]
+											goto taken
+										}
+
+										v4 := v0 & uint64(w[4].imm)
+										x[w[4].rd] = v4
+
+										v5 := v1 & uint64(w[5].imm)
+										x[w[5].rd] = v5
+										if (v4 == v5) != (w[6].rd != 0) {
+											in = &w[6]
+											goto taken
+										}
+										if (v4 == x[w[7].rs2]) != (w[7].rd != 0) {
+											in = &w[7]
+											goto taken
+										}
+
+										x[w[8].rd] = x[w[8].rs1] - v4
+
+										x[w[9].rd] = v4 + x[w[9].rs2] + uint64(w[9].imm)
+										in = &w[10]
+										continue
+									} else {
+										// sum sum sum sum sum
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+										x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+										x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+										in = &w[5]
+										continue
+									}
+								}
+							}
+						} else {
+							if o < uint(opFused+58) {
+								if o < uint(opFused+56) {
+									if o < uint(opFused+55) {
+										// sub ifless:a1 slli:a2 sum:a1 sum:a4 ifless:a1 slli:a2 sum:a1 lw:a1 sum:a1
+
+										v0 := x[w[0].rs1] - x[w[0].rs2]
+										x[w[0].rd] = v0
+										if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+											in = &w[1]
+											goto taken
+										}
+
+										v2 := v0 << (uint64(w[2].imm) & 63)
+										x[w[2].rd] = v2
+
+										x[w[3].rd] = v2 + x[w[3].rs2] + uint64(w[3].imm)
+
+										v4 := v0 + x[w[4].rs2] + uint64(w[4].imm)
+										x[w[4].rd] = v4
+										if (v4^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+											in = &w[5]
+											goto taken
+										}
+
+										v6 := v4 << (uint64(w[6].imm) & 63)
+										x[w[6].rd] = v6
+
+										v7 := v6 + x[w[7].rs2] + uint64(w[7].imm)
+										x[w[7].rd] = v7
+										addr8 := v7 + uint64(w[8].imm)
+										t8 := &read[addr8>>pageShift&tlbMask]
+										if t8.tag != addr8&^(pageMask&^3) {
+											in = &w[8]
+											goto slow
+										}
+										p8 := unsafe.Add(t8.page, addr8&pageMask)
+										q8 := word(uint64(get32(p8)))
+
+										v8 := q8
+										x[w[8].rd] = v8
+
+										x[w[9].rd] = v8 + x[w[9].rs2] + uint64(w[9].imm)
+										in = &w[10]
+										continue
+									} else {
+										// addiw addiw ifless:a1:b2 lw sum addiw:a1 ifless:a1:b3 ifless:a7:b4 sw addiw
+
+										v0 := word(x[w[0].rs1] + uint64(w[0].imm))
+										x[w[0].rd] = v0
+
+										v1 := word(x[w[1].rs1] + uint64(w[1].imm))
+										x[w[1].rd] = v1
+										if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+											in = &w[2]
+											goto taken
+										}
+										addr3 := x[w[3].rs1] + uint64(w[3].imm)
+										t3 := &read[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^(pageMask&^3) {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										q3 := word(uint64(get32(p3)))
+
+										v3 := q3
+										x[w[3].rd] = v3
+
+										v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+										x[w[4].rd] = v4
+
+										v5 := word(v4 + uint64(w[5].imm))
+										x[w[5].rd] = v5
+										if (v5^uint64(w[6].rs3)<<56 < v3^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+											in = &w[6]
+											goto taken
+										}
+										if (v0^uint64(w[7].rs3)<<56 < v3^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+											in = &w[7]
+											goto taken
+										}
+										addr8 := x[w[8].rs1] + uint64(w[8].imm)
+										t8 := &write[addr8>>pageShift&tlbMask]
+										if t8.tag != addr8&^(pageMask&^3) {
+											in = &w[8]
+											goto slow
+										}
+										p8 := unsafe.Add(t8.page, addr8&pageMask)
+										put32(p8, uint32(x[w[8].rs2]))
+
+										x[w[9].rd] = word(x[w[9].rs1] + uint64(w[9].imm))
+										in = &w[10]
+										continue
+									}
+								} else {
+									if o < uint(opFused+57) {
 										// lui lwu:a1 beq:a1
 
 										v0 := uint64(w[0].imm)
 										x[w[0].rd] = v0
 										addr1 := v0 + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
+										t1 := &read[addr1>>pageShift&tlbMask]
 										if t1.tag != addr1&^(pageMask&^3) {
 											in = &w[1]
 											goto slow
@@ -2158,131 +2894,237 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										}
 										in = &w[3]
 										continue
+									} else {
+										// sd sum
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put64(p0, x[w[0].rs2])
+
+										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+										in = &w[2]
+										continue
+									}
+								}
+							} else {
+								if o < uint(opFused+60) {
+									if o < uint(opFused+59) {
+										// sum sd
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &write[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										put64(p1, x[w[1].rs2])
+										in = &w[2]
+										continue
+									} else {
+										// sum lb:a1 lb:a2 lb:a3 lb:a4 lb:a5 lb:a6 lb:a7 lb:a8 sb:b8
+
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+										addr1 := v0 + uint64(w[1].imm)
+										t1 := &read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^pageMask {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := uint64(int8(*(*byte)(p1)))
+
+										v1 := q1
+										x[w[1].rd] = v1
+										addr2 := v0 + uint64(w[2].imm)
+										t2 := &read[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^pageMask {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										q2 := uint64(int8(*(*byte)(p2)))
+
+										x[w[2].rd] = q2
+										addr3 := v0 + uint64(w[3].imm)
+										t3 := &read[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^pageMask {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										q3 := uint64(int8(*(*byte)(p3)))
+
+										x[w[3].rd] = q3
+										addr4 := v0 + uint64(w[4].imm)
+										t4 := &read[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^pageMask {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										q4 := uint64(int8(*(*byte)(p4)))
+
+										x[w[4].rd] = q4
+										addr5 := v0 + uint64(w[5].imm)
+										t5 := &read[addr5>>pageShift&tlbMask]
+										if t5.tag != addr5&^pageMask {
+											in = &w[5]
+											goto slow
+										}
+										p5 := unsafe.Add(t5.page, addr5&pageMask)
+										q5 := uint64(int8(*(*byte)(p5)))
+
+										x[w[5].rd] = q5
+										addr6 := v0 + uint64(w[6].imm)
+										t6 := &read[addr6>>pageShift&tlbMask]
+										if t6.tag != addr6&^pageMask {
+											in = &w[6]
+											goto slow
+										}
+										p6 := unsafe.Add(t6.page, addr6&pageMask)
+										q6 := uint64(int8(*(*byte)(p6)))
+
+										x[w[6].rd] = q6
+										addr7 := v0 + uint64(w[7].imm)
+										t7 := &read[addr7>>pageShift&tlbMask]
+										if t7.tag != addr7&^pageMask {
+											in = &w[7]
+											goto slow
+										}
+										p7 := unsafe.Add(t7.page, addr7&pageMask)
+										q7 := uint64(int8(*(*byte)(p7)))
+
+										x[w[7].rd] = q7
+										addr8 := v0 + uint64(w[8].imm)
+										t8 := &read[addr8>>pageShift&tlbMask]
+										if t8.tag != addr8&^pageMask {
+											in = &w[8]
+											goto slow
+										}
+										p8 := unsafe.Add(t8.page, addr8&pageMask)
+										q8 := uint64(int8(*(*byte)(p8)))
+
+										x[w[8].rd] = q8
+										addr9 := x[w[9].rs1] + uint64(w[9].imm)
+										t9 := &write[addr9>>pageShift&tlbMask]
+										if t9.tag != addr9&^pageMask {
+											in = &w[9]
+											goto slow
+										}
+										p9 := unsafe.Add(t9.page, addr9&pageMask)
+										*(*byte)(p9) = byte(v1)
+										in = &w[10]
+										continue
+									}
+								} else {
+									if o < uint(opFused+61) {
+										// sb sb sb sb sb sb sb sum ifless:a1
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^pageMask {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										*(*byte)(p0) = byte(x[w[0].rs2])
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &write[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^pageMask {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										*(*byte)(p1) = byte(x[w[1].rs2])
+										addr2 := x[w[2].rs1] + uint64(w[2].imm)
+										t2 := &write[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^pageMask {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										*(*byte)(p2) = byte(x[w[2].rs2])
+										addr3 := x[w[3].rs1] + uint64(w[3].imm)
+										t3 := &write[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^pageMask {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										*(*byte)(p3) = byte(x[w[3].rs2])
+										addr4 := x[w[4].rs1] + uint64(w[4].imm)
+										t4 := &write[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^pageMask {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										*(*byte)(p4) = byte(x[w[4].rs2])
+										addr5 := x[w[5].rs1] + uint64(w[5].imm)
+										t5 := &write[addr5>>pageShift&tlbMask]
+										if t5.tag != addr5&^pageMask {
+											in = &w[5]
+											goto slow
+										}
+										p5 := unsafe.Add(t5.page, addr5&pageMask)
+										*(*byte)(p5) = byte(x[w[5].rs2])
+										addr6 := x[w[6].rs1] + uint64(w[6].imm)
+										t6 := &write[addr6>>pageShift&tlbMask]
+										if t6.tag != addr6&^pageMask {
+											in = &w[6]
+											goto slow
+										}
+										p6 := unsafe.Add(t6.page, addr6&pageMask)
+										*(*byte)(p6) = byte(x[w[6].rs2])
+
+										v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+										x[w[7].rd] = v7
+										if (v7^uint64(w[8].rs3)<<56 < x[w[8].rs2]^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+											in = &w[8]
+											goto taken
+										}
+										in = &w[9]
+										continue
+									} else {
+										// addi bge:a1 beq:a2 addi blt:a4:b1
+
+										v0 := x[w[0].rs1] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+										if int64(v0) >= int64(x[w[1].rs2]) {
+											in = &w[1]
+											goto taken
+										}
+										if v0 == x[w[2].rs2] {
+											in = &w[2]
+											goto taken
+										}
+
+										v3 := x[w[3].rs1] + uint64(w[3].imm)
+										x[w[3].rd] = v3
+										if int64(v0) < int64(v3) {
+											in = &w[4]
+											goto taken
+										}
+										in = &w[5]
+										continue
 									}
 								}
 							}
 						}
 					} else {
-						if o < uint(opFused+45) {
-							// fmadd.d addi blt:a1 addi mul:a1
-							e.kept.in, e.kept.left = uintptr(unsafe.Pointer(in))-uintptr(base), left
-							s0 := math.FMA(math.Float64frombits(f[w[0].rs1]), math.Float64frombits(f[w[0].rs2]), math.Float64frombits(f[w[0].rs3]))
-							in, left = (*inst)(unsafe.Add(base, e.kept.in)), e.kept.left
-							w = (*window)(unsafe.Pointer(in))
-							if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s0)>>52&0x7ff-2 >= 0x7fd {
-								in = &w[0]
-								goto slow
-							}
-							f[w[0].rd] = math.Float64bits(s0)
-
-							v1 := x[w[1].rs1] + uint64(w[1].imm)
-							x[w[1].rd] = v1
-							if int64(v1) < int64(x[w[2].rs2]) {
-								in = &w[2]
-								goto taken
-							}
-
-							v3 := x[w[3].rs1] + uint64(w[3].imm)
-							x[w[3].rd] = v3
-
-							x[w[4].rd] = v3 * x[w[4].rs2]
-							in = &w[5]
-							continue
-						} else {
-							if o < uint(opFused+51) {
-								if o < uint(opFused+49) {
-									if o < uint(opFused+47) {
-										if o < uint(opFused+46) {
-											// lui ld:a1 mulhu:a1 mul:a2 xor:a1:b2
-
-											v0 := uint64(w[0].imm)
-											x[w[0].rd] = v0
-											addr1 := v0 + uint64(w[1].imm)
-											t1 := &m.read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := get64(p1)
-
-											v1 := q1
-											x[w[1].rd] = v1
-											h2, _ := bits.Mul64(v1, x[w[2].rs2])
-											v2 := h2
-											x[w[2].rd] = v2
-
-											v3 := v1 * x[w[3].rs2]
-											x[w[3].rd] = v3
-
-											x[w[4].rd] = v3 ^ v2
-											in = &w[5]
-											continue
-										} else {
-											// xor xor:b1 mulhu:b1 mul:b2 xor:a1:b2
-
-											v0 := x[w[0].rs1] ^ x[w[0].rs2]
-											x[w[0].rd] = v0
-
-											v1 := x[w[1].rs1] ^ v0
-											x[w[1].rd] = v1
-											h2, _ := bits.Mul64(x[w[2].rs1], v1)
-											v2 := h2
-											x[w[2].rd] = v2
-
-											v3 := x[w[3].rs1] * v1
-											x[w[3].rd] = v3
-
-											x[w[4].rd] = v3 ^ v2
-											in = &w[5]
-											continue
-										}
-									} else {
-										if o < uint(opFused+48) {
-											// ld addi:a1 sd:b1
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											v0 := q0
-											x[w[0].rd] = v0
-
-											v1 := v0 + uint64(w[1].imm)
-											x[w[1].rd] = v1
-											addr2 := x[w[2].rs1] + uint64(w[2].imm)
-											t2 := &m.write[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^(pageMask&^7) {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											put64(p2, v1)
-											in = &w[3]
-											continue
-										} else {
-											// addi addi bge
-
-											x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-
-											x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-											if int64(x[w[2].rs1]) >= int64(x[w[2].rs2]) {
-												in = &w[2]
-												goto taken
-											}
-											in = &w[3]
-											continue
-										}
-									}
-								} else {
-									if o < uint(opFused+50) {
-										// ld add
+						if o < uint(opFused+70) {
+							if o < uint(opFused+66) {
+								if o < uint(opFused+64) {
+									if o < uint(opFused+63) {
+										// ld sd
 										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
+										t0 := &read[addr0>>pageShift&tlbMask]
 										if t0.tag != addr0&^(pageMask&^7) {
 											in = &w[0]
 											goto slow
@@ -2291,582 +3133,154 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										q0 := get64(p0)
 
 										x[w[0].rd] = q0
-
-										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-										in = &w[2]
-										continue
-									} else {
-										// addi blt:b1 andi andi bne:a2:b1
-
-										v0 := x[w[0].rs1] + uint64(w[0].imm)
-										x[w[0].rd] = v0
-										if int64(x[w[1].rs1]) < int64(v0) {
-											in = &w[1]
-											goto taken
-										}
-
-										v2 := x[w[2].rs1] & uint64(w[2].imm)
-										x[w[2].rd] = v2
-
-										v3 := x[w[3].rs1] & uint64(w[3].imm)
-										x[w[3].rd] = v3
-										if v2 != v3 {
-											in = &w[4]
-											goto taken
-										}
-										in = &w[5]
-										continue
-									}
-								}
-							} else {
-								if o < uint(opFused+52) {
-									// ld bne
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := get64(p0)
-
-									x[w[0].rd] = q0
-									if x[w[1].rs1] != x[w[1].rs2] {
-										in = &w[1]
-										goto taken
-									}
-									in = &w[2]
-									continue
-								} else {
-									// lwu roriw:a1 roriw:a2 xor:a2:b1 srliw:a4
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^3) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := uint64(get32(p0))
-
-									v0 := q0
-									x[w[0].rd] = v0
-
-									v1 := word(uint64(bits.RotateLeft32(uint32(v0), -int(uint64(w[1].imm)))))
-									x[w[1].rd] = v1
-
-									v2 := word(uint64(bits.RotateLeft32(uint32(v0), -int(uint64(w[2].imm)))))
-									x[w[2].rd] = v2
-
-									x[w[3].rd] = v1 ^ v2
-
-									x[w[4].rd] = word(uint64(uint32(v0) >> (uint64(w[4].imm) & 31)))
-									in = &w[5]
-									continue
-								}
-							}
-						}
-					}
-				}
-			} else {
-				if o < uint(opFused+83) {
-					if o < uint(opFused+65) {
-						if o < uint(opFused+64) {
-							if o < uint(opFused+59) {
-								if o < uint(opFused+58) {
-									if o < uint(opFused+55) {
-										if o < uint(opFused+54) {
-											// add lbu add lbu beq
-
-											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &m.read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^pageMask {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := uint64(*(*byte)(p1))
-
-											x[w[1].rd] = q1
-
-											x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-											addr3 := x[w[3].rs1] + uint64(w[3].imm)
-											t3 := &m.read[addr3>>pageShift&tlbMask]
-											if t3.tag != addr3&^pageMask {
-												in = &w[3]
-												goto slow
-											}
-											p3 := unsafe.Add(t3.page, addr3&pageMask)
-											q3 := uint64(*(*byte)(p3))
-
-											x[w[3].rd] = q3
-											if x[w[4].rs1] == x[w[4].rs2] {
-												in = &w[4]
-												goto taken
-											}
-											in = &w[5]
-											continue
-										} else {
-											// ld beq:a1
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											v0 := q0
-											x[w[0].rd] = v0
-											if v0 == x[w[1].rs2] {
-												in = &w[1]
-												goto taken
-											}
-											in = &w[2]
-											continue
-										}
-									} else {
-										if o < uint(opFused+56) {
-											// slli srli:a1 add
-
-											v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-											x[w[0].rd] = v0
-
-											x[w[1].rd] = v0 >> (uint64(w[1].imm) & 63)
-
-											x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-											in = &w[3]
-											continue
-										} else {
-											if o < uint(opFused+57) {
-												// addi lui ld:a1 and:a1 beq:a1
-
-												x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-
-												v1 := uint64(w[1].imm)
-												x[w[1].rd] = v1
-												addr2 := v1 + uint64(w[2].imm)
-												t2 := &m.read[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^7) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												q2 := get64(p2)
-
-												v2 := q2
-												x[w[2].rd] = v2
-
-												v3 := v2 & x[w[3].rs2]
-												x[w[3].rd] = v3
-												if v3 == x[w[4].rs2] {
-													in = &w[4]
-													goto taken
-												}
-												in = &w[5]
-												continue
-											} else {
-												// ld addi:a1 sd:b1 bge:a2 addi:a4
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^7) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := get64(p0)
-
-												v0 := q0
-												x[w[0].rd] = v0
-
-												v1 := v0 + uint64(w[1].imm)
-												x[w[1].rd] = v1
-												addr2 := x[w[2].rs1] + uint64(w[2].imm)
-												t2 := &m.write[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^7) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												put64(p2, v1)
-												if int64(v1) >= int64(x[w[3].rs2]) {
-													in = &w[3]
-													goto taken
-												}
-
-												x[w[4].rd] = v0 + uint64(w[4].imm)
-												in = &w[5]
-												continue
-											}
-										}
-									}
-								} else {
-									// ld ld blt
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := get64(p0)
-
-									x[w[0].rd] = q0
-									addr1 := x[w[1].rs1] + uint64(w[1].imm)
-									t1 := &m.read[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^7) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									q1 := get64(p1)
-
-									x[w[1].rd] = q1
-									if int64(x[w[2].rs1]) < int64(x[w[2].rs2]) {
-										in = &w[2]
-										goto taken
-									}
-									in = &w[3]
-									continue
-								}
-							} else {
-								if o < uint(opFused+60) {
-									// sh2add lwu:a1 add:b1
-
-									v0 := x[w[0].rs2] + x[w[0].rs1]<<2
-									x[w[0].rd] = v0
-									addr1 := v0 + uint64(w[1].imm)
-									t1 := &m.read[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^3) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									q1 := uint64(get32(p1))
-
-									v1 := q1
-									x[w[1].rd] = v1
-
-									x[w[2].rd] = x[w[2].rs1] + v1
-									in = &w[3]
-									continue
-								} else {
-									if o < uint(opFused+61) {
-										// lui sd:b1 addi sd:a1:b3
-
-										v0 := uint64(w[0].imm)
-										x[w[0].rd] = v0
 										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.write[addr1>>pageShift&tlbMask]
+										t1 := &write[addr1>>pageShift&tlbMask]
 										if t1.tag != addr1&^(pageMask&^7) {
 											in = &w[1]
 											goto slow
 										}
 										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										put64(p1, v0)
-
-										v2 := x[w[2].rs1] + uint64(w[2].imm)
-										x[w[2].rd] = v2
-										addr3 := v2 + uint64(w[3].imm)
-										t3 := &m.write[addr3>>pageShift&tlbMask]
-										if t3.tag != addr3&^(pageMask&^7) {
-											in = &w[3]
-											goto slow
-										}
-										p3 := unsafe.Add(t3.page, addr3&pageMask)
-										put64(p3, v0)
-										in = &w[4]
-										continue
-									} else {
-										if o < uint(opFused+62) {
-											// ld ld addi
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											x[w[0].rd] = q0
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &m.read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := get64(p1)
-
-											x[w[1].rd] = q1
-
-											x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-											in = &w[3]
-											continue
-										} else {
-											if o < uint(opFused+63) {
-												// lui ld:a1 lui ld:a1 lbu
-
-												v0 := uint64(w[0].imm)
-												x[w[0].rd] = v0
-												addr1 := v0 + uint64(w[1].imm)
-												t1 := &m.read[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^7) {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												q1 := get64(p1)
-
-												x[w[1].rd] = q1
-
-												v2 := uint64(w[2].imm)
-												x[w[2].rd] = v2
-												addr3 := v2 + uint64(w[3].imm)
-												t3 := &m.read[addr3>>pageShift&tlbMask]
-												if t3.tag != addr3&^(pageMask&^7) {
-													in = &w[3]
-													goto slow
-												}
-												p3 := unsafe.Add(t3.page, addr3&pageMask)
-												q3 := get64(p3)
-
-												x[w[3].rd] = q3
-												addr4 := x[w[4].rs1] + uint64(w[4].imm)
-												t4 := &m.read[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^pageMask {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												q4 := uint64(*(*byte)(p4))
-
-												x[w[4].rd] = q4
-												in = &w[5]
-												continue
-											} else {
-												// xor sub:a1 xori:a2 and:b1 and:a1:b3
-
-												v0 := x[w[0].rs1] ^ x[w[0].rs2]
-												x[w[0].rd] = v0
-
-												v1 := v0 - x[w[1].rs2]
-												x[w[1].rd] = v1
-
-												v2 := v0 ^ uint64(w[2].imm)
-												x[w[2].rd] = v2
-
-												v3 := x[w[3].rs1] & v2
-												x[w[3].rd] = v3
-
-												x[w[4].rd] = v3 & v1
-												in = &w[5]
-												continue
-											}
-										}
-									}
-								}
-							}
-						} else {
-							// addi mul:a1
-
-							v0 := x[w[0].rs1] + uint64(w[0].imm)
-							x[w[0].rd] = v0
-
-							x[w[1].rd] = v0 * x[w[1].rs2]
-							in = &w[2]
-							continue
-						}
-					} else {
-						if o < uint(opFused+72) {
-							if o < uint(opFused+71) {
-								if o < uint(opFused+68) {
-									if o < uint(opFused+67) {
-										if o < uint(opFused+66) {
-											// bltu lwu bgeu:a1
-											if x[w[0].rs1] < x[w[0].rs2] {
-												in = &w[0]
-												goto taken
-											}
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &m.read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^3) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := uint64(get32(p1))
-
-											v1 := q1
-											x[w[1].rd] = v1
-											if v1 >= x[w[2].rs2] {
-												in = &w[2]
-												goto taken
-											}
-											in = &w[3]
-											continue
-										} else {
-											// slli add:a1
-
-											v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-											x[w[0].rd] = v0
-
-											x[w[1].rd] = v0 + x[w[1].rs2]
-											in = &w[2]
-											continue
-										}
-									} else {
-										// andi bne:a1
-
-										v0 := x[w[0].rs1] & uint64(w[0].imm)
-										x[w[0].rd] = v0
-										if v0 != x[w[1].rs2] {
-											in = &w[1]
-											goto taken
-										}
+										put64(p1, x[w[1].rs2])
 										in = &w[2]
 										continue
-									}
-								} else {
-									if o < uint(opFused+70) {
-										if o < uint(opFused+69) {
-											// lui ld:a1 add:b1 xnor and:a1:b2
-
-											v0 := uint64(w[0].imm)
-											x[w[0].rd] = v0
-											addr1 := v0 + uint64(w[1].imm)
-											t1 := &m.read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := get64(p1)
-
-											v1 := q1
-											x[w[1].rd] = v1
-
-											v2 := x[w[2].rs1] + v1
-											x[w[2].rd] = v2
-
-											v3 := ^(x[w[3].rs1] ^ x[w[3].rs2])
-											x[w[3].rd] = v3
-
-											x[w[4].rd] = v3 & v2
-											in = &w[5]
-											continue
-										} else {
-											// addi beq:a1
-
-											v0 := x[w[0].rs1] + uint64(w[0].imm)
-											x[w[0].rd] = v0
-											if v0 == x[w[1].rs2] {
-												in = &w[1]
-												goto taken
-											}
-											in = &w[2]
-											continue
-										}
 									} else {
-										// add ld
+										// sum lbu:a1 ifequal:a1
 
-										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := get64(p1)
-
-										x[w[1].rd] = q1
-										in = &w[2]
-										continue
-									}
-								}
-							} else {
-								// sd ld addi
-								addr0 := x[w[0].rs1] + uint64(w[0].imm)
-								t0 := &m.write[addr0>>pageShift&tlbMask]
-								if t0.tag != addr0&^(pageMask&^7) {
-									in = &w[0]
-									goto slow
-								}
-								p0 := unsafe.Add(t0.page, addr0&pageMask)
-								put64(p0, x[w[0].rs2])
-								addr1 := x[w[1].rs1] + uint64(w[1].imm)
-								t1 := &m.read[addr1>>pageShift&tlbMask]
-								if t1.tag != addr1&^(pageMask&^7) {
-									in = &w[1]
-									goto slow
-								}
-								p1 := unsafe.Add(t1.page, addr1&pageMask)
-								q1 := get64(p1)
-
-								x[w[1].rd] = q1
-
-								x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-								in = &w[3]
-								continue
-							}
-						} else {
-							if o < uint(opFused+75) {
-								if o < uint(opFused+74) {
-									if o < uint(opFused+73) {
-										// ld ld:a1 ld addi jalr:a3
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := get64(p0)
-
-										v0 := q0
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 										x[w[0].rd] = v0
 										addr1 := v0 + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
+										t1 := &read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^pageMask {
 											in = &w[1]
 											goto slow
 										}
 										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := get64(p1)
+										q1 := uint64(*(*byte)(p1))
 
 										v1 := q1
 										x[w[1].rd] = v1
-										addr2 := x[w[2].rs1] + uint64(w[2].imm)
-										t2 := &m.read[addr2>>pageShift&tlbMask]
-										if t2.tag != addr2&^(pageMask&^7) {
+										if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
 											in = &w[2]
+											goto taken
+										}
+										in = &w[3]
+										continue
+									}
+								} else {
+									if o < uint(opFused+65) {
+										// ifless sh3add sum ifless:a1 ld lb:a1 sh3add:a4 ld:a6 ld:a2 ifless:a2:b1
+										if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+											in = &w[0]
+											goto taken
+										}
+
+										v1 := x[w[1].rs2] + x[w[1].rs1]<<3
+										x[w[1].rd] = v1
+
+										v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+										x[w[2].rd] = v2
+										if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+											in = &w[3]
+											goto taken
+										}
+										addr4 := x[w[4].rs1] + uint64(w[4].imm)
+										t4 := &read[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^(pageMask&^7) {
+											in = &w[4]
 											goto slow
 										}
-										p2 := unsafe.Add(t2.page, addr2&pageMask)
-										q2 := get64(p2)
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										q4 := get64(p4)
 
-										x[w[2].rd] = q2
-
-										x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
-										target := (v1 + uint64(w[4].imm>>48)) &^ 1
-										x[w[4].rd] = uint64(w[4].imm) << 16 >> 16
-										left -= uint64(w[4].n)
-										j := &e.jump[target>>1&jumpMask]
-										if j.pc != target || left < blockLength {
-											c.pc = target
-											return in, left, exitJump
+										v4 := q4
+										x[w[4].rd] = v4
+										addr5 := v4 + uint64(w[5].imm)
+										t5 := &read[addr5>>pageShift&tlbMask]
+										if t5.tag != addr5&^pageMask {
+											in = &w[5]
+											goto slow
 										}
-										in = (*inst)(unsafe.Add(base, j.at))
+										p5 := unsafe.Add(t5.page, addr5&pageMask)
+										q5 := uint64(int8(*(*byte)(p5)))
+
+										x[w[5].rd] = q5
+
+										v6 := x[w[6].rs2] + v2<<3
+										x[w[6].rd] = v6
+										addr7 := v1 + uint64(w[7].imm)
+										t7 := &read[addr7>>pageShift&tlbMask]
+										if t7.tag != addr7&^(pageMask&^7) {
+											in = &w[7]
+											goto slow
+										}
+										p7 := unsafe.Add(t7.page, addr7&pageMask)
+										q7 := get64(p7)
+
+										v7 := q7
+										x[w[7].rd] = v7
+										addr8 := v6 + uint64(w[8].imm)
+										t8 := &read[addr8>>pageShift&tlbMask]
+										if t8.tag != addr8&^(pageMask&^7) {
+											in = &w[8]
+											goto slow
+										}
+										p8 := unsafe.Add(t8.page, addr8&pageMask)
+										q8 := get64(p8)
+
+										v8 := q8
+										x[w[8].rd] = v8
+										if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+											in = &w[9]
+											goto taken
+										}
+										in = &w[10]
 										continue
 									} else {
-										// add lbu
+										// sum sum sum ifequal:b3 ifequal:a3 ifless:a5 sum ifless:a6:b1 andi andi:a9
 
-										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+
+										v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+										x[w[1].rd] = v1
+
+										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+										if (x[w[3].rs1] == v0) != (w[3].rd != 0) {
+											in = &w[3]
+											goto taken
+										}
+										if (v1 == x[w[4].rs2]) != (w[4].rd != 0) {
+											in = &w[4]
+											goto taken
+										}
+										if (v0^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+											in = &w[5]
+											goto taken
+										}
+
+										v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+										x[w[6].rd] = v6
+										if (v1^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+											in = &w[7]
+											goto taken
+										}
+
+										x[w[8].rd] = x[w[8].rs1] & uint64(w[8].imm)
+
+										x[w[9].rd] = v0 & uint64(w[9].imm)
+										in = &w[10]
+										continue
+									}
+								}
+							} else {
+								if o < uint(opFused+68) {
+									if o < uint(opFused+67) {
+										// sum lbu:a1
+
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+										addr1 := v0 + uint64(w[1].imm)
+										t1 := &read[addr1>>pageShift&tlbMask]
 										if t1.tag != addr1&^pageMask {
 											in = &w[1]
 											goto slow
@@ -2877,199 +3291,20 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										x[w[1].rd] = q1
 										in = &w[2]
 										continue
-									}
-								} else {
-									// sd sd
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.write[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									put64(p0, x[w[0].rs2])
-									addr1 := x[w[1].rs1] + uint64(w[1].imm)
-									t1 := &m.write[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^7) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									put64(p1, x[w[1].rs2])
-									in = &w[2]
-									continue
-								}
-							} else {
-								if o < uint(opFused+82) {
-									if o < uint(opFused+81) {
-										if o < uint(opFused+78) {
-											if o < uint(opFused+77) {
-												if o < uint(opFused+76) {
-													// lbu slli:a1 or:a1 xor:b1
-													addr0 := x[w[0].rs1] + uint64(w[0].imm)
-													t0 := &m.read[addr0>>pageShift&tlbMask]
-													if t0.tag != addr0&^pageMask {
-														in = &w[0]
-														goto slow
-													}
-													p0 := unsafe.Add(t0.page, addr0&pageMask)
-													q0 := uint64(*(*byte)(p0))
-
-													v0 := q0
-													x[w[0].rd] = v0
-
-													v1 := v0 << (uint64(w[1].imm) & 63)
-													x[w[1].rd] = v1
-
-													v2 := v1 | x[w[2].rs2]
-													x[w[2].rd] = v2
-
-													x[w[3].rd] = x[w[3].rs1] ^ v2
-													in = &w[4]
-													continue
-												} else {
-													// slli add:a1 lwu:a1
-
-													v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-													x[w[0].rd] = v0
-
-													v1 := v0 + x[w[1].rs2]
-													x[w[1].rd] = v1
-													addr2 := v1 + uint64(w[2].imm)
-													t2 := &m.read[addr2>>pageShift&tlbMask]
-													if t2.tag != addr2&^(pageMask&^3) {
-														in = &w[2]
-														goto slow
-													}
-													p2 := unsafe.Add(t2.page, addr2&pageMask)
-													q2 := uint64(get32(p2))
-
-													x[w[2].rd] = q2
-													in = &w[3]
-													continue
-												}
-											} else {
-												// beq sd sd
-												if x[w[0].rs1] == x[w[0].rs2] {
-													in = &w[0]
-													goto taken
-												}
-												addr1 := x[w[1].rs1] + uint64(w[1].imm)
-												t1 := &m.write[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^7) {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												put64(p1, x[w[1].rs2])
-												addr2 := x[w[2].rs1] + uint64(w[2].imm)
-												t2 := &m.write[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^7) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												put64(p2, x[w[2].rs2])
-												in = &w[3]
-												continue
-											}
-										} else {
-											if o < uint(opFused+80) {
-												if o < uint(opFused+79) {
-													// sb sb sb sb
-													addr0 := x[w[0].rs1] + uint64(w[0].imm)
-													t0 := &m.write[addr0>>pageShift&tlbMask]
-													if t0.tag != addr0&^pageMask {
-														in = &w[0]
-														goto slow
-													}
-													p0 := unsafe.Add(t0.page, addr0&pageMask)
-													*(*byte)(p0) = byte(x[w[0].rs2])
-													addr1 := x[w[1].rs1] + uint64(w[1].imm)
-													t1 := &m.write[addr1>>pageShift&tlbMask]
-													if t1.tag != addr1&^pageMask {
-														in = &w[1]
-														goto slow
-													}
-													p1 := unsafe.Add(t1.page, addr1&pageMask)
-													*(*byte)(p1) = byte(x[w[1].rs2])
-													addr2 := x[w[2].rs1] + uint64(w[2].imm)
-													t2 := &m.write[addr2>>pageShift&tlbMask]
-													if t2.tag != addr2&^pageMask {
-														in = &w[2]
-														goto slow
-													}
-													p2 := unsafe.Add(t2.page, addr2&pageMask)
-													*(*byte)(p2) = byte(x[w[2].rs2])
-													addr3 := x[w[3].rs1] + uint64(w[3].imm)
-													t3 := &m.write[addr3>>pageShift&tlbMask]
-													if t3.tag != addr3&^pageMask {
-														in = &w[3]
-														goto slow
-													}
-													p3 := unsafe.Add(t3.page, addr3&pageMask)
-													*(*byte)(p3) = byte(x[w[3].rs2])
-													in = &w[4]
-													continue
-												} else {
-													// addi slli:a1 add:a1 sw:a1 sw:a2
-
-													v0 := x[w[0].rs1] + uint64(w[0].imm)
-													x[w[0].rd] = v0
-
-													v1 := v0 << (uint64(w[1].imm) & 63)
-													x[w[1].rd] = v1
-
-													v2 := v1 + x[w[2].rs2]
-													x[w[2].rd] = v2
-													addr3 := v2 + uint64(w[3].imm)
-													t3 := &m.write[addr3>>pageShift&tlbMask]
-													if t3.tag != addr3&^(pageMask&^3) {
-														in = &w[3]
-														goto slow
-													}
-													p3 := unsafe.Add(t3.page, addr3&pageMask)
-													put32(p3, uint32(x[w[3].rs2]))
-													addr4 := v2 + uint64(w[4].imm)
-													t4 := &m.write[addr4>>pageShift&tlbMask]
-													if t4.tag != addr4&^(pageMask&^3) {
-														in = &w[4]
-														goto slow
-													}
-													p4 := unsafe.Add(t4.page, addr4&pageMask)
-													put32(p4, uint32(x[w[4].rs2]))
-													in = &w[5]
-													continue
-												}
-											} else {
-												// srli addi addi and:b3 andi
-
-												v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
-												x[w[0].rd] = v0
-
-												x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-												x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-
-												x[w[3].rd] = x[w[3].rs1] & v0
-
-												x[w[4].rd] = x[w[4].rs1] & uint64(w[4].imm)
-												in = &w[5]
-												continue
-											}
-										}
 									} else {
-										// sd ld
+										// ld ld sum
 										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.write[addr0>>pageShift&tlbMask]
+										t0 := &read[addr0>>pageShift&tlbMask]
 										if t0.tag != addr0&^(pageMask&^7) {
 											in = &w[0]
 											goto slow
 										}
 										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										put64(p0, x[w[0].rs2])
+										q0 := get64(p0)
+
+										x[w[0].rd] = q0
 										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
+										t1 := &read[addr1>>pageShift&tlbMask]
 										if t1.tag != addr1&^(pageMask&^7) {
 											in = &w[1]
 											goto slow
@@ -3078,102 +3313,91 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										q1 := get64(p1)
 
 										x[w[1].rd] = q1
-										in = &w[2]
+
+										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+										in = &w[3]
 										continue
 									}
 								} else {
-									// ld sd
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := get64(p0)
+									if o < uint(opFused+69) {
+										// sum ifless:b1 sum sum lb:a1 lb:a2 lb:a3 lb:a4 sb:a6:b4 sb:a7:b4
 
-									x[w[0].rd] = q0
-									addr1 := x[w[1].rs1] + uint64(w[1].imm)
-									t1 := &m.write[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^7) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									put64(p1, x[w[1].rs2])
-									in = &w[2]
-									continue
-								}
-							}
-						}
-					}
-				} else {
-					if o < uint(opFused+112) {
-						if o < uint(opFused+96) {
-							if o < uint(opFused+91) {
-								if o < uint(opFused+86) {
-									if o < uint(opFused+85) {
-										if o < uint(opFused+84) {
-											// lbu andi:a1 srl:b1 ld sh3add:a2:b1
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^pageMask {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := uint64(*(*byte)(p0))
-
-											v0 := q0
-											x[w[0].rd] = v0
-
-											v1 := v0 & uint64(w[1].imm)
-											x[w[1].rd] = v1
-
-											v2 := x[w[2].rs1] >> (v1 & 63)
-											x[w[2].rd] = v2
-											addr3 := x[w[3].rs1] + uint64(w[3].imm)
-											t3 := &m.read[addr3>>pageShift&tlbMask]
-											if t3.tag != addr3&^(pageMask&^7) {
-												in = &w[3]
-												goto slow
-											}
-											p3 := unsafe.Add(t3.page, addr3&pageMask)
-											q3 := get64(p3)
-
-											v3 := q3
-											x[w[3].rd] = v3
-
-											x[w[4].rd] = v3 + v2<<3
-											in = &w[5]
-											continue
-										} else {
-											// lui lbu:a1 beq:a1
-
-											v0 := uint64(w[0].imm)
-											x[w[0].rd] = v0
-											addr1 := v0 + uint64(w[1].imm)
-											t1 := &m.read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^pageMask {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := uint64(*(*byte)(p1))
-
-											v1 := q1
-											x[w[1].rd] = v1
-											if v1 == x[w[2].rs2] {
-												in = &w[2]
-												goto taken
-											}
-											in = &w[3]
-											continue
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+										if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+											in = &w[1]
+											goto taken
 										}
+
+										v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+										x[w[2].rd] = v2
+
+										v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+										x[w[3].rd] = v3
+										addr4 := v3 + uint64(w[4].imm)
+										t4 := &read[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^pageMask {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										q4 := uint64(int8(*(*byte)(p4)))
+
+										v4 := q4
+										x[w[4].rd] = v4
+										addr5 := v3 + uint64(w[5].imm)
+										t5 := &read[addr5>>pageShift&tlbMask]
+										if t5.tag != addr5&^pageMask {
+											in = &w[5]
+											goto slow
+										}
+										p5 := unsafe.Add(t5.page, addr5&pageMask)
+										q5 := uint64(int8(*(*byte)(p5)))
+
+										v5 := q5
+										x[w[5].rd] = v5
+										addr6 := v3 + uint64(w[6].imm)
+										t6 := &read[addr6>>pageShift&tlbMask]
+										if t6.tag != addr6&^pageMask {
+											in = &w[6]
+											goto slow
+										}
+										p6 := unsafe.Add(t6.page, addr6&pageMask)
+										q6 := uint64(int8(*(*byte)(p6)))
+
+										x[w[6].rd] = q6
+										addr7 := v3 + uint64(w[7].imm)
+										t7 := &read[addr7>>pageShift&tlbMask]
+										if t7.tag != addr7&^pageMask {
+											in = &w[7]
+											goto slow
+										}
+										p7 := unsafe.Add(t7.page, addr7&pageMask)
+										q7 := uint64(int8(*(*byte)(p7)))
+
+										x[w[7].rd] = q7
+										addr8 := v2 + uint64(w[8].imm)
+										t8 := &write[addr8>>pageShift&tlbMask]
+										if t8.tag != addr8&^pageMask {
+											in = &w[8]
+											goto slow
+										}
+										p8 := unsafe.Add(t8.page, addr8&pageMask)
+										*(*byte)(p8) = byte(v4)
+										addr9 := v2 + uint64(w[9].imm)
+										t9 := &write[addr9>>pageShift&tlbMask]
+										if t9.tag != addr9&^pageMask {
+											in = &w[9]
+											goto slow
+										}
+										p9 := unsafe.Add(t9.page, addr9&pageMask)
+										*(*byte)(p9) = byte(v5)
+										in = &w[10]
+										continue
 									} else {
-										// ld add:b1 add:a1 srli:a1 xor:a1:b2
+										// ld sum:a1 sd:b1
 										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
+										t0 := &read[addr0>>pageShift&tlbMask]
 										if t0.tag != addr0&^(pageMask&^7) {
 											in = &w[0]
 											goto slow
@@ -3184,72 +3408,726 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										v0 := q0
 										x[w[0].rd] = v0
 
-										v1 := x[w[1].rs1] + v0
+										v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+										x[w[1].rd] = v1
+										addr2 := x[w[2].rs1] + uint64(w[2].imm)
+										t2 := &write[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^7) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										put64(p2, v1)
+										in = &w[3]
+										continue
+									}
+								}
+							}
+						} else {
+							if o < uint(opFused+74) {
+								if o < uint(opFused+72) {
+									if o < uint(opFused+71) {
+										// lbu ifequal
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^pageMask {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := uint64(*(*byte)(p0))
+
+										x[w[0].rd] = q0
+										if (x[w[1].rs1] == x[w[1].rs2]) != (w[1].rd != 0) {
+											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
+										continue
+									} else {
+										// add lui ld bltu:a1
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+										x[w[1].rd] = uint64(w[1].imm)
+										addr2 := x[w[2].rs1] + uint64(w[2].imm)
+										t2 := &read[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^7) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										q2 := get64(p2)
+
+										v2 := q2
+										x[w[2].rd] = v2
+										if v2 < x[w[3].rs2] {
+											in = &w[3]
+											goto taken
+										}
+										in = &w[4]
+										continue
+									}
+								} else {
+									if o < uint(opFused+73) {
+										// sum sum sum ifless
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+										if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+											in = &w[3]
+											goto taken
+										}
+										in = &w[4]
+										continue
+									} else {
+										// add add lui ld bltu:a1
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+
+										x[w[2].rd] = uint64(w[2].imm)
+										addr3 := x[w[3].rs1] + uint64(w[3].imm)
+										t3 := &read[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^(pageMask&^7) {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										q3 := get64(p3)
+
+										v3 := q3
+										x[w[3].rd] = v3
+										if v3 < x[w[4].rs2] {
+											in = &w[4]
+											goto taken
+										}
+										in = &w[5]
+										continue
+									}
+								}
+							} else {
+								if o < uint(opFused+76) {
+									if o < uint(opFused+75) {
+										// ld ld ld ld ld ld
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
+
+										x[w[0].rd] = q0
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										x[w[1].rd] = q1
+										addr2 := x[w[2].rs1] + uint64(w[2].imm)
+										t2 := &read[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^7) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										q2 := get64(p2)
+
+										x[w[2].rd] = q2
+										addr3 := x[w[3].rs1] + uint64(w[3].imm)
+										t3 := &read[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^(pageMask&^7) {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										q3 := get64(p3)
+
+										x[w[3].rd] = q3
+										addr4 := x[w[4].rs1] + uint64(w[4].imm)
+										t4 := &read[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^(pageMask&^7) {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										q4 := get64(p4)
+
+										x[w[4].rd] = q4
+										addr5 := x[w[5].rs1] + uint64(w[5].imm)
+										t5 := &read[addr5>>pageShift&tlbMask]
+										if t5.tag != addr5&^(pageMask&^7) {
+											in = &w[5]
+											goto slow
+										}
+										p5 := unsafe.Add(t5.page, addr5&pageMask)
+										q5 := get64(p5)
+
+										x[w[5].rd] = q5
+										in = &w[6]
+										continue
+									} else {
+										// sd sd sd
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put64(p0, x[w[0].rs2])
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &write[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										put64(p1, x[w[1].rs2])
+										addr2 := x[w[2].rs1] + uint64(w[2].imm)
+										t2 := &write[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^7) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										put64(p2, x[w[2].rs2])
+										in = &w[3]
+										continue
+									}
+								} else {
+									if o < uint(opFused+77) {
+										// sum sum:a1 srli:a1 xor:a1:b2 sum ld:a1 mul:a1:b3 srli:a1 xor:a1:b2 mul:b1
+
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+
+										v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
 										x[w[1].rd] = v1
 
-										v2 := v1 + x[w[2].rs2]
+										v2 := v1 >> (uint64(w[2].imm) & 63)
 										x[w[2].rd] = v2
 
-										v3 := v2 >> (uint64(w[3].imm) & 63)
+										v3 := v2 ^ v1
 										x[w[3].rd] = v3
 
-										x[w[4].rd] = v3 ^ v2
+										v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+										x[w[4].rd] = v4
+										addr5 := v4 + uint64(w[5].imm)
+										t5 := &read[addr5>>pageShift&tlbMask]
+										if t5.tag != addr5&^(pageMask&^7) {
+											in = &w[5]
+											goto slow
+										}
+										p5 := unsafe.Add(t5.page, addr5&pageMask)
+										q5 := get64(p5)
+
+										v5 := q5
+										x[w[5].rd] = v5
+
+										v6 := v5 * v3
+										x[w[6].rd] = v6
+
+										v7 := v6 >> (uint64(w[7].imm) & 63)
+										x[w[7].rd] = v7
+
+										v8 := v7 ^ v6
+										x[w[8].rd] = v8
+
+										x[w[9].rd] = x[w[9].rs1] * v8
+										in = &w[10]
+										continue
+									} else {
+										// sum ld:a1 mulhu:b1 mul:b2 ld mul:a1:b4 sum ld:a1 mul:a1 sum:a1:b4
+
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+										addr1 := v0 + uint64(w[1].imm)
+										t1 := &read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										v1 := q1
+										x[w[1].rd] = v1
+										h2, _ := bits.Mul64(x[w[2].rs1], v1)
+										x[w[2].rd] = h2
+
+										x[w[3].rd] = x[w[3].rs1] * v1
+										addr4 := x[w[4].rs1] + uint64(w[4].imm)
+										t4 := &read[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^(pageMask&^7) {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										q4 := get64(p4)
+
+										v4 := q4
+										x[w[4].rd] = v4
+
+										v5 := v4 * v1
+										x[w[5].rd] = v5
+
+										v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+										x[w[6].rd] = v6
+										addr7 := v6 + uint64(w[7].imm)
+										t7 := &read[addr7>>pageShift&tlbMask]
+										if t7.tag != addr7&^(pageMask&^7) {
+											in = &w[7]
+											goto slow
+										}
+										p7 := unsafe.Add(t7.page, addr7&pageMask)
+										q7 := get64(p7)
+
+										v7 := q7
+										x[w[7].rd] = v7
+
+										v8 := v7 * x[w[8].rs2]
+										x[w[8].rd] = v8
+
+										x[w[9].rd] = v8 + v5 + uint64(w[9].imm)
+										in = &w[10]
+										continue
+									}
+								}
+							}
+						}
+					}
+				}
+			} else {
+				if o < uint(opFused+133) {
+					if o < uint(opFused+101) {
+						if o < uint(opFused+86) {
+							if o < uint(opFused+82) {
+								if o < uint(opFused+80) {
+									if o < uint(opFused+79) {
+										// sum sum ld:a1 sum:a1 ori:a1 sltu:a2:b3 sum ld:a1
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+										v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+										x[w[1].rd] = v1
+										addr2 := v1 + uint64(w[2].imm)
+										t2 := &read[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^7) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										q2 := get64(p2)
+
+										v2 := q2
+										x[w[2].rd] = v2
+
+										v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+										x[w[3].rd] = v3
+
+										x[w[4].rd] = v3 | uint64(w[4].imm)
+
+										x[w[5].rd] = truth(v3 < v2)
+
+										v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+										x[w[6].rd] = v6
+										addr7 := v6 + uint64(w[7].imm)
+										t7 := &read[addr7>>pageShift&tlbMask]
+										if t7.tag != addr7&^(pageMask&^7) {
+											in = &w[7]
+											goto slow
+										}
+										p7 := unsafe.Add(t7.page, addr7&pageMask)
+										q7 := get64(p7)
+
+										x[w[7].rd] = q7
+										in = &w[8]
+										continue
+									} else {
+										// addi sd sd add ret
+
+										x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &write[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										put64(p1, x[w[1].rs2])
+										addr2 := x[w[2].rs1] + uint64(w[2].imm)
+										t2 := &write[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^7) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										put64(p2, x[w[2].rs2])
+
+										x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
+										target := (x[w[4].rs1] + uint64(w[4].imm>>48)) &^ 1
+										left -= uint64(w[4].n)
+										j := &e.jump[target>>1&jumpMask]
+										if j.pc != target || left < blockLength {
+											c.pc = target
+											return in, left, exitJump
+										}
+										in = (*inst)(unsafe.Add(base, j.at))
+										continue
+									}
+								} else {
+									if o < uint(opFused+81) {
+										// sum sd:b1 sum
+
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &write[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										put64(p1, v0)
+
+										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+										in = &w[3]
+										continue
+									} else {
+										// slli sum
+
+										x[w[0].rd] = x[w[0].rs1] << (uint64(w[0].imm) & 63)
+
+										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+										in = &w[2]
+										continue
+									}
+								}
+							} else {
+								if o < uint(opFused+84) {
+									if o < uint(opFused+83) {
+										// sum sum ld:a1
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+										v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+										x[w[1].rd] = v1
+										addr2 := v1 + uint64(w[2].imm)
+										t2 := &read[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^7) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										q2 := get64(p2)
+
+										x[w[2].rd] = q2
+										in = &w[3]
+										continue
+									} else {
+										// add addi lui add:b1 lui
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+										x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+
+										v2 := uint64(w[2].imm)
+										x[w[2].rd] = v2
+
+										x[w[3].rd] = x[w[3].rs1] + v2
+
+										x[w[4].rd] = uint64(w[4].imm)
 										in = &w[5]
 										continue
 									}
 								} else {
-									if o < uint(opFused+88) {
-										if o < uint(opFused+87) {
-											// lui ld:a1 add:a1 ori:a1 sltu:a2:b3
+									if o < uint(opFused+85) {
+										// sum ifless:a1 ld ifless:a3:b1 ld sum:a5 ifless:a2:b1 ifless:a2:b7 ld
 
-											v0 := uint64(w[0].imm)
-											x[w[0].rd] = v0
-											addr1 := v0 + uint64(w[1].imm)
-											t1 := &m.read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := get64(p1)
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+										if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+											in = &w[1]
+											goto taken
+										}
+										addr2 := x[w[2].rs1] + uint64(w[2].imm)
+										t2 := &read[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^(pageMask&^7) {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										q2 := get64(p2)
 
-											v1 := q1
-											x[w[1].rd] = v1
+										v2 := q2
+										x[w[2].rd] = v2
+										if (v0^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+											in = &w[3]
+											goto taken
+										}
+										addr4 := x[w[4].rs1] + uint64(w[4].imm)
+										t4 := &read[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^(pageMask&^7) {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										q4 := get64(p4)
 
-											v2 := v1 + x[w[2].rs2]
-											x[w[2].rd] = v2
+										v4 := q4
+										x[w[4].rd] = v4
 
-											x[w[3].rd] = v2 | uint64(w[3].imm)
+										v5 := v0 + x[w[5].rs2] + uint64(w[5].imm)
+										x[w[5].rd] = v5
+										if (v4^uint64(w[6].rs3)<<56 < v5^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+											in = &w[6]
+											goto taken
+										}
+										if (v5^uint64(w[7].rs3)<<56 < v0^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+											in = &w[7]
+											goto taken
+										}
+										addr8 := x[w[8].rs1] + uint64(w[8].imm)
+										t8 := &read[addr8>>pageShift&tlbMask]
+										if t8.tag != addr8&^(pageMask&^7) {
+											in = &w[8]
+											goto slow
+										}
+										p8 := unsafe.Add(t8.page, addr8&pageMask)
+										q8 := get64(p8)
 
-											x[w[4].rd] = truth(v2 < v1)
+										x[w[8].rd] = q8
+										in = &w[9]
+										continue
+									} else {
+										// slli or:a1 lbu slli:a1 or:a1:b3 lbu slli:a1 or:a1:b3 mulw:a1 srliw:a1
+
+										v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+										x[w[0].rd] = v0
+
+										v1 := v0 | x[w[1].rs2]
+										x[w[1].rd] = v1
+										addr2 := x[w[2].rs1] + uint64(w[2].imm)
+										t2 := &read[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^pageMask {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										q2 := uint64(*(*byte)(p2))
+
+										v2 := q2
+										x[w[2].rd] = v2
+
+										v3 := v2 << (uint64(w[3].imm) & 63)
+										x[w[3].rd] = v3
+
+										v4 := v3 | v1
+										x[w[4].rd] = v4
+										addr5 := x[w[5].rs1] + uint64(w[5].imm)
+										t5 := &read[addr5>>pageShift&tlbMask]
+										if t5.tag != addr5&^pageMask {
 											in = &w[5]
-											continue
-										} else {
-											// ld mul:a1 sd ld xor:a1:b3
+											goto slow
+										}
+										p5 := unsafe.Add(t5.page, addr5&pageMask)
+										q5 := uint64(*(*byte)(p5))
+
+										v5 := q5
+										x[w[5].rd] = v5
+
+										v6 := v5 << (uint64(w[6].imm) & 63)
+										x[w[6].rd] = v6
+
+										v7 := v6 | v4
+										x[w[7].rd] = v7
+
+										v8 := word(v7 * x[w[8].rs2])
+										x[w[8].rd] = v8
+
+										x[w[9].rd] = word(uint64(uint32(v8) >> (uint64(w[9].imm) & 31)))
+										in = &w[10]
+										continue
+									}
+								}
+							}
+						} else {
+							if o < uint(opFused+93) {
+								if o < uint(opFused+89) {
+									if o < uint(opFused+87) {
+										// and slli:a1 sum:a1 lwu:a1 sw:b1 sum sum:a1 ld:a1 sum:a1 sw:a7:b1
+
+										v0 := x[w[0].rs1] & x[w[0].rs2]
+										x[w[0].rd] = v0
+
+										v1 := v0 << (uint64(w[1].imm) & 63)
+										x[w[1].rd] = v1
+
+										v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+										x[w[2].rd] = v2
+										addr3 := v2 + uint64(w[3].imm)
+										t3 := &read[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^(pageMask&^3) {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										q3 := uint64(get32(p3))
+
+										v3 := q3
+										x[w[3].rd] = v3
+										addr4 := x[w[4].rs1] + uint64(w[4].imm)
+										t4 := &write[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^(pageMask&^3) {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										put32(p4, uint32(v3))
+
+										v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+										x[w[5].rd] = v5
+
+										v6 := v5 + x[w[6].rs2] + uint64(w[6].imm)
+										x[w[6].rd] = v6
+										addr7 := v6 + uint64(w[7].imm)
+										t7 := &read[addr7>>pageShift&tlbMask]
+										if t7.tag != addr7&^(pageMask&^7) {
+											in = &w[7]
+											goto slow
+										}
+										p7 := unsafe.Add(t7.page, addr7&pageMask)
+										q7 := get64(p7)
+
+										v7 := q7
+										x[w[7].rd] = v7
+
+										v8 := v7 + x[w[8].rs2] + uint64(w[8].imm)
+										x[w[8].rd] = v8
+										addr9 := v2 + uint64(w[9].imm)
+										t9 := &write[addr9>>pageShift&tlbMask]
+										if t9.tag != addr9&^(pageMask&^3) {
+											in = &w[9]
+											goto slow
+										}
+										p9 := unsafe.Add(t9.page, addr9&pageMask)
+										put32(p9, uint32(v8))
+										in = &w[10]
+										continue
+									} else {
+										if o < uint(opFused+88) {
+											// sd addi sd:a1 sd:a2 sd:a3
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
+											t0 := &write[addr0>>pageShift&tlbMask]
 											if t0.tag != addr0&^(pageMask&^7) {
 												in = &w[0]
 												goto slow
 											}
 											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
+											put64(p0, x[w[0].rs2])
 
-											v0 := q0
-											x[w[0].rd] = v0
-
-											v1 := v0 * x[w[1].rs2]
+											v1 := x[w[1].rs1] + uint64(w[1].imm)
 											x[w[1].rd] = v1
-											addr2 := x[w[2].rs1] + uint64(w[2].imm)
-											t2 := &m.write[addr2>>pageShift&tlbMask]
+											addr2 := v1 + uint64(w[2].imm)
+											t2 := &write[addr2>>pageShift&tlbMask]
 											if t2.tag != addr2&^(pageMask&^7) {
 												in = &w[2]
 												goto slow
 											}
 											p2 := unsafe.Add(t2.page, addr2&pageMask)
 											put64(p2, x[w[2].rs2])
+											addr3 := v1 + uint64(w[3].imm)
+											t3 := &write[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											put64(p3, x[w[3].rs2])
+											addr4 := v1 + uint64(w[4].imm)
+											t4 := &write[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^7) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											put64(p4, x[w[4].rs2])
+											in = &w[5]
+											continue
+										} else {
+											// sd sd bge
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put64(p0, x[w[0].rs2])
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &write[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											put64(p1, x[w[1].rs2])
+											if int64(x[w[2].rs1]) >= int64(x[w[2].rs2]) {
+												in = &w[2]
+												goto taken
+											}
+											in = &w[3]
+											continue
+										}
+									}
+								} else {
+									if o < uint(opFused+91) {
+										if o < uint(opFused+90) {
+											// sum andi ifequal:a1
+
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+											v1 := x[w[1].rs1] & uint64(w[1].imm)
+											x[w[1].rd] = v1
+											if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+												in = &w[2]
+												goto taken
+											}
+											in = &w[3]
+											continue
+										} else {
+											// sum ifequal
+
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+											if (x[w[1].rs1] == x[w[1].rs2]) != (w[1].rd != 0) {
+												in = &w[1]
+												goto taken
+											}
+											in = &w[2]
+											continue
+										}
+									} else {
+										if o < uint(opFused+92) {
+											// add addi lui ld bltu:a1
+
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+											x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+
+											x[w[2].rd] = uint64(w[2].imm)
 											addr3 := x[w[3].rs1] + uint64(w[3].imm)
-											t3 := &m.read[addr3>>pageShift&tlbMask]
+											t3 := &read[addr3>>pageShift&tlbMask]
 											if t3.tag != addr3&^(pageMask&^7) {
 												in = &w[3]
 												goto slow
@@ -3259,111 +4137,119 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 
 											v3 := q3
 											x[w[3].rd] = v3
-
-											x[w[4].rd] = v3 ^ v1
+											if v3 < x[w[4].rs2] {
+												in = &w[4]
+												goto taken
+											}
 											in = &w[5]
 											continue
-										}
-									} else {
-										if o < uint(opFused+89) {
-											// lbu xori:a1 sb:b1
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^pageMask {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := uint64(*(*byte)(p0))
+										} else {
+											// addiw and:b1 slli:a1 sum:b1 lbu lbu
 
-											v0 := q0
+											v0 := word(x[w[0].rs1] + uint64(w[0].imm))
 											x[w[0].rd] = v0
 
-											v1 := v0 ^ uint64(w[1].imm)
+											v1 := x[w[1].rs1] & v0
 											x[w[1].rd] = v1
-											addr2 := x[w[2].rs1] + uint64(w[2].imm)
-											t2 := &m.write[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^pageMask {
-												in = &w[2]
+
+											v2 := v1 << (uint64(w[2].imm) & 63)
+											x[w[2].rd] = v2
+
+											x[w[3].rd] = x[w[3].rs1] + v2 + uint64(w[3].imm)
+											addr4 := x[w[4].rs1] + uint64(w[4].imm)
+											t4 := &read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^pageMask {
+												in = &w[4]
 												goto slow
 											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											*(*byte)(p2) = byte(v1)
-											in = &w[3]
-											continue
-										} else {
-											if o < uint(opFused+90) {
-												// lbu add:b1 addi bgeu:a2:b1 add:b4
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^pageMask {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := uint64(*(*byte)(p0))
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := uint64(*(*byte)(p4))
 
-												v0 := q0
-												x[w[0].rd] = v0
-
-												v1 := x[w[1].rs1] + v0
-												x[w[1].rd] = v1
-
-												v2 := x[w[2].rs1] + uint64(w[2].imm)
-												x[w[2].rd] = v2
-												if v1 >= v2 {
-													in = &w[3]
-													goto taken
-												}
-
-												x[w[4].rd] = x[w[4].rs1] + v0
+											x[w[4].rd] = q4
+											addr5 := x[w[5].rs1] + uint64(w[5].imm)
+											t5 := &read[addr5>>pageShift&tlbMask]
+											if t5.tag != addr5&^pageMask {
 												in = &w[5]
-												continue
-											} else {
-												// addi add:a1 add bltu:a2
-
-												v0 := x[w[0].rs1] + uint64(w[0].imm)
-												x[w[0].rd] = v0
-
-												v1 := v0 + x[w[1].rs2]
-												x[w[1].rd] = v1
-
-												x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-												if v1 < x[w[3].rs2] {
-													in = &w[3]
-													goto taken
-												}
-												in = &w[4]
-												continue
+												goto slow
 											}
+											p5 := unsafe.Add(t5.page, addr5&pageMask)
+											q5 := uint64(*(*byte)(p5))
+
+											x[w[5].rd] = q5
+											in = &w[6]
+											continue
 										}
 									}
 								}
 							} else {
-								if o < uint(opFused+94) {
-									if o < uint(opFused+92) {
-										// ld addi
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
+								if o < uint(opFused+97) {
+									if o < uint(opFused+95) {
+										if o < uint(opFused+94) {
+											// ld ld ifless
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											x[w[0].rd] = q0
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											x[w[1].rd] = q1
+											if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+												in = &w[2]
+												goto taken
+											}
+											in = &w[3]
+											continue
+										} else {
+											// lui ld:a1 lui ld:a1
+
+											v0 := uint64(w[0].imm)
+											x[w[0].rd] = v0
+											addr1 := v0 + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											x[w[1].rd] = q1
+
+											v2 := uint64(w[2].imm)
+											x[w[2].rd] = v2
+											addr3 := v2 + uint64(w[3].imm)
+											t3 := &read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := get64(p3)
+
+											x[w[3].rd] = q3
+											in = &w[4]
+											continue
 										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := get64(p0)
-
-										x[w[0].rd] = q0
-
-										x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-										in = &w[2]
-										continue
 									} else {
-										if o < uint(opFused+93) {
+										if o < uint(opFused+96) {
 											// lui ld addi bltu:a2:b1
 
 											x[w[0].rd] = uint64(w[0].imm)
 											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &m.read[addr1>>pageShift&tlbMask]
+											t1 := &read[addr1>>pageShift&tlbMask]
 											if t1.tag != addr1&^(pageMask&^7) {
 												in = &w[1]
 												goto slow
@@ -3383,95 +4269,9 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											in = &w[4]
 											continue
 										} else {
-											// lhu addi:a1 sh:b1
+											// ld sum:a1 ld sum:a1 ld ld ifless:a3:b2 sd:b4 sd:b7
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^1) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := uint64(get16(p0))
-
-											v0 := q0
-											x[w[0].rd] = v0
-
-											v1 := v0 + uint64(w[1].imm)
-											x[w[1].rd] = v1
-											addr2 := x[w[2].rs1] + uint64(w[2].imm)
-											t2 := &m.write[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^(pageMask&^1) {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											put16(p2, uint16(v1))
-											in = &w[3]
-											continue
-										}
-									}
-								} else {
-									if o < uint(opFused+95) {
-										// mul srli:a1 xor:a1:b2 mul:b1 addi
-
-										v0 := x[w[0].rs1] * x[w[0].rs2]
-										x[w[0].rd] = v0
-
-										v1 := v0 >> (uint64(w[1].imm) & 63)
-										x[w[1].rd] = v1
-
-										v2 := v1 ^ v0
-										x[w[2].rd] = v2
-
-										x[w[3].rd] = x[w[3].rs1] * v2
-
-										x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
-										in = &w[5]
-										continue
-									} else {
-										// ld mul:a1 lui ld:a1 mul:a1
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := get64(p0)
-
-										v0 := q0
-										x[w[0].rd] = v0
-
-										x[w[1].rd] = v0 * x[w[1].rs2]
-
-										v2 := uint64(w[2].imm)
-										x[w[2].rd] = v2
-										addr3 := v2 + uint64(w[3].imm)
-										t3 := &m.read[addr3>>pageShift&tlbMask]
-										if t3.tag != addr3&^(pageMask&^7) {
-											in = &w[3]
-											goto slow
-										}
-										p3 := unsafe.Add(t3.page, addr3&pageMask)
-										q3 := get64(p3)
-
-										v3 := q3
-										x[w[3].rd] = v3
-
-										x[w[4].rd] = v3 * x[w[4].rs2]
-										in = &w[5]
-										continue
-									}
-								}
-							}
-						} else {
-							if o < uint(opFused+107) {
-								if o < uint(opFused+106) {
-									if o < uint(opFused+100) {
-										if o < uint(opFused+97) {
-											// ld lui ld:a1 mulhu:a3:b1 mul:a4:b2
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
+											t0 := &read[addr0>>pageShift&tlbMask]
 											if t0.tag != addr0&^(pageMask&^7) {
 												in = &w[0]
 												goto slow
@@ -3482,10 +4282,10 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											v0 := q0
 											x[w[0].rd] = v0
 
-											v1 := uint64(w[1].imm)
+											v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
 											x[w[1].rd] = v1
-											addr2 := v1 + uint64(w[2].imm)
-											t2 := &m.read[addr2>>pageShift&tlbMask]
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &read[addr2>>pageShift&tlbMask]
 											if t2.tag != addr2&^(pageMask&^7) {
 												in = &w[2]
 												goto slow
@@ -3495,111 +4295,805 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 
 											v2 := q2
 											x[w[2].rd] = v2
-											h3, _ := bits.Mul64(v0, v2)
-											x[w[3].rd] = h3
 
-											x[w[4].rd] = v0 * v2
-											in = &w[5]
+											v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+											x[w[3].rd] = v3
+											addr4 := x[w[4].rs1] + uint64(w[4].imm)
+											t4 := &read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^7) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := get64(p4)
+
+											v4 := q4
+											x[w[4].rd] = v4
+											addr5 := x[w[5].rs1] + uint64(w[5].imm)
+											t5 := &read[addr5>>pageShift&tlbMask]
+											if t5.tag != addr5&^(pageMask&^7) {
+												in = &w[5]
+												goto slow
+											}
+											p5 := unsafe.Add(t5.page, addr5&pageMask)
+											q5 := get64(p5)
+
+											x[w[5].rd] = q5
+											if (v3^uint64(w[6].rs3)<<56 < v4^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+												in = &w[6]
+												goto taken
+											}
+											addr7 := x[w[7].rs1] + uint64(w[7].imm)
+											t7 := &write[addr7>>pageShift&tlbMask]
+											if t7.tag != addr7&^(pageMask&^7) {
+												in = &w[7]
+												goto slow
+											}
+											p7 := unsafe.Add(t7.page, addr7&pageMask)
+											put64(p7, v3)
+											addr8 := x[w[8].rs1] + uint64(w[8].imm)
+											t8 := &write[addr8>>pageShift&tlbMask]
+											if t8.tag != addr8&^(pageMask&^7) {
+												in = &w[8]
+												goto slow
+											}
+											p8 := unsafe.Add(t8.page, addr8&pageMask)
+											put64(p8, v1)
+											in = &w[9]
+											continue
+										}
+									}
+								} else {
+									if o < uint(opFused+99) {
+										if o < uint(opFused+98) {
+											// ld sum ld
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											x[w[0].rd] = q0
+
+											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											x[w[2].rd] = q2
+											in = &w[3]
 											continue
 										} else {
-											if o < uint(opFused+98) {
-												// addi bge:a1 beq:a2
+											// sum sum ld sum ret:a2
 
-												v0 := x[w[0].rs1] + uint64(w[0].imm)
-												x[w[0].rd] = v0
-												if int64(v0) >= int64(x[w[1].rs2]) {
-													in = &w[1]
-													goto taken
-												}
-												if v0 == x[w[2].rs2] {
-													in = &w[2]
-													goto taken
-												}
-												in = &w[3]
-												continue
-											} else {
-												if o < uint(opFused+99) {
-													// ld sd:b1 ld sd:b1 ld
-													addr0 := x[w[0].rs1] + uint64(w[0].imm)
-													t0 := &m.read[addr0>>pageShift&tlbMask]
-													if t0.tag != addr0&^(pageMask&^7) {
-														in = &w[0]
-														goto slow
-													}
-													p0 := unsafe.Add(t0.page, addr0&pageMask)
-													q0 := get64(p0)
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 
-													v0 := q0
-													x[w[0].rd] = v0
-													addr1 := x[w[1].rs1] + uint64(w[1].imm)
-													t1 := &m.write[addr1>>pageShift&tlbMask]
-													if t1.tag != addr1&^(pageMask&^7) {
-														in = &w[1]
-														goto slow
-													}
-													p1 := unsafe.Add(t1.page, addr1&pageMask)
-													put64(p1, v0)
-													addr2 := x[w[2].rs1] + uint64(w[2].imm)
-													t2 := &m.read[addr2>>pageShift&tlbMask]
-													if t2.tag != addr2&^(pageMask&^7) {
-														in = &w[2]
-														goto slow
-													}
-													p2 := unsafe.Add(t2.page, addr2&pageMask)
-													q2 := get64(p2)
-
-													v2 := q2
-													x[w[2].rd] = v2
-													addr3 := x[w[3].rs1] + uint64(w[3].imm)
-													t3 := &m.write[addr3>>pageShift&tlbMask]
-													if t3.tag != addr3&^(pageMask&^7) {
-														in = &w[3]
-														goto slow
-													}
-													p3 := unsafe.Add(t3.page, addr3&pageMask)
-													put64(p3, v2)
-													addr4 := x[w[4].rs1] + uint64(w[4].imm)
-													t4 := &m.read[addr4>>pageShift&tlbMask]
-													if t4.tag != addr4&^(pageMask&^7) {
-														in = &w[4]
-														goto slow
-													}
-													p4 := unsafe.Add(t4.page, addr4&pageMask)
-													q4 := get64(p4)
-
-													x[w[4].rd] = q4
-													in = &w[5]
-													continue
-												} else {
-													// bgeu ld slli add
-													if x[w[0].rs1] >= x[w[0].rs2] {
-														in = &w[0]
-														goto taken
-													}
-													addr1 := x[w[1].rs1] + uint64(w[1].imm)
-													t1 := &m.read[addr1>>pageShift&tlbMask]
-													if t1.tag != addr1&^(pageMask&^7) {
-														in = &w[1]
-														goto slow
-													}
-													p1 := unsafe.Add(t1.page, addr1&pageMask)
-													q1 := get64(p1)
-
-													x[w[1].rd] = q1
-
-													x[w[2].rd] = x[w[2].rs1] << (uint64(w[2].imm) & 63)
-
-													x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-													in = &w[4]
-													continue
-												}
+											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
 											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											v2 := q2
+											x[w[2].rd] = v2
+
+											x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+											target := (v2 + uint64(w[4].imm>>48)) &^ 1
+											left -= uint64(w[4].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
 										}
 									} else {
-										if o < uint(opFused+101) {
-											// ld ld add jalr
+										if o < uint(opFused+100) {
+											// lui ld:a1
+
+											v0 := uint64(w[0].imm)
+											x[w[0].rd] = v0
+											addr1 := v0 + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											x[w[1].rd] = q1
+											in = &w[2]
+											continue
+										} else {
+											// sum sum sum ld ifless:a1
+
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+											x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := get64(p3)
+
+											v3 := q3
+											x[w[3].rd] = v3
+											if (v3^uint64(w[4].rs3)<<56 < x[w[4].rs2]^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+												in = &w[4]
+												goto taken
+											}
+											in = &w[5]
+											continue
+										}
+									}
+								}
+							}
+						}
+					} else {
+						if o < uint(opFused+117) {
+							if o < uint(opFused+109) {
+								if o < uint(opFused+105) {
+									if o < uint(opFused+103) {
+										if o < uint(opFused+102) {
+											// addi add:a1 add bltu:a2
+
+											v0 := x[w[0].rs1] + uint64(w[0].imm)
+											x[w[0].rd] = v0
+
+											v1 := v0 + x[w[1].rs2]
+											x[w[1].rd] = v1
+
+											x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
+											if v1 < x[w[3].rs2] {
+												in = &w[3]
+												goto taken
+											}
+											in = &w[4]
+											continue
+										} else {
+											// sd sd sd sd sd sd sd sd sum
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
+											t0 := &write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put64(p0, x[w[0].rs2])
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &write[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											put64(p1, x[w[1].rs2])
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &write[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											put64(p2, x[w[2].rs2])
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &write[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											put64(p3, x[w[3].rs2])
+											addr4 := x[w[4].rs1] + uint64(w[4].imm)
+											t4 := &write[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^7) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											put64(p4, x[w[4].rs2])
+											addr5 := x[w[5].rs1] + uint64(w[5].imm)
+											t5 := &write[addr5>>pageShift&tlbMask]
+											if t5.tag != addr5&^(pageMask&^7) {
+												in = &w[5]
+												goto slow
+											}
+											p5 := unsafe.Add(t5.page, addr5&pageMask)
+											put64(p5, x[w[5].rs2])
+											addr6 := x[w[6].rs1] + uint64(w[6].imm)
+											t6 := &write[addr6>>pageShift&tlbMask]
+											if t6.tag != addr6&^(pageMask&^7) {
+												in = &w[6]
+												goto slow
+											}
+											p6 := unsafe.Add(t6.page, addr6&pageMask)
+											put64(p6, x[w[6].rs2])
+											addr7 := x[w[7].rs1] + uint64(w[7].imm)
+											t7 := &write[addr7>>pageShift&tlbMask]
+											if t7.tag != addr7&^(pageMask&^7) {
+												in = &w[7]
+												goto slow
+											}
+											p7 := unsafe.Add(t7.page, addr7&pageMask)
+											put64(p7, x[w[7].rs2])
+
+											x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+											in = &w[9]
+											continue
+										}
+									} else {
+										if o < uint(opFused+104) {
+											// addi addi ret
+
+											x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+
+											x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+											target := (x[w[2].rs1] + uint64(w[2].imm>>48)) &^ 1
+											left -= uint64(w[2].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										} else {
+											// xor xor:b1 mulhu:b1 mul:b2 xor:a1:b2 sum ld:a1 mulhu:a1:b3 mul:a2:b4 xor:a1:b2
+
+											v0 := x[w[0].rs1] ^ x[w[0].rs2]
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] ^ v0
+											x[w[1].rd] = v1
+											h2, _ := bits.Mul64(x[w[2].rs1], v1)
+											v2 := h2
+											x[w[2].rd] = v2
+
+											v3 := x[w[3].rs1] * v1
+											x[w[3].rd] = v3
+
+											v4 := v3 ^ v2
+											x[w[4].rd] = v4
+
+											v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+											x[w[5].rd] = v5
+											addr6 := v5 + uint64(w[6].imm)
+											t6 := &read[addr6>>pageShift&tlbMask]
+											if t6.tag != addr6&^(pageMask&^7) {
+												in = &w[6]
+												goto slow
+											}
+											p6 := unsafe.Add(t6.page, addr6&pageMask)
+											q6 := get64(p6)
+
+											v6 := q6
+											x[w[6].rd] = v6
+											h7, _ := bits.Mul64(v6, v4)
+											v7 := h7
+											x[w[7].rd] = v7
+
+											v8 := v6 * v4
+											x[w[8].rd] = v8
+
+											x[w[9].rd] = v8 ^ v7
+											in = &w[10]
+											continue
+										}
+									}
+								} else {
+									if o < uint(opFused+107) {
+										if o < uint(opFused+106) {
+											// sum sum ifequal
+
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+											if (x[w[2].rs1] == x[w[2].rs2]) != (w[2].rd != 0) {
+												in = &w[2]
+												goto taken
+											}
+											in = &w[3]
+											continue
+										} else {
+											// addiw ld addi ret:a2
+
+											x[w[0].rd] = word(x[w[0].rs1] + uint64(w[0].imm))
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											v1 := q1
+											x[w[1].rd] = v1
+
+											x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+											target := (v1 + uint64(w[3].imm>>48)) &^ 1
+											left -= uint64(w[3].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										}
+									} else {
+										if o < uint(opFused+108) {
+											// srai lwu subw:b1 addiw:a3 ifless:a2:b1 lw
+
+											v0 := uint64(int64(x[w[0].rs1]) >> (uint64(w[0].imm) & 63))
+											x[w[0].rd] = v0
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^3) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := uint64(get32(p1))
+
+											v1 := q1
+											x[w[1].rd] = v1
+
+											v2 := word(x[w[2].rs1] - v1)
+											x[w[2].rd] = v2
+
+											v3 := word(v0 + uint64(w[3].imm))
+											x[w[3].rd] = v3
+											if (v2^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+												in = &w[4]
+												goto taken
+											}
+											addr5 := x[w[5].rs1] + uint64(w[5].imm)
+											t5 := &read[addr5>>pageShift&tlbMask]
+											if t5.tag != addr5&^(pageMask&^3) {
+												in = &w[5]
+												goto slow
+											}
+											p5 := unsafe.Add(t5.page, addr5&pageMask)
+											q5 := word(uint64(get32(p5)))
+
+											x[w[5].rd] = q5
+											in = &w[6]
+											continue
+										} else {
+											// ifless ld slli sum:b1 ld:a1 sum:a4:b1 sd:b1 sum srli:a1 and:a4:b1
+											if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+												in = &w[0]
+												goto taken
+											}
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											v1 := q1
+											x[w[1].rd] = v1
+
+											v2 := x[w[2].rs1] << (uint64(w[2].imm) & 63)
+											x[w[2].rd] = v2
+
+											v3 := x[w[3].rs1] + v2 + uint64(w[3].imm)
+											x[w[3].rd] = v3
+											addr4 := v3 + uint64(w[4].imm)
+											t4 := &read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^7) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := get64(p4)
+
+											v4 := q4
+											x[w[4].rd] = v4
+
+											v5 := v1 + v4 + uint64(w[5].imm)
+											x[w[5].rd] = v5
+											addr6 := x[w[6].rs1] + uint64(w[6].imm)
+											t6 := &write[addr6>>pageShift&tlbMask]
+											if t6.tag != addr6&^(pageMask&^7) {
+												in = &w[6]
+												goto slow
+											}
+											p6 := unsafe.Add(t6.page, addr6&pageMask)
+											put64(p6, v5)
+
+											v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+											x[w[7].rd] = v7
+
+											v8 := v7 >> (uint64(w[8].imm) & 63)
+											x[w[8].rd] = v8
+
+											x[w[9].rd] = v5 & v8
+											in = &w[10]
+											continue
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+113) {
+									if o < uint(opFused+111) {
+										if o < uint(opFused+110) {
+											// ld sum ifless:a2:b1 sum slli:a4 sum:a1:b2 ld
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											if (v0^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+												in = &w[2]
+												goto taken
+											}
+
+											v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+											x[w[3].rd] = v3
+
+											v4 := v0 << (uint64(w[4].imm) & 63)
+											x[w[4].rd] = v4
+
+											x[w[5].rd] = v4 + v3 + uint64(w[5].imm)
+											addr6 := x[w[6].rs1] + uint64(w[6].imm)
+											t6 := &read[addr6>>pageShift&tlbMask]
+											if t6.tag != addr6&^(pageMask&^7) {
+												in = &w[6]
+												goto slow
+											}
+											p6 := unsafe.Add(t6.page, addr6&pageMask)
+											q6 := get64(p6)
+
+											x[w[6].rd] = q6
+											in = &w[7]
+											continue
+										} else {
+											// addiw ifless:b1 sum and:a1 addiw:a1 ifequal:a1 sd sw sum
+
+											v0 := word(x[w[0].rs1] + uint64(w[0].imm))
+											x[w[0].rd] = v0
+											if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+												in = &w[1]
+												goto taken
+											}
+
+											v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+											x[w[2].rd] = v2
+
+											v3 := v2 & x[w[3].rs2]
+											x[w[3].rd] = v3
+
+											v4 := word(v3 + uint64(w[4].imm))
+											x[w[4].rd] = v4
+											if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
+												in = &w[5]
+												goto taken
+											}
+											addr6 := x[w[6].rs1] + uint64(w[6].imm)
+											t6 := &write[addr6>>pageShift&tlbMask]
+											if t6.tag != addr6&^(pageMask&^7) {
+												in = &w[6]
+												goto slow
+											}
+											p6 := unsafe.Add(t6.page, addr6&pageMask)
+											put64(p6, x[w[6].rs2])
+											addr7 := x[w[7].rs1] + uint64(w[7].imm)
+											t7 := &write[addr7>>pageShift&tlbMask]
+											if t7.tag != addr7&^(pageMask&^3) {
+												in = &w[7]
+												goto slow
+											}
+											p7 := unsafe.Add(t7.page, addr7&pageMask)
+											put32(p7, uint32(x[w[7].rs2]))
+
+											x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+											in = &w[9]
+											continue
+										}
+									} else {
+										if o < uint(opFused+112) {
+											// ld ld ld:a2 sum sum:b1 sw:b1 sum jalr:a5
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											x[w[1].rd] = q1
+											addr2 := v0 + uint64(w[2].imm)
+											t2 := &read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											v2 := q2
+											x[w[2].rd] = v2
+
+											v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+											x[w[3].rd] = v3
+
+											v4 := x[w[4].rs1] + v3 + uint64(w[4].imm)
+											x[w[4].rd] = v4
+											addr5 := x[w[5].rs1] + uint64(w[5].imm)
+											t5 := &write[addr5>>pageShift&tlbMask]
+											if t5.tag != addr5&^(pageMask&^3) {
+												in = &w[5]
+												goto slow
+											}
+											p5 := unsafe.Add(t5.page, addr5&pageMask)
+											put32(p5, uint32(v4))
+
+											x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+											target := (v2 + uint64(w[7].imm>>48)) &^ 1
+											x[w[7].rd] = uint64(w[7].imm) << 16 >> 16
+											left -= uint64(w[7].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										} else {
+											// ld addi:a1 sd:b1 bge:a2 addi:a4
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := v0 + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &write[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											put64(p2, v1)
+											if int64(v1) >= int64(x[w[3].rs2]) {
+												in = &w[3]
+												goto taken
+											}
+
+											x[w[4].rd] = v0 + uint64(w[4].imm)
+											in = &w[5]
+											continue
+										}
+									}
+								} else {
+									if o < uint(opFused+115) {
+										if o < uint(opFused+114) {
+											// sd sum sd:a1 ld sum:a1 sd:b1 ifless:a2 sum:a4 sd:b1
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put64(p0, x[w[0].rs2])
+
+											v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											addr2 := v1 + uint64(w[2].imm)
+											t2 := &write[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											put64(p2, x[w[2].rs2])
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := get64(p3)
+
+											v3 := q3
+											x[w[3].rd] = v3
+
+											v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+											x[w[4].rd] = v4
+											addr5 := x[w[5].rs1] + uint64(w[5].imm)
+											t5 := &write[addr5>>pageShift&tlbMask]
+											if t5.tag != addr5&^(pageMask&^7) {
+												in = &w[5]
+												goto slow
+											}
+											p5 := unsafe.Add(t5.page, addr5&pageMask)
+											put64(p5, v4)
+											if (v4^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+												in = &w[6]
+												goto taken
+											}
+
+											v7 := v3 + x[w[7].rs2] + uint64(w[7].imm)
+											x[w[7].rd] = v7
+											addr8 := x[w[8].rs1] + uint64(w[8].imm)
+											t8 := &write[addr8>>pageShift&tlbMask]
+											if t8.tag != addr8&^(pageMask&^7) {
+												in = &w[8]
+												goto slow
+											}
+											p8 := unsafe.Add(t8.page, addr8&pageMask)
+											put64(p8, v7)
+											in = &w[9]
+											continue
+										} else {
+											// sd sum sd:a1 ifless sum ifless:a1 sum ld ifless:a1:b7 sd:a8
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put64(p0, x[w[0].rs2])
+
+											v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											addr2 := v1 + uint64(w[2].imm)
+											t2 := &write[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											put64(p2, x[w[2].rs2])
+											if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+												in = &w[3]
+												goto taken
+											}
+
+											v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+											x[w[4].rd] = v4
+											if (v4^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+												in = &w[5]
+												goto taken
+											}
+
+											x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+											addr7 := x[w[7].rs1] + uint64(w[7].imm)
+											t7 := &read[addr7>>pageShift&tlbMask]
+											if t7.tag != addr7&^(pageMask&^7) {
+												in = &w[7]
+												goto slow
+											}
+											p7 := unsafe.Add(t7.page, addr7&pageMask)
+											q7 := get64(p7)
+
+											v7 := q7
+											x[w[7].rd] = v7
+											if (v7^uint64(w[8].rs3)<<56 < v1^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+												in = &w[8]
+												goto taken
+											}
+											addr9 := v1 + uint64(w[9].imm)
+											t9 := &write[addr9>>pageShift&tlbMask]
+											if t9.tag != addr9&^(pageMask&^7) {
+												in = &w[9]
+												goto slow
+											}
+											p9 := unsafe.Add(t9.page, addr9&pageMask)
+											put64(p9, x[w[9].rs2])
+											in = &w[10]
+											continue
+										}
+									} else {
+										if o < uint(opFused+116) {
+											// sum slli:a1 sum:a1 sw:a1 sw:a2 ld sum ret:a2
+
+											v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+											x[w[0].rd] = v0
+
+											v1 := v0 << (uint64(w[1].imm) & 63)
+											x[w[1].rd] = v1
+
+											v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+											x[w[2].rd] = v2
+											addr3 := v2 + uint64(w[3].imm)
+											t3 := &write[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^3) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											put32(p3, uint32(x[w[3].rs2]))
+											addr4 := v2 + uint64(w[4].imm)
+											t4 := &write[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^3) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											put32(p4, uint32(x[w[4].rs2]))
+											addr5 := x[w[5].rs1] + uint64(w[5].imm)
+											t5 := &read[addr5>>pageShift&tlbMask]
+											if t5.tag != addr5&^(pageMask&^7) {
+												in = &w[5]
+												goto slow
+											}
+											p5 := unsafe.Add(t5.page, addr5&pageMask)
+											q5 := get64(p5)
+
+											v5 := q5
+											x[w[5].rd] = v5
+
+											x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+											target := (v5 + uint64(w[7].imm>>48)) &^ 1
+											left -= uint64(w[7].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										} else {
+											// ld ld ifequal
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
 											if t0.tag != addr0&^(pageMask&^7) {
 												in = &w[0]
 												goto slow
@@ -3609,7 +5103,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 
 											x[w[0].rd] = q0
 											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &m.read[addr1>>pageShift&tlbMask]
+											t1 := &read[addr1>>pageShift&tlbMask]
 											if t1.tag != addr1&^(pageMask&^7) {
 												in = &w[1]
 												goto slow
@@ -3618,11 +5112,158 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											q1 := get64(p1)
 
 											x[w[1].rd] = q1
+											if (x[w[2].rs1] == x[w[2].rs2]) != (w[2].rd != 0) {
+												in = &w[2]
+												goto taken
+											}
+											in = &w[3]
+											continue
+										}
+									}
+								}
+							}
+						} else {
+							if o < uint(opFused+125) {
+								if o < uint(opFused+121) {
+									if o < uint(opFused+119) {
+										if o < uint(opFused+118) {
+											// ld sum ifless
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
 
-											x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-											target := (x[w[3].rs1] + uint64(w[3].imm>>48)) &^ 1
-											x[w[3].rd] = uint64(w[3].imm) << 16 >> 16
-											left -= uint64(w[3].n)
+											x[w[0].rd] = q0
+
+											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+											if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+												in = &w[2]
+												goto taken
+											}
+											in = &w[3]
+											continue
+										} else {
+											// addi blt:b1 addi blt:b1 addi
+
+											v0 := x[w[0].rs1] + uint64(w[0].imm)
+											x[w[0].rd] = v0
+											if int64(x[w[1].rs1]) < int64(v0) {
+												in = &w[1]
+												goto taken
+											}
+
+											v2 := x[w[2].rs1] + uint64(w[2].imm)
+											x[w[2].rd] = v2
+											if int64(x[w[3].rs1]) < int64(v2) {
+												in = &w[3]
+												goto taken
+											}
+
+											x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
+											in = &w[5]
+											continue
+										}
+									} else {
+										if o < uint(opFused+120) {
+											// slli sum:a1 lwu:a1 slli srli:a1 ifless:a3:b1 sum ifless:a1 sub:b2 srai:a1
+
+											v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+											x[w[0].rd] = v0
+
+											v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											addr2 := v1 + uint64(w[2].imm)
+											t2 := &read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^3) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := uint64(get32(p2))
+
+											v2 := q2
+											x[w[2].rd] = v2
+
+											v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
+											x[w[3].rd] = v3
+
+											v4 := v3 >> (uint64(w[4].imm) & 63)
+											x[w[4].rd] = v4
+											if (v2^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+												in = &w[5]
+												goto taken
+											}
+
+											v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+											x[w[6].rd] = v6
+											if (v6^uint64(w[7].rs3)<<56 < x[w[7].rs2]^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+												in = &w[7]
+												goto taken
+											}
+
+											v8 := x[w[8].rs1] - v6
+											x[w[8].rd] = v8
+
+											x[w[9].rd] = uint64(int64(v8) >> (uint64(w[9].imm) & 63))
+											in = &w[10]
+											continue
+										} else {
+											// sum mul:a1 sum:a1 sum:a1 lhu:a1 slli:a1 srli:a1 slli srli:a1 ifless:a3:b1
+
+											v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+											x[w[0].rd] = v0
+
+											v1 := v0 * x[w[1].rs2]
+											x[w[1].rd] = v1
+
+											v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+											x[w[2].rd] = v2
+
+											v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+											x[w[3].rd] = v3
+											addr4 := v3 + uint64(w[4].imm)
+											t4 := &read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^1) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := uint64(get16(p4))
+
+											v4 := q4
+											x[w[4].rd] = v4
+
+											v5 := v4 << (uint64(w[5].imm) & 63)
+											x[w[5].rd] = v5
+
+											v6 := v5 >> (uint64(w[6].imm) & 63)
+											x[w[6].rd] = v6
+
+											v7 := x[w[7].rs1] << (uint64(w[7].imm) & 63)
+											x[w[7].rd] = v7
+
+											v8 := v7 >> (uint64(w[8].imm) & 63)
+											x[w[8].rd] = v8
+											if (v6^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+												in = &w[9]
+												goto taken
+											}
+											in = &w[10]
+											continue
+										}
+									}
+								} else {
+									if o < uint(opFused+123) {
+										if o < uint(opFused+122) {
+											// sum ret
+
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+											target := (x[w[1].rs1] + uint64(w[1].imm>>48)) &^ 1
+											left -= uint64(w[1].n)
 											j := &e.jump[target>>1&jumpMask]
 											if j.pc != target || left < blockLength {
 												c.pc = target
@@ -3631,166 +5272,794 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											in = (*inst)(unsafe.Add(base, j.at))
 											continue
 										} else {
-											if o < uint(opFused+103) {
-												if o < uint(opFused+102) {
-													// xor srliw:a1 slliw:a2 or:a2:b1 add:b1
-
-													v0 := x[w[0].rs1] ^ x[w[0].rs2]
-													x[w[0].rd] = v0
-
-													v1 := word(uint64(uint32(v0) >> (uint64(w[1].imm) & 31)))
-													x[w[1].rd] = v1
-
-													v2 := word(v0 << (uint64(w[2].imm) & 31))
-													x[w[2].rd] = v2
-
-													v3 := v1 | v2
-													x[w[3].rd] = v3
-
-													x[w[4].rd] = x[w[4].rs1] + v3
-													in = &w[5]
-													continue
-												} else {
-													// lw addi:a1 addi sw:b2
-													addr0 := x[w[0].rs1] + uint64(w[0].imm)
-													t0 := &m.read[addr0>>pageShift&tlbMask]
-													if t0.tag != addr0&^(pageMask&^3) {
-														in = &w[0]
-														goto slow
-													}
-													p0 := unsafe.Add(t0.page, addr0&pageMask)
-													q0 := word(uint64(get32(p0)))
-
-													v0 := q0
-													x[w[0].rd] = v0
-
-													v1 := v0 + uint64(w[1].imm)
-													x[w[1].rd] = v1
-
-													x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-													addr3 := x[w[3].rs1] + uint64(w[3].imm)
-													t3 := &m.write[addr3>>pageShift&tlbMask]
-													if t3.tag != addr3&^(pageMask&^3) {
-														in = &w[3]
-														goto slow
-													}
-													p3 := unsafe.Add(t3.page, addr3&pageMask)
-													put32(p3, uint32(v1))
-													in = &w[4]
-													continue
-												}
-											} else {
-												if o < uint(opFused+104) {
-													// addi bge:a1 sub:b2 srai:a1 add:a1:b4
-
-													v0 := x[w[0].rs1] + uint64(w[0].imm)
-													x[w[0].rd] = v0
-													if int64(v0) >= int64(x[w[1].rs2]) {
-														in = &w[1]
-														goto taken
-													}
-
-													v2 := x[w[2].rs1] - v0
-													x[w[2].rd] = v2
-
-													v3 := uint64(int64(v2) >> (uint64(w[3].imm) & 63))
-													x[w[3].rd] = v3
-
-													x[w[4].rd] = v3 + v0
-													in = &w[5]
-													continue
-												} else {
-													if o < uint(opFused+105) {
-														// lui add
-
-														x[w[0].rd] = uint64(w[0].imm)
-
-														x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-														in = &w[2]
-														continue
-													} else {
-														// add sd:b1 addi srli:a1 and:a4:b1
-
-														v0 := x[w[0].rs1] + x[w[0].rs2]
-														x[w[0].rd] = v0
-														addr1 := x[w[1].rs1] + uint64(w[1].imm)
-														t1 := &m.write[addr1>>pageShift&tlbMask]
-														if t1.tag != addr1&^(pageMask&^7) {
-															in = &w[1]
-															goto slow
-														}
-														p1 := unsafe.Add(t1.page, addr1&pageMask)
-														put64(p1, v0)
-
-														v2 := x[w[2].rs1] + uint64(w[2].imm)
-														x[w[2].rd] = v2
-
-														v3 := v2 >> (uint64(w[3].imm) & 63)
-														x[w[3].rd] = v3
-
-														x[w[4].rd] = v0 & v3
-														in = &w[5]
-														continue
-													}
-												}
+											// lbu lbu
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^pageMask {
+												in = &w[0]
+												goto slow
 											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := uint64(*(*byte)(p0))
+
+											x[w[0].rd] = q0
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^pageMask {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := uint64(*(*byte)(p1))
+
+											x[w[1].rd] = q1
+											in = &w[2]
+											continue
+										}
+									} else {
+										if o < uint(opFused+124) {
+											// sd ld ld:a1 ld sum jalr:a3
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put64(p0, x[w[0].rs2])
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											v1 := q1
+											x[w[1].rd] = v1
+											addr2 := v1 + uint64(w[2].imm)
+											t2 := &read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											v2 := q2
+											x[w[2].rd] = v2
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := get64(p3)
+
+											x[w[3].rd] = q3
+
+											x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+											target := (v2 + uint64(w[5].imm>>48)) &^ 1
+											x[w[5].rd] = uint64(w[5].imm) << 16 >> 16
+											left -= uint64(w[5].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										} else {
+											// ld ifequal:a1 ld addiw lw:a2 ifless:a2:b1 ld sum:b5 sum sum:b9
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+											if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+												in = &w[1]
+												goto taken
+											}
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											v2 := q2
+											x[w[2].rd] = v2
+
+											v3 := word(x[w[3].rs1] + uint64(w[3].imm))
+											x[w[3].rd] = v3
+											addr4 := v2 + uint64(w[4].imm)
+											t4 := &read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^3) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := word(uint64(get32(p4)))
+
+											v4 := q4
+											x[w[4].rd] = v4
+											if (v3^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+												in = &w[5]
+												goto taken
+											}
+											addr6 := x[w[6].rs1] + uint64(w[6].imm)
+											t6 := &read[addr6>>pageShift&tlbMask]
+											if t6.tag != addr6&^(pageMask&^7) {
+												in = &w[6]
+												goto slow
+											}
+											p6 := unsafe.Add(t6.page, addr6&pageMask)
+											q6 := get64(p6)
+
+											x[w[6].rd] = q6
+
+											x[w[7].rd] = x[w[7].rs1] + v2 + uint64(w[7].imm)
+
+											x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+
+											x[w[9].rd] = x[w[9].rs1] + v0 + uint64(w[9].imm)
+											in = &w[10]
+											continue
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+129) {
+									if o < uint(opFused+127) {
+										if o < uint(opFused+126) {
+											// add jalr
+
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+											target := (x[w[1].rs1] + uint64(w[1].imm>>48)) &^ 1
+											x[w[1].rd] = uint64(w[1].imm) << 16 >> 16
+											left -= uint64(w[1].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										} else {
+											// addiw sum ifless:a1:b2
+
+											v0 := word(x[w[0].rs1] + uint64(w[0].imm))
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+												in = &w[2]
+												goto taken
+											}
+											in = &w[3]
+											continue
+										}
+									} else {
+										if o < uint(opFused+128) {
+											// ld ld sum:a2:b1 sum sb:a2:b1 sum:a5 sum sum ifless:a3:b1 sd:b4
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											v1 := q1
+											x[w[1].rd] = v1
+
+											v2 := v0 + v1 + uint64(w[2].imm)
+											x[w[2].rd] = v2
+
+											v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+											x[w[3].rd] = v3
+											addr4 := v2 + uint64(w[4].imm)
+											t4 := &write[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^pageMask {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											*(*byte)(p4) = byte(v3)
+
+											v5 := v0 + x[w[5].rs2] + uint64(w[5].imm)
+											x[w[5].rd] = v5
+
+											x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+											v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+											x[w[7].rd] = v7
+											if (v5^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+												in = &w[8]
+												goto taken
+											}
+											addr9 := x[w[9].rs1] + uint64(w[9].imm)
+											t9 := &write[addr9>>pageShift&tlbMask]
+											if t9.tag != addr9&^(pageMask&^7) {
+												in = &w[9]
+												goto slow
+											}
+											p9 := unsafe.Add(t9.page, addr9&pageMask)
+											put64(p9, v5)
+											in = &w[10]
+											continue
+										} else {
+											// ld mul:b1 ld sum:a2
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] * v0
+											x[w[1].rd] = v1
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											x[w[2].rd] = q2
+
+											x[w[3].rd] = v1 + x[w[3].rs2] + uint64(w[3].imm)
+											in = &w[4]
+											continue
 										}
 									}
 								} else {
-									// and and xor:a2:b1 and xor:a1:b2
+									if o < uint(opFused+131) {
+										if o < uint(opFused+130) {
+											// sd sh3add sd:b1 ld ld ld:a2 jalr:a1
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put64(p0, x[w[0].rs2])
 
-									v0 := x[w[0].rs1] & x[w[0].rs2]
-									x[w[0].rd] = v0
+											v1 := x[w[1].rs2] + x[w[1].rs1]<<3
+											x[w[1].rd] = v1
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &write[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											put64(p2, v1)
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := get64(p3)
 
-									v1 := x[w[1].rs1] & x[w[1].rs2]
-									x[w[1].rd] = v1
+											v3 := q3
+											x[w[3].rd] = v3
+											addr4 := x[w[4].rs1] + uint64(w[4].imm)
+											t4 := &read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^7) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := get64(p4)
 
-									v2 := v0 ^ v1
-									x[w[2].rd] = v2
+											x[w[4].rd] = q4
+											addr5 := v3 + uint64(w[5].imm)
+											t5 := &read[addr5>>pageShift&tlbMask]
+											if t5.tag != addr5&^(pageMask&^7) {
+												in = &w[5]
+												goto slow
+											}
+											p5 := unsafe.Add(t5.page, addr5&pageMask)
+											q5 := get64(p5)
 
-									v3 := x[w[3].rs1] & x[w[3].rs2]
-									x[w[3].rd] = v3
+											v5 := q5
+											x[w[5].rd] = v5
+											target := (v5 + uint64(w[6].imm>>48)) &^ 1
+											x[w[6].rd] = uint64(w[6].imm) << 16 >> 16
+											left -= uint64(w[6].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										} else {
+											// srli ld sd:a1:b2 ld sum:a1 ld sum ifless:a3:b1
 
-									x[w[4].rd] = v3 ^ v2
-									in = &w[5]
-									continue
-								}
-							} else {
-								if o < uint(opFused+108) {
-									// and andn xor:a1:b2 add:b1 lui
+											v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
+											x[w[0].rd] = v0
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
 
-									v0 := x[w[0].rs1] & x[w[0].rs2]
-									x[w[0].rd] = v0
+											v1 := q1
+											x[w[1].rd] = v1
+											addr2 := v1 + uint64(w[2].imm)
+											t2 := &write[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											put64(p2, v0)
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := get64(p3)
 
-									v1 := x[w[1].rs1] &^ x[w[1].rs2]
-									x[w[1].rd] = v1
+											v3 := q3
+											x[w[3].rd] = v3
 
-									v2 := v1 ^ v0
-									x[w[2].rd] = v2
+											v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+											x[w[4].rd] = v4
+											addr5 := x[w[5].rs1] + uint64(w[5].imm)
+											t5 := &read[addr5>>pageShift&tlbMask]
+											if t5.tag != addr5&^(pageMask&^7) {
+												in = &w[5]
+												goto slow
+											}
+											p5 := unsafe.Add(t5.page, addr5&pageMask)
+											q5 := get64(p5)
 
-									x[w[3].rd] = x[w[3].rs1] + v2
+											x[w[5].rd] = q5
 
-									x[w[4].rd] = uint64(w[4].imm)
-									in = &w[5]
-									continue
-								} else {
-									if o < uint(opFused+109) {
-										// sd addi
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.write[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
+											v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+											x[w[6].rd] = v6
+											if (v4^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+												in = &w[7]
+												goto taken
+											}
+											in = &w[8]
+											continue
 										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										put64(p0, x[w[0].rs2])
-
-										x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-										in = &w[2]
-										continue
 									} else {
-										if o < uint(opFused+110) {
-											// addi bge:a1 bgeu:a2
+										if o < uint(opFused+132) {
+											// sum lwu:a1
+
+											v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+											x[w[0].rd] = v0
+											addr1 := v0 + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^3) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := uint64(get32(p1))
+
+											x[w[1].rd] = q1
+											in = &w[2]
+											continue
+										} else {
+											// sum sum sum sum sum ret:a1
+
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+											x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+											x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+											v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+											x[w[4].rd] = v4
+											target := (v4 + uint64(w[5].imm>>48)) &^ 1
+											left -= uint64(w[5].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										}
+									}
+								}
+							}
+						}
+					}
+				} else {
+					if o < uint(opFused+184) {
+						if o < uint(opFused+152) {
+							if o < uint(opFused+141) {
+								if o < uint(opFused+137) {
+									if o < uint(opFused+135) {
+										if o < uint(opFused+134) {
+											// ld mul:b1 ld sum:a2:b1 sum ld:a1 mul:a1 sd:b4 ld:a5 xor:a1:b3
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] * v0
+											x[w[1].rd] = v1
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											v2 := q2
+											x[w[2].rd] = v2
+
+											v3 := v1 + v2 + uint64(w[3].imm)
+											x[w[3].rd] = v3
+
+											v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+											x[w[4].rd] = v4
+											addr5 := v4 + uint64(w[5].imm)
+											t5 := &read[addr5>>pageShift&tlbMask]
+											if t5.tag != addr5&^(pageMask&^7) {
+												in = &w[5]
+												goto slow
+											}
+											p5 := unsafe.Add(t5.page, addr5&pageMask)
+											q5 := get64(p5)
+
+											v5 := q5
+											x[w[5].rd] = v5
+
+											v6 := v5 * x[w[6].rs2]
+											x[w[6].rd] = v6
+											addr7 := x[w[7].rs1] + uint64(w[7].imm)
+											t7 := &write[addr7>>pageShift&tlbMask]
+											if t7.tag != addr7&^(pageMask&^7) {
+												in = &w[7]
+												goto slow
+											}
+											p7 := unsafe.Add(t7.page, addr7&pageMask)
+											put64(p7, v3)
+											addr8 := v3 + uint64(w[8].imm)
+											t8 := &read[addr8>>pageShift&tlbMask]
+											if t8.tag != addr8&^(pageMask&^7) {
+												in = &w[8]
+												goto slow
+											}
+											p8 := unsafe.Add(t8.page, addr8&pageMask)
+											q8 := get64(p8)
+
+											v8 := q8
+											x[w[8].rd] = v8
+
+											x[w[9].rd] = v8 ^ v6
+											in = &w[10]
+											continue
+										} else {
+											// sum sh2add:b1 slli sum:a1 sum mulw:a2:b1 sw:a5:b1 sum sum ifless:a2:b1
+
+											v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+											x[w[0].rd] = v0
+
+											v1 := v0 + x[w[1].rs1]<<2
+											x[w[1].rd] = v1
+
+											v2 := x[w[2].rs1] << (uint64(w[2].imm) & 63)
+											x[w[2].rd] = v2
+
+											v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+											x[w[3].rd] = v3
+
+											v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+											x[w[4].rd] = v4
+
+											v5 := word(v3 * v4)
+											x[w[5].rd] = v5
+											addr6 := v1 + uint64(w[6].imm)
+											t6 := &write[addr6>>pageShift&tlbMask]
+											if t6.tag != addr6&^(pageMask&^3) {
+												in = &w[6]
+												goto slow
+											}
+											p6 := unsafe.Add(t6.page, addr6&pageMask)
+											put32(p6, uint32(v5))
+
+											v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+											x[w[7].rd] = v7
+
+											v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+											x[w[8].rd] = v8
+											if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+												in = &w[9]
+												goto taken
+											}
+											in = &w[10]
+											continue
+										}
+									} else {
+										if o < uint(opFused+136) {
+											// ld sum:a1 ifequal:a1 sum ld sh3add:a2:b1 ld:a1 ld:a1 srli
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+												in = &w[2]
+												goto taken
+											}
+
+											v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+											x[w[3].rd] = v3
+											addr4 := x[w[4].rs1] + uint64(w[4].imm)
+											t4 := &read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^7) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := get64(p4)
+
+											v4 := q4
+											x[w[4].rd] = v4
+
+											v5 := v4 + v3<<3
+											x[w[5].rd] = v5
+											addr6 := v5 + uint64(w[6].imm)
+											t6 := &read[addr6>>pageShift&tlbMask]
+											if t6.tag != addr6&^(pageMask&^7) {
+												in = &w[6]
+												goto slow
+											}
+											p6 := unsafe.Add(t6.page, addr6&pageMask)
+											q6 := get64(p6)
+
+											v6 := q6
+											x[w[6].rd] = v6
+											addr7 := v6 + uint64(w[7].imm)
+											t7 := &read[addr7>>pageShift&tlbMask]
+											if t7.tag != addr7&^(pageMask&^7) {
+												in = &w[7]
+												goto slow
+											}
+											p7 := unsafe.Add(t7.page, addr7&pageMask)
+											q7 := get64(p7)
+
+											x[w[7].rd] = q7
+
+											x[w[8].rd] = x[w[8].rs1] >> (uint64(w[8].imm) & 63)
+											in = &w[9]
+											continue
+										} else {
+											// andi srl:b1 ld sh3add:a2:b1 ld:a1 ld:a1 srli sum sum and:a4:b3
+
+											v0 := x[w[0].rs1] & uint64(w[0].imm)
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] >> (v0 & 63)
+											x[w[1].rd] = v1
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											v2 := q2
+											x[w[2].rd] = v2
+
+											v3 := v2 + v1<<3
+											x[w[3].rd] = v3
+											addr4 := v3 + uint64(w[4].imm)
+											t4 := &read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^7) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := get64(p4)
+
+											v4 := q4
+											x[w[4].rd] = v4
+											addr5 := v4 + uint64(w[5].imm)
+											t5 := &read[addr5>>pageShift&tlbMask]
+											if t5.tag != addr5&^(pageMask&^7) {
+												in = &w[5]
+												goto slow
+											}
+											p5 := unsafe.Add(t5.page, addr5&pageMask)
+											q5 := get64(p5)
+
+											v5 := q5
+											x[w[5].rd] = v5
+
+											v6 := x[w[6].rs1] >> (uint64(w[6].imm) & 63)
+											x[w[6].rd] = v6
+
+											x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+
+											x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+
+											x[w[9].rd] = v5 & v6
+											in = &w[10]
+											continue
+										}
+									}
+								} else {
+									if o < uint(opFused+139) {
+										if o < uint(opFused+138) {
+											// sd sum sd:a1 sd:a2 sd:a3 sd:a4 sd:a5
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put64(p0, x[w[0].rs2])
+
+											v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											addr2 := v1 + uint64(w[2].imm)
+											t2 := &write[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											put64(p2, x[w[2].rs2])
+											addr3 := v1 + uint64(w[3].imm)
+											t3 := &write[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											put64(p3, x[w[3].rs2])
+											addr4 := v1 + uint64(w[4].imm)
+											t4 := &write[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^7) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											put64(p4, x[w[4].rs2])
+											addr5 := v1 + uint64(w[5].imm)
+											t5 := &write[addr5>>pageShift&tlbMask]
+											if t5.tag != addr5&^(pageMask&^7) {
+												in = &w[5]
+												goto slow
+											}
+											p5 := unsafe.Add(t5.page, addr5&pageMask)
+											put64(p5, x[w[5].rs2])
+											addr6 := v1 + uint64(w[6].imm)
+											t6 := &write[addr6>>pageShift&tlbMask]
+											if t6.tag != addr6&^(pageMask&^7) {
+												in = &w[6]
+												goto slow
+											}
+											p6 := unsafe.Add(t6.page, addr6&pageMask)
+											put64(p6, x[w[6].rs2])
+											in = &w[7]
+											continue
+										} else {
+											// sum ld:a1 sum:b1 xnor and:a1:b2 sum sum ld:a1 and:a1:b4 ifequal:a1
+
+											v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+											x[w[0].rd] = v0
+											addr1 := v0 + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											v1 := q1
+											x[w[1].rd] = v1
+
+											v2 := x[w[2].rs1] + v1 + uint64(w[2].imm)
+											x[w[2].rd] = v2
+
+											v3 := ^(x[w[3].rs1] ^ x[w[3].rs2])
+											x[w[3].rd] = v3
+
+											v4 := v3 & v2
+											x[w[4].rd] = v4
+
+											x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+											v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+											x[w[6].rd] = v6
+											addr7 := v6 + uint64(w[7].imm)
+											t7 := &read[addr7>>pageShift&tlbMask]
+											if t7.tag != addr7&^(pageMask&^7) {
+												in = &w[7]
+												goto slow
+											}
+											p7 := unsafe.Add(t7.page, addr7&pageMask)
+											q7 := get64(p7)
+
+											v7 := q7
+											x[w[7].rd] = v7
+
+											v8 := v7 & v4
+											x[w[8].rd] = v8
+											if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+												in = &w[9]
+												goto taken
+											}
+											in = &w[10]
+											continue
+										}
+									} else {
+										if o < uint(opFused+140) {
+											// addi bge:a1 add:b2 bge:b3
 
 											v0 := x[w[0].rs1] + uint64(w[0].imm)
 											x[w[0].rd] = v0
@@ -3798,124 +6067,583 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												in = &w[1]
 												goto taken
 											}
-											if v0 >= x[w[2].rs2] {
+
+											x[w[2].rd] = x[w[2].rs1] + v0
+											if int64(x[w[3].rs1]) >= int64(v0) {
+												in = &w[3]
+												goto taken
+											}
+											in = &w[4]
+											continue
+										} else {
+											// sum sum mul:a1 sum:a3:b1 sum mul:a1 sum:a3:b1 lwu:a1 ifequal:b1 ld:a3
+
+											v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+											x[w[1].rd] = v1
+
+											v2 := v1 * x[w[2].rs2]
+											x[w[2].rd] = v2
+
+											v3 := v0 + v2 + uint64(w[3].imm)
+											x[w[3].rd] = v3
+
+											v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+											x[w[4].rd] = v4
+
+											v5 := v4 * x[w[5].rs2]
+											x[w[5].rd] = v5
+
+											v6 := v3 + v5 + uint64(w[6].imm)
+											x[w[6].rd] = v6
+											addr7 := v6 + uint64(w[7].imm)
+											t7 := &read[addr7>>pageShift&tlbMask]
+											if t7.tag != addr7&^(pageMask&^3) {
+												in = &w[7]
+												goto slow
+											}
+											p7 := unsafe.Add(t7.page, addr7&pageMask)
+											q7 := uint64(get32(p7))
+
+											v7 := q7
+											x[w[7].rd] = v7
+											if (x[w[8].rs1] == v7) != (w[8].rd != 0) {
+												in = &w[8]
+												goto taken
+											}
+											addr9 := v6 + uint64(w[9].imm)
+											t9 := &read[addr9>>pageShift&tlbMask]
+											if t9.tag != addr9&^(pageMask&^7) {
+												in = &w[9]
+												goto slow
+											}
+											p9 := unsafe.Add(t9.page, addr9&pageMask)
+											q9 := get64(p9)
+
+											x[w[9].rd] = q9
+											in = &w[10]
+											continue
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+145) {
+									if o < uint(opFused+143) {
+										if o < uint(opFused+142) {
+											// ld xor:b1 sub:a1 xori:a2 and:b1 and:a1:b3 ifequal:a1 sum ifequal:a1 sum:a2
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] ^ v0
+											x[w[1].rd] = v1
+
+											v2 := v1 - x[w[2].rs2]
+											x[w[2].rd] = v2
+
+											v3 := v1 ^ uint64(w[3].imm)
+											x[w[3].rd] = v3
+
+											v4 := x[w[4].rs1] & v3
+											x[w[4].rd] = v4
+
+											v5 := v4 & v2
+											x[w[5].rd] = v5
+											if (v5 == x[w[6].rs2]) != (w[6].rd != 0) {
+												in = &w[6]
+												goto taken
+											}
+
+											v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+											x[w[7].rd] = v7
+											if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
+												in = &w[8]
+												goto taken
+											}
+
+											x[w[9].rd] = v7 + x[w[9].rs2] + uint64(w[9].imm)
+											in = &w[10]
+											continue
+										} else {
+											// lbu ld sum:a1 sd:b1 ld ld:a1 sum jalr:a2
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^pageMask {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := uint64(*(*byte)(p0))
+
+											x[w[0].rd] = q0
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											v1 := q1
+											x[w[1].rd] = v1
+
+											v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+											x[w[2].rd] = v2
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &write[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											put64(p3, v2)
+											addr4 := x[w[4].rs1] + uint64(w[4].imm)
+											t4 := &read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^7) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := get64(p4)
+
+											v4 := q4
+											x[w[4].rd] = v4
+											addr5 := v4 + uint64(w[5].imm)
+											t5 := &read[addr5>>pageShift&tlbMask]
+											if t5.tag != addr5&^(pageMask&^7) {
+												in = &w[5]
+												goto slow
+											}
+											p5 := unsafe.Add(t5.page, addr5&pageMask)
+											q5 := get64(p5)
+
+											v5 := q5
+											x[w[5].rd] = v5
+
+											x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+											target := (v5 + uint64(w[7].imm>>48)) &^ 1
+											x[w[7].rd] = uint64(w[7].imm) << 16 >> 16
+											left -= uint64(w[7].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										}
+									} else {
+										if o < uint(opFused+144) {
+											// andi addi bltu:a1:b2 beq:a2:b3 ori
+
+											v0 := x[w[0].rs1] & uint64(w[0].imm)
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											if v1 < v0 {
 												in = &w[2]
 												goto taken
 											}
-											in = &w[3]
+											if v1 == v0 {
+												in = &w[3]
+												goto taken
+											}
+
+											x[w[4].rd] = x[w[4].rs1] | uint64(w[4].imm)
+											in = &w[5]
 											continue
 										} else {
-											if o < uint(opFused+111) {
-												// bge addi and:a1 addiw:a1 beq:a1
-												if int64(x[w[0].rs1]) >= int64(x[w[0].rs2]) {
+											// sd ld lbu:a1 xori:a1 sb:a3:b1 ld:a4 ifequal:a1 sum:b6 ld
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put64(p0, x[w[0].rs2])
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											v1 := q1
+											x[w[1].rd] = v1
+											addr2 := v1 + uint64(w[2].imm)
+											t2 := &read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^pageMask {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := uint64(*(*byte)(p2))
+
+											v2 := q2
+											x[w[2].rd] = v2
+
+											v3 := v2 ^ uint64(w[3].imm)
+											x[w[3].rd] = v3
+											addr4 := v1 + uint64(w[4].imm)
+											t4 := &write[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^pageMask {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											*(*byte)(p4) = byte(v3)
+											addr5 := v1 + uint64(w[5].imm)
+											t5 := &read[addr5>>pageShift&tlbMask]
+											if t5.tag != addr5&^(pageMask&^7) {
+												in = &w[5]
+												goto slow
+											}
+											p5 := unsafe.Add(t5.page, addr5&pageMask)
+											q5 := get64(p5)
+
+											v5 := q5
+											x[w[5].rd] = v5
+											if (v5 == x[w[6].rs2]) != (w[6].rd != 0) {
+												in = &w[6]
+												goto taken
+											}
+
+											x[w[7].rd] = x[w[7].rs1] + v1 + uint64(w[7].imm)
+											addr8 := x[w[8].rs1] + uint64(w[8].imm)
+											t8 := &read[addr8>>pageShift&tlbMask]
+											if t8.tag != addr8&^(pageMask&^7) {
+												in = &w[8]
+												goto slow
+											}
+											p8 := unsafe.Add(t8.page, addr8&pageMask)
+											q8 := get64(p8)
+
+											x[w[8].rd] = q8
+											in = &w[9]
+											continue
+										}
+									}
+								} else {
+									if o < uint(opFused+148) {
+										if o < uint(opFused+146) {
+											// ld ld ld sum:b2 sum:b4 sum:b3 ld sum ret:a2
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											v1 := q1
+											x[w[1].rd] = v1
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											v2 := q2
+											x[w[2].rd] = v2
+
+											x[w[3].rd] = x[w[3].rs1] + v1 + uint64(w[3].imm)
+
+											x[w[4].rd] = x[w[4].rs1] + v0 + uint64(w[4].imm)
+
+											x[w[5].rd] = x[w[5].rs1] + v2 + uint64(w[5].imm)
+											addr6 := x[w[6].rs1] + uint64(w[6].imm)
+											t6 := &read[addr6>>pageShift&tlbMask]
+											if t6.tag != addr6&^(pageMask&^7) {
+												in = &w[6]
+												goto slow
+											}
+											p6 := unsafe.Add(t6.page, addr6&pageMask)
+											q6 := get64(p6)
+
+											v6 := q6
+											x[w[6].rd] = v6
+
+											x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+											target := (v6 + uint64(w[8].imm>>48)) &^ 1
+											left -= uint64(w[8].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										} else {
+											if o < uint(opFused+147) {
+												// ld sum sd sum ifless:a3:b1 sd:b4 sd sb
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
 													in = &w[0]
-													goto taken
+													goto slow
 												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
 
-												v1 := x[w[1].rs1] + uint64(w[1].imm)
+												x[w[0].rd] = q0
+
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
 												x[w[1].rd] = v1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
 
-												v2 := v1 & x[w[2].rs2]
-												x[w[2].rd] = v2
-
-												v3 := word(v2 + uint64(w[3].imm))
+												v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
 												x[w[3].rd] = v3
-												if v3 == x[w[4].rs2] {
+												if (v1^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
 													in = &w[4]
 													goto taken
 												}
-												in = &w[5]
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &write[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												put64(p5, v1)
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &write[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^7) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												put64(p6, x[w[6].rs2])
+												addr7 := x[w[7].rs1] + uint64(w[7].imm)
+												t7 := &write[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^pageMask {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												*(*byte)(p7) = byte(x[w[7].rs2])
+												in = &w[8]
 												continue
 											} else {
-												// srai lwu subw:b1 addiw:a3 blt:a2:b1
+												// sum ld ld ld sum:a1 sum:b3 sum sum:b7 sum
 
-												v0 := uint64(int64(x[w[0].rs1]) >> (uint64(w[0].imm) & 63))
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 												x[w[0].rd] = v0
 												addr1 := x[w[1].rs1] + uint64(w[1].imm)
-												t1 := &m.read[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^3) {
+												t1 := &read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
 													in = &w[1]
 													goto slow
 												}
 												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												q1 := uint64(get32(p1))
+												q1 := get64(p1)
 
-												v1 := q1
-												x[w[1].rd] = v1
-
-												v2 := word(x[w[2].rs1] - v1)
-												x[w[2].rd] = v2
-
-												v3 := word(v0 + uint64(w[3].imm))
-												x[w[3].rd] = v3
-												if int64(v2) < int64(v3) {
-													in = &w[4]
-													goto taken
+												x[w[1].rd] = q1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
 												}
-												in = &w[5]
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												v2 := q2
+												x[w[2].rd] = v2
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := get64(p3)
+
+												v3 := q3
+												x[w[3].rd] = v3
+
+												x[w[4].rd] = v3 + x[w[4].rs2] + uint64(w[4].imm)
+
+												x[w[5].rd] = x[w[5].rs1] + v2 + uint64(w[5].imm)
+
+												x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+												x[w[7].rd] = x[w[7].rs1] + v0 + uint64(w[7].imm)
+
+												x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+												in = &w[9]
 												continue
 											}
 										}
-									}
-								}
-							}
-						}
-					} else {
-						if o < uint(opFused+129) {
-							if o < uint(opFused+120) {
-								if o < uint(opFused+113) {
-									// ld ld bge:a2:b1 blt
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &m.read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := get64(p0)
+									} else {
+										if o < uint(opFused+150) {
+											if o < uint(opFused+149) {
+												// sum sd:b1 sum sd:a1:b3 ifequal sum lbu:a1 ifequal:a1 ld ifequal:a1
 
-									v0 := q0
-									x[w[0].rd] = v0
-									addr1 := x[w[1].rs1] + uint64(w[1].imm)
-									t1 := &m.read[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^7) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									q1 := get64(p1)
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &write[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												put64(p1, v0)
 
-									v1 := q1
-									x[w[1].rd] = v1
-									if int64(v0) >= int64(v1) {
-										in = &w[2]
-										goto taken
-									}
-									if int64(x[w[3].rs1]) < int64(x[w[3].rs2]) {
-										in = &w[3]
-										goto taken
-									}
-									in = &w[4]
-									continue
-								} else {
-									if o < uint(opFused+116) {
-										if o < uint(opFused+115) {
-											if o < uint(opFused+114) {
-												// bgeu addi slli add:a1:b2 ld
-												if x[w[0].rs1] >= x[w[0].rs2] {
-													in = &w[0]
+												v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+												addr3 := v2 + uint64(w[3].imm)
+												t3 := &write[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												put64(p3, v0)
+												if (x[w[4].rs1] == x[w[4].rs2]) != (w[4].rd != 0) {
+													in = &w[4]
 													goto taken
 												}
 
-												v1 := x[w[1].rs1] + uint64(w[1].imm)
+												v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+												x[w[5].rd] = v5
+												addr6 := v5 + uint64(w[6].imm)
+												t6 := &read[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^pageMask {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												q6 := uint64(*(*byte)(p6))
+
+												v6 := q6
+												x[w[6].rd] = v6
+												if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+												addr8 := x[w[8].rs1] + uint64(w[8].imm)
+												t8 := &read[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^7) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												q8 := get64(p8)
+
+												v8 := q8
+												x[w[8].rd] = v8
+												if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+													in = &w[9]
+													goto taken
+												}
+												in = &w[10]
+												continue
+											} else {
+												// sum sd:b1 sum ld sum ret:a2
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &write[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												put64(p1, v0)
+
+												x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := get64(p3)
+
+												v3 := q3
+												x[w[3].rd] = v3
+
+												x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+												target := (v3 + uint64(w[5].imm>>48)) &^ 1
+												left -= uint64(w[5].n)
+												j := &e.jump[target>>1&jumpMask]
+												if j.pc != target || left < blockLength {
+													c.pc = target
+													return in, left, exitJump
+												}
+												in = (*inst)(unsafe.Add(base, j.at))
+												continue
+											}
+										} else {
+											if o < uint(opFused+151) {
+												// sum sum ld:a1 ld:a2 ld:a3 ld:a4 ld:a5 ld:a6 ld:a7 ld:a8
+
+												x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
 												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
 
-												v2 := x[w[2].rs1] << (uint64(w[2].imm) & 63)
-												x[w[2].rd] = v2
+												x[w[2].rd] = q2
+												addr3 := v1 + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := get64(p3)
 
-												x[w[3].rd] = v2 + v1
-												addr4 := x[w[4].rs1] + uint64(w[4].imm)
-												t4 := &m.read[addr4>>pageShift&tlbMask]
+												x[w[3].rd] = q3
+												addr4 := v1 + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
 												if t4.tag != addr4&^(pageMask&^7) {
 													in = &w[4]
 													goto slow
@@ -3924,31 +6652,156 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												q4 := get64(p4)
 
 												x[w[4].rd] = q4
-												in = &w[5]
+												addr5 := v1 + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := get64(p5)
+
+												x[w[5].rd] = q5
+												addr6 := v1 + uint64(w[6].imm)
+												t6 := &read[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^7) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												q6 := get64(p6)
+
+												x[w[6].rd] = q6
+												addr7 := v1 + uint64(w[7].imm)
+												t7 := &read[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^(pageMask&^7) {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												q7 := get64(p7)
+
+												x[w[7].rd] = q7
+												addr8 := v1 + uint64(w[8].imm)
+												t8 := &read[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^7) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												q8 := get64(p8)
+
+												x[w[8].rd] = q8
+												addr9 := v1 + uint64(w[9].imm)
+												t9 := &read[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^7) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												q9 := get64(p9)
+
+												x[w[9].rd] = q9
+												in = &w[10]
 												continue
 											} else {
-												// addi slli:a1 add:a1 lwu:a1 bgeu:a1
+												// lui lui lui ret:a1
 
-												v0 := x[w[0].rs1] + uint64(w[0].imm)
-												x[w[0].rd] = v0
+												x[w[0].rd] = uint64(w[0].imm)
 
-												v1 := v0 << (uint64(w[1].imm) & 63)
-												x[w[1].rd] = v1
+												x[w[1].rd] = uint64(w[1].imm)
 
-												v2 := v1 + x[w[2].rs2]
+												v2 := uint64(w[2].imm)
 												x[w[2].rd] = v2
-												addr3 := v2 + uint64(w[3].imm)
-												t3 := &m.read[addr3>>pageShift&tlbMask]
-												if t3.tag != addr3&^(pageMask&^3) {
+												target := (v2 + uint64(w[3].imm>>48)) &^ 1
+												left -= uint64(w[3].n)
+												j := &e.jump[target>>1&jumpMask]
+												if j.pc != target || left < blockLength {
+													c.pc = target
+													return in, left, exitJump
+												}
+												in = (*inst)(unsafe.Add(base, j.at))
+												continue
+											}
+										}
+									}
+								}
+							}
+						} else {
+							if o < uint(opFused+168) {
+								if o < uint(opFused+160) {
+									if o < uint(opFused+156) {
+										if o < uint(opFused+154) {
+											if o < uint(opFused+153) {
+												// sd sum sd:a1 slli srli:a1 sum ifless:a1:b2
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												put64(p0, x[w[0].rs2])
+
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+
+												v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
+												x[w[3].rd] = v3
+
+												v4 := v3 >> (uint64(w[4].imm) & 63)
+												x[w[4].rd] = v4
+
+												v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+												x[w[5].rd] = v5
+												if (v5^uint64(w[6].rs3)<<56 < v4^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+													in = &w[6]
+													goto taken
+												}
+												in = &w[7]
+												continue
+											} else {
+												// sb lw lui ld bltu:a1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^pageMask {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												*(*byte)(p0) = byte(x[w[0].rs2])
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^3) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := word(uint64(get32(p1)))
+
+												x[w[1].rd] = q1
+
+												x[w[2].rd] = uint64(w[2].imm)
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
 													in = &w[3]
 													goto slow
 												}
 												p3 := unsafe.Add(t3.page, addr3&pageMask)
-												q3 := uint64(get32(p3))
+												q3 := get64(p3)
 
 												v3 := q3
 												x[w[3].rd] = v3
-												if v3 >= x[w[4].rs2] {
+												if v3 < x[w[4].rs2] {
 													in = &w[4]
 													goto taken
 												}
@@ -3956,46 +6809,3220 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												continue
 											}
 										} else {
-											// addi bge
+											if o < uint(opFused+155) {
+												// lbu xori:a1 sb:b1 sum ld sum ret:a2
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^pageMask {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := uint64(*(*byte)(p0))
 
-											x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-											if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
-												in = &w[1]
-												goto taken
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := v0 ^ uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^pageMask {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												*(*byte)(p2) = byte(v1)
+
+												x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												v4 := q4
+												x[w[4].rd] = v4
+
+												x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+												target := (v4 + uint64(w[6].imm>>48)) &^ 1
+												left -= uint64(w[6].n)
+												j := &e.jump[target>>1&jumpMask]
+												if j.pc != target || left < blockLength {
+													c.pc = target
+													return in, left, exitJump
+												}
+												in = (*inst)(unsafe.Add(base, j.at))
+												continue
+											} else {
+												// lbu andi:a1 ifequal:a1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^pageMask {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := uint64(*(*byte)(p0))
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := v0 & uint64(w[1].imm)
+												x[w[1].rd] = v1
+												if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+													in = &w[2]
+													goto taken
+												}
+												in = &w[3]
+												continue
 											}
-											in = &w[2]
-											continue
 										}
 									} else {
-										if o < uint(opFused+119) {
-											if o < uint(opFused+118) {
-												if o < uint(opFused+117) {
-													// lui add:b1 sw:b1 addi jalr
+										if o < uint(opFused+158) {
+											if o < uint(opFused+157) {
+												// ld lui ld bltu:a1 sd:b4
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
 
-													v0 := uint64(w[0].imm)
-													x[w[0].rd] = v0
+												v0 := q0
+												x[w[0].rd] = v0
 
-													v1 := x[w[1].rs1] + v0
-													x[w[1].rd] = v1
-													addr2 := x[w[2].rs1] + uint64(w[2].imm)
-													t2 := &m.write[addr2>>pageShift&tlbMask]
-													if t2.tag != addr2&^(pageMask&^3) {
-														in = &w[2]
+												x[w[1].rd] = uint64(w[1].imm)
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												v2 := q2
+												x[w[2].rd] = v2
+												if v2 < x[w[3].rs2] {
+													in = &w[3]
+													goto taken
+												}
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												put64(p4, v0)
+												in = &w[5]
+												continue
+											} else {
+												// ld sd:b1 ld sd:b1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												v0 := q0
+												x[w[0].rd] = v0
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &write[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												put64(p1, v0)
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												v2 := q2
+												x[w[2].rd] = v2
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &write[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												put64(p3, v2)
+												in = &w[4]
+												continue
+											}
+										} else {
+											if o < uint(opFused+159) {
+												// ld sum sum sum ld ifless:a1 sd:b6 sd:b6 sd:b6
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+
+												v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+
+												x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												v4 := q4
+												x[w[4].rd] = v4
+												if (v4^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+													in = &w[5]
+													goto taken
+												}
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &write[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^7) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												put64(p6, v0)
+												addr7 := x[w[7].rs1] + uint64(w[7].imm)
+												t7 := &write[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^(pageMask&^7) {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												put64(p7, v1)
+												addr8 := x[w[8].rs1] + uint64(w[8].imm)
+												t8 := &write[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^7) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												put64(p8, v2)
+												in = &w[9]
+												continue
+											} else {
+												// sum ifequal:a1 sum ifequal:a1 sum ifequal:a1
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+												if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+													in = &w[1]
+													goto taken
+												}
+
+												v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+												if (v2 == x[w[3].rs2]) != (w[3].rd != 0) {
+													in = &w[3]
+													goto taken
+												}
+
+												v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+												x[w[4].rd] = v4
+												if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
+													in = &w[5]
+													goto taken
+												}
+												in = &w[6]
+												continue
+											}
+										}
+									}
+								} else {
+									if o < uint(opFused+164) {
+										if o < uint(opFused+162) {
+											if o < uint(opFused+161) {
+												// sub srai and add
+
+												x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
+
+												x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
+
+												x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
+
+												x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
+												in = &w[4]
+												continue
+											} else {
+												// sb sum sum sum
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^pageMask {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												*(*byte)(p0) = byte(x[w[0].rs2])
+
+												x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+												x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+												x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+												in = &w[4]
+												continue
+											}
+										} else {
+											if o < uint(opFused+163) {
+												// and ifequal:a1
+
+												v0 := x[w[0].rs1] & x[w[0].rs2]
+												x[w[0].rd] = v0
+												if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+													in = &w[1]
+													goto taken
+												}
+												in = &w[2]
+												continue
+											} else {
+												// andi ld ld sum sum sum
+
+												x[w[0].rd] = x[w[0].rs1] & uint64(w[0].imm)
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
+
+												x[w[1].rd] = q1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												x[w[2].rd] = q2
+
+												x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+												x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+
+												x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+												in = &w[6]
+												continue
+											}
+										}
+									} else {
+										if o < uint(opFused+166) {
+											if o < uint(opFused+165) {
+												// sd sum sd:a1 ifequal sd:a3 sd:a4 sd:a5 lbu ifequal:a1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												put64(p0, x[w[0].rs2])
+
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+												if (x[w[3].rs1] == x[w[3].rs2]) != (w[3].rd != 0) {
+													in = &w[3]
+													goto taken
+												}
+												addr4 := v1 + uint64(w[4].imm)
+												t4 := &write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												put64(p4, x[w[4].rs2])
+												addr5 := v1 + uint64(w[5].imm)
+												t5 := &write[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												put64(p5, x[w[5].rs2])
+												addr6 := v1 + uint64(w[6].imm)
+												t6 := &write[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^7) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												put64(p6, x[w[6].rs2])
+												addr7 := x[w[7].rs1] + uint64(w[7].imm)
+												t7 := &read[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^pageMask {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												q7 := uint64(*(*byte)(p7))
+
+												v7 := q7
+												x[w[7].rd] = v7
+												if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
+													in = &w[8]
+													goto taken
+												}
+												in = &w[9]
+												continue
+											} else {
+												// ld mulhu:b1 mul:b2 ifless:a1:b3 sub:b4 remu:a1:b5 sd:b1 ifless:a5:b2 sum:b7
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												v0 := q0
+												x[w[0].rd] = v0
+												h1, _ := bits.Mul64(x[w[1].rs1], v0)
+												v1 := h1
+												x[w[1].rd] = v1
+
+												v2 := x[w[2].rs1] * v0
+												x[w[2].rd] = v2
+												if (v2^uint64(w[3].rs3)<<56 < v0^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+													in = &w[3]
+													goto taken
+												}
+
+												v4 := x[w[4].rs1] - v0
+												x[w[4].rd] = v4
+												if v0 == 0 {
+													in = &w[5]
+													goto slow
+												}
+												v5 := v4 % v0
+												x[w[5].rd] = v5
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &write[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^7) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												put64(p6, v5)
+												if (v2^uint64(w[7].rs3)<<56 < v5^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+
+												x[w[8].rd] = x[w[8].rs1] + v1 + uint64(w[8].imm)
+												in = &w[9]
+												continue
+											}
+										} else {
+											if o < uint(opFused+167) {
+												// sum and:a1 ifequal:a1 sd sd ld ld ld:a2 jalr:a1
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := v0 & x[w[1].rs2]
+												x[w[1].rd] = v1
+												if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+													in = &w[2]
+													goto taken
+												}
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &write[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												put64(p3, x[w[3].rs2])
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												put64(p4, x[w[4].rs2])
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := get64(p5)
+
+												v5 := q5
+												x[w[5].rd] = v5
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &read[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^7) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												q6 := get64(p6)
+
+												x[w[6].rd] = q6
+												addr7 := v5 + uint64(w[7].imm)
+												t7 := &read[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^(pageMask&^7) {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												q7 := get64(p7)
+
+												v7 := q7
+												x[w[7].rd] = v7
+												target := (v7 + uint64(w[8].imm>>48)) &^ 1
+												x[w[8].rd] = uint64(w[8].imm) << 16 >> 16
+												left -= uint64(w[8].n)
+												j := &e.jump[target>>1&jumpMask]
+												if j.pc != target || left < blockLength {
+													c.pc = target
+													return in, left, exitJump
+												}
+												in = (*inst)(unsafe.Add(base, j.at))
+												continue
+											} else {
+												// ld sum:a1 sd:b1 ld sum:a1 sum ifless:a2:b1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, v1)
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := get64(p3)
+
+												v3 := q3
+												x[w[3].rd] = v3
+
+												v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+												x[w[4].rd] = v4
+
+												v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+												x[w[5].rd] = v5
+												if (v4^uint64(w[6].rs3)<<56 < v5^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+													in = &w[6]
+													goto taken
+												}
+												in = &w[7]
+												continue
+											}
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+176) {
+									if o < uint(opFused+172) {
+										if o < uint(opFused+170) {
+											if o < uint(opFused+169) {
+												// beq ld beq:a1 lbu bne:a1
+												if x[w[0].rs1] == x[w[0].rs2] {
+													in = &w[0]
+													goto taken
+												}
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
+
+												v1 := q1
+												x[w[1].rd] = v1
+												if v1 == x[w[2].rs2] {
+													in = &w[2]
+													goto taken
+												}
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^pageMask {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := uint64(*(*byte)(p3))
+
+												v3 := q3
+												x[w[3].rd] = v3
+												if v3 != x[w[4].rs2] {
+													in = &w[4]
+													goto taken
+												}
+												in = &w[5]
+												continue
+											} else {
+												// lhu lhu lhu addiw:a1 sum ifequal:a1:b2 sw:b5 sw:b5 addiw:a8 addiw:a8
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^1) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := uint64(get16(p0))
+
+												v0 := q0
+												x[w[0].rd] = v0
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^1) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := uint64(get16(p1))
+
+												v1 := q1
+												x[w[1].rd] = v1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^1) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := uint64(get16(p2))
+
+												v2 := q2
+												x[w[2].rd] = v2
+
+												v3 := word(v2 + uint64(w[3].imm))
+												x[w[3].rd] = v3
+
+												v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+												x[w[4].rd] = v4
+												if (v4 == v3) != (w[5].rd != 0) {
+													in = &w[5]
+													goto taken
+												}
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &write[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^3) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												put32(p6, uint32(v1))
+												addr7 := x[w[7].rs1] + uint64(w[7].imm)
+												t7 := &write[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^(pageMask&^3) {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												put32(p7, uint32(v2))
+
+												x[w[8].rd] = word(v0 + uint64(w[8].imm))
+
+												x[w[9].rd] = word(v1 + uint64(w[9].imm))
+												in = &w[10]
+												continue
+											}
+										} else {
+											if o < uint(opFused+171) {
+												// sum srliw sum sum ifless:a4:b1 ifless:a3 andi:a5 ifequal:a1 sum:a6 ld:a1
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := word(uint64(uint32(x[w[1].rs1]) >> (uint64(w[1].imm) & 31)))
+												x[w[1].rd] = v1
+
+												v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+
+												v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+												x[w[3].rd] = v3
+												if (v0^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+													in = &w[4]
+													goto taken
+												}
+												if (v2^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+													in = &w[5]
+													goto taken
+												}
+
+												v6 := v1 & uint64(w[6].imm)
+												x[w[6].rd] = v6
+												if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+
+												v8 := v2 + x[w[8].rs2] + uint64(w[8].imm)
+												x[w[8].rd] = v8
+												addr9 := v8 + uint64(w[9].imm)
+												t9 := &read[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^7) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												q9 := get64(p9)
+
+												x[w[9].rd] = q9
+												in = &w[10]
+												continue
+											} else {
+												// lhu sum:a1 sh:b1 lhu sum:a1 sh:b1 ld
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^1) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := uint64(get16(p0))
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^1) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put16(p2, uint16(v1))
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^1) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := uint64(get16(p3))
+
+												v3 := q3
+												x[w[3].rd] = v3
+
+												v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+												x[w[4].rd] = v4
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &write[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^1) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												put16(p5, uint16(v4))
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &read[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^7) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												q6 := get64(p6)
+
+												x[w[6].rd] = q6
+												in = &w[7]
+												continue
+											}
+										}
+									} else {
+										if o < uint(opFused+174) {
+											if o < uint(opFused+173) {
+												// lb ifless sh3add ifless ld lb:a1 sh3add ld:a5 ld:a2 ifless:a2:b1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^pageMask {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := uint64(int8(*(*byte)(p0)))
+
+												x[w[0].rd] = q0
+												if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+													in = &w[1]
+													goto taken
+												}
+
+												v2 := x[w[2].rs2] + x[w[2].rs1]<<3
+												x[w[2].rd] = v2
+												if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+													in = &w[3]
+													goto taken
+												}
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												v4 := q4
+												x[w[4].rd] = v4
+												addr5 := v4 + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^pageMask {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := uint64(int8(*(*byte)(p5)))
+
+												x[w[5].rd] = q5
+
+												v6 := x[w[6].rs2] + x[w[6].rs1]<<3
+												x[w[6].rd] = v6
+												addr7 := v2 + uint64(w[7].imm)
+												t7 := &read[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^(pageMask&^7) {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												q7 := get64(p7)
+
+												v7 := q7
+												x[w[7].rd] = v7
+												addr8 := v6 + uint64(w[8].imm)
+												t8 := &read[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^7) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												q8 := get64(p8)
+
+												v8 := q8
+												x[w[8].rd] = v8
+												if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+													in = &w[9]
+													goto taken
+												}
+												in = &w[10]
+												continue
+											} else {
+												// andi sum sum:a2 ifequal:a1
+
+												v0 := x[w[0].rs1] & uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+												v2 := v0 + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+												if (v2 == x[w[3].rs2]) != (w[3].rd != 0) {
+													in = &w[3]
+													goto taken
+												}
+												in = &w[4]
+												continue
+											}
+										} else {
+											if o < uint(opFused+175) {
+												// lw sum:a1 ld addiw:a2 sum ifless:a1:b2 sw:b5 sum ld:a1 ld:a1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^3) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := word(uint64(get32(p0)))
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												x[w[2].rd] = q2
+
+												v3 := word(v1 + uint64(w[3].imm))
+												x[w[3].rd] = v3
+
+												v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+												x[w[4].rd] = v4
+												if (v4^uint64(w[5].rs3)<<56 < v3^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+													in = &w[5]
+													goto taken
+												}
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &write[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^3) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												put32(p6, uint32(v1))
+
+												v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+												x[w[7].rd] = v7
+												addr8 := v7 + uint64(w[8].imm)
+												t8 := &read[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^7) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												q8 := get64(p8)
+
+												v8 := q8
+												x[w[8].rd] = v8
+												addr9 := v8 + uint64(w[9].imm)
+												t9 := &read[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^7) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												q9 := get64(p9)
+
+												x[w[9].rd] = q9
+												in = &w[10]
+												continue
+											} else {
+												// sum sum:b1 slli:a1 srli:a1 sum ifless:a1:b2 sum ifless:a1 sum ifequal:a1
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := x[w[1].rs1] + v0 + uint64(w[1].imm)
+												x[w[1].rd] = v1
+
+												v2 := v1 << (uint64(w[2].imm) & 63)
+												x[w[2].rd] = v2
+
+												v3 := v2 >> (uint64(w[3].imm) & 63)
+												x[w[3].rd] = v3
+
+												v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+												x[w[4].rd] = v4
+												if (v4^uint64(w[5].rs3)<<56 < v3^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+													in = &w[5]
+													goto taken
+												}
+
+												v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+												x[w[6].rd] = v6
+												if (v6^uint64(w[7].rs3)<<56 < x[w[7].rs2]^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+
+												v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+												x[w[8].rd] = v8
+												if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+													in = &w[9]
+													goto taken
+												}
+												in = &w[10]
+												continue
+											}
+										}
+									}
+								} else {
+									if o < uint(opFused+180) {
+										if o < uint(opFused+178) {
+											if o < uint(opFused+177) {
+												// sum ld:a1 sum sum:b2 sum ld ifless:a1 sd:b4 sw:b6
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+												addr1 := v0 + uint64(w[1].imm)
+												t1 := &read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
+
+												v1 := q1
+												x[w[1].rd] = v1
+
+												v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+
+												v3 := x[w[3].rs1] + v1 + uint64(w[3].imm)
+												x[w[3].rd] = v3
+
+												x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := get64(p5)
+
+												v5 := q5
+												x[w[5].rd] = v5
+												if (v5^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+													in = &w[6]
+													goto taken
+												}
+												addr7 := x[w[7].rs1] + uint64(w[7].imm)
+												t7 := &write[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^(pageMask&^7) {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												put64(p7, v3)
+												addr8 := x[w[8].rs1] + uint64(w[8].imm)
+												t8 := &write[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^3) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												put32(p8, uint32(v2))
+												in = &w[9]
+												continue
+											} else {
+												// sd sum sd:a1 ld ld ifless:a1:b2 sum:a3 ifless:a1:b4 ld
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												put64(p0, x[w[0].rs2])
+
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := get64(p3)
+
+												v3 := q3
+												x[w[3].rd] = v3
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												v4 := q4
+												x[w[4].rd] = v4
+												if (v4^uint64(w[5].rs3)<<56 < v3^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+													in = &w[5]
+													goto taken
+												}
+
+												v6 := v3 + x[w[6].rs2] + uint64(w[6].imm)
+												x[w[6].rd] = v6
+												if (v6^uint64(w[7].rs3)<<56 < v3^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+												addr8 := x[w[8].rs1] + uint64(w[8].imm)
+												t8 := &read[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^7) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												q8 := get64(p8)
+
+												x[w[8].rd] = q8
+												in = &w[9]
+												continue
+											}
+										} else {
+											if o < uint(opFused+179) {
+												// sum ifless:b1 sum sum ld:a1 sd:a3:b1 sum ifless:a1:b7 ifequal:a2
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+												if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+													in = &w[1]
+													goto taken
+												}
+
+												v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+
+												v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+												x[w[3].rd] = v3
+												addr4 := v3 + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												v4 := q4
+												x[w[4].rd] = v4
+												addr5 := v2 + uint64(w[5].imm)
+												t5 := &write[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												put64(p5, v4)
+
+												v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+												x[w[6].rd] = v6
+												if (v6^uint64(w[7].rs3)<<56 < v0^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+												if (v6 == x[w[8].rs2]) != (w[8].rd != 0) {
+													in = &w[8]
+													goto taken
+												}
+												in = &w[9]
+												continue
+											} else {
+												// sub srai and sum sub ifless sum
+
+												x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
+
+												x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
+
+												x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
+
+												x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+												x[w[4].rd] = x[w[4].rs1] - x[w[4].rs2]
+												if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+													in = &w[5]
+													goto taken
+												}
+
+												x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+												in = &w[7]
+												continue
+											}
+										}
+									} else {
+										if o < uint(opFused+182) {
+											if o < uint(opFused+181) {
+												// and sum ld:a1 mul:a3:b1 srli:a1 sum sum:a2:b1 lbu:a1
+
+												v0 := x[w[0].rs1] & x[w[0].rs2]
+												x[w[0].rd] = v0
+
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												v2 := q2
+												x[w[2].rd] = v2
+
+												v3 := v0 * v2
+												x[w[3].rd] = v3
+
+												v4 := v3 >> (uint64(w[4].imm) & 63)
+												x[w[4].rd] = v4
+
+												v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+												x[w[5].rd] = v5
+
+												v6 := v4 + v5 + uint64(w[6].imm)
+												x[w[6].rd] = v6
+												addr7 := v6 + uint64(w[7].imm)
+												t7 := &read[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^pageMask {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												q7 := uint64(*(*byte)(p7))
+
+												x[w[7].rd] = q7
+												in = &w[8]
+												continue
+											} else {
+												// sd sum sd:a1 ld ifequal:a1 ld
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												put64(p0, x[w[0].rs2])
+
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := get64(p3)
+
+												v3 := q3
+												x[w[3].rd] = v3
+												if (v3 == x[w[4].rs2]) != (w[4].rd != 0) {
+													in = &w[4]
+													goto taken
+												}
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := get64(p5)
+
+												x[w[5].rd] = q5
+												in = &w[6]
+												continue
+											}
+										} else {
+											if o < uint(opFused+183) {
+												// ifless sum ifless:a1 sub:b2 srai:a1 sum:a1:b4 ifless:a1 slli:a2 sum:a1 lhu:a1
+												if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+													in = &w[0]
+													goto taken
+												}
+
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+													in = &w[2]
+													goto taken
+												}
+
+												v3 := x[w[3].rs1] - v1
+												x[w[3].rd] = v3
+
+												v4 := uint64(int64(v3) >> (uint64(w[4].imm) & 63))
+												x[w[4].rd] = v4
+
+												v5 := v4 + v1 + uint64(w[5].imm)
+												x[w[5].rd] = v5
+												if (v5^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+													in = &w[6]
+													goto taken
+												}
+
+												v7 := v5 << (uint64(w[7].imm) & 63)
+												x[w[7].rd] = v7
+
+												v8 := v7 + x[w[8].rs2] + uint64(w[8].imm)
+												x[w[8].rd] = v8
+												addr9 := v8 + uint64(w[9].imm)
+												t9 := &read[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^1) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												q9 := uint64(get16(p9))
+
+												x[w[9].rd] = q9
+												in = &w[10]
+												continue
+											} else {
+												// sum ifless:a1 sum:a2 lbu:a1 sum:a4 lbu:a1 ifequal:a3:b1 sum:b7 ld
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+												if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+													in = &w[1]
+													goto taken
+												}
+
+												v2 := v0 + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+												addr3 := v2 + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^pageMask {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := uint64(*(*byte)(p3))
+
+												v3 := q3
+												x[w[3].rd] = v3
+
+												v4 := v0 + x[w[4].rs2] + uint64(w[4].imm)
+												x[w[4].rd] = v4
+												addr5 := v4 + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^pageMask {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := uint64(*(*byte)(p5))
+
+												v5 := q5
+												x[w[5].rd] = v5
+												if (v3 == v5) != (w[6].rd != 0) {
+													in = &w[6]
+													goto taken
+												}
+
+												x[w[7].rd] = x[w[7].rs1] + v0 + uint64(w[7].imm)
+												addr8 := x[w[8].rs1] + uint64(w[8].imm)
+												t8 := &read[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^7) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												q8 := get64(p8)
+
+												x[w[8].rd] = q8
+												in = &w[9]
+												continue
+											}
+										}
+									}
+								}
+							}
+						}
+					} else {
+						if o < uint(opFused+216) {
+							if o < uint(opFused+200) {
+								if o < uint(opFused+192) {
+									if o < uint(opFused+188) {
+										if o < uint(opFused+186) {
+											if o < uint(opFused+185) {
+												// sum ifless:a1 srli:a2 srli:a3 andi:a1 sum:a3 lbu:a1 srl:a1:b3 andi:a1 ifequal:a1
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+												if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+													in = &w[1]
+													goto taken
+												}
+
+												v2 := v0 >> (uint64(w[2].imm) & 63)
+												x[w[2].rd] = v2
+
+												v3 := v0 >> (uint64(w[3].imm) & 63)
+												x[w[3].rd] = v3
+
+												v4 := v3 & uint64(w[4].imm)
+												x[w[4].rd] = v4
+
+												v5 := v2 + x[w[5].rs2] + uint64(w[5].imm)
+												x[w[5].rd] = v5
+												addr6 := v5 + uint64(w[6].imm)
+												t6 := &read[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^pageMask {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												q6 := uint64(*(*byte)(p6))
+
+												v6 := q6
+												x[w[6].rd] = v6
+
+												v7 := v6 >> (v4 & 63)
+												x[w[7].rd] = v7
+
+												v8 := v7 & uint64(w[8].imm)
+												x[w[8].rd] = v8
+												if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+													in = &w[9]
+													goto taken
+												}
+												in = &w[10]
+												continue
+											} else {
+												// ld ctz srli mul sum sum sum sum sum ld
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												x[w[0].rd] = q0
+
+												x[w[1].rd] = uint64(bits.TrailingZeros64(x[w[1].rs1]))
+
+												x[w[2].rd] = x[w[2].rs1] >> (uint64(w[2].imm) & 63)
+
+												x[w[3].rd] = x[w[3].rs1] * x[w[3].rs2]
+
+												x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+
+												x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+												x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+												x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+
+												x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+												addr9 := x[w[9].rs1] + uint64(w[9].imm)
+												t9 := &read[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^7) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												q9 := get64(p9)
+
+												x[w[9].rd] = q9
+												in = &w[10]
+												continue
+											}
+										} else {
+											if o < uint(opFused+187) {
+												// sd sum sd:a1 sd:a2 sd:a3 ifless ifequal sd:a6 sd:a7 sd:a8
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												put64(p0, x[w[0].rs2])
+
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+												addr3 := v1 + uint64(w[3].imm)
+												t3 := &write[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												put64(p3, x[w[3].rs2])
+												addr4 := v1 + uint64(w[4].imm)
+												t4 := &write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												put64(p4, x[w[4].rs2])
+												if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+													in = &w[5]
+													goto taken
+												}
+												if (x[w[6].rs1] == x[w[6].rs2]) != (w[6].rd != 0) {
+													in = &w[6]
+													goto taken
+												}
+												addr7 := v1 + uint64(w[7].imm)
+												t7 := &write[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^(pageMask&^7) {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												put64(p7, x[w[7].rs2])
+												addr8 := v1 + uint64(w[8].imm)
+												t8 := &write[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^7) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												put64(p8, x[w[8].rs2])
+												addr9 := v1 + uint64(w[9].imm)
+												t9 := &write[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^7) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												put64(p9, x[w[9].rs2])
+												in = &w[10]
+												continue
+											} else {
+												// sd sd sd sum ifless:b1 sub:a2 ifequal:a3 ifless:b4 sd:b3
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												put64(p0, x[w[0].rs2])
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &write[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												put64(p1, x[w[1].rs2])
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+
+												v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+												x[w[3].rd] = v3
+												if (x[w[4].rs1]^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+													in = &w[4]
+													goto taken
+												}
+
+												v5 := v3 - x[w[5].rs2]
+												x[w[5].rd] = v5
+												if (v3 == x[w[6].rs2]) != (w[6].rd != 0) {
+													in = &w[6]
+													goto taken
+												}
+												if (x[w[7].rs1]^uint64(w[7].rs3)<<56 < v3^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+												addr8 := x[w[8].rs1] + uint64(w[8].imm)
+												t8 := &write[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^7) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												put64(p8, v5)
+												in = &w[9]
+												continue
+											}
+										}
+									} else {
+										if o < uint(opFused+190) {
+											if o < uint(opFused+189) {
+												// ifequal ld sum:a1 sum:a1 sum sum:a2 lbu ifequal:a1 sd:b3
+												if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
+													in = &w[0]
+													goto taken
+												}
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
+
+												v1 := q1
+												x[w[1].rd] = v1
+
+												v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+
+												v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+												x[w[3].rd] = v3
+
+												x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+
+												v5 := v3 + x[w[5].rs2] + uint64(w[5].imm)
+												x[w[5].rd] = v5
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &read[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^pageMask {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												q6 := uint64(*(*byte)(p6))
+
+												v6 := q6
+												x[w[6].rd] = v6
+												if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+												addr8 := x[w[8].rs1] + uint64(w[8].imm)
+												t8 := &write[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^7) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												put64(p8, v5)
+												in = &w[9]
+												continue
+											} else {
+												// ifequal sd sd sum sum sum sum ifequal:a2:b4 ifequal:a4 ifless:a6:b4
+												if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
+													in = &w[0]
+													goto taken
+												}
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &write[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												put64(p1, x[w[1].rs2])
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+
+												v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+												x[w[3].rd] = v3
+
+												v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+												x[w[4].rd] = v4
+
+												v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+												x[w[5].rd] = v5
+
+												x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+												if (v5 == v3) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+												if (v4 == x[w[8].rs2]) != (w[8].rd != 0) {
+													in = &w[8]
+													goto taken
+												}
+												if (v3^uint64(w[9].rs3)<<56 < v5^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+													in = &w[9]
+													goto taken
+												}
+												in = &w[10]
+												continue
+											}
+										} else {
+											if o < uint(opFused+191) {
+												// ifless sum ifless:b1 sd sub:a3 srai:a1 and:a1:b5 sum:a1 sub ifequal
+												if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+													in = &w[0]
+													goto taken
+												}
+
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+													in = &w[2]
+													goto taken
+												}
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &write[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												put64(p3, x[w[3].rs2])
+
+												v4 := v1 - x[w[4].rs2]
+												x[w[4].rd] = v4
+
+												v5 := uint64(int64(v4) >> (uint64(w[5].imm) & 63))
+												x[w[5].rd] = v5
+
+												v6 := v5 & v1
+												x[w[6].rd] = v6
+
+												x[w[7].rd] = v6 + x[w[7].rs2] + uint64(w[7].imm)
+
+												x[w[8].rd] = x[w[8].rs1] - x[w[8].rs2]
+												if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
+													in = &w[9]
+													goto taken
+												}
+												in = &w[10]
+												continue
+											} else {
+												// ld ld ld ld ld ld ld ifless:a1:b6 sum:b7 ifequal:a4:b7
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												x[w[0].rd] = q0
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
+
+												v1 := q1
+												x[w[1].rd] = v1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												v2 := q2
+												x[w[2].rd] = v2
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := get64(p3)
+
+												x[w[3].rd] = q3
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												x[w[4].rd] = q4
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := get64(p5)
+
+												v5 := q5
+												x[w[5].rd] = v5
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &read[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^7) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												q6 := get64(p6)
+
+												v6 := q6
+												x[w[6].rd] = v6
+												if (v6^uint64(w[7].rs3)<<56 < v1^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+
+												x[w[8].rd] = x[w[8].rs1] + v1 + uint64(w[8].imm)
+												if (v5 == v2) != (w[9].rd != 0) {
+													in = &w[9]
+													goto taken
+												}
+												in = &w[10]
+												continue
+											}
+										}
+									}
+								} else {
+									if o < uint(opFused+196) {
+										if o < uint(opFused+194) {
+											if o < uint(opFused+193) {
+												// sum sum sub srai:a1 and:a1 sum:b1 sub ifless:a1 sum:b2
+
+												x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+												x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+												v2 := x[w[2].rs1] - x[w[2].rs2]
+												x[w[2].rd] = v2
+
+												v3 := uint64(int64(v2) >> (uint64(w[3].imm) & 63))
+												x[w[3].rd] = v3
+
+												v4 := v3 & x[w[4].rs2]
+												x[w[4].rd] = v4
+
+												x[w[5].rd] = x[w[5].rs1] + v4 + uint64(w[5].imm)
+
+												v6 := x[w[6].rs1] - x[w[6].rs2]
+												x[w[6].rd] = v6
+												if (v6^uint64(w[7].rs3)<<56 < x[w[7].rs2]^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+
+												x[w[8].rd] = x[w[8].rs1] + v6 + uint64(w[8].imm)
+												in = &w[9]
+												continue
+											} else {
+												// sd sum sd:a1 sum ld:a1 lw:a1 sum:a1 sum sw:a4:b2
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												put64(p0, x[w[0].rs2])
+
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+
+												v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+												x[w[3].rd] = v3
+												addr4 := v3 + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												v4 := q4
+												x[w[4].rd] = v4
+												addr5 := v4 + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^3) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := word(uint64(get32(p5)))
+
+												v5 := q5
+												x[w[5].rd] = v5
+
+												v6 := v5 + x[w[6].rs2] + uint64(w[6].imm)
+												x[w[6].rd] = v6
+
+												x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+												addr8 := v4 + uint64(w[8].imm)
+												t8 := &write[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^3) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												put32(p8, uint32(v6))
+												in = &w[9]
+												continue
+											}
+										} else {
+											if o < uint(opFused+195) {
+												// sd sum sd:a1 ifequal sd:a3 sd:a4 sb:a5 sum lbu:a1 ifequal:a1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												put64(p0, x[w[0].rs2])
+
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+												if (x[w[3].rs1] == x[w[3].rs2]) != (w[3].rd != 0) {
+													in = &w[3]
+													goto taken
+												}
+												addr4 := v1 + uint64(w[4].imm)
+												t4 := &write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												put64(p4, x[w[4].rs2])
+												addr5 := v1 + uint64(w[5].imm)
+												t5 := &write[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												put64(p5, x[w[5].rs2])
+												addr6 := v1 + uint64(w[6].imm)
+												t6 := &write[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^pageMask {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												*(*byte)(p6) = byte(x[w[6].rs2])
+
+												v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+												x[w[7].rd] = v7
+												addr8 := v7 + uint64(w[8].imm)
+												t8 := &read[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^pageMask {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												q8 := uint64(*(*byte)(p8))
+
+												v8 := q8
+												x[w[8].rd] = v8
+												if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+													in = &w[9]
+													goto taken
+												}
+												in = &w[10]
+												continue
+											} else {
+												// sum ifless:a1 ifequal ld ifequal:a1 andi ifequal:a1 sum ifless:a1
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+												if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+													in = &w[1]
+													goto taken
+												}
+												if (x[w[2].rs1] == x[w[2].rs2]) != (w[2].rd != 0) {
+													in = &w[2]
+													goto taken
+												}
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := get64(p3)
+
+												v3 := q3
+												x[w[3].rd] = v3
+												if (v3 == x[w[4].rs2]) != (w[4].rd != 0) {
+													in = &w[4]
+													goto taken
+												}
+
+												v5 := x[w[5].rs1] & uint64(w[5].imm)
+												x[w[5].rd] = v5
+												if (v5 == x[w[6].rs2]) != (w[6].rd != 0) {
+													in = &w[6]
+													goto taken
+												}
+
+												v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+												x[w[7].rd] = v7
+												if (v7^uint64(w[8].rs3)<<56 < x[w[8].rs2]^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+													in = &w[8]
+													goto taken
+												}
+												in = &w[9]
+												continue
+											}
+										}
+									} else {
+										if o < uint(opFused+198) {
+											if o < uint(opFused+197) {
+												// sw lw sum:a1 sum sw:b2 sum:b4 sum ifequal:a1:b2
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^3) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												put32(p0, uint32(x[w[0].rs2]))
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^3) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := word(uint64(get32(p1)))
+
+												v1 := q1
+												x[w[1].rd] = v1
+
+												v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+
+												x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^3) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												put32(p4, uint32(v2))
+
+												v5 := x[w[5].rs1] + v1 + uint64(w[5].imm)
+												x[w[5].rd] = v5
+
+												v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+												x[w[6].rd] = v6
+												if (v6 == v5) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+												in = &w[8]
+												continue
+											} else {
+												// beq beq bltu addi blt:b1
+												if x[w[0].rs1] == x[w[0].rs2] {
+													in = &w[0]
+													goto taken
+												}
+												if x[w[1].rs1] == x[w[1].rs2] {
+													in = &w[1]
+													goto taken
+												}
+												if x[w[2].rs1] < x[w[2].rs2] {
+													in = &w[2]
+													goto taken
+												}
+
+												v3 := x[w[3].rs1] + uint64(w[3].imm)
+												x[w[3].rd] = v3
+												if int64(x[w[4].rs1]) < int64(v3) {
+													in = &w[4]
+													goto taken
+												}
+												in = &w[5]
+												continue
+											}
+										} else {
+											if o < uint(opFused+199) {
+												// ld sum:a1 ld ifless:a2:b1 sd:b3 sd lwu lwu lwu addiw:a3
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												v2 := q2
+												x[w[2].rd] = v2
+												if (v1^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+													in = &w[3]
+													goto taken
+												}
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												put64(p4, v1)
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &write[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												put64(p5, x[w[5].rs2])
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &read[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^3) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												q6 := uint64(get32(p6))
+
+												v6 := q6
+												x[w[6].rd] = v6
+												addr7 := x[w[7].rs1] + uint64(w[7].imm)
+												t7 := &read[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^(pageMask&^3) {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												q7 := uint64(get32(p7))
+
+												x[w[7].rd] = q7
+												addr8 := x[w[8].rs1] + uint64(w[8].imm)
+												t8 := &read[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^3) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												q8 := uint64(get32(p8))
+
+												x[w[8].rd] = q8
+
+												x[w[9].rd] = word(v6 + uint64(w[9].imm))
+												in = &w[10]
+												continue
+											} else {
+												// sum srli:a1 ifless:a1 sum mul:a3:b1 sum:a1 lhu:a1 sum:b1 ifless:b1 lhu:a4
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := v0 >> (uint64(w[1].imm) & 63)
+												x[w[1].rd] = v1
+												if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+													in = &w[2]
+													goto taken
+												}
+
+												v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+												x[w[3].rd] = v3
+
+												v4 := v1 * v3
+												x[w[4].rd] = v4
+
+												v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+												x[w[5].rd] = v5
+												addr6 := v5 + uint64(w[6].imm)
+												t6 := &read[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^1) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												q6 := uint64(get16(p6))
+
+												v6 := q6
+												x[w[6].rd] = v6
+
+												v7 := x[w[7].rs1] + v6 + uint64(w[7].imm)
+												x[w[7].rd] = v7
+												if (x[w[8].rs1]^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+													in = &w[8]
+													goto taken
+												}
+												addr9 := v5 + uint64(w[9].imm)
+												t9 := &read[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^1) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												q9 := uint64(get16(p9))
+
+												x[w[9].rd] = q9
+												in = &w[10]
+												continue
+											}
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+208) {
+									if o < uint(opFused+204) {
+										if o < uint(opFused+202) {
+											if o < uint(opFused+201) {
+												// lwu sh2add lwu:a1 sum:a3:b1 sw:a3:b1 sum sum sum ifless:a2:b1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^3) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := uint64(get32(p0))
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := x[w[1].rs2] + x[w[1].rs1]<<2
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^3) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := uint64(get32(p2))
+
+												v2 := q2
+												x[w[2].rd] = v2
+
+												v3 := v0 + v2 + uint64(w[3].imm)
+												x[w[3].rd] = v3
+												addr4 := v1 + uint64(w[4].imm)
+												t4 := &write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^3) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												put32(p4, uint32(v3))
+
+												x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+												v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+												x[w[6].rd] = v6
+
+												v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+												x[w[7].rd] = v7
+												if (v6^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+													in = &w[8]
+													goto taken
+												}
+												in = &w[9]
+												continue
+											} else {
+												// sum srl:b1 sltiu:a2 sub:b1 and:a3:b1 sd:b1 sh lhu sum:a1 sh:b1
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := x[w[1].rs1] >> (v0 & 63)
+												x[w[1].rd] = v1
+
+												v2 := truth(v0 < uint64(w[2].imm))
+												x[w[2].rd] = v2
+
+												v3 := x[w[3].rs1] - v2
+												x[w[3].rd] = v3
+
+												v4 := v1 & v3
+												x[w[4].rd] = v4
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &write[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												put64(p5, v4)
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &write[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^1) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												put16(p6, uint16(x[w[6].rs2]))
+												addr7 := x[w[7].rs1] + uint64(w[7].imm)
+												t7 := &read[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^(pageMask&^1) {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												q7 := uint64(get16(p7))
+
+												v7 := q7
+												x[w[7].rd] = v7
+
+												v8 := v7 + x[w[8].rs2] + uint64(w[8].imm)
+												x[w[8].rd] = v8
+												addr9 := x[w[9].rs1] + uint64(w[9].imm)
+												t9 := &write[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^1) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												put16(p9, uint16(v8))
+												in = &w[10]
+												continue
+											}
+										} else {
+											if o < uint(opFused+203) {
+												// xor srliw:a1 slliw:a2 or:a2:b1 add
+
+												v0 := x[w[0].rs1] ^ x[w[0].rs2]
+												x[w[0].rd] = v0
+
+												v1 := word(uint64(uint32(v0) >> (uint64(w[1].imm) & 31)))
+												x[w[1].rd] = v1
+
+												v2 := word(v0 << (uint64(w[2].imm) & 31))
+												x[w[2].rd] = v2
+
+												x[w[3].rd] = v1 | v2
+
+												x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2]
+												in = &w[5]
+												continue
+											} else {
+												// ld sum:a1 ld sum:a1 ld lw slt:a3:b2 ifless:a4:b3 sd:b5 sb:b3
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												x[w[1].rd] = v0 + x[w[1].rs2] + uint64(w[1].imm)
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												v2 := q2
+												x[w[2].rd] = v2
+
+												v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+												x[w[3].rd] = v3
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												v4 := q4
+												x[w[4].rd] = v4
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^3) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := word(uint64(get32(p5)))
+
+												x[w[5].rd] = q5
+
+												v6 := truth(int64(v3) < int64(v4))
+												x[w[6].rd] = v6
+												if (v3^uint64(w[7].rs3)<<56 < v4^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+												addr8 := x[w[8].rs1] + uint64(w[8].imm)
+												t8 := &write[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^7) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												put64(p8, v3)
+												addr9 := x[w[9].rs1] + uint64(w[9].imm)
+												t9 := &write[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^pageMask {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												*(*byte)(p9) = byte(v6)
+												in = &w[10]
+												continue
+											}
+										}
+									} else {
+										if o < uint(opFused+206) {
+											if o < uint(opFused+205) {
+												// addi beq:a1 lbu:a2 bne:b1 sub:a4
+
+												v0 := x[w[0].rs1] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+												if v0 == x[w[1].rs2] {
+													in = &w[1]
+													goto taken
+												}
+												addr2 := v0 + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^pageMask {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := uint64(*(*byte)(p2))
+
+												v2 := q2
+												x[w[2].rd] = v2
+												if x[w[3].rs1] != v2 {
+													in = &w[3]
+													goto taken
+												}
+
+												x[w[4].rd] = v0 - x[w[4].rs2]
+												in = &w[5]
+												continue
+											} else {
+												// sd sum sd:a1 andi sum ifequal:a1:b2 lb sum lwu:a1 ifequal:a1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												put64(p0, x[w[0].rs2])
+
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+
+												v3 := x[w[3].rs1] & uint64(w[3].imm)
+												x[w[3].rd] = v3
+
+												v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+												x[w[4].rd] = v4
+												if (v4 == v3) != (w[5].rd != 0) {
+													in = &w[5]
+													goto taken
+												}
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &read[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^pageMask {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												q6 := uint64(int8(*(*byte)(p6)))
+
+												x[w[6].rd] = q6
+
+												v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+												x[w[7].rd] = v7
+												addr8 := v7 + uint64(w[8].imm)
+												t8 := &read[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^3) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												q8 := uint64(get32(p8))
+
+												v8 := q8
+												x[w[8].rd] = v8
+												if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+													in = &w[9]
+													goto taken
+												}
+												in = &w[10]
+												continue
+											}
+										} else {
+											if o < uint(opFused+207) {
+												// sub srai:a1 add:a1 bgeu:a1
+
+												v0 := x[w[0].rs1] - x[w[0].rs2]
+												x[w[0].rd] = v0
+
+												v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+												x[w[1].rd] = v1
+
+												v2 := v1 + x[w[2].rs2]
+												x[w[2].rd] = v2
+												if v2 >= x[w[3].rs2] {
+													in = &w[3]
+													goto taken
+												}
+												in = &w[4]
+												continue
+											} else {
+												// sb ld ld sub ifless sum ifless sd ld ifless
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^pageMask {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												*(*byte)(p0) = byte(x[w[0].rs2])
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
+
+												x[w[1].rd] = q1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												x[w[2].rd] = q2
+
+												x[w[3].rd] = x[w[3].rs1] - x[w[3].rs2]
+												if (x[w[4].rs1]^uint64(w[4].rs3)<<56 < x[w[4].rs2]^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+													in = &w[4]
+													goto taken
+												}
+
+												x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+												if (x[w[6].rs1]^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+													in = &w[6]
+													goto taken
+												}
+												addr7 := x[w[7].rs1] + uint64(w[7].imm)
+												t7 := &write[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^(pageMask&^7) {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												put64(p7, x[w[7].rs2])
+												addr8 := x[w[8].rs1] + uint64(w[8].imm)
+												t8 := &read[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^7) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												q8 := get64(p8)
+
+												x[w[8].rd] = q8
+												if (x[w[9].rs1]^uint64(w[9].rs3)<<56 < x[w[9].rs2]^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+													in = &w[9]
+													goto taken
+												}
+												in = &w[10]
+												continue
+											}
+										}
+									}
+								} else {
+									if o < uint(opFused+212) {
+										if o < uint(opFused+210) {
+											if o < uint(opFused+209) {
+												// ld sd:b1 ld sd:b1 ld sd:b1 ld sd:b1 ld sd:b1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												v0 := q0
+												x[w[0].rd] = v0
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &write[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												put64(p1, v0)
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												v2 := q2
+												x[w[2].rd] = v2
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &write[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												put64(p3, v2)
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												v4 := q4
+												x[w[4].rd] = v4
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &write[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												put64(p5, v4)
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &read[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^7) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												q6 := get64(p6)
+
+												v6 := q6
+												x[w[6].rd] = v6
+												addr7 := x[w[7].rs1] + uint64(w[7].imm)
+												t7 := &write[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^(pageMask&^7) {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												put64(p7, v6)
+												addr8 := x[w[8].rs1] + uint64(w[8].imm)
+												t8 := &read[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^7) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												q8 := get64(p8)
+
+												v8 := q8
+												x[w[8].rd] = v8
+												addr9 := x[w[9].rs1] + uint64(w[9].imm)
+												t9 := &write[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^7) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												put64(p9, v8)
+												in = &w[10]
+												continue
+											} else {
+												// sum sd:b1 ifless:a2 ifless:a3 sum:a4 lbu:a1 sum ifequal:a1:b2 ifequal:a3
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &write[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												put64(p1, v0)
+												if (v0^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+													in = &w[2]
+													goto taken
+												}
+												if (v0^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+													in = &w[3]
+													goto taken
+												}
+
+												v4 := v0 + x[w[4].rs2] + uint64(w[4].imm)
+												x[w[4].rd] = v4
+												addr5 := v4 + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^pageMask {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := uint64(*(*byte)(p5))
+
+												v5 := q5
+												x[w[5].rd] = v5
+
+												v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+												x[w[6].rd] = v6
+												if (v6 == v5) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+												if (v5 == x[w[8].rs2]) != (w[8].rd != 0) {
+													in = &w[8]
+													goto taken
+												}
+												in = &w[9]
+												continue
+											}
+										} else {
+											if o < uint(opFused+211) {
+												// lbu slli:a1 sum:a1 lw:a1 sum:a1 sw:a3:b1 sum sum ifless:a1 ld
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^pageMask {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := uint64(*(*byte)(p0))
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := v0 << (uint64(w[1].imm) & 63)
+												x[w[1].rd] = v1
+
+												v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+												addr3 := v2 + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^3) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := word(uint64(get32(p3)))
+
+												v3 := q3
+												x[w[3].rd] = v3
+
+												v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+												x[w[4].rd] = v4
+												addr5 := v2 + uint64(w[5].imm)
+												t5 := &write[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^3) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												put32(p5, uint32(v4))
+
+												x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+												v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+												x[w[7].rd] = v7
+												if (v7^uint64(w[8].rs3)<<56 < x[w[8].rs2]^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+													in = &w[8]
+													goto taken
+												}
+												addr9 := x[w[9].rs1] + uint64(w[9].imm)
+												t9 := &read[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^7) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												q9 := get64(p9)
+
+												x[w[9].rd] = q9
+												in = &w[10]
+												continue
+											} else {
+												// lbu slli:a1 sum:a1 lhu:a1 lhu:a2 ld ld sll:a4:b1 sltiu:a2 sub:b1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^pageMask {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := uint64(*(*byte)(p0))
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := v0 << (uint64(w[1].imm) & 63)
+												x[w[1].rd] = v1
+
+												v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+												addr3 := v2 + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^1) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := uint64(get16(p3))
+
+												v3 := q3
+												x[w[3].rd] = v3
+												addr4 := v2 + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^1) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := uint64(get16(p4))
+
+												x[w[4].rd] = q4
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := get64(p5)
+
+												x[w[5].rd] = q5
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &read[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^7) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												q6 := get64(p6)
+
+												v6 := q6
+												x[w[6].rd] = v6
+
+												x[w[7].rd] = v3 << (v6 & 63)
+
+												v8 := truth(v6 < uint64(w[8].imm))
+												x[w[8].rd] = v8
+
+												x[w[9].rd] = x[w[9].rs1] - v8
+												in = &w[10]
+												continue
+											}
+										}
+									} else {
+										if o < uint(opFused+214) {
+											if o < uint(opFused+213) {
+												// and or:b1 sd:b1 ld sum:b1 sd:b1 sum ifless:a3:b1 sum sum
+
+												v0 := x[w[0].rs1] & x[w[0].rs2]
+												x[w[0].rd] = v0
+
+												v1 := x[w[1].rs1] | v0
+												x[w[1].rd] = v1
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, v1)
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := get64(p3)
+
+												v3 := q3
+												x[w[3].rd] = v3
+
+												v4 := x[w[4].rs1] + v3 + uint64(w[4].imm)
+												x[w[4].rd] = v4
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &write[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												put64(p5, v4)
+
+												v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+												x[w[6].rd] = v6
+												if (v4^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+
+												x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+
+												x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
+												in = &w[10]
+												continue
+											} else {
+												// ld sum:a1 lbu:a1 andi:a1 ifequal:a1 ld mul:a1 sum:a1 lwu sum
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^pageMask {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := uint64(*(*byte)(p2))
+
+												v2 := q2
+												x[w[2].rd] = v2
+
+												v3 := v2 & uint64(w[3].imm)
+												x[w[3].rd] = v3
+												if (v3 == x[w[4].rs2]) != (w[4].rd != 0) {
+													in = &w[4]
+													goto taken
+												}
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := get64(p5)
+
+												v5 := q5
+												x[w[5].rd] = v5
+
+												v6 := v5 * x[w[6].rs2]
+												x[w[6].rd] = v6
+
+												x[w[7].rd] = v6 + x[w[7].rs2] + uint64(w[7].imm)
+												addr8 := x[w[8].rs1] + uint64(w[8].imm)
+												t8 := &read[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^3) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												q8 := uint64(get32(p8))
+
+												x[w[8].rd] = q8
+
+												x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
+												in = &w[10]
+												continue
+											}
+										} else {
+											if o < uint(opFused+215) {
+												// sum ifequal:a1 ld:a2 ifless:b1 ld:a4 ifless:b1
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+												if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+													in = &w[1]
+													goto taken
+												}
+												addr2 := v0 + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												v2 := q2
+												x[w[2].rd] = v2
+												if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+													in = &w[3]
+													goto taken
+												}
+												addr4 := v0 + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												v4 := q4
+												x[w[4].rd] = v4
+												if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+													in = &w[5]
+													goto taken
+												}
+												in = &w[6]
+												continue
+											} else {
+												// sb sb sb sb sb sb sb sb
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^pageMask {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												*(*byte)(p0) = byte(x[w[0].rs2])
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &write[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^pageMask {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												*(*byte)(p1) = byte(x[w[1].rs2])
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^pageMask {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												*(*byte)(p2) = byte(x[w[2].rs2])
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &write[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^pageMask {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												*(*byte)(p3) = byte(x[w[3].rs2])
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^pageMask {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												*(*byte)(p4) = byte(x[w[4].rs2])
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &write[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^pageMask {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												*(*byte)(p5) = byte(x[w[5].rs2])
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &write[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^pageMask {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												*(*byte)(p6) = byte(x[w[6].rs2])
+												addr7 := x[w[7].rs1] + uint64(w[7].imm)
+												t7 := &write[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^pageMask {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												*(*byte)(p7) = byte(x[w[7].rs2])
+												in = &w[8]
+												continue
+											}
+										}
+									}
+								}
+							}
+						} else {
+							if o < uint(opFused+248) {
+								if o < uint(opFused+232) {
+									if o < uint(opFused+224) {
+										if o < uint(opFused+220) {
+											if o < uint(opFused+218) {
+												if o < uint(opFused+217) {
+													// sum ifless sum ld ld sum sum sum sum:a4:b1 sum:a6
+
+													x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+													if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+														in = &w[1]
+														goto taken
+													}
+
+													x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^7) {
+														in = &w[3]
 														goto slow
 													}
-													p2 := unsafe.Add(t2.page, addr2&pageMask)
-													put32(p2, uint32(v1))
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := get64(p3)
 
-													x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
-													target := (x[w[4].rs1] + uint64(w[4].imm>>48)) &^ 1
-													x[w[4].rd] = uint64(w[4].imm) << 16 >> 16
-													left -= uint64(w[4].n)
-													j := &e.jump[target>>1&jumpMask]
-													if j.pc != target || left < blockLength {
-														c.pc = target
-														return in, left, exitJump
+													v3 := q3
+													x[w[3].rd] = v3
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^7) {
+														in = &w[4]
+														goto slow
 													}
-													in = (*inst)(unsafe.Add(base, j.at))
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := get64(p4)
+
+													v4 := q4
+													x[w[4].rd] = v4
+
+													x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+													x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+													v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+													x[w[7].rd] = v7
+
+													x[w[8].rd] = v4 + v7 + uint64(w[8].imm)
+
+													x[w[9].rd] = v3 + x[w[9].rs2] + uint64(w[9].imm)
+													in = &w[10]
 													continue
 												} else {
 													// sll sltiu sub and
@@ -4011,429 +10038,3168 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													continue
 												}
 											} else {
-												// ld bge sd sd lbu
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^7) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := get64(p0)
+												if o < uint(opFused+219) {
+													// sum ifless:a1 ld srli:a3 sum:a2:b1 lbu:a1 andi:a1 ifequal:a1 sum:a3 andi:a4
 
-												x[w[0].rd] = q0
-												if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
-													in = &w[1]
-													goto taken
-												}
-												addr2 := x[w[2].rs1] + uint64(w[2].imm)
-												t2 := &m.write[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^7) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												put64(p2, x[w[2].rs2])
-												addr3 := x[w[3].rs1] + uint64(w[3].imm)
-												t3 := &m.write[addr3>>pageShift&tlbMask]
-												if t3.tag != addr3&^(pageMask&^7) {
-													in = &w[3]
-													goto slow
-												}
-												p3 := unsafe.Add(t3.page, addr3&pageMask)
-												put64(p3, x[w[3].rs2])
-												addr4 := x[w[4].rs1] + uint64(w[4].imm)
-												t4 := &m.read[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^pageMask {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												q4 := uint64(*(*byte)(p4))
+													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+													if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+														in = &w[1]
+														goto taken
+													}
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := get64(p2)
 
-												x[w[4].rd] = q4
-												in = &w[5]
-												continue
-											}
-										} else {
-											// lui lui ret:a1
+													v2 := q2
+													x[w[2].rd] = v2
 
-											x[w[0].rd] = uint64(w[0].imm)
+													v3 := v0 >> (uint64(w[3].imm) & 63)
+													x[w[3].rd] = v3
 
-											v1 := uint64(w[1].imm)
-											x[w[1].rd] = v1
-											target := (v1 + uint64(w[2].imm>>48)) &^ 1
-											left -= uint64(w[2].n)
-											j := &e.jump[target>>1&jumpMask]
-											if j.pc != target || left < blockLength {
-												c.pc = target
-												return in, left, exitJump
-											}
-											in = (*inst)(unsafe.Add(base, j.at))
-											continue
-										}
-									}
-								}
-							} else {
-								if o < uint(opFused+125) {
-									if o < uint(opFused+124) {
-										if o < uint(opFused+122) {
-											if o < uint(opFused+121) {
-												// add sd:b1
+													v4 := v2 + v3 + uint64(w[4].imm)
+													x[w[4].rd] = v4
+													addr5 := v4 + uint64(w[5].imm)
+													t5 := &read[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^pageMask {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													q5 := uint64(*(*byte)(p5))
 
-												v0 := x[w[0].rs1] + x[w[0].rs2]
-												x[w[0].rd] = v0
-												addr1 := x[w[1].rs1] + uint64(w[1].imm)
-												t1 := &m.write[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^7) {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												put64(p1, v0)
-												in = &w[2]
-												continue
-											} else {
-												// lui add:b1 lbu:a1
+													v5 := q5
+													x[w[5].rd] = v5
 
-												v0 := uint64(w[0].imm)
-												x[w[0].rd] = v0
+													v6 := v5 & uint64(w[6].imm)
+													x[w[6].rd] = v6
+													if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+														in = &w[7]
+														goto taken
+													}
 
-												v1 := x[w[1].rs1] + v0
-												x[w[1].rd] = v1
-												addr2 := v1 + uint64(w[2].imm)
-												t2 := &m.read[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^pageMask {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												q2 := uint64(*(*byte)(p2))
+													x[w[8].rd] = v5 + x[w[8].rs2] + uint64(w[8].imm)
 
-												x[w[2].rd] = q2
-												in = &w[3]
-												continue
-											}
-										} else {
-											if o < uint(opFused+123) {
-												// addi and:a1 beq:a1 sd sd
-
-												v0 := x[w[0].rs1] + uint64(w[0].imm)
-												x[w[0].rd] = v0
-
-												v1 := v0 & x[w[1].rs2]
-												x[w[1].rd] = v1
-												if v1 == x[w[2].rs2] {
-													in = &w[2]
-													goto taken
-												}
-												addr3 := x[w[3].rs1] + uint64(w[3].imm)
-												t3 := &m.write[addr3>>pageShift&tlbMask]
-												if t3.tag != addr3&^(pageMask&^7) {
-													in = &w[3]
-													goto slow
-												}
-												p3 := unsafe.Add(t3.page, addr3&pageMask)
-												put64(p3, x[w[3].rs2])
-												addr4 := x[w[4].rs1] + uint64(w[4].imm)
-												t4 := &m.write[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^(pageMask&^7) {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												put64(p4, x[w[4].rs2])
-												in = &w[5]
-												continue
-											} else {
-												// lwu addi add andi:a3 beq:a1
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^3) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := uint64(get32(p0))
-
-												v0 := q0
-												x[w[0].rd] = v0
-
-												x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-												x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-
-												v3 := v0 & uint64(w[3].imm)
-												x[w[3].rd] = v3
-												if v3 == x[w[4].rs2] {
-													in = &w[4]
-													goto taken
-												}
-												in = &w[5]
-												continue
-											}
-										}
-									} else {
-										// lbu bne
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^pageMask {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := uint64(*(*byte)(p0))
-
-										x[w[0].rd] = q0
-										if x[w[1].rs1] != x[w[1].rs2] {
-											in = &w[1]
-											goto taken
-										}
-										in = &w[2]
-										continue
-									}
-								} else {
-									if o < uint(opFused+127) {
-										if o < uint(opFused+126) {
-											// ld ctz srli mul addi
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											x[w[0].rd] = q0
-
-											x[w[1].rd] = uint64(bits.TrailingZeros64(x[w[1].rs1]))
-
-											x[w[2].rd] = x[w[2].rs1] >> (uint64(w[2].imm) & 63)
-
-											x[w[3].rd] = x[w[3].rs1] * x[w[3].rs2]
-
-											x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
-											in = &w[5]
-											continue
-										} else {
-											// ld bge
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											x[w[0].rd] = q0
-											if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
-												in = &w[1]
-												goto taken
-											}
-											in = &w[2]
-											continue
-										}
-									} else {
-										if o < uint(opFused+128) {
-											// addi sd
-
-											x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &m.write[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											put64(p1, x[w[1].rs2])
-											in = &w[2]
-											continue
-										} else {
-											// addi addi lui bge:a3:b1 sd:b4
-
-											v0 := x[w[0].rs1] + uint64(w[0].imm)
-											x[w[0].rd] = v0
-
-											x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-											v2 := uint64(w[2].imm)
-											x[w[2].rd] = v2
-											if int64(v0) >= int64(v2) {
-												in = &w[3]
-												goto taken
-											}
-											addr4 := x[w[4].rs1] + uint64(w[4].imm)
-											t4 := &m.write[addr4>>pageShift&tlbMask]
-											if t4.tag != addr4&^(pageMask&^7) {
-												in = &w[4]
-												goto slow
-											}
-											p4 := unsafe.Add(t4.page, addr4&pageMask)
-											put64(p4, v0)
-											in = &w[5]
-											continue
-										}
-									}
-								}
-							}
-						} else {
-							if o < uint(opFused+133) {
-								if o < uint(opFused+130) {
-									// add sw:b1 addi addi blt:a2:b1
-
-									v0 := x[w[0].rs1] + x[w[0].rs2]
-									x[w[0].rd] = v0
-									addr1 := x[w[1].rs1] + uint64(w[1].imm)
-									t1 := &m.write[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^3) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									put32(p1, uint32(v0))
-
-									v2 := x[w[2].rs1] + uint64(w[2].imm)
-									x[w[2].rd] = v2
-
-									v3 := x[w[3].rs1] + uint64(w[3].imm)
-									x[w[3].rd] = v3
-									if int64(v2) < int64(v3) {
-										in = &w[4]
-										goto taken
-									}
-									in = &w[5]
-									continue
-								} else {
-									if o < uint(opFused+131) {
-										// xor sh2add addi sh2add:a1 lwu:a1
-
-										x[w[0].rd] = x[w[0].rs1] ^ x[w[0].rs2]
-
-										x[w[1].rd] = x[w[1].rs2] + x[w[1].rs1]<<2
-
-										v2 := x[w[2].rs1] + uint64(w[2].imm)
-										x[w[2].rd] = v2
-
-										v3 := x[w[3].rs2] + v2<<2
-										x[w[3].rd] = v3
-										addr4 := v3 + uint64(w[4].imm)
-										t4 := &m.read[addr4>>pageShift&tlbMask]
-										if t4.tag != addr4&^(pageMask&^3) {
-											in = &w[4]
-											goto slow
-										}
-										p4 := unsafe.Add(t4.page, addr4&pageMask)
-										q4 := uint64(get32(p4))
-
-										x[w[4].rd] = q4
-										in = &w[5]
-										continue
-									} else {
-										if o < uint(opFused+132) {
-											// add bge
-
-											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-											if int64(x[w[1].rs1]) >= int64(x[w[1].rs2]) {
-												in = &w[1]
-												goto taken
-											}
-											in = &w[2]
-											continue
-										} else {
-											// ld mulhu:b1 mul:b2 bgeu:a1:b3
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &m.read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											v0 := q0
-											x[w[0].rd] = v0
-											h1, _ := bits.Mul64(x[w[1].rs1], v0)
-											x[w[1].rd] = h1
-
-											v2 := x[w[2].rs1] * v0
-											x[w[2].rd] = v2
-											if v2 >= v0 {
-												in = &w[3]
-												goto taken
-											}
-											in = &w[4]
-											continue
-										}
-									}
-								}
-							} else {
-								if o < uint(opFused+143) {
-									if o < uint(opFused+134) {
-										// sd sd add ret
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &m.write[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										put64(p0, x[w[0].rs2])
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.write[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										put64(p1, x[w[1].rs2])
-
-										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-										target := (x[w[3].rs1] + uint64(w[3].imm>>48)) &^ 1
-										left -= uint64(w[3].n)
-										j := &e.jump[target>>1&jumpMask]
-										if j.pc != target || left < blockLength {
-											c.pc = target
-											return in, left, exitJump
-										}
-										in = (*inst)(unsafe.Add(base, j.at))
-										continue
-									} else {
-										if o < uint(opFused+140) {
-											if o < uint(opFused+137) {
-												if o < uint(opFused+135) {
-													// sub srai and add
-
-													x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
-
-													x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
-
-													x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
-
-													x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-													in = &w[4]
+													x[w[9].rd] = v5 & uint64(w[9].imm)
+													in = &w[10]
 													continue
 												} else {
-													if o < uint(opFused+136) {
-														// lui bge:b1 sd sd sb
+													// lhu ifequal:a1 ld srli and:a2:b1 sum ld mul:a3:b1 ld sum:a2:b1
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^1) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := uint64(get16(p0))
 
-														v0 := uint64(w[0].imm)
+													v0 := q0
+													x[w[0].rd] = v0
+													if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+														in = &w[1]
+														goto taken
+													}
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := get64(p2)
+
+													v2 := q2
+													x[w[2].rd] = v2
+
+													v3 := x[w[3].rs1] >> (uint64(w[3].imm) & 63)
+													x[w[3].rd] = v3
+
+													v4 := v2 & v3
+													x[w[4].rd] = v4
+
+													x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &read[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^7) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													q6 := get64(p6)
+
+													v6 := q6
+													x[w[6].rd] = v6
+
+													v7 := v4 * v6
+													x[w[7].rd] = v7
+													addr8 := x[w[8].rs1] + uint64(w[8].imm)
+													t8 := &read[addr8>>pageShift&tlbMask]
+													if t8.tag != addr8&^(pageMask&^7) {
+														in = &w[8]
+														goto slow
+													}
+													p8 := unsafe.Add(t8.page, addr8&pageMask)
+													q8 := get64(p8)
+
+													v8 := q8
+													x[w[8].rd] = v8
+
+													x[w[9].rd] = v7 + v8 + uint64(w[9].imm)
+													in = &w[10]
+													continue
+												}
+											}
+										} else {
+											if o < uint(opFused+222) {
+												if o < uint(opFused+221) {
+													// andi sum sum sum sum sb:a4:b5 ld sum ret:a2
+
+													v0 := x[w[0].rs1] & uint64(w[0].imm)
+													x[w[0].rd] = v0
+
+													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+													x[w[1].rd] = v1
+
+													x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+													x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+													x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+													addr5 := v1 + uint64(w[5].imm)
+													t5 := &write[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^pageMask {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													*(*byte)(p5) = byte(v0)
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &read[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^7) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													q6 := get64(p6)
+
+													v6 := q6
+													x[w[6].rd] = v6
+
+													x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+													target := (v6 + uint64(w[8].imm>>48)) &^ 1
+													left -= uint64(w[8].n)
+													j := &e.jump[target>>1&jumpMask]
+													if j.pc != target || left < blockLength {
+														c.pc = target
+														return in, left, exitJump
+													}
+													in = (*inst)(unsafe.Add(base, j.at))
+													continue
+												} else {
+													// mul ld sum:a2:b1 ld sum:a2 lwu sum sum:a3:b4 andi:a3 ifequal:a1
+
+													v0 := x[w[0].rs1] * x[w[0].rs2]
+													x[w[0].rd] = v0
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &read[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^7) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													q1 := get64(p1)
+
+													v1 := q1
+													x[w[1].rd] = v1
+
+													v2 := v0 + v1 + uint64(w[2].imm)
+													x[w[2].rd] = v2
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^7) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := get64(p3)
+
+													v3 := q3
+													x[w[3].rd] = v3
+
+													v4 := v2 + x[w[4].rs2] + uint64(w[4].imm)
+													x[w[4].rd] = v4
+													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													t5 := &read[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^3) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													q5 := uint64(get32(p5))
+
+													v5 := q5
+													x[w[5].rd] = v5
+
+													x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+													x[w[7].rd] = v4 + v3 + uint64(w[7].imm)
+
+													v8 := v5 & uint64(w[8].imm)
+													x[w[8].rd] = v8
+													if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
+													in = &w[10]
+													continue
+												}
+											} else {
+												if o < uint(opFused+223) {
+													// ld sum sw:a2:b1 ld:a3 ifequal:a1 ld:a2 sum srli:a1 sum ifless:a2:b1
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := get64(p0)
+
+													v0 := q0
+													x[w[0].rd] = v0
+
+													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+													x[w[1].rd] = v1
+													addr2 := v0 + uint64(w[2].imm)
+													t2 := &write[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^3) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													put32(p2, uint32(v1))
+													addr3 := v0 + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^7) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := get64(p3)
+
+													v3 := q3
+													x[w[3].rd] = v3
+													if (v3 == x[w[4].rs2]) != (w[4].rd != 0) {
+														in = &w[4]
+														goto taken
+													}
+													addr5 := v3 + uint64(w[5].imm)
+													t5 := &read[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^7) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													q5 := get64(p5)
+
+													x[w[5].rd] = q5
+
+													v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+													x[w[6].rd] = v6
+
+													v7 := v6 >> (uint64(w[7].imm) & 63)
+													x[w[7].rd] = v7
+
+													v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+													x[w[8].rd] = v8
+													if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
+													in = &w[10]
+													continue
+												} else {
+													// sum sum:b1 lbu:a1 slli:a1 sum sb lb lbu or:a5:b1 andi:a1
+
+													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+
+													v1 := x[w[1].rs1] + v0 + uint64(w[1].imm)
+													x[w[1].rd] = v1
+													addr2 := v1 + uint64(w[2].imm)
+													t2 := &read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^pageMask {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := uint64(*(*byte)(p2))
+
+													v2 := q2
+													x[w[2].rd] = v2
+
+													v3 := v2 << (uint64(w[3].imm) & 63)
+													x[w[3].rd] = v3
+
+													x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													t5 := &write[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^pageMask {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													*(*byte)(p5) = byte(x[w[5].rs2])
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &read[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^pageMask {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													q6 := uint64(int8(*(*byte)(p6)))
+
+													x[w[6].rd] = q6
+													addr7 := x[w[7].rs1] + uint64(w[7].imm)
+													t7 := &read[addr7>>pageShift&tlbMask]
+													if t7.tag != addr7&^pageMask {
+														in = &w[7]
+														goto slow
+													}
+													p7 := unsafe.Add(t7.page, addr7&pageMask)
+													q7 := uint64(*(*byte)(p7))
+
+													v7 := q7
+													x[w[7].rd] = v7
+
+													v8 := v3 | v7
+													x[w[8].rd] = v8
+
+													x[w[9].rd] = v8 & uint64(w[9].imm)
+													in = &w[10]
+													continue
+												}
+											}
+										}
+									} else {
+										if o < uint(opFused+228) {
+											if o < uint(opFused+226) {
+												if o < uint(opFused+225) {
+													// lbu slli or lbu slli or lbu slli or
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^pageMask {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := uint64(*(*byte)(p0))
+
+													x[w[0].rd] = q0
+
+													x[w[1].rd] = x[w[1].rs1] << (uint64(w[1].imm) & 63)
+
+													x[w[2].rd] = x[w[2].rs1] | x[w[2].rs2]
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^pageMask {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := uint64(*(*byte)(p3))
+
+													x[w[3].rd] = q3
+
+													x[w[4].rd] = x[w[4].rs1] << (uint64(w[4].imm) & 63)
+
+													x[w[5].rd] = x[w[5].rs1] | x[w[5].rs2]
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &read[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^pageMask {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													q6 := uint64(*(*byte)(p6))
+
+													x[w[6].rd] = q6
+
+													x[w[7].rd] = x[w[7].rs1] << (uint64(w[7].imm) & 63)
+
+													x[w[8].rd] = x[w[8].rs1] | x[w[8].rs2]
+													in = &w[9]
+													continue
+												} else {
+													// sum sd sb:b2 lbu sd ifequal:a2
+
+													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &write[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^7) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													put64(p1, x[w[1].rs2])
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &write[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^pageMask {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													*(*byte)(p2) = byte(v0)
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^pageMask {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := uint64(*(*byte)(p3))
+
+													v3 := q3
+													x[w[3].rd] = v3
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &write[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^7) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													put64(p4, x[w[4].rs2])
+													if (v3 == x[w[5].rs2]) != (w[5].rd != 0) {
+														in = &w[5]
+														goto taken
+													}
+													in = &w[6]
+													continue
+												}
+											} else {
+												if o < uint(opFused+227) {
+													// sd sd ld ld:a1 ld ld:a1 sum jalr:a4
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &write[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													put64(p0, x[w[0].rs2])
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &write[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^7) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													put64(p1, x[w[1].rs2])
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := get64(p2)
+
+													v2 := q2
+													x[w[2].rd] = v2
+													addr3 := v2 + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^7) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := get64(p3)
+
+													v3 := q3
+													x[w[3].rd] = v3
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^7) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := get64(p4)
+
+													v4 := q4
+													x[w[4].rd] = v4
+													addr5 := v4 + uint64(w[5].imm)
+													t5 := &read[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^7) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													q5 := get64(p5)
+
+													x[w[5].rd] = q5
+
+													x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+													target := (v3 + uint64(w[7].imm>>48)) &^ 1
+													x[w[7].rd] = uint64(w[7].imm) << 16 >> 16
+													left -= uint64(w[7].n)
+													j := &e.jump[target>>1&jumpMask]
+													if j.pc != target || left < blockLength {
+														c.pc = target
+														return in, left, exitJump
+													}
+													in = (*inst)(unsafe.Add(base, j.at))
+													continue
+												} else {
+													// lbu andi:a1 ifequal:a1 ld lb:a1 ld ld sum:a2 ifequal:a1 ld:a6
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^pageMask {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := uint64(*(*byte)(p0))
+
+													v0 := q0
+													x[w[0].rd] = v0
+
+													v1 := v0 & uint64(w[1].imm)
+													x[w[1].rd] = v1
+													if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+														in = &w[2]
+														goto taken
+													}
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^7) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := get64(p3)
+
+													v3 := q3
+													x[w[3].rd] = v3
+													addr4 := v3 + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^pageMask {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := uint64(int8(*(*byte)(p4)))
+
+													x[w[4].rd] = q4
+													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													t5 := &read[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^7) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													q5 := get64(p5)
+
+													v5 := q5
+													x[w[5].rd] = v5
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &read[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^7) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													q6 := get64(p6)
+
+													x[w[6].rd] = q6
+
+													v7 := v5 + x[w[7].rs2] + uint64(w[7].imm)
+													x[w[7].rd] = v7
+													if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
+														in = &w[8]
+														goto taken
+													}
+													addr9 := v3 + uint64(w[9].imm)
+													t9 := &read[addr9>>pageShift&tlbMask]
+													if t9.tag != addr9&^(pageMask&^7) {
+														in = &w[9]
+														goto slow
+													}
+													p9 := unsafe.Add(t9.page, addr9&pageMask)
+													q9 := get64(p9)
+
+													x[w[9].rd] = q9
+													in = &w[10]
+													continue
+												}
+											}
+										} else {
+											if o < uint(opFused+230) {
+												if o < uint(opFused+229) {
+													// sum ifless:a1 sum sum:b1 sub srli:a1 andi:a1 srli srli:a4 sum:a3:b2
+
+													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+													if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+														in = &w[1]
+														goto taken
+													}
+
+													v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+													x[w[2].rd] = v2
+
+													x[w[3].rd] = x[w[3].rs1] + v2 + uint64(w[3].imm)
+
+													v4 := x[w[4].rs1] - x[w[4].rs2]
+													x[w[4].rd] = v4
+
+													v5 := v4 >> (uint64(w[5].imm) & 63)
+													x[w[5].rd] = v5
+
+													v6 := v5 & uint64(w[6].imm)
+													x[w[6].rd] = v6
+
+													v7 := x[w[7].rs1] >> (uint64(w[7].imm) & 63)
+													x[w[7].rd] = v7
+
+													x[w[8].rd] = v4 >> (uint64(w[8].imm) & 63)
+
+													x[w[9].rd] = v6 + v7 + uint64(w[9].imm)
+													in = &w[10]
+													continue
+												} else {
+													// lhu sh:b1 sd ld sub:a1 sd:b1 ifless:a2 sum ld:a1 ld
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^1) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := uint64(get16(p0))
+
+													v0 := q0
+													x[w[0].rd] = v0
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &write[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^1) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													put16(p1, uint16(v0))
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &write[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													put64(p2, x[w[2].rs2])
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^7) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := get64(p3)
+
+													v3 := q3
+													x[w[3].rd] = v3
+
+													v4 := v3 - x[w[4].rs2]
+													x[w[4].rd] = v4
+													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													t5 := &write[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^7) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													put64(p5, v4)
+													if (v4^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+														in = &w[6]
+														goto taken
+													}
+
+													v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+													x[w[7].rd] = v7
+													addr8 := v7 + uint64(w[8].imm)
+													t8 := &read[addr8>>pageShift&tlbMask]
+													if t8.tag != addr8&^(pageMask&^7) {
+														in = &w[8]
+														goto slow
+													}
+													p8 := unsafe.Add(t8.page, addr8&pageMask)
+													q8 := get64(p8)
+
+													x[w[8].rd] = q8
+													addr9 := x[w[9].rs1] + uint64(w[9].imm)
+													t9 := &read[addr9>>pageShift&tlbMask]
+													if t9.tag != addr9&^(pageMask&^7) {
+														in = &w[9]
+														goto slow
+													}
+													p9 := unsafe.Add(t9.page, addr9&pageMask)
+													q9 := get64(p9)
+
+													x[w[9].rd] = q9
+													in = &w[10]
+													continue
+												}
+											} else {
+												if o < uint(opFused+231) {
+													// sum sum and ifequal:a1 ctz:a2 srli:a1 sum:b1 lbu:a1 sum sum
+
+													x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+													x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+													v2 := x[w[2].rs1] & x[w[2].rs2]
+													x[w[2].rd] = v2
+													if (v2 == x[w[3].rs2]) != (w[3].rd != 0) {
+														in = &w[3]
+														goto taken
+													}
+
+													v4 := uint64(bits.TrailingZeros64(v2))
+													x[w[4].rd] = v4
+
+													v5 := v4 >> (uint64(w[5].imm) & 63)
+													x[w[5].rd] = v5
+
+													v6 := x[w[6].rs1] + v5 + uint64(w[6].imm)
+													x[w[6].rd] = v6
+													addr7 := v6 + uint64(w[7].imm)
+													t7 := &read[addr7>>pageShift&tlbMask]
+													if t7.tag != addr7&^pageMask {
+														in = &w[7]
+														goto slow
+													}
+													p7 := unsafe.Add(t7.page, addr7&pageMask)
+													q7 := uint64(*(*byte)(p7))
+
+													x[w[7].rd] = q7
+
+													x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+
+													x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
+													in = &w[10]
+													continue
+												} else {
+													// sub srai:a1 sum:a1 ifless:a1 slli:a2 sum:a1 lhu:a1
+
+													v0 := x[w[0].rs1] - x[w[0].rs2]
+													x[w[0].rd] = v0
+
+													v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+													x[w[1].rd] = v1
+
+													v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+													x[w[2].rd] = v2
+													if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+														in = &w[3]
+														goto taken
+													}
+
+													v4 := v2 << (uint64(w[4].imm) & 63)
+													x[w[4].rd] = v4
+
+													v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+													x[w[5].rd] = v5
+													addr6 := v5 + uint64(w[6].imm)
+													t6 := &read[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^1) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													q6 := uint64(get16(p6))
+
+													x[w[6].rd] = q6
+													in = &w[7]
+													continue
+												}
+											}
+										}
+									}
+								} else {
+									if o < uint(opFused+240) {
+										if o < uint(opFused+236) {
+											if o < uint(opFused+234) {
+												if o < uint(opFused+233) {
+													// and ifequal:a1 sd sd ld lwu ctz:a6 srli:a1 sd:b1 mul:a5:b2
+
+													v0 := x[w[0].rs1] & x[w[0].rs2]
+													x[w[0].rd] = v0
+													if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+														in = &w[1]
+														goto taken
+													}
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &write[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													put64(p2, x[w[2].rs2])
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &write[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^7) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													put64(p3, x[w[3].rs2])
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^7) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := get64(p4)
+
+													v4 := q4
+													x[w[4].rd] = v4
+													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													t5 := &read[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^3) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													q5 := uint64(get32(p5))
+
+													x[w[5].rd] = q5
+
+													v6 := uint64(bits.TrailingZeros64(v0))
+													x[w[6].rd] = v6
+
+													v7 := v6 >> (uint64(w[7].imm) & 63)
+													x[w[7].rd] = v7
+													addr8 := x[w[8].rs1] + uint64(w[8].imm)
+													t8 := &write[addr8>>pageShift&tlbMask]
+													if t8.tag != addr8&^(pageMask&^7) {
+														in = &w[8]
+														goto slow
+													}
+													p8 := unsafe.Add(t8.page, addr8&pageMask)
+													put64(p8, v7)
+
+													x[w[9].rd] = v4 * v7
+													in = &w[10]
+													continue
+												} else {
+													// sum ld:a1 lb:a1 slli sum:a1:b3 ld:a1 ifequal:a1 srli
+
+													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+													addr1 := v0 + uint64(w[1].imm)
+													t1 := &read[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^7) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													q1 := get64(p1)
+
+													v1 := q1
+													x[w[1].rd] = v1
+													addr2 := v1 + uint64(w[2].imm)
+													t2 := &read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^pageMask {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := uint64(int8(*(*byte)(p2)))
+
+													x[w[2].rd] = q2
+
+													v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
+													x[w[3].rd] = v3
+
+													v4 := v3 + v1 + uint64(w[4].imm)
+													x[w[4].rd] = v4
+													addr5 := v4 + uint64(w[5].imm)
+													t5 := &read[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^7) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													q5 := get64(p5)
+
+													v5 := q5
+													x[w[5].rd] = v5
+													if (v5 == x[w[6].rs2]) != (w[6].rd != 0) {
+														in = &w[6]
+														goto taken
+													}
+
+													x[w[7].rd] = x[w[7].rs1] >> (uint64(w[7].imm) & 63)
+													in = &w[8]
+													continue
+												}
+											} else {
+												if o < uint(opFused+235) {
+													// sll sltiu sub:b1 and:a1:b3 sum:a1 sll:a1 sll
+
+													v0 := x[w[0].rs1] << (x[w[0].rs2] & 63)
+													x[w[0].rd] = v0
+
+													v1 := truth(x[w[1].rs1] < uint64(w[1].imm))
+													x[w[1].rd] = v1
+
+													v2 := x[w[2].rs1] - v1
+													x[w[2].rd] = v2
+
+													v3 := v2 & v0
+													x[w[3].rd] = v3
+
+													v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+													x[w[4].rd] = v4
+
+													x[w[5].rd] = v4 << (x[w[5].rs2] & 63)
+
+													x[w[6].rd] = x[w[6].rs1] << (x[w[6].rs2] & 63)
+													in = &w[7]
+													continue
+												} else {
+													// sd ld sum:b1 sum:a1 sum:a1 andi ifequal:a1 ld:a3 sd:b1
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &write[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													put64(p0, x[w[0].rs2])
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &read[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^7) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													q1 := get64(p1)
+
+													v1 := q1
+													x[w[1].rd] = v1
+
+													v2 := x[w[2].rs1] + v1 + uint64(w[2].imm)
+													x[w[2].rd] = v2
+
+													v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+													x[w[3].rd] = v3
+
+													v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+													x[w[4].rd] = v4
+
+													v5 := x[w[5].rs1] & uint64(w[5].imm)
+													x[w[5].rd] = v5
+													if (v5 == x[w[6].rs2]) != (w[6].rd != 0) {
+														in = &w[6]
+														goto taken
+													}
+													addr7 := v4 + uint64(w[7].imm)
+													t7 := &read[addr7>>pageShift&tlbMask]
+													if t7.tag != addr7&^(pageMask&^7) {
+														in = &w[7]
+														goto slow
+													}
+													p7 := unsafe.Add(t7.page, addr7&pageMask)
+													q7 := get64(p7)
+
+													v7 := q7
+													x[w[7].rd] = v7
+													addr8 := x[w[8].rs1] + uint64(w[8].imm)
+													t8 := &write[addr8>>pageShift&tlbMask]
+													if t8.tag != addr8&^(pageMask&^7) {
+														in = &w[8]
+														goto slow
+													}
+													p8 := unsafe.Add(t8.page, addr8&pageMask)
+													put64(p8, v7)
+													in = &w[9]
+													continue
+												}
+											}
+										} else {
+											if o < uint(opFused+238) {
+												if o < uint(opFused+237) {
+													// ld and:b1 ifequal:a1 ld ld sum ld ld sum:b5
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := get64(p0)
+
+													v0 := q0
+													x[w[0].rd] = v0
+
+													v1 := x[w[1].rs1] & v0
+													x[w[1].rd] = v1
+													if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+														in = &w[2]
+														goto taken
+													}
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^7) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := get64(p3)
+
+													v3 := q3
+													x[w[3].rd] = v3
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^7) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := get64(p4)
+
+													x[w[4].rd] = q4
+
+													x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &read[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^7) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													q6 := get64(p6)
+
+													x[w[6].rd] = q6
+													addr7 := x[w[7].rs1] + uint64(w[7].imm)
+													t7 := &read[addr7>>pageShift&tlbMask]
+													if t7.tag != addr7&^(pageMask&^7) {
+														in = &w[7]
+														goto slow
+													}
+													p7 := unsafe.Add(t7.page, addr7&pageMask)
+													q7 := get64(p7)
+
+													x[w[7].rd] = q7
+
+													x[w[8].rd] = x[w[8].rs1] + v3 + uint64(w[8].imm)
+													in = &w[9]
+													continue
+												} else {
+													// sum ifless:a1 ifless:a2 sum:b3 lbu:a1 ifequal:a1 sum ifequal:a1:b3 sum:a8
+
+													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+													if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+														in = &w[1]
+														goto taken
+													}
+													if (v0^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+														in = &w[2]
+														goto taken
+													}
+
+													v3 := x[w[3].rs1] + v0 + uint64(w[3].imm)
+													x[w[3].rd] = v3
+													addr4 := v3 + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^pageMask {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := uint64(*(*byte)(p4))
+
+													v4 := q4
+													x[w[4].rd] = v4
+													if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
+														in = &w[5]
+														goto taken
+													}
+
+													v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+													x[w[6].rd] = v6
+													if (v6 == v4) != (w[7].rd != 0) {
+														in = &w[7]
+														goto taken
+													}
+
+													x[w[8].rd] = v0 + x[w[8].rs2] + uint64(w[8].imm)
+													in = &w[9]
+													continue
+												}
+											} else {
+												if o < uint(opFused+239) {
+													// sum sub:b1 srai:a1 and:b1 sub sum:a2 sub sum:a3 ifequal:a1 lbu:a4
+
+													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+
+													v1 := x[w[1].rs1] - v0
+													x[w[1].rd] = v1
+
+													v2 := uint64(int64(v1) >> (uint64(w[2].imm) & 63))
+													x[w[2].rd] = v2
+
+													v3 := x[w[3].rs1] & v2
+													x[w[3].rd] = v3
+
+													v4 := x[w[4].rs1] - x[w[4].rs2]
+													x[w[4].rd] = v4
+
+													v5 := v3 + x[w[5].rs2] + uint64(w[5].imm)
+													x[w[5].rd] = v5
+
+													x[w[6].rd] = x[w[6].rs1] - x[w[6].rs2]
+
+													v7 := v4 + x[w[7].rs2] + uint64(w[7].imm)
+													x[w[7].rd] = v7
+													if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
+														in = &w[8]
+														goto taken
+													}
+													addr9 := v5 + uint64(w[9].imm)
+													t9 := &read[addr9>>pageShift&tlbMask]
+													if t9.tag != addr9&^pageMask {
+														in = &w[9]
+														goto slow
+													}
+													p9 := unsafe.Add(t9.page, addr9&pageMask)
+													q9 := uint64(*(*byte)(p9))
+
+													x[w[9].rd] = q9
+													in = &w[10]
+													continue
+												} else {
+													// sum sum ifless:a2:b1 sum sum addiw:a2 sum ifequal:a2:b1 sum:a4 ifequal:a1
+
+													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+
+													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+													x[w[1].rd] = v1
+													if (v0^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+														in = &w[2]
+														goto taken
+													}
+
+													v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+													x[w[3].rd] = v3
+
+													v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+													x[w[4].rd] = v4
+
+													v5 := word(v3 + uint64(w[5].imm))
+													x[w[5].rd] = v5
+
+													v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+													x[w[6].rd] = v6
+													if (v5 == v6) != (w[7].rd != 0) {
+														in = &w[7]
+														goto taken
+													}
+
+													v8 := v4 + x[w[8].rs2] + uint64(w[8].imm)
+													x[w[8].rd] = v8
+													if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
+													in = &w[10]
+													continue
+												}
+											}
+										}
+									} else {
+										if o < uint(opFused+244) {
+											if o < uint(opFused+242) {
+												if o < uint(opFused+241) {
+													// ld sum:b1 sb:a1 sum sum ld sum ret:a2
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := get64(p0)
+
+													v0 := q0
+													x[w[0].rd] = v0
+
+													v1 := x[w[1].rs1] + v0 + uint64(w[1].imm)
+													x[w[1].rd] = v1
+													addr2 := v1 + uint64(w[2].imm)
+													t2 := &write[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^pageMask {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													*(*byte)(p2) = byte(x[w[2].rs2])
+
+													x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+													x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													t5 := &read[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^7) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													q5 := get64(p5)
+
+													v5 := q5
+													x[w[5].rd] = v5
+
+													x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+													target := (v5 + uint64(w[7].imm>>48)) &^ 1
+													left -= uint64(w[7].n)
+													j := &e.jump[target>>1&jumpMask]
+													if j.pc != target || left < blockLength {
+														c.pc = target
+														return in, left, exitJump
+													}
+													in = (*inst)(unsafe.Add(base, j.at))
+													continue
+												} else {
+													// lw sum:b1 ld ld ld ld lw addiw:a6 addiw:a2 ifless:a1:b2
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^3) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := word(uint64(get32(p0)))
+
+													v0 := q0
+													x[w[0].rd] = v0
+
+													v1 := x[w[1].rs1] + v0 + uint64(w[1].imm)
+													x[w[1].rd] = v1
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := get64(p2)
+
+													x[w[2].rd] = q2
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^7) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := get64(p3)
+
+													x[w[3].rd] = q3
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^7) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := get64(p4)
+
+													x[w[4].rd] = q4
+													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													t5 := &read[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^7) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													q5 := get64(p5)
+
+													x[w[5].rd] = q5
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &read[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^3) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													q6 := word(uint64(get32(p6)))
+
+													v6 := q6
+													x[w[6].rd] = v6
+
+													v7 := word(v1 + uint64(w[7].imm))
+													x[w[7].rd] = v7
+
+													v8 := word(v6 + uint64(w[8].imm))
+													x[w[8].rd] = v8
+													if (v8^uint64(w[9].rs3)<<56 < v7^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
+													in = &w[10]
+													continue
+												}
+											} else {
+												if o < uint(opFused+243) {
+													// ifless ifless ifequal sd sd sd sd sd sd ifequal
+													if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+														in = &w[0]
+														goto taken
+													}
+													if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+														in = &w[1]
+														goto taken
+													}
+													if (x[w[2].rs1] == x[w[2].rs2]) != (w[2].rd != 0) {
+														in = &w[2]
+														goto taken
+													}
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &write[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^7) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													put64(p3, x[w[3].rs2])
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &write[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^7) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													put64(p4, x[w[4].rs2])
+													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													t5 := &write[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^7) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													put64(p5, x[w[5].rs2])
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &write[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^7) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													put64(p6, x[w[6].rs2])
+													addr7 := x[w[7].rs1] + uint64(w[7].imm)
+													t7 := &write[addr7>>pageShift&tlbMask]
+													if t7.tag != addr7&^(pageMask&^7) {
+														in = &w[7]
+														goto slow
+													}
+													p7 := unsafe.Add(t7.page, addr7&pageMask)
+													put64(p7, x[w[7].rs2])
+													addr8 := x[w[8].rs1] + uint64(w[8].imm)
+													t8 := &write[addr8>>pageShift&tlbMask]
+													if t8.tag != addr8&^(pageMask&^7) {
+														in = &w[8]
+														goto slow
+													}
+													p8 := unsafe.Add(t8.page, addr8&pageMask)
+													put64(p8, x[w[8].rs2])
+													if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
+													in = &w[10]
+													continue
+												} else {
+													// lhu sum:a1 lhu slli:a2 srli:a1 ifless:a1:b3 sum:a5 andi:a1 ifequal:a1 slli:a3
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^1) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := uint64(get16(p0))
+
+													v0 := q0
+													x[w[0].rd] = v0
+
+													v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+													x[w[1].rd] = v1
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^1) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := uint64(get16(p2))
+
+													v2 := q2
+													x[w[2].rd] = v2
+
+													v3 := v1 << (uint64(w[3].imm) & 63)
+													x[w[3].rd] = v3
+
+													v4 := v3 >> (uint64(w[4].imm) & 63)
+													x[w[4].rd] = v4
+													if (v4^uint64(w[5].rs3)<<56 < v2^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+														in = &w[5]
+														goto taken
+													}
+
+													v6 := v1 + x[w[6].rs2] + uint64(w[6].imm)
+													x[w[6].rd] = v6
+
+													v7 := v6 & uint64(w[7].imm)
+													x[w[7].rd] = v7
+													if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
+														in = &w[8]
+														goto taken
+													}
+
+													x[w[9].rd] = v6 << (uint64(w[9].imm) & 63)
+													in = &w[10]
+													continue
+												}
+											}
+										} else {
+											if o < uint(opFused+246) {
+												if o < uint(opFused+245) {
+													// sub sd:b1 sub srai:a1 and:a1 sum:a1 sd:b1 sum:b7 ifless:b1 ifless:b2
+
+													v0 := x[w[0].rs1] - x[w[0].rs2]
+													x[w[0].rd] = v0
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &write[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^7) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													put64(p1, v0)
+
+													v2 := x[w[2].rs1] - x[w[2].rs2]
+													x[w[2].rd] = v2
+
+													v3 := uint64(int64(v2) >> (uint64(w[3].imm) & 63))
+													x[w[3].rd] = v3
+
+													v4 := v3 & x[w[4].rs2]
+													x[w[4].rd] = v4
+
+													v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+													x[w[5].rd] = v5
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &write[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^7) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													put64(p6, v5)
+
+													v7 := x[w[7].rs1] + v0 + uint64(w[7].imm)
+													x[w[7].rd] = v7
+													if (x[w[8].rs1]^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+														in = &w[8]
+														goto taken
+													}
+													if (x[w[9].rs1]^uint64(w[9].rs3)<<56 < v7^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
+													in = &w[10]
+													continue
+												} else {
+													// sd ifless ifless sub srai:a1 and:b1 sum:a1 sub ifequal ifequal
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &write[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													put64(p0, x[w[0].rs2])
+													if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+														in = &w[1]
+														goto taken
+													}
+													if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+														in = &w[2]
+														goto taken
+													}
+
+													v3 := x[w[3].rs1] - x[w[3].rs2]
+													x[w[3].rd] = v3
+
+													v4 := uint64(int64(v3) >> (uint64(w[4].imm) & 63))
+													x[w[4].rd] = v4
+
+													v5 := x[w[5].rs1] & v4
+													x[w[5].rd] = v5
+
+													x[w[6].rd] = v5 + x[w[6].rs2] + uint64(w[6].imm)
+
+													x[w[7].rd] = x[w[7].rs1] - x[w[7].rs2]
+													if (x[w[8].rs1] == x[w[8].rs2]) != (w[8].rd != 0) {
+														in = &w[8]
+														goto taken
+													}
+													if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
+													in = &w[10]
+													continue
+												}
+											} else {
+												if o < uint(opFused+247) {
+													// ld ld:a1 ld ld lbu ifequal:a4 sd:b5 ld:a4 ld:a5 ld:a8
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := get64(p0)
+
+													v0 := q0
+													x[w[0].rd] = v0
+													addr1 := v0 + uint64(w[1].imm)
+													t1 := &read[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^7) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													q1 := get64(p1)
+
+													v1 := q1
+													x[w[1].rd] = v1
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := get64(p2)
+
+													x[w[2].rd] = q2
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^7) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := get64(p3)
+
+													v3 := q3
+													x[w[3].rd] = v3
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^pageMask {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := uint64(*(*byte)(p4))
+
+													x[w[4].rd] = q4
+													if (v1 == x[w[5].rs2]) != (w[5].rd != 0) {
+														in = &w[5]
+														goto taken
+													}
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &write[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^7) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													put64(p6, v1)
+													addr7 := v3 + uint64(w[7].imm)
+													t7 := &read[addr7>>pageShift&tlbMask]
+													if t7.tag != addr7&^(pageMask&^7) {
+														in = &w[7]
+														goto slow
+													}
+													p7 := unsafe.Add(t7.page, addr7&pageMask)
+													q7 := get64(p7)
+
+													x[w[7].rd] = q7
+													addr8 := v3 + uint64(w[8].imm)
+													t8 := &read[addr8>>pageShift&tlbMask]
+													if t8.tag != addr8&^(pageMask&^7) {
+														in = &w[8]
+														goto slow
+													}
+													p8 := unsafe.Add(t8.page, addr8&pageMask)
+													q8 := get64(p8)
+
+													x[w[8].rd] = q8
+													addr9 := v1 + uint64(w[9].imm)
+													t9 := &read[addr9>>pageShift&tlbMask]
+													if t9.tag != addr9&^(pageMask&^7) {
+														in = &w[9]
+														goto slow
+													}
+													p9 := unsafe.Add(t9.page, addr9&pageMask)
+													q9 := get64(p9)
+
+													x[w[9].rd] = q9
+													in = &w[10]
+													continue
+												} else {
+													// sb sum slli srli:a1 sum:a3:b1 ld:a1 sd:b1 sum ld:a3 ifequal:a1
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &write[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^pageMask {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													*(*byte)(p0) = byte(x[w[0].rs2])
+
+													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+													x[w[1].rd] = v1
+
+													v2 := x[w[2].rs1] << (uint64(w[2].imm) & 63)
+													x[w[2].rd] = v2
+
+													v3 := v2 >> (uint64(w[3].imm) & 63)
+													x[w[3].rd] = v3
+
+													v4 := v1 + v3 + uint64(w[4].imm)
+													x[w[4].rd] = v4
+													addr5 := v4 + uint64(w[5].imm)
+													t5 := &read[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^7) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													q5 := get64(p5)
+
+													v5 := q5
+													x[w[5].rd] = v5
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &write[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^7) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													put64(p6, v5)
+
+													x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+													addr8 := v5 + uint64(w[8].imm)
+													t8 := &read[addr8>>pageShift&tlbMask]
+													if t8.tag != addr8&^(pageMask&^7) {
+														in = &w[8]
+														goto slow
+													}
+													p8 := unsafe.Add(t8.page, addr8&pageMask)
+													q8 := get64(p8)
+
+													v8 := q8
+													x[w[8].rd] = v8
+													if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
+													in = &w[10]
+													continue
+												}
+											}
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+264) {
+									if o < uint(opFused+256) {
+										if o < uint(opFused+252) {
+											if o < uint(opFused+250) {
+												if o < uint(opFused+249) {
+													// ld mul:b1 ld sum:a2:b1 ld sum:a2 sum:b2 sum sum sb:a3
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := get64(p0)
+
+													v0 := q0
+													x[w[0].rd] = v0
+
+													v1 := x[w[1].rs1] * v0
+													x[w[1].rd] = v1
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := get64(p2)
+
+													v2 := q2
+													x[w[2].rd] = v2
+
+													v3 := v1 + v2 + uint64(w[3].imm)
+													x[w[3].rd] = v3
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^7) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := get64(p4)
+
+													v4 := q4
+													x[w[4].rd] = v4
+
+													x[w[5].rd] = v3 + x[w[5].rs2] + uint64(w[5].imm)
+
+													v6 := x[w[6].rs1] + v4 + uint64(w[6].imm)
+													x[w[6].rd] = v6
+
+													x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+
+													x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+													addr9 := v6 + uint64(w[9].imm)
+													t9 := &write[addr9>>pageShift&tlbMask]
+													if t9.tag != addr9&^pageMask {
+														in = &w[9]
+														goto slow
+													}
+													p9 := unsafe.Add(t9.page, addr9&pageMask)
+													*(*byte)(p9) = byte(x[w[9].rs2])
+													in = &w[10]
+													continue
+												} else {
+													// lhu ifequal:a1 ld mul:b1 ld sum:a2 sum:a1:b2 sum sd:a2
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^1) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := uint64(get16(p0))
+
+													v0 := q0
+													x[w[0].rd] = v0
+													if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+														in = &w[1]
+														goto taken
+													}
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := get64(p2)
+
+													v2 := q2
+													x[w[2].rd] = v2
+
+													v3 := x[w[3].rs1] * v2
+													x[w[3].rd] = v3
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^7) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := get64(p4)
+
+													v4 := q4
+													x[w[4].rd] = v4
+
+													v5 := v3 + x[w[5].rs2] + uint64(w[5].imm)
+													x[w[5].rd] = v5
+
+													v6 := v5 + v4 + uint64(w[6].imm)
+													x[w[6].rd] = v6
+
+													x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+													addr8 := v6 + uint64(w[8].imm)
+													t8 := &write[addr8>>pageShift&tlbMask]
+													if t8.tag != addr8&^(pageMask&^7) {
+														in = &w[8]
+														goto slow
+													}
+													p8 := unsafe.Add(t8.page, addr8&pageMask)
+													put64(p8, x[w[8].rs2])
+													in = &w[9]
+													continue
+												}
+											} else {
+												if o < uint(opFused+251) {
+													// lbu sum ifless:b1 slli sum sum:a2:b1 lhu:a1
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^pageMask {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := uint64(*(*byte)(p0))
+
+													x[w[0].rd] = q0
+
+													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+													x[w[1].rd] = v1
+													if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+														in = &w[2]
+														goto taken
+													}
+
+													v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
+													x[w[3].rd] = v3
+
+													v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+													x[w[4].rd] = v4
+
+													v5 := v3 + v4 + uint64(w[5].imm)
+													x[w[5].rd] = v5
+													addr6 := v5 + uint64(w[6].imm)
+													t6 := &read[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^1) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													q6 := uint64(get16(p6))
+
+													x[w[6].rd] = q6
+													in = &w[7]
+													continue
+												} else {
+													// lw addi:a1 addi sw:b2
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^3) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := word(uint64(get32(p0)))
+
+													v0 := q0
+													x[w[0].rd] = v0
+
+													v1 := v0 + uint64(w[1].imm)
+													x[w[1].rd] = v1
+
+													x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &write[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^3) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													put32(p3, uint32(v1))
+													in = &w[4]
+													continue
+												}
+											}
+										} else {
+											if o < uint(opFused+254) {
+												if o < uint(opFused+253) {
+													// sd ld sum sh3add:a1:b2 ld:a1 ifequal:a1 sum ifequal:a1 sum sd:a6:b1
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &write[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													put64(p0, x[w[0].rs2])
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &read[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^7) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													q1 := get64(p1)
+
+													v1 := q1
+													x[w[1].rd] = v1
+
+													v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+													x[w[2].rd] = v2
+
+													v3 := v1 + v2<<3
+													x[w[3].rd] = v3
+													addr4 := v3 + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^7) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := get64(p4)
+
+													v4 := q4
+													x[w[4].rd] = v4
+													if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
+														in = &w[5]
+														goto taken
+													}
+
+													v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+													x[w[6].rd] = v6
+													if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+														in = &w[7]
+														goto taken
+													}
+
+													v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+													x[w[8].rd] = v8
+													addr9 := v3 + uint64(w[9].imm)
+													t9 := &write[addr9>>pageShift&tlbMask]
+													if t9.tag != addr9&^(pageMask&^7) {
+														in = &w[9]
+														goto slow
+													}
+													p9 := unsafe.Add(t9.page, addr9&pageMask)
+													put64(p9, v8)
+													in = &w[10]
+													continue
+												} else {
+													// sd sum sd:a1 slli srli:a1 ld sum:a1:b2 ld sum ifless:a1:b2
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &write[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													put64(p0, x[w[0].rs2])
+
+													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+													x[w[1].rd] = v1
+													addr2 := v1 + uint64(w[2].imm)
+													t2 := &write[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													put64(p2, x[w[2].rs2])
+
+													v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
+													x[w[3].rd] = v3
+
+													v4 := v3 >> (uint64(w[4].imm) & 63)
+													x[w[4].rd] = v4
+													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													t5 := &read[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^7) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													q5 := get64(p5)
+
+													v5 := q5
+													x[w[5].rd] = v5
+
+													x[w[6].rd] = v5 + v4 + uint64(w[6].imm)
+													addr7 := x[w[7].rs1] + uint64(w[7].imm)
+													t7 := &read[addr7>>pageShift&tlbMask]
+													if t7.tag != addr7&^(pageMask&^7) {
+														in = &w[7]
+														goto slow
+													}
+													p7 := unsafe.Add(t7.page, addr7&pageMask)
+													q7 := get64(p7)
+
+													v7 := q7
+													x[w[7].rd] = v7
+
+													v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+													x[w[8].rd] = v8
+													if (v8^uint64(w[9].rs3)<<56 < v7^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
+													in = &w[10]
+													continue
+												}
+											} else {
+												if o < uint(opFused+255) {
+													// lwu slli sum sum lwu sum sum srli sub sltiu
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^3) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := uint64(get32(p0))
+
+													x[w[0].rd] = q0
+
+													x[w[1].rd] = x[w[1].rs1] << (uint64(w[1].imm) & 63)
+
+													x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+													x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^3) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := uint64(get32(p4))
+
+													x[w[4].rd] = q4
+
+													x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+													x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+													x[w[7].rd] = x[w[7].rs1] >> (uint64(w[7].imm) & 63)
+
+													x[w[8].rd] = x[w[8].rs1] - x[w[8].rs2]
+
+													x[w[9].rd] = truth(x[w[9].rs1] < uint64(w[9].imm))
+													in = &w[10]
+													continue
+												} else {
+													// sub sum ifless:a1:b2 ifequal sd:b4 sb sb sd sd andi
+
+													v0 := x[w[0].rs1] - x[w[0].rs2]
+													x[w[0].rd] = v0
+
+													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+													x[w[1].rd] = v1
+													if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+														in = &w[2]
+														goto taken
+													}
+													if (x[w[3].rs1] == x[w[3].rs2]) != (w[3].rd != 0) {
+														in = &w[3]
+														goto taken
+													}
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &write[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^7) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													put64(p4, v0)
+													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													t5 := &write[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^pageMask {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													*(*byte)(p5) = byte(x[w[5].rs2])
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &write[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^pageMask {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													*(*byte)(p6) = byte(x[w[6].rs2])
+													addr7 := x[w[7].rs1] + uint64(w[7].imm)
+													t7 := &write[addr7>>pageShift&tlbMask]
+													if t7.tag != addr7&^(pageMask&^7) {
+														in = &w[7]
+														goto slow
+													}
+													p7 := unsafe.Add(t7.page, addr7&pageMask)
+													put64(p7, x[w[7].rs2])
+													addr8 := x[w[8].rs1] + uint64(w[8].imm)
+													t8 := &write[addr8>>pageShift&tlbMask]
+													if t8.tag != addr8&^(pageMask&^7) {
+														in = &w[8]
+														goto slow
+													}
+													p8 := unsafe.Add(t8.page, addr8&pageMask)
+													put64(p8, x[w[8].rs2])
+
+													x[w[9].rd] = x[w[9].rs1] & uint64(w[9].imm)
+													in = &w[10]
+													continue
+												}
+											}
+										}
+									} else {
+										if o < uint(opFused+260) {
+											if o < uint(opFused+258) {
+												if o < uint(opFused+257) {
+													// sd sum sd:a1 sum lbu:a1 ifequal:a1 sum srli sum ifless:a2:b1
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &write[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													put64(p0, x[w[0].rs2])
+
+													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+													x[w[1].rd] = v1
+													addr2 := v1 + uint64(w[2].imm)
+													t2 := &write[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													put64(p2, x[w[2].rs2])
+
+													v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+													x[w[3].rd] = v3
+													addr4 := v3 + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^pageMask {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := uint64(*(*byte)(p4))
+
+													v4 := q4
+													x[w[4].rd] = v4
+													if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
+														in = &w[5]
+														goto taken
+													}
+
+													x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+													v7 := x[w[7].rs1] >> (uint64(w[7].imm) & 63)
+													x[w[7].rd] = v7
+
+													v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+													x[w[8].rd] = v8
+													if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
+													in = &w[10]
+													continue
+												} else {
+													// sum ld:a1 xor:b1 xor mulhu:a1:b2 mul:a2:b3 xor:a2:b1 mulhu:a1 mul:a2 xor:a1:b2
+
+													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+													addr1 := v0 + uint64(w[1].imm)
+													t1 := &read[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^7) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													q1 := get64(p1)
+
+													v1 := q1
+													x[w[1].rd] = v1
+
+													v2 := x[w[2].rs1] ^ v1
+													x[w[2].rd] = v2
+
+													v3 := x[w[3].rs1] ^ x[w[3].rs2]
+													x[w[3].rd] = v3
+													h4, _ := bits.Mul64(v3, v2)
+													v4 := h4
+													x[w[4].rd] = v4
+
+													v5 := v3 * v2
+													x[w[5].rd] = v5
+
+													v6 := v4 ^ v5
+													x[w[6].rd] = v6
+													h7, _ := bits.Mul64(v6, x[w[7].rs2])
+													v7 := h7
+													x[w[7].rd] = v7
+
+													v8 := v6 * x[w[8].rs2]
+													x[w[8].rd] = v8
+
+													x[w[9].rd] = v8 ^ v7
+													in = &w[10]
+													continue
+												}
+											} else {
+												if o < uint(opFused+259) {
+													// ld ld sum:b2 sum sum ld:a1 xor:a1 ifequal:a6 sum ifless:a8:b1
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := get64(p0)
+
+													v0 := q0
+													x[w[0].rd] = v0
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &read[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^7) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													q1 := get64(p1)
+
+													v1 := q1
+													x[w[1].rd] = v1
+
+													x[w[2].rd] = x[w[2].rs1] + v0 + uint64(w[2].imm)
+
+													x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+													v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+													x[w[4].rd] = v4
+													addr5 := v4 + uint64(w[5].imm)
+													t5 := &read[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^7) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													q5 := get64(p5)
+
+													v5 := q5
+													x[w[5].rd] = v5
+
+													x[w[6].rd] = v5 ^ x[w[6].rs2]
+													if (v1 == x[w[7].rs2]) != (w[7].rd != 0) {
+														in = &w[7]
+														goto taken
+													}
+
+													v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+													x[w[8].rd] = v8
+													if (v1^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
+													in = &w[10]
+													continue
+												} else {
+													// ld sum ld:a1 mul:a1 xor:a4:b1 sum ld:a1 sum:a3:b1 xnor:a8:b5 and:a1:b2
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := get64(p0)
+
+													v0 := q0
+													x[w[0].rd] = v0
+
+													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+													x[w[1].rd] = v1
+													addr2 := v1 + uint64(w[2].imm)
+													t2 := &read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := get64(p2)
+
+													v2 := q2
+													x[w[2].rd] = v2
+
+													v3 := v2 * x[w[3].rs2]
+													x[w[3].rd] = v3
+
+													v4 := v0 ^ v3
+													x[w[4].rd] = v4
+
+													v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+													x[w[5].rd] = v5
+													addr6 := v5 + uint64(w[6].imm)
+													t6 := &read[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^7) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													q6 := get64(p6)
+
+													v6 := q6
+													x[w[6].rd] = v6
+
+													v7 := v4 + v6 + uint64(w[7].imm)
+													x[w[7].rd] = v7
+
+													v8 := ^(v0 ^ v3)
+													x[w[8].rd] = v8
+
+													x[w[9].rd] = v8 & v7
+													in = &w[10]
+													continue
+												}
+											}
+										} else {
+											if o < uint(opFused+262) {
+												if o < uint(opFused+261) {
+													// sum sum sum ld:a1 and:a1 ifequal:a1 ld ctz:a3 srli:a1 mul:a3:b1
+
+													x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+													x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+													v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+													x[w[2].rd] = v2
+													addr3 := v2 + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^7) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := get64(p3)
+
+													v3 := q3
+													x[w[3].rd] = v3
+
+													v4 := v3 & x[w[4].rs2]
+													x[w[4].rd] = v4
+													if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
+														in = &w[5]
+														goto taken
+													}
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &read[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^7) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													q6 := get64(p6)
+
+													v6 := q6
+													x[w[6].rd] = v6
+
+													v7 := uint64(bits.TrailingZeros64(v4))
+													x[w[7].rd] = v7
+
+													v8 := v7 >> (uint64(w[8].imm) & 63)
+													x[w[8].rd] = v8
+
+													x[w[9].rd] = v6 * v8
+													in = &w[10]
+													continue
+												} else {
+													// sum sd ifless ifless sd sum lbu:a1 sum:b1 sum ifless:a2:b1
+
+													x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &write[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^7) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													put64(p1, x[w[1].rs2])
+													if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+														in = &w[2]
+														goto taken
+													}
+													if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+														in = &w[3]
+														goto taken
+													}
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &write[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^7) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													put64(p4, x[w[4].rs2])
+
+													v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+													x[w[5].rd] = v5
+													addr6 := v5 + uint64(w[6].imm)
+													t6 := &read[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^pageMask {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													q6 := uint64(*(*byte)(p6))
+
+													v6 := q6
+													x[w[6].rd] = v6
+
+													v7 := x[w[7].rs1] + v6 + uint64(w[7].imm)
+													x[w[7].rd] = v7
+
+													v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+													x[w[8].rd] = v8
+													if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
+													in = &w[10]
+													continue
+												}
+											} else {
+												if o < uint(opFused+263) {
+													// sum ifless:a1 slli:a2 sum:a1 lw:a1 ld sum:b2 ifless:a1 ld sum:a5:b1
+
+													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+													if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+														in = &w[1]
+														goto taken
+													}
+
+													v2 := v0 << (uint64(w[2].imm) & 63)
+													x[w[2].rd] = v2
+
+													v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+													x[w[3].rd] = v3
+													addr4 := v3 + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^3) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := word(uint64(get32(p4)))
+
+													v4 := q4
+													x[w[4].rd] = v4
+													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													t5 := &read[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^7) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													q5 := get64(p5)
+
+													x[w[5].rd] = q5
+
+													v6 := x[w[6].rs1] + v4 + uint64(w[6].imm)
+													x[w[6].rd] = v6
+													if (v6^uint64(w[7].rs3)<<56 < x[w[7].rs2]^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+														in = &w[7]
+														goto taken
+													}
+													addr8 := x[w[8].rs1] + uint64(w[8].imm)
+													t8 := &read[addr8>>pageShift&tlbMask]
+													if t8.tag != addr8&^(pageMask&^7) {
+														in = &w[8]
+														goto slow
+													}
+													p8 := unsafe.Add(t8.page, addr8&pageMask)
+													q8 := get64(p8)
+
+													v8 := q8
+													x[w[8].rd] = v8
+
+													x[w[9].rd] = v4 + v8 + uint64(w[9].imm)
+													in = &w[10]
+													continue
+												} else {
+													// lb lb lb lb lb lb lb lb
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^pageMask {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := uint64(int8(*(*byte)(p0)))
+
+													x[w[0].rd] = q0
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &read[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^pageMask {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													q1 := uint64(int8(*(*byte)(p1)))
+
+													x[w[1].rd] = q1
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^pageMask {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := uint64(int8(*(*byte)(p2)))
+
+													x[w[2].rd] = q2
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^pageMask {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := uint64(int8(*(*byte)(p3)))
+
+													x[w[3].rd] = q3
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^pageMask {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := uint64(int8(*(*byte)(p4)))
+
+													x[w[4].rd] = q4
+													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													t5 := &read[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^pageMask {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													q5 := uint64(int8(*(*byte)(p5)))
+
+													x[w[5].rd] = q5
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &read[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^pageMask {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													q6 := uint64(int8(*(*byte)(p6)))
+
+													x[w[6].rd] = q6
+													addr7 := x[w[7].rs1] + uint64(w[7].imm)
+													t7 := &read[addr7>>pageShift&tlbMask]
+													if t7.tag != addr7&^pageMask {
+														in = &w[7]
+														goto slow
+													}
+													p7 := unsafe.Add(t7.page, addr7&pageMask)
+													q7 := uint64(int8(*(*byte)(p7)))
+
+													x[w[7].rd] = q7
+													in = &w[8]
+													continue
+												}
+											}
+										}
+									}
+								} else {
+									if o < uint(opFused+280) {
+										if o < uint(opFused+272) {
+											if o < uint(opFused+268) {
+												if o < uint(opFused+266) {
+													if o < uint(opFused+265) {
+														// ld lbu sum:a2 ifless:b1 sd sum andi:a1 sum ifequal:a1:b2 sum:a4
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &read[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^(pageMask&^7) {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														q0 := get64(p0)
+
+														v0 := q0
 														x[w[0].rd] = v0
-														if int64(x[w[1].rs1]) >= int64(v0) {
+														addr1 := x[w[1].rs1] + uint64(w[1].imm)
+														t1 := &read[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^pageMask {
 															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														q1 := uint64(*(*byte)(p1))
+
+														x[w[1].rd] = q1
+
+														v2 := v0 + x[w[2].rs2] + uint64(w[2].imm)
+														x[w[2].rd] = v2
+														if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+															in = &w[3]
 															goto taken
 														}
-														addr2 := x[w[2].rs1] + uint64(w[2].imm)
-														t2 := &m.write[addr2>>pageShift&tlbMask]
+														addr4 := x[w[4].rs1] + uint64(w[4].imm)
+														t4 := &write[addr4>>pageShift&tlbMask]
+														if t4.tag != addr4&^(pageMask&^7) {
+															in = &w[4]
+															goto slow
+														}
+														p4 := unsafe.Add(t4.page, addr4&pageMask)
+														put64(p4, x[w[4].rs2])
+
+														v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+														x[w[5].rd] = v5
+
+														v6 := v5 & uint64(w[6].imm)
+														x[w[6].rd] = v6
+
+														v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+														x[w[7].rd] = v7
+														if (v7 == v6) != (w[8].rd != 0) {
+															in = &w[8]
+															goto taken
+														}
+
+														x[w[9].rd] = v5 + x[w[9].rs2] + uint64(w[9].imm)
+														in = &w[10]
+														continue
+													} else {
+														// ld ld:a1 ctz:a1 sum ifless:a2:b1 lhu:a5 sum:a1:b4 lhu:a7 zext.h:a2 ifless:a1:b2
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &read[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^(pageMask&^7) {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														q0 := get64(p0)
+
+														v0 := q0
+														x[w[0].rd] = v0
+														addr1 := v0 + uint64(w[1].imm)
+														t1 := &read[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^(pageMask&^7) {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														q1 := get64(p1)
+
+														v1 := q1
+														x[w[1].rd] = v1
+
+														v2 := uint64(bits.TrailingZeros64(v1))
+														x[w[2].rd] = v2
+
+														v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+														x[w[3].rd] = v3
+														if (v2^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+															in = &w[4]
+															goto taken
+														}
+														addr5 := v0 + uint64(w[5].imm)
+														t5 := &read[addr5>>pageShift&tlbMask]
+														if t5.tag != addr5&^(pageMask&^1) {
+															in = &w[5]
+															goto slow
+														}
+														p5 := unsafe.Add(t5.page, addr5&pageMask)
+														q5 := uint64(get16(p5))
+
+														v5 := q5
+														x[w[5].rd] = v5
+
+														v6 := v5 + v2 + uint64(w[6].imm)
+														x[w[6].rd] = v6
+														addr7 := v0 + uint64(w[7].imm)
+														t7 := &read[addr7>>pageShift&tlbMask]
+														if t7.tag != addr7&^(pageMask&^1) {
+															in = &w[7]
+															goto slow
+														}
+														p7 := unsafe.Add(t7.page, addr7&pageMask)
+														q7 := uint64(get16(p7))
+
+														v7 := q7
+														x[w[7].rd] = v7
+
+														v8 := uint64(uint16(v6))
+														x[w[8].rd] = v8
+														if (v8^uint64(w[9].rs3)<<56 < v7^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+															in = &w[9]
+															goto taken
+														}
+														in = &w[10]
+														continue
+													}
+												} else {
+													if o < uint(opFused+267) {
+														// sum ld:a1 xori and:a2:b1 or:a1 sd:a5:b1 sum ld sum ret:a2
+
+														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+														x[w[0].rd] = v0
+														addr1 := v0 + uint64(w[1].imm)
+														t1 := &read[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^(pageMask&^7) {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														q1 := get64(p1)
+
+														v1 := q1
+														x[w[1].rd] = v1
+
+														v2 := x[w[2].rs1] ^ uint64(w[2].imm)
+														x[w[2].rd] = v2
+
+														v3 := v1 & v2
+														x[w[3].rd] = v3
+
+														v4 := v3 | x[w[4].rs2]
+														x[w[4].rd] = v4
+														addr5 := v0 + uint64(w[5].imm)
+														t5 := &write[addr5>>pageShift&tlbMask]
+														if t5.tag != addr5&^(pageMask&^7) {
+															in = &w[5]
+															goto slow
+														}
+														p5 := unsafe.Add(t5.page, addr5&pageMask)
+														put64(p5, v4)
+
+														x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+														addr7 := x[w[7].rs1] + uint64(w[7].imm)
+														t7 := &read[addr7>>pageShift&tlbMask]
+														if t7.tag != addr7&^(pageMask&^7) {
+															in = &w[7]
+															goto slow
+														}
+														p7 := unsafe.Add(t7.page, addr7&pageMask)
+														q7 := get64(p7)
+
+														v7 := q7
+														x[w[7].rd] = v7
+
+														x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+														target := (v7 + uint64(w[9].imm>>48)) &^ 1
+														left -= uint64(w[9].n)
+														j := &e.jump[target>>1&jumpMask]
+														if j.pc != target || left < blockLength {
+															c.pc = target
+															return in, left, exitJump
+														}
+														in = (*inst)(unsafe.Add(base, j.at))
+														continue
+													} else {
+														// srli sum ld:a1 lw:a1 sum:a1 sum sum sw:a5:b3 ld:a7 andi:a9
+
+														v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
+														x[w[0].rd] = v0
+
+														v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+														x[w[1].rd] = v1
+														addr2 := v1 + uint64(w[2].imm)
+														t2 := &read[addr2>>pageShift&tlbMask]
 														if t2.tag != addr2&^(pageMask&^7) {
 															in = &w[2]
 															goto slow
 														}
 														p2 := unsafe.Add(t2.page, addr2&pageMask)
-														put64(p2, x[w[2].rs2])
+														q2 := get64(p2)
+
+														v2 := q2
+														x[w[2].rd] = v2
+														addr3 := v2 + uint64(w[3].imm)
+														t3 := &read[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^(pageMask&^3) {
+															in = &w[3]
+															goto slow
+														}
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														q3 := word(uint64(get32(p3)))
+
+														v3 := q3
+														x[w[3].rd] = v3
+
+														v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+														x[w[4].rd] = v4
+
+														x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+														x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+														addr7 := v2 + uint64(w[7].imm)
+														t7 := &write[addr7>>pageShift&tlbMask]
+														if t7.tag != addr7&^(pageMask&^3) {
+															in = &w[7]
+															goto slow
+														}
+														p7 := unsafe.Add(t7.page, addr7&pageMask)
+														put32(p7, uint32(v4))
+														addr8 := v1 + uint64(w[8].imm)
+														t8 := &read[addr8>>pageShift&tlbMask]
+														if t8.tag != addr8&^(pageMask&^7) {
+															in = &w[8]
+															goto slow
+														}
+														p8 := unsafe.Add(t8.page, addr8&pageMask)
+														q8 := get64(p8)
+
+														x[w[8].rd] = q8
+
+														x[w[9].rd] = v0 & uint64(w[9].imm)
+														in = &w[10]
+														continue
+													}
+												}
+											} else {
+												if o < uint(opFused+270) {
+													if o < uint(opFused+269) {
+														// lw sum:a1 ld sum sum:b3 addiw:a1 sum ifless:a1:b2 sw:b4 sd:b6
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &read[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^(pageMask&^3) {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														q0 := word(uint64(get32(p0)))
+
+														v0 := q0
+														x[w[0].rd] = v0
+
+														v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+														x[w[1].rd] = v1
+														addr2 := x[w[2].rs1] + uint64(w[2].imm)
+														t2 := &read[addr2>>pageShift&tlbMask]
+														if t2.tag != addr2&^(pageMask&^7) {
+															in = &w[2]
+															goto slow
+														}
+														p2 := unsafe.Add(t2.page, addr2&pageMask)
+														q2 := get64(p2)
+
+														x[w[2].rd] = q2
+
+														v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+														x[w[3].rd] = v3
+
+														v4 := x[w[4].rs1] + v1 + uint64(w[4].imm)
+														x[w[4].rd] = v4
+
+														v5 := word(v4 + uint64(w[5].imm))
+														x[w[5].rd] = v5
+
+														v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+														x[w[6].rd] = v6
+														if (v6^uint64(w[7].rs3)<<56 < v5^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+															in = &w[7]
+															goto taken
+														}
+														addr8 := x[w[8].rs1] + uint64(w[8].imm)
+														t8 := &write[addr8>>pageShift&tlbMask]
+														if t8.tag != addr8&^(pageMask&^3) {
+															in = &w[8]
+															goto slow
+														}
+														p8 := unsafe.Add(t8.page, addr8&pageMask)
+														put32(p8, uint32(v4))
+														addr9 := x[w[9].rs1] + uint64(w[9].imm)
+														t9 := &write[addr9>>pageShift&tlbMask]
+														if t9.tag != addr9&^(pageMask&^7) {
+															in = &w[9]
+															goto slow
+														}
+														p9 := unsafe.Add(t9.page, addr9&pageMask)
+														put64(p9, v3)
+														in = &w[10]
+														continue
+													} else {
+														// sum ld:a1 sd:b1 sum slt:a1:b3 ifless:a2:b4 sd:b3 sb:b3 sd ld
+
+														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+														x[w[0].rd] = v0
+														addr1 := v0 + uint64(w[1].imm)
+														t1 := &read[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^(pageMask&^7) {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														q1 := get64(p1)
+
+														v1 := q1
+														x[w[1].rd] = v1
+														addr2 := x[w[2].rs1] + uint64(w[2].imm)
+														t2 := &write[addr2>>pageShift&tlbMask]
+														if t2.tag != addr2&^(pageMask&^7) {
+															in = &w[2]
+															goto slow
+														}
+														p2 := unsafe.Add(t2.page, addr2&pageMask)
+														put64(p2, v1)
+
+														v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+														x[w[3].rd] = v3
+
+														v4 := truth(int64(v3) < int64(v1))
+														x[w[4].rd] = v4
+														if (v3^uint64(w[5].rs3)<<56 < v1^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+															in = &w[5]
+															goto taken
+														}
+														addr6 := x[w[6].rs1] + uint64(w[6].imm)
+														t6 := &write[addr6>>pageShift&tlbMask]
+														if t6.tag != addr6&^(pageMask&^7) {
+															in = &w[6]
+															goto slow
+														}
+														p6 := unsafe.Add(t6.page, addr6&pageMask)
+														put64(p6, v3)
+														addr7 := x[w[7].rs1] + uint64(w[7].imm)
+														t7 := &write[addr7>>pageShift&tlbMask]
+														if t7.tag != addr7&^pageMask {
+															in = &w[7]
+															goto slow
+														}
+														p7 := unsafe.Add(t7.page, addr7&pageMask)
+														*(*byte)(p7) = byte(v4)
+														addr8 := x[w[8].rs1] + uint64(w[8].imm)
+														t8 := &write[addr8>>pageShift&tlbMask]
+														if t8.tag != addr8&^(pageMask&^7) {
+															in = &w[8]
+															goto slow
+														}
+														p8 := unsafe.Add(t8.page, addr8&pageMask)
+														put64(p8, x[w[8].rs2])
+														addr9 := x[w[9].rs1] + uint64(w[9].imm)
+														t9 := &read[addr9>>pageShift&tlbMask]
+														if t9.tag != addr9&^(pageMask&^7) {
+															in = &w[9]
+															goto slow
+														}
+														p9 := unsafe.Add(t9.page, addr9&pageMask)
+														q9 := get64(p9)
+
+														x[w[9].rd] = q9
+														in = &w[10]
+														continue
+													}
+												} else {
+													if o < uint(opFused+271) {
+														// lw lwu sum:a2:b1 ld ld ld lwu addiw:a1 addiw:a6 ifless:a2:b1
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &read[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^(pageMask&^3) {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														q0 := word(uint64(get32(p0)))
+
+														v0 := q0
+														x[w[0].rd] = v0
+														addr1 := x[w[1].rs1] + uint64(w[1].imm)
+														t1 := &read[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^(pageMask&^3) {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														q1 := uint64(get32(p1))
+
+														v1 := q1
+														x[w[1].rd] = v1
+
+														v2 := v0 + v1 + uint64(w[2].imm)
+														x[w[2].rd] = v2
 														addr3 := x[w[3].rs1] + uint64(w[3].imm)
-														t3 := &m.write[addr3>>pageShift&tlbMask]
+														t3 := &read[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^(pageMask&^7) {
+															in = &w[3]
+															goto slow
+														}
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														q3 := get64(p3)
+
+														x[w[3].rd] = q3
+														addr4 := x[w[4].rs1] + uint64(w[4].imm)
+														t4 := &read[addr4>>pageShift&tlbMask]
+														if t4.tag != addr4&^(pageMask&^7) {
+															in = &w[4]
+															goto slow
+														}
+														p4 := unsafe.Add(t4.page, addr4&pageMask)
+														q4 := get64(p4)
+
+														x[w[4].rd] = q4
+														addr5 := x[w[5].rs1] + uint64(w[5].imm)
+														t5 := &read[addr5>>pageShift&tlbMask]
+														if t5.tag != addr5&^(pageMask&^7) {
+															in = &w[5]
+															goto slow
+														}
+														p5 := unsafe.Add(t5.page, addr5&pageMask)
+														q5 := get64(p5)
+
+														x[w[5].rd] = q5
+														addr6 := x[w[6].rs1] + uint64(w[6].imm)
+														t6 := &read[addr6>>pageShift&tlbMask]
+														if t6.tag != addr6&^(pageMask&^3) {
+															in = &w[6]
+															goto slow
+														}
+														p6 := unsafe.Add(t6.page, addr6&pageMask)
+														q6 := uint64(get32(p6))
+
+														v6 := q6
+														x[w[6].rd] = v6
+
+														v7 := word(v6 + uint64(w[7].imm))
+														x[w[7].rd] = v7
+
+														v8 := word(v2 + uint64(w[8].imm))
+														x[w[8].rd] = v8
+														if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+															in = &w[9]
+															goto taken
+														}
+														in = &w[10]
+														continue
+													} else {
+														// lbu ld lbu ld sum ifless:a5:b1 sum sh1add:a7:b1 lhu:a1 sum
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &read[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^pageMask {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														q0 := uint64(*(*byte)(p0))
+
+														v0 := q0
+														x[w[0].rd] = v0
+														addr1 := x[w[1].rs1] + uint64(w[1].imm)
+														t1 := &read[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^(pageMask&^7) {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														q1 := get64(p1)
+
+														x[w[1].rd] = q1
+														addr2 := x[w[2].rs1] + uint64(w[2].imm)
+														t2 := &read[addr2>>pageShift&tlbMask]
+														if t2.tag != addr2&^pageMask {
+															in = &w[2]
+															goto slow
+														}
+														p2 := unsafe.Add(t2.page, addr2&pageMask)
+														q2 := uint64(*(*byte)(p2))
+
+														x[w[2].rd] = q2
+														addr3 := x[w[3].rs1] + uint64(w[3].imm)
+														t3 := &read[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^(pageMask&^7) {
+															in = &w[3]
+															goto slow
+														}
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														q3 := get64(p3)
+
+														x[w[3].rd] = q3
+
+														v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+														x[w[4].rd] = v4
+														if (v0^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+															in = &w[5]
+															goto taken
+														}
+
+														v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+														x[w[6].rd] = v6
+
+														v7 := v6 + v0<<1
+														x[w[7].rd] = v7
+														addr8 := v7 + uint64(w[8].imm)
+														t8 := &read[addr8>>pageShift&tlbMask]
+														if t8.tag != addr8&^(pageMask&^1) {
+															in = &w[8]
+															goto slow
+														}
+														p8 := unsafe.Add(t8.page, addr8&pageMask)
+														q8 := uint64(get16(p8))
+
+														x[w[8].rd] = q8
+
+														x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
+														in = &w[10]
+														continue
+													}
+												}
+											}
+										} else {
+											if o < uint(opFused+276) {
+												if o < uint(opFused+274) {
+													if o < uint(opFused+273) {
+														// ld ifequal:b1 ld sd:a1 ld sd:a3:b1 ld sum ret:a2
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &read[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^(pageMask&^7) {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														q0 := get64(p0)
+
+														v0 := q0
+														x[w[0].rd] = v0
+														if (x[w[1].rs1] == v0) != (w[1].rd != 0) {
+															in = &w[1]
+															goto taken
+														}
+														addr2 := x[w[2].rs1] + uint64(w[2].imm)
+														t2 := &read[addr2>>pageShift&tlbMask]
+														if t2.tag != addr2&^(pageMask&^7) {
+															in = &w[2]
+															goto slow
+														}
+														p2 := unsafe.Add(t2.page, addr2&pageMask)
+														q2 := get64(p2)
+
+														v2 := q2
+														x[w[2].rd] = v2
+														addr3 := v2 + uint64(w[3].imm)
+														t3 := &write[addr3>>pageShift&tlbMask]
 														if t3.tag != addr3&^(pageMask&^7) {
 															in = &w[3]
 															goto slow
@@ -4441,19 +13207,272 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														p3 := unsafe.Add(t3.page, addr3&pageMask)
 														put64(p3, x[w[3].rs2])
 														addr4 := x[w[4].rs1] + uint64(w[4].imm)
-														t4 := &m.write[addr4>>pageShift&tlbMask]
-														if t4.tag != addr4&^pageMask {
+														t4 := &read[addr4>>pageShift&tlbMask]
+														if t4.tag != addr4&^(pageMask&^7) {
 															in = &w[4]
 															goto slow
 														}
 														p4 := unsafe.Add(t4.page, addr4&pageMask)
-														*(*byte)(p4) = byte(x[w[4].rs2])
-														in = &w[5]
+														q4 := get64(p4)
+
+														v4 := q4
+														x[w[4].rd] = v4
+														addr5 := v2 + uint64(w[5].imm)
+														t5 := &write[addr5>>pageShift&tlbMask]
+														if t5.tag != addr5&^(pageMask&^7) {
+															in = &w[5]
+															goto slow
+														}
+														p5 := unsafe.Add(t5.page, addr5&pageMask)
+														put64(p5, v4)
+														addr6 := x[w[6].rs1] + uint64(w[6].imm)
+														t6 := &read[addr6>>pageShift&tlbMask]
+														if t6.tag != addr6&^(pageMask&^7) {
+															in = &w[6]
+															goto slow
+														}
+														p6 := unsafe.Add(t6.page, addr6&pageMask)
+														q6 := get64(p6)
+
+														v6 := q6
+														x[w[6].rd] = v6
+
+														x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+														target := (v6 + uint64(w[8].imm>>48)) &^ 1
+														left -= uint64(w[8].n)
+														j := &e.jump[target>>1&jumpMask]
+														if j.pc != target || left < blockLength {
+															c.pc = target
+															return in, left, exitJump
+														}
+														in = (*inst)(unsafe.Add(base, j.at))
 														continue
 													} else {
-														// lbu slli:a1 or:b1
+														// ld ifless:a1 ifless:a2 ld ld:a1 sum:b5 lbu:a1 sum:a7 sd:b1 sum
 														addr0 := x[w[0].rs1] + uint64(w[0].imm)
-														t0 := &m.read[addr0>>pageShift&tlbMask]
+														t0 := &read[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^(pageMask&^7) {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														q0 := get64(p0)
+
+														v0 := q0
+														x[w[0].rd] = v0
+														if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+															in = &w[1]
+															goto taken
+														}
+														if (v0^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+															in = &w[2]
+															goto taken
+														}
+														addr3 := x[w[3].rs1] + uint64(w[3].imm)
+														t3 := &read[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^(pageMask&^7) {
+															in = &w[3]
+															goto slow
+														}
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														q3 := get64(p3)
+
+														v3 := q3
+														x[w[3].rd] = v3
+														addr4 := v3 + uint64(w[4].imm)
+														t4 := &read[addr4>>pageShift&tlbMask]
+														if t4.tag != addr4&^(pageMask&^7) {
+															in = &w[4]
+															goto slow
+														}
+														p4 := unsafe.Add(t4.page, addr4&pageMask)
+														q4 := get64(p4)
+
+														x[w[4].rd] = q4
+
+														v5 := x[w[5].rs1] + v0 + uint64(w[5].imm)
+														x[w[5].rd] = v5
+														addr6 := v5 + uint64(w[6].imm)
+														t6 := &read[addr6>>pageShift&tlbMask]
+														if t6.tag != addr6&^pageMask {
+															in = &w[6]
+															goto slow
+														}
+														p6 := unsafe.Add(t6.page, addr6&pageMask)
+														q6 := uint64(*(*byte)(p6))
+
+														x[w[6].rd] = q6
+
+														v7 := v0 + x[w[7].rs2] + uint64(w[7].imm)
+														x[w[7].rd] = v7
+														addr8 := x[w[8].rs1] + uint64(w[8].imm)
+														t8 := &write[addr8>>pageShift&tlbMask]
+														if t8.tag != addr8&^(pageMask&^7) {
+															in = &w[8]
+															goto slow
+														}
+														p8 := unsafe.Add(t8.page, addr8&pageMask)
+														put64(p8, v7)
+
+														x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
+														in = &w[10]
+														continue
+													}
+												} else {
+													if o < uint(opFused+275) {
+														// sum sum:b1 lbu:a1 sum:a1 slli:a1 sum and sum:a3 ld:a1 ifequal
+
+														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+														x[w[0].rd] = v0
+
+														v1 := x[w[1].rs1] + v0 + uint64(w[1].imm)
+														x[w[1].rd] = v1
+														addr2 := v1 + uint64(w[2].imm)
+														t2 := &read[addr2>>pageShift&tlbMask]
+														if t2.tag != addr2&^pageMask {
+															in = &w[2]
+															goto slow
+														}
+														p2 := unsafe.Add(t2.page, addr2&pageMask)
+														q2 := uint64(*(*byte)(p2))
+
+														v2 := q2
+														x[w[2].rd] = v2
+
+														v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+														x[w[3].rd] = v3
+
+														v4 := v3 << (uint64(w[4].imm) & 63)
+														x[w[4].rd] = v4
+
+														x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+														x[w[6].rd] = x[w[6].rs1] & x[w[6].rs2]
+
+														v7 := v4 + x[w[7].rs2] + uint64(w[7].imm)
+														x[w[7].rd] = v7
+														addr8 := v7 + uint64(w[8].imm)
+														t8 := &read[addr8>>pageShift&tlbMask]
+														if t8.tag != addr8&^(pageMask&^7) {
+															in = &w[8]
+															goto slow
+														}
+														p8 := unsafe.Add(t8.page, addr8&pageMask)
+														q8 := get64(p8)
+
+														x[w[8].rd] = q8
+														if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
+															in = &w[9]
+															goto taken
+														}
+														in = &w[10]
+														continue
+													} else {
+														// sh3add ld:a1 andn:a1 or:a1 sum sd:a5:b2 sum ld sum ret:a2
+
+														v0 := x[w[0].rs2] + x[w[0].rs1]<<3
+														x[w[0].rd] = v0
+														addr1 := v0 + uint64(w[1].imm)
+														t1 := &read[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^(pageMask&^7) {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														q1 := get64(p1)
+
+														v1 := q1
+														x[w[1].rd] = v1
+
+														v2 := v1 &^ x[w[2].rs2]
+														x[w[2].rd] = v2
+
+														v3 := v2 | x[w[3].rs2]
+														x[w[3].rd] = v3
+
+														x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+														addr5 := v0 + uint64(w[5].imm)
+														t5 := &write[addr5>>pageShift&tlbMask]
+														if t5.tag != addr5&^(pageMask&^7) {
+															in = &w[5]
+															goto slow
+														}
+														p5 := unsafe.Add(t5.page, addr5&pageMask)
+														put64(p5, v3)
+
+														x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+														addr7 := x[w[7].rs1] + uint64(w[7].imm)
+														t7 := &read[addr7>>pageShift&tlbMask]
+														if t7.tag != addr7&^(pageMask&^7) {
+															in = &w[7]
+															goto slow
+														}
+														p7 := unsafe.Add(t7.page, addr7&pageMask)
+														q7 := get64(p7)
+
+														v7 := q7
+														x[w[7].rd] = v7
+
+														x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+														target := (v7 + uint64(w[9].imm>>48)) &^ 1
+														left -= uint64(w[9].n)
+														j := &e.jump[target>>1&jumpMask]
+														if j.pc != target || left < blockLength {
+															c.pc = target
+															return in, left, exitJump
+														}
+														in = (*inst)(unsafe.Add(base, j.at))
+														continue
+													}
+												}
+											} else {
+												if o < uint(opFused+278) {
+													if o < uint(opFused+277) {
+														// sum ld ifless:b1 sum ifless:b1 srl sum and:a2 and ifless:a9:b6
+
+														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+														x[w[0].rd] = v0
+														addr1 := x[w[1].rs1] + uint64(w[1].imm)
+														t1 := &read[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^(pageMask&^7) {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														q1 := get64(p1)
+
+														v1 := q1
+														x[w[1].rd] = v1
+														if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+															in = &w[2]
+															goto taken
+														}
+
+														v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+														x[w[3].rd] = v3
+														if (x[w[4].rs1]^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+															in = &w[4]
+															goto taken
+														}
+
+														v5 := x[w[5].rs1] >> (x[w[5].rs2] & 63)
+														x[w[5].rd] = v5
+
+														x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+														x[w[7].rd] = v5 & x[w[7].rs2]
+
+														x[w[8].rd] = x[w[8].rs1] & x[w[8].rs2]
+														if (v0^uint64(w[9].rs3)<<56 < v3^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+															in = &w[9]
+															goto taken
+														}
+														in = &w[10]
+														continue
+													} else {
+														// lbu sum sum sb:a2:b1 sum mul:b1 sum:a6:b1 sum:a1 sum
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &read[addr0>>pageShift&tlbMask]
 														if t0.tag != addr0&^pageMask {
 															in = &w[0]
 															goto slow
@@ -4464,216 +13483,277 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														v0 := q0
 														x[w[0].rd] = v0
 
-														v1 := v0 << (uint64(w[1].imm) & 63)
+														v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
 														x[w[1].rd] = v1
 
-														x[w[2].rd] = x[w[2].rs1] | v1
-														in = &w[3]
-														continue
-													}
-												}
-											} else {
-												if o < uint(opFused+138) {
-													// sub srai and sub add
-
-													x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
-
-													x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
-
-													x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
-
-													x[w[3].rd] = x[w[3].rs1] - x[w[3].rs2]
-
-													x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2]
-													in = &w[5]
-													continue
-												} else {
-													if o < uint(opFused+139) {
-														// lhu lhu addiw:a1 addi beq:a1:b2
-														addr0 := x[w[0].rs1] + uint64(w[0].imm)
-														t0 := &m.read[addr0>>pageShift&tlbMask]
-														if t0.tag != addr0&^(pageMask&^1) {
-															in = &w[0]
+														v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+														x[w[2].rd] = v2
+														addr3 := v1 + uint64(w[3].imm)
+														t3 := &write[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^pageMask {
+															in = &w[3]
 															goto slow
 														}
-														p0 := unsafe.Add(t0.page, addr0&pageMask)
-														q0 := uint64(get16(p0))
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														*(*byte)(p3) = byte(v2)
 
-														x[w[0].rd] = q0
+														v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+														x[w[4].rd] = v4
+
+														v5 := x[w[5].rs1] * v4
+														x[w[5].rd] = v5
+
+														v6 := v0 + v5 + uint64(w[6].imm)
+														x[w[6].rd] = v6
+
+														x[w[7].rd] = v6 + x[w[7].rs2] + uint64(w[7].imm)
+
+														x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+														in = &w[9]
+														continue
+													}
+												} else {
+													if o < uint(opFused+279) {
+														// sum ld slli:a2 srli:a1 ifless:a1:b3 ld slli:a6 srli:a1 sum:a1:b3 lwu:a1
+
+														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+														x[w[0].rd] = v0
 														addr1 := x[w[1].rs1] + uint64(w[1].imm)
-														t1 := &m.read[addr1>>pageShift&tlbMask]
-														if t1.tag != addr1&^(pageMask&^1) {
+														t1 := &read[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^(pageMask&^7) {
 															in = &w[1]
 															goto slow
 														}
 														p1 := unsafe.Add(t1.page, addr1&pageMask)
-														q1 := uint64(get16(p1))
+														q1 := get64(p1)
 
 														v1 := q1
 														x[w[1].rd] = v1
 
-														v2 := word(v1 + uint64(w[2].imm))
+														v2 := v0 << (uint64(w[2].imm) & 63)
 														x[w[2].rd] = v2
 
-														v3 := x[w[3].rs1] + uint64(w[3].imm)
+														v3 := v2 >> (uint64(w[3].imm) & 63)
 														x[w[3].rd] = v3
-														if v3 == v2 {
+														if (v3^uint64(w[4].rs3)<<56 < v1^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
 															in = &w[4]
 															goto taken
 														}
-														in = &w[5]
+														addr5 := x[w[5].rs1] + uint64(w[5].imm)
+														t5 := &read[addr5>>pageShift&tlbMask]
+														if t5.tag != addr5&^(pageMask&^7) {
+															in = &w[5]
+															goto slow
+														}
+														p5 := unsafe.Add(t5.page, addr5&pageMask)
+														q5 := get64(p5)
+
+														v5 := q5
+														x[w[5].rd] = v5
+
+														v6 := v0 << (uint64(w[6].imm) & 63)
+														x[w[6].rd] = v6
+
+														v7 := v6 >> (uint64(w[7].imm) & 63)
+														x[w[7].rd] = v7
+
+														v8 := v7 + v5 + uint64(w[8].imm)
+														x[w[8].rd] = v8
+														addr9 := v8 + uint64(w[9].imm)
+														t9 := &read[addr9>>pageShift&tlbMask]
+														if t9.tag != addr9&^(pageMask&^3) {
+															in = &w[9]
+															goto slow
+														}
+														p9 := unsafe.Add(t9.page, addr9&pageMask)
+														q9 := uint64(get32(p9))
+
+														x[w[9].rd] = q9
+														in = &w[10]
 														continue
 													} else {
-														// addi mul:a1 add:b1 lwu:a1 bne:b1
+														// mulhu srli:a1 sum mul:a1:b2 sub:b1 fcvt.d.l:a1 sum fld:a1 fadd.d fsd
+														h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
+														v0 := h0
+														x[w[0].rd] = v0
 
-														v0 := x[w[0].rs1] + uint64(w[0].imm)
+														v1 := v0 >> (uint64(w[1].imm) & 63)
+														x[w[1].rd] = v1
+
+														v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+														x[w[2].rd] = v2
+
+														v3 := v2 * v1
+														x[w[3].rd] = v3
+
+														v4 := x[w[4].rs1] - v3
+														x[w[4].rd] = v4
+														i5 := int64(v4)
+														if i5 < -1<<53 || i5 > 1<<53 {
+															in = &w[5]
+															goto slow
+														}
+														f[w[5].rd] = math.Float64bits(float64(i5))
+
+														v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+														x[w[6].rd] = v6
+														addr7 := v6 + uint64(w[7].imm)
+														t7 := &read[addr7>>pageShift&tlbMask]
+														if t7.tag != addr7&^(pageMask&^7) {
+															in = &w[7]
+															goto slow
+														}
+														p7 := unsafe.Add(t7.page, addr7&pageMask)
+														f[w[7].rd] = get64(p7)
+														a8, b8 := math.Float64frombits(f[w[8].rs1]), math.Float64frombits(f[w[8].rs2])
+														s8 := a8 + b8
+														if math.Float64bits(s8)>>52&0x7ff == 0x7ff || c.fcsr&(7<<5|flagInexact) != flagInexact {
+															in = &w[8]
+															goto slow
+														}
+														f[w[8].rd] = math.Float64bits(s8)
+														addr9 := x[w[9].rs1] + uint64(w[9].imm)
+														t9 := &write[addr9>>pageShift&tlbMask]
+														if t9.tag != addr9&^(pageMask&^7) {
+															in = &w[9]
+															goto slow
+														}
+														p9 := unsafe.Add(t9.page, addr9&pageMask)
+														put64(p9, f[w[9].rs2])
+														in = &w[10]
+														continue
+													}
+												}
+											}
+										}
+									} else {
+										if o < uint(opFused+288) {
+											if o < uint(opFused+284) {
+												if o < uint(opFused+282) {
+													if o < uint(opFused+281) {
+														// sum mul:a1 sum sum:b1 sum:a3:b1 sh3add:b1 sum sum:b1 sum:a7:b1 sh3add:b1
+
+														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 														x[w[0].rd] = v0
 
 														v1 := v0 * x[w[1].rs2]
 														x[w[1].rd] = v1
 
-														v2 := x[w[2].rs1] + v1
+														v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+														x[w[2].rd] = v2
+
+														v3 := x[w[3].rs1] + v2 + uint64(w[3].imm)
+														x[w[3].rd] = v3
+
+														v4 := v1 + v3 + uint64(w[4].imm)
+														x[w[4].rd] = v4
+
+														x[w[5].rd] = v4 + x[w[5].rs1]<<3
+
+														v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+														x[w[6].rd] = v6
+
+														v7 := x[w[7].rs1] + v6 + uint64(w[7].imm)
+														x[w[7].rd] = v7
+
+														v8 := v1 + v7 + uint64(w[8].imm)
+														x[w[8].rd] = v8
+
+														x[w[9].rd] = v8 + x[w[9].rs1]<<3
+														in = &w[10]
+														continue
+													} else {
+														// sum fcvt.d.l:a1 sum fld:a1 fdiv.d fsd sum ifless:a1
+
+														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+														x[w[0].rd] = v0
+														i1 := int64(v0)
+														if i1 < -1<<53 || i1 > 1<<53 {
+															in = &w[1]
+															goto slow
+														}
+														f[w[1].rd] = math.Float64bits(float64(i1))
+
+														v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
 														x[w[2].rd] = v2
 														addr3 := v2 + uint64(w[3].imm)
-														t3 := &m.read[addr3>>pageShift&tlbMask]
-														if t3.tag != addr3&^(pageMask&^3) {
+														t3 := &read[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^(pageMask&^7) {
 															in = &w[3]
 															goto slow
 														}
 														p3 := unsafe.Add(t3.page, addr3&pageMask)
-														q3 := uint64(get32(p3))
-
-														v3 := q3
-														x[w[3].rd] = v3
-														if x[w[4].rs1] != v3 {
+														f[w[3].rd] = get64(p3)
+														s4 := math.Float64frombits(f[w[4].rs1]) / math.Float64frombits(f[w[4].rs2])
+														if c.fcsr&(7<<5|flagInexact) != flagInexact || math.Float64bits(s4)>>52&0x7ff-2 >= 0x7fd {
 															in = &w[4]
+															goto slow
+														}
+														f[w[4].rd] = math.Float64bits(s4)
+														addr5 := x[w[5].rs1] + uint64(w[5].imm)
+														t5 := &write[addr5>>pageShift&tlbMask]
+														if t5.tag != addr5&^(pageMask&^7) {
+															in = &w[5]
+															goto slow
+														}
+														p5 := unsafe.Add(t5.page, addr5&pageMask)
+														put64(p5, f[w[5].rs2])
+
+														v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+														x[w[6].rd] = v6
+														if (v6^uint64(w[7].rs3)<<56 < x[w[7].rs2]^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+															in = &w[7]
 															goto taken
 														}
-														in = &w[5]
+														in = &w[8]
 														continue
 													}
-												}
-											}
-										} else {
-											if o < uint(opFused+141) {
-												// sd lbu beq:a1
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &m.write[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^7) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												put64(p0, x[w[0].rs2])
-												addr1 := x[w[1].rs1] + uint64(w[1].imm)
-												t1 := &m.read[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^pageMask {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												q1 := uint64(*(*byte)(p1))
-
-												v1 := q1
-												x[w[1].rd] = v1
-												if v1 == x[w[2].rs2] {
-													in = &w[2]
-													goto taken
-												}
-												in = &w[3]
-												continue
-											} else {
-												if o < uint(opFused+142) {
-													// bltu add bltu:b1 sd
-													if x[w[0].rs1] < x[w[0].rs2] {
-														in = &w[0]
-														goto taken
-													}
-
-													v1 := x[w[1].rs1] + x[w[1].rs2]
-													x[w[1].rd] = v1
-													if x[w[2].rs1] < v1 {
-														in = &w[2]
-														goto taken
-													}
-													addr3 := x[w[3].rs1] + uint64(w[3].imm)
-													t3 := &m.write[addr3>>pageShift&tlbMask]
-													if t3.tag != addr3&^(pageMask&^7) {
-														in = &w[3]
-														goto slow
-													}
-													p3 := unsafe.Add(t3.page, addr3&pageMask)
-													put64(p3, x[w[3].rs2])
-													in = &w[4]
-													continue
 												} else {
-													// lui and:b1
+													if o < uint(opFused+283) {
+														// srli ifless:b1 sub:a2 srai:a1 and:a1:b4 sub:b5 sum:a2 sub:b7 ifequal:b8 lbu:a3
 
-													v0 := uint64(w[0].imm)
-													x[w[0].rd] = v0
+														v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
+														x[w[0].rd] = v0
+														if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+															in = &w[1]
+															goto taken
+														}
 
-													x[w[1].rd] = x[w[1].rs1] & v0
-													in = &w[2]
-													continue
-												}
-											}
-										}
-									}
-								} else {
-									if o < uint(opFused+144) {
-										// beq ld
-										if x[w[0].rs1] == x[w[0].rs2] {
-											in = &w[0]
-											goto taken
-										}
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &m.read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := get64(p1)
+														v2 := v0 - x[w[2].rs2]
+														x[w[2].rd] = v2
 
-										x[w[1].rd] = q1
-										in = &w[2]
-										continue
-									} else {
-										if o < uint(opFused+145) {
-											// lui blt
+														v3 := uint64(int64(v2) >> (uint64(w[3].imm) & 63))
+														x[w[3].rd] = v3
 
-											x[w[0].rd] = uint64(w[0].imm)
-											if int64(x[w[1].rs1]) < int64(x[w[1].rs2]) {
-												in = &w[1]
-												goto taken
-											}
-											in = &w[2]
-											continue
-										} else {
-											if o < uint(opFused+148) {
-												if o < uint(opFused+146) {
-													// addi srl:b1 sltiu:a2 sub:b1 and:a3:b1
+														v4 := v3 & v0
+														x[w[4].rd] = v4
 
-													v0 := x[w[0].rs1] + uint64(w[0].imm)
-													x[w[0].rd] = v0
+														x[w[5].rd] = x[w[5].rs1] - v0
 
-													v1 := x[w[1].rs1] >> (v0 & 63)
-													x[w[1].rd] = v1
+														v6 := v4 + x[w[6].rs2] + uint64(w[6].imm)
+														x[w[6].rd] = v6
 
-													v2 := truth(v0 < uint64(w[2].imm))
-													x[w[2].rd] = v2
+														x[w[7].rd] = x[w[7].rs1] - v0
+														if (x[w[8].rs1] == v0) != (w[8].rd != 0) {
+															in = &w[8]
+															goto taken
+														}
+														addr9 := v6 + uint64(w[9].imm)
+														t9 := &read[addr9>>pageShift&tlbMask]
+														if t9.tag != addr9&^pageMask {
+															in = &w[9]
+															goto slow
+														}
+														p9 := unsafe.Add(t9.page, addr9&pageMask)
+														q9 := uint64(*(*byte)(p9))
 
-													v3 := x[w[3].rs1] - v2
-													x[w[3].rd] = v3
-
-													x[w[4].rd] = v1 & v3
-													in = &w[5]
-													continue
-												} else {
-													if o < uint(opFused+147) {
-														// lw slt bge sd sb:b3
+														x[w[9].rd] = q9
+														in = &w[10]
+														continue
+													} else {
+														// lw andi sub:b1 srliw xor:a2:b1 sum:a1:b5 sw:b1 slli
 														addr0 := x[w[0].rs1] + uint64(w[0].imm)
-														t0 := &m.read[addr0>>pageShift&tlbMask]
+														t0 := &read[addr0>>pageShift&tlbMask]
 														if t0.tag != addr0&^(pageMask&^3) {
 															in = &w[0]
 															goto slow
@@ -4681,56 +13761,336 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														p0 := unsafe.Add(t0.page, addr0&pageMask)
 														q0 := word(uint64(get32(p0)))
 
-														x[w[0].rd] = q0
+														v0 := q0
+														x[w[0].rd] = v0
 
-														v1 := truth(int64(x[w[1].rs1]) < int64(x[w[1].rs2]))
+														v1 := x[w[1].rs1] & uint64(w[1].imm)
 														x[w[1].rd] = v1
-														if int64(x[w[2].rs1]) >= int64(x[w[2].rs2]) {
+
+														v2 := x[w[2].rs1] - v1
+														x[w[2].rd] = v2
+
+														v3 := word(uint64(uint32(x[w[3].rs1]) >> (uint64(w[3].imm) & 31)))
+														x[w[3].rd] = v3
+
+														v4 := v2 ^ v3
+														x[w[4].rd] = v4
+
+														v5 := v4 + v0 + uint64(w[5].imm)
+														x[w[5].rd] = v5
+														addr6 := x[w[6].rs1] + uint64(w[6].imm)
+														t6 := &write[addr6>>pageShift&tlbMask]
+														if t6.tag != addr6&^(pageMask&^3) {
+															in = &w[6]
+															goto slow
+														}
+														p6 := unsafe.Add(t6.page, addr6&pageMask)
+														put32(p6, uint32(v5))
+
+														x[w[7].rd] = x[w[7].rs1] << (uint64(w[7].imm) & 63)
+														in = &w[8]
+														continue
+													}
+												}
+											} else {
+												if o < uint(opFused+286) {
+													if o < uint(opFused+285) {
+														// slli srli:a1 ifless:b1 sub:a2 sub:b3 sub:b4 srai:a3 and:a1:b6 sum:b1 ld
+
+														v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+														x[w[0].rd] = v0
+
+														v1 := v0 >> (uint64(w[1].imm) & 63)
+														x[w[1].rd] = v1
+														if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
 															in = &w[2]
 															goto taken
 														}
-														addr3 := x[w[3].rs1] + uint64(w[3].imm)
-														t3 := &m.write[addr3>>pageShift&tlbMask]
-														if t3.tag != addr3&^(pageMask&^7) {
-															in = &w[3]
+
+														v3 := v1 - x[w[3].rs2]
+														x[w[3].rd] = v3
+
+														x[w[4].rd] = x[w[4].rs1] - v1
+
+														x[w[5].rd] = x[w[5].rs1] - v1
+
+														v6 := uint64(int64(v3) >> (uint64(w[6].imm) & 63))
+														x[w[6].rd] = v6
+
+														v7 := v6 & v1
+														x[w[7].rd] = v7
+
+														x[w[8].rd] = x[w[8].rs1] + v7 + uint64(w[8].imm)
+														addr9 := x[w[9].rs1] + uint64(w[9].imm)
+														t9 := &read[addr9>>pageShift&tlbMask]
+														if t9.tag != addr9&^(pageMask&^7) {
+															in = &w[9]
 															goto slow
 														}
-														p3 := unsafe.Add(t3.page, addr3&pageMask)
-														put64(p3, x[w[3].rs2])
-														addr4 := x[w[4].rs1] + uint64(w[4].imm)
-														t4 := &m.write[addr4>>pageShift&tlbMask]
-														if t4.tag != addr4&^pageMask {
-															in = &w[4]
-															goto slow
-														}
-														p4 := unsafe.Add(t4.page, addr4&pageMask)
-														*(*byte)(p4) = byte(v1)
-														in = &w[5]
+														p9 := unsafe.Add(t9.page, addr9&pageMask)
+														q9 := get64(p9)
+
+														x[w[9].rd] = q9
+														in = &w[10]
 														continue
 													} else {
-														// bgeu sd sb ld mul
-														if x[w[0].rs1] >= x[w[0].rs2] {
+														// ifless ifless andi ifless:a1 slli:a2 sum:a1 lwu:a1 slli srli:a1 ifless:a1:b3
+														if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
 															in = &w[0]
 															goto taken
 														}
-														addr1 := x[w[1].rs1] + uint64(w[1].imm)
-														t1 := &m.write[addr1>>pageShift&tlbMask]
+														if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+															in = &w[1]
+															goto taken
+														}
+
+														v2 := x[w[2].rs1] & uint64(w[2].imm)
+														x[w[2].rd] = v2
+														if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+															in = &w[3]
+															goto taken
+														}
+
+														v4 := v2 << (uint64(w[4].imm) & 63)
+														x[w[4].rd] = v4
+
+														v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+														x[w[5].rd] = v5
+														addr6 := v5 + uint64(w[6].imm)
+														t6 := &read[addr6>>pageShift&tlbMask]
+														if t6.tag != addr6&^(pageMask&^3) {
+															in = &w[6]
+															goto slow
+														}
+														p6 := unsafe.Add(t6.page, addr6&pageMask)
+														q6 := uint64(get32(p6))
+
+														v6 := q6
+														x[w[6].rd] = v6
+
+														v7 := x[w[7].rs1] << (uint64(w[7].imm) & 63)
+														x[w[7].rd] = v7
+
+														v8 := v7 >> (uint64(w[8].imm) & 63)
+														x[w[8].rd] = v8
+														if (v8^uint64(w[9].rs3)<<56 < v6^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+															in = &w[9]
+															goto taken
+														}
+														in = &w[10]
+														continue
+													}
+												} else {
+													if o < uint(opFused+287) {
+														// sum mul:a1 sum sum:a2:b1 sh3add:b1 fsd:a1 sum ifless:a1 sum fmv.d.x
+
+														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+														x[w[0].rd] = v0
+
+														v1 := v0 * x[w[1].rs2]
+														x[w[1].rd] = v1
+
+														v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+														x[w[2].rd] = v2
+
+														v3 := v1 + v2 + uint64(w[3].imm)
+														x[w[3].rd] = v3
+
+														v4 := v3 + x[w[4].rs1]<<3
+														x[w[4].rd] = v4
+														addr5 := v4 + uint64(w[5].imm)
+														t5 := &write[addr5>>pageShift&tlbMask]
+														if t5.tag != addr5&^(pageMask&^7) {
+															in = &w[5]
+															goto slow
+														}
+														p5 := unsafe.Add(t5.page, addr5&pageMask)
+														put64(p5, f[w[5].rs2])
+
+														v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+														x[w[6].rd] = v6
+														if (v6^uint64(w[7].rs3)<<56 < x[w[7].rs2]^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+															in = &w[7]
+															goto taken
+														}
+
+														x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+														f[w[9].rd] = x[w[9].rs1]
+														in = &w[10]
+														continue
+													} else {
+														// sum ld:a1 sum:b1 xor xori:a1 and:a1:b3 sum sum ld:a1
+
+														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+														x[w[0].rd] = v0
+														addr1 := v0 + uint64(w[1].imm)
+														t1 := &read[addr1>>pageShift&tlbMask]
 														if t1.tag != addr1&^(pageMask&^7) {
 															in = &w[1]
 															goto slow
 														}
 														p1 := unsafe.Add(t1.page, addr1&pageMask)
-														put64(p1, x[w[1].rs2])
+														q1 := get64(p1)
+
+														v1 := q1
+														x[w[1].rd] = v1
+
+														v2 := x[w[2].rs1] + v1 + uint64(w[2].imm)
+														x[w[2].rd] = v2
+
+														v3 := x[w[3].rs1] ^ x[w[3].rs2]
+														x[w[3].rd] = v3
+
+														v4 := v3 ^ uint64(w[4].imm)
+														x[w[4].rd] = v4
+
+														x[w[5].rd] = v4 & v2
+
+														x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+														v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+														x[w[7].rd] = v7
+														addr8 := v7 + uint64(w[8].imm)
+														t8 := &read[addr8>>pageShift&tlbMask]
+														if t8.tag != addr8&^(pageMask&^7) {
+															in = &w[8]
+															goto slow
+														}
+														p8 := unsafe.Add(t8.page, addr8&pageMask)
+														q8 := get64(p8)
+
+														x[w[8].rd] = q8
+														in = &w[9]
+														continue
+													}
+												}
+											}
+										} else {
+											if o < uint(opFused+292) {
+												if o < uint(opFused+290) {
+													if o < uint(opFused+289) {
+														// sd sb ld srli:a1 ld sub:b1 ld sub:a1 ifless:a3:b1 slt:a4:b6
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &write[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^(pageMask&^7) {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														put64(p0, x[w[0].rs2])
+														addr1 := x[w[1].rs1] + uint64(w[1].imm)
+														t1 := &write[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^pageMask {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														*(*byte)(p1) = byte(x[w[1].rs2])
 														addr2 := x[w[2].rs1] + uint64(w[2].imm)
-														t2 := &m.write[addr2>>pageShift&tlbMask]
-														if t2.tag != addr2&^pageMask {
+														t2 := &read[addr2>>pageShift&tlbMask]
+														if t2.tag != addr2&^(pageMask&^7) {
 															in = &w[2]
 															goto slow
 														}
 														p2 := unsafe.Add(t2.page, addr2&pageMask)
-														*(*byte)(p2) = byte(x[w[2].rs2])
+														q2 := get64(p2)
+
+														v2 := q2
+														x[w[2].rd] = v2
+
+														v3 := v2 >> (uint64(w[3].imm) & 63)
+														x[w[3].rd] = v3
+														addr4 := x[w[4].rs1] + uint64(w[4].imm)
+														t4 := &read[addr4>>pageShift&tlbMask]
+														if t4.tag != addr4&^(pageMask&^7) {
+															in = &w[4]
+															goto slow
+														}
+														p4 := unsafe.Add(t4.page, addr4&pageMask)
+														q4 := get64(p4)
+
+														v4 := q4
+														x[w[4].rd] = v4
+
+														v5 := x[w[5].rs1] - v4
+														x[w[5].rd] = v5
+														addr6 := x[w[6].rs1] + uint64(w[6].imm)
+														t6 := &read[addr6>>pageShift&tlbMask]
+														if t6.tag != addr6&^(pageMask&^7) {
+															in = &w[6]
+															goto slow
+														}
+														p6 := unsafe.Add(t6.page, addr6&pageMask)
+														q6 := get64(p6)
+
+														v6 := q6
+														x[w[6].rd] = v6
+
+														v7 := v6 - x[w[7].rs2]
+														x[w[7].rd] = v7
+														if (v5^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+															in = &w[8]
+															goto taken
+														}
+
+														x[w[9].rd] = truth(int64(v5) < int64(v3))
+														in = &w[10]
+														continue
+													} else {
+														// sub srai:a1 srli:a1 sum:a1:b3 srai:a1 sum mul:a1:b2 sum:a3 sh1add:a4 sum:a3
+
+														v0 := x[w[0].rs1] - x[w[0].rs2]
+														x[w[0].rd] = v0
+
+														v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+														x[w[1].rd] = v1
+
+														v2 := v1 >> (uint64(w[2].imm) & 63)
+														x[w[2].rd] = v2
+
+														v3 := v2 + v0 + uint64(w[3].imm)
+														x[w[3].rd] = v3
+
+														v4 := uint64(int64(v3) >> (uint64(w[4].imm) & 63))
+														x[w[4].rd] = v4
+
+														v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+														x[w[5].rd] = v5
+
+														v6 := v5 * v4
+														x[w[6].rd] = v6
+
+														x[w[7].rd] = v4 + x[w[7].rs2] + uint64(w[7].imm)
+
+														x[w[8].rd] = x[w[8].rs2] + v4<<1
+
+														x[w[9].rd] = v6 + x[w[9].rs2] + uint64(w[9].imm)
+														in = &w[10]
+														continue
+													}
+												} else {
+													if o < uint(opFused+291) {
+														// sum ld ifless:a2:b1 ld sh3add:a4:b1 ifless:b4 ld ld:a1 lb:a1 sh3add:b6
+
+														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+														x[w[0].rd] = v0
+														addr1 := x[w[1].rs1] + uint64(w[1].imm)
+														t1 := &read[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^(pageMask&^7) {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														q1 := get64(p1)
+
+														v1 := q1
+														x[w[1].rd] = v1
+														if (v0^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+															in = &w[2]
+															goto taken
+														}
 														addr3 := x[w[3].rs1] + uint64(w[3].imm)
-														t3 := &m.read[addr3>>pageShift&tlbMask]
+														t3 := &read[addr3>>pageShift&tlbMask]
 														if t3.tag != addr3&^(pageMask&^7) {
 															in = &w[3]
 															goto slow
@@ -4738,81 +14098,433 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														p3 := unsafe.Add(t3.page, addr3&pageMask)
 														q3 := get64(p3)
 
-														x[w[3].rd] = q3
+														v3 := q3
+														x[w[3].rd] = v3
 
-														x[w[4].rd] = x[w[4].rs1] * x[w[4].rs2]
-														in = &w[5]
+														x[w[4].rd] = v3 + v0<<3
+														if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < v1^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+															in = &w[5]
+															goto taken
+														}
+														addr6 := x[w[6].rs1] + uint64(w[6].imm)
+														t6 := &read[addr6>>pageShift&tlbMask]
+														if t6.tag != addr6&^(pageMask&^7) {
+															in = &w[6]
+															goto slow
+														}
+														p6 := unsafe.Add(t6.page, addr6&pageMask)
+														q6 := get64(p6)
+
+														v6 := q6
+														x[w[6].rd] = v6
+														addr7 := v6 + uint64(w[7].imm)
+														t7 := &read[addr7>>pageShift&tlbMask]
+														if t7.tag != addr7&^(pageMask&^7) {
+															in = &w[7]
+															goto slow
+														}
+														p7 := unsafe.Add(t7.page, addr7&pageMask)
+														q7 := get64(p7)
+
+														v7 := q7
+														x[w[7].rd] = v7
+														addr8 := v7 + uint64(w[8].imm)
+														t8 := &read[addr8>>pageShift&tlbMask]
+														if t8.tag != addr8&^pageMask {
+															in = &w[8]
+															goto slow
+														}
+														p8 := unsafe.Add(t8.page, addr8&pageMask)
+														q8 := uint64(int8(*(*byte)(p8)))
+
+														x[w[8].rd] = q8
+
+														x[w[9].rd] = v3 + x[w[9].rs1]<<3
+														in = &w[10]
+														continue
+													} else {
+														// ld ld ifless:a1:b2 ld sum:a1:b3 lbu:a1 addiw:a1 ifequal:a1 sum ifless:a3:b1
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &read[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^(pageMask&^7) {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														q0 := get64(p0)
+
+														v0 := q0
+														x[w[0].rd] = v0
+														addr1 := x[w[1].rs1] + uint64(w[1].imm)
+														t1 := &read[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^(pageMask&^7) {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														q1 := get64(p1)
+
+														v1 := q1
+														x[w[1].rd] = v1
+														if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+															in = &w[2]
+															goto taken
+														}
+														addr3 := x[w[3].rs1] + uint64(w[3].imm)
+														t3 := &read[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^(pageMask&^7) {
+															in = &w[3]
+															goto slow
+														}
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														q3 := get64(p3)
+
+														v3 := q3
+														x[w[3].rd] = v3
+
+														v4 := v3 + v1 + uint64(w[4].imm)
+														x[w[4].rd] = v4
+														addr5 := v4 + uint64(w[5].imm)
+														t5 := &read[addr5>>pageShift&tlbMask]
+														if t5.tag != addr5&^pageMask {
+															in = &w[5]
+															goto slow
+														}
+														p5 := unsafe.Add(t5.page, addr5&pageMask)
+														q5 := uint64(*(*byte)(p5))
+
+														v5 := q5
+														x[w[5].rd] = v5
+
+														v6 := word(v5 + uint64(w[6].imm))
+														x[w[6].rd] = v6
+														if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+															in = &w[7]
+															goto taken
+														}
+
+														v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+														x[w[8].rd] = v8
+														if (v6^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+															in = &w[9]
+															goto taken
+														}
+														in = &w[10]
 														continue
 													}
 												}
 											} else {
-												if o < uint(opFused+149) {
-													// ctz srli:a1 sd:b1 mul:b2 addi:a1
+												if o < uint(opFused+294) {
+													if o < uint(opFused+293) {
+														// andi srli andi:a1 sum sll:a1:b2 sum sum:b1 sum:a1:b7 lbu:a1 and:a1:b5
 
-													v0 := uint64(bits.TrailingZeros64(x[w[0].rs1]))
-													x[w[0].rd] = v0
+														v0 := x[w[0].rs1] & uint64(w[0].imm)
+														x[w[0].rd] = v0
 
-													v1 := v0 >> (uint64(w[1].imm) & 63)
-													x[w[1].rd] = v1
-													addr2 := x[w[2].rs1] + uint64(w[2].imm)
-													t2 := &m.write[addr2>>pageShift&tlbMask]
-													if t2.tag != addr2&^(pageMask&^7) {
-														in = &w[2]
-														goto slow
+														v1 := x[w[1].rs1] >> (uint64(w[1].imm) & 63)
+														x[w[1].rd] = v1
+
+														v2 := v1 & uint64(w[2].imm)
+														x[w[2].rd] = v2
+
+														v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+														x[w[3].rd] = v3
+
+														v4 := v3 << (v2 & 63)
+														x[w[4].rd] = v4
+
+														v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+														x[w[5].rd] = v5
+
+														v6 := x[w[6].rs1] + v5 + uint64(w[6].imm)
+														x[w[6].rd] = v6
+
+														v7 := v6 + v0 + uint64(w[7].imm)
+														x[w[7].rd] = v7
+														addr8 := v7 + uint64(w[8].imm)
+														t8 := &read[addr8>>pageShift&tlbMask]
+														if t8.tag != addr8&^pageMask {
+															in = &w[8]
+															goto slow
+														}
+														p8 := unsafe.Add(t8.page, addr8&pageMask)
+														q8 := uint64(*(*byte)(p8))
+
+														v8 := q8
+														x[w[8].rd] = v8
+
+														x[w[9].rd] = v8 & v4
+														in = &w[10]
+														continue
+													} else {
+														// xor roriw:a1 sum:b1 xor:b1 roriw:a1 sum:b1 xor:a1:b5 roriw:a1 sum:a6:b1
+
+														v0 := x[w[0].rs1] ^ x[w[0].rs2]
+														x[w[0].rd] = v0
+
+														v1 := word(uint64(bits.RotateLeft32(uint32(v0), -int(uint64(w[1].imm)))))
+														x[w[1].rd] = v1
+
+														v2 := x[w[2].rs1] + v1 + uint64(w[2].imm)
+														x[w[2].rd] = v2
+
+														v3 := x[w[3].rs1] ^ v2
+														x[w[3].rd] = v3
+
+														v4 := word(uint64(bits.RotateLeft32(uint32(v3), -int(uint64(w[4].imm)))))
+														x[w[4].rd] = v4
+
+														v5 := x[w[5].rs1] + v4 + uint64(w[5].imm)
+														x[w[5].rd] = v5
+
+														v6 := v5 ^ v1
+														x[w[6].rd] = v6
+
+														v7 := word(uint64(bits.RotateLeft32(uint32(v6), -int(uint64(w[7].imm)))))
+														x[w[7].rd] = v7
+
+														x[w[8].rd] = v2 + v7 + uint64(w[8].imm)
+														in = &w[9]
+														continue
 													}
-													p2 := unsafe.Add(t2.page, addr2&pageMask)
-													put64(p2, v1)
-
-													v3 := x[w[3].rs1] * v1
-													x[w[3].rd] = v3
-
-													x[w[4].rd] = v3 + uint64(w[4].imm)
-													in = &w[5]
-													continue
 												} else {
-													// lb lb lb lb
-													addr0 := x[w[0].rs1] + uint64(w[0].imm)
-													t0 := &m.read[addr0>>pageShift&tlbMask]
-													if t0.tag != addr0&^pageMask {
-														in = &w[0]
-														goto slow
-													}
-													p0 := unsafe.Add(t0.page, addr0&pageMask)
-													q0 := uint64(int8(*(*byte)(p0)))
+													if o < uint(opFused+296) {
+														if o < uint(opFused+295) {
+															// sub srli:a1 sum and:a3:b1 srli:a1 ld sum mul:a6:b1 sum:a1:b3 lwu:a1
 
-													x[w[0].rd] = q0
-													addr1 := x[w[1].rs1] + uint64(w[1].imm)
-													t1 := &m.read[addr1>>pageShift&tlbMask]
-													if t1.tag != addr1&^pageMask {
-														in = &w[1]
-														goto slow
-													}
-													p1 := unsafe.Add(t1.page, addr1&pageMask)
-													q1 := uint64(int8(*(*byte)(p1)))
+															v0 := x[w[0].rs1] - x[w[0].rs2]
+															x[w[0].rd] = v0
 
-													x[w[1].rd] = q1
-													addr2 := x[w[2].rs1] + uint64(w[2].imm)
-													t2 := &m.read[addr2>>pageShift&tlbMask]
-													if t2.tag != addr2&^pageMask {
-														in = &w[2]
-														goto slow
-													}
-													p2 := unsafe.Add(t2.page, addr2&pageMask)
-													q2 := uint64(int8(*(*byte)(p2)))
+															v1 := v0 >> (uint64(w[1].imm) & 63)
+															x[w[1].rd] = v1
 
-													x[w[2].rd] = q2
-													addr3 := x[w[3].rs1] + uint64(w[3].imm)
-													t3 := &m.read[addr3>>pageShift&tlbMask]
-													if t3.tag != addr3&^pageMask {
-														in = &w[3]
-														goto slow
-													}
-													p3 := unsafe.Add(t3.page, addr3&pageMask)
-													q3 := uint64(int8(*(*byte)(p3)))
+															v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+															x[w[2].rd] = v2
 
-													x[w[3].rd] = q3
-													in = &w[4]
-													continue
+															v3 := v0 & v2
+															x[w[3].rd] = v3
+
+															x[w[4].rd] = v3 >> (uint64(w[4].imm) & 63)
+															addr5 := x[w[5].rs1] + uint64(w[5].imm)
+															t5 := &read[addr5>>pageShift&tlbMask]
+															if t5.tag != addr5&^(pageMask&^7) {
+																in = &w[5]
+																goto slow
+															}
+															p5 := unsafe.Add(t5.page, addr5&pageMask)
+															q5 := get64(p5)
+
+															v5 := q5
+															x[w[5].rd] = v5
+
+															v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+															x[w[6].rd] = v6
+
+															v7 := v1 * v6
+															x[w[7].rd] = v7
+
+															v8 := v7 + v5 + uint64(w[8].imm)
+															x[w[8].rd] = v8
+															addr9 := v8 + uint64(w[9].imm)
+															t9 := &read[addr9>>pageShift&tlbMask]
+															if t9.tag != addr9&^(pageMask&^3) {
+																in = &w[9]
+																goto slow
+															}
+															p9 := unsafe.Add(t9.page, addr9&pageMask)
+															q9 := uint64(get32(p9))
+
+															x[w[9].rd] = q9
+															in = &w[10]
+															continue
+														} else {
+															// srli sum:a1 lbu:a1 slli:a1 or:a1 sum sum:a1 lbu:a1 slli:a1 or:a1:b5
+
+															v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
+															x[w[0].rd] = v0
+
+															v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+															x[w[1].rd] = v1
+															addr2 := v1 + uint64(w[2].imm)
+															t2 := &read[addr2>>pageShift&tlbMask]
+															if t2.tag != addr2&^pageMask {
+																in = &w[2]
+																goto slow
+															}
+															p2 := unsafe.Add(t2.page, addr2&pageMask)
+															q2 := uint64(*(*byte)(p2))
+
+															v2 := q2
+															x[w[2].rd] = v2
+
+															v3 := v2 << (uint64(w[3].imm) & 63)
+															x[w[3].rd] = v3
+
+															v4 := v3 | x[w[4].rs2]
+															x[w[4].rd] = v4
+
+															v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+															x[w[5].rd] = v5
+
+															v6 := v5 + x[w[6].rs2] + uint64(w[6].imm)
+															x[w[6].rd] = v6
+															addr7 := v6 + uint64(w[7].imm)
+															t7 := &read[addr7>>pageShift&tlbMask]
+															if t7.tag != addr7&^pageMask {
+																in = &w[7]
+																goto slow
+															}
+															p7 := unsafe.Add(t7.page, addr7&pageMask)
+															q7 := uint64(*(*byte)(p7))
+
+															v7 := q7
+															x[w[7].rd] = v7
+
+															v8 := v7 << (uint64(w[8].imm) & 63)
+															x[w[8].rd] = v8
+
+															x[w[9].rd] = v8 | v4
+															in = &w[10]
+															continue
+														}
+													} else {
+														if o < uint(opFused+297) {
+															// and sd ifequal:a2 lw:a3 ifless:b1 lw:a5 sum:b1 ifless:b1 sd:b8 addiw
+
+															v0 := x[w[0].rs1] & x[w[0].rs2]
+															x[w[0].rd] = v0
+															addr1 := x[w[1].rs1] + uint64(w[1].imm)
+															t1 := &write[addr1>>pageShift&tlbMask]
+															if t1.tag != addr1&^(pageMask&^7) {
+																in = &w[1]
+																goto slow
+															}
+															p1 := unsafe.Add(t1.page, addr1&pageMask)
+															put64(p1, x[w[1].rs2])
+															if (v0 == x[w[2].rs2]) != (w[2].rd != 0) {
+																in = &w[2]
+																goto taken
+															}
+															addr3 := v0 + uint64(w[3].imm)
+															t3 := &read[addr3>>pageShift&tlbMask]
+															if t3.tag != addr3&^(pageMask&^3) {
+																in = &w[3]
+																goto slow
+															}
+															p3 := unsafe.Add(t3.page, addr3&pageMask)
+															q3 := word(uint64(get32(p3)))
+
+															v3 := q3
+															x[w[3].rd] = v3
+															if (x[w[4].rs1]^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+																in = &w[4]
+																goto taken
+															}
+															addr5 := v0 + uint64(w[5].imm)
+															t5 := &read[addr5>>pageShift&tlbMask]
+															if t5.tag != addr5&^(pageMask&^3) {
+																in = &w[5]
+																goto slow
+															}
+															p5 := unsafe.Add(t5.page, addr5&pageMask)
+															q5 := word(uint64(get32(p5)))
+
+															v5 := q5
+															x[w[5].rd] = v5
+
+															v6 := x[w[6].rs1] + v5 + uint64(w[6].imm)
+															x[w[6].rd] = v6
+															if (x[w[7].rs1]^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+																in = &w[7]
+																goto taken
+															}
+															addr8 := x[w[8].rs1] + uint64(w[8].imm)
+															t8 := &write[addr8>>pageShift&tlbMask]
+															if t8.tag != addr8&^(pageMask&^7) {
+																in = &w[8]
+																goto slow
+															}
+															p8 := unsafe.Add(t8.page, addr8&pageMask)
+															put64(p8, v0)
+
+															x[w[9].rd] = word(x[w[9].rs1] + uint64(w[9].imm))
+															in = &w[10]
+															continue
+														} else {
+															if o < uint(opFused+298) {
+																// sum ifless
+
+																x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+																if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+																	in = &w[1]
+																	goto taken
+																}
+																in = &w[2]
+																continue
+															} else {
+																if o < uint(opFused+299) {
+																	// mul sum sum:b1 sum:a3:b1 sh3add:b1 fld:a1
+
+																	v0 := x[w[0].rs1] * x[w[0].rs2]
+																	x[w[0].rd] = v0
+
+																	v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+																	x[w[1].rd] = v1
+
+																	v2 := x[w[2].rs1] + v1 + uint64(w[2].imm)
+																	x[w[2].rd] = v2
+
+																	v3 := v0 + v2 + uint64(w[3].imm)
+																	x[w[3].rd] = v3
+
+																	v4 := v3 + x[w[4].rs1]<<3
+																	x[w[4].rd] = v4
+																	addr5 := v4 + uint64(w[5].imm)
+																	t5 := &read[addr5>>pageShift&tlbMask]
+																	if t5.tag != addr5&^(pageMask&^7) {
+																		in = &w[5]
+																		goto slow
+																	}
+																	p5 := unsafe.Add(t5.page, addr5&pageMask)
+																	f[w[5].rd] = get64(p5)
+																	in = &w[6]
+																	continue
+																} else {
+																	// sh2add lwu:a1 roriw:a1 roriw:a2 xor:a2:b1 srliw:a4 xor:a1:b2
+
+																	v0 := x[w[0].rs2] + x[w[0].rs1]<<2
+																	x[w[0].rd] = v0
+																	addr1 := v0 + uint64(w[1].imm)
+																	t1 := &read[addr1>>pageShift&tlbMask]
+																	if t1.tag != addr1&^(pageMask&^3) {
+																		in = &w[1]
+																		goto slow
+																	}
+																	p1 := unsafe.Add(t1.page, addr1&pageMask)
+																	q1 := uint64(get32(p1))
+
+																	v1 := q1
+																	x[w[1].rd] = v1
+
+																	v2 := word(uint64(bits.RotateLeft32(uint32(v1), -int(uint64(w[2].imm)))))
+																	x[w[2].rd] = v2
+
+																	v3 := word(uint64(bits.RotateLeft32(uint32(v1), -int(uint64(w[3].imm)))))
+																	x[w[3].rd] = v3
+
+																	v4 := v2 ^ v3
+																	x[w[4].rd] = v4
+
+																	v5 := word(uint64(uint32(v1) >> (uint64(w[5].imm) & 31)))
+																	x[w[5].rd] = v5
+
+																	x[w[6].rd] = v5 ^ v4
+																	in = &w[7]
+																	continue
+																}
+															}
+														}
+													}
 												}
 											}
 										}

@@ -24,7 +24,7 @@ type piece struct {
 
 // A start is a sequence at a place.
 type start struct {
-	which, length, passed int
+	which, length, cost int
 }
 
 // A place is where a candidate is found.
@@ -50,11 +50,12 @@ func (c *candidates) Pop() any {
 	return last
 }
 
-// What an operation costs, and what is gained by a result that is passed on: as in
-// fuse.go.
+// What an operation costs and what a part that stands for several, and what is gained by
+// a result that is passed on: as in fuse.go.
 const (
-	costDispatch = 4
-	gainPassed   = 1
+	costDispatch = 8
+	costSeveral  = 1
+	gainPassed   = 2
 )
 
 // A chooser chooses sequences.
@@ -179,10 +180,14 @@ func (c *chooser) find(longest int) {
 	byNames := make(map[string][]place)
 	for i, p := range c.pieces {
 		for at := range p.parts {
-			names := p.parts[at].name
+			exact, general := p.parts[at].name, stands(p.parts[at].name)
 			for length := 2; length <= longest && at+length <= len(p.parts) && !templates[p.parts[at+length-2].name].leaves; length++ {
-				names += " " + p.parts[at+length-1].name
-				byNames[names] = append(byNames[names], place{i, at})
+				name := p.parts[at+length-1].name
+				exact, general = exact+" "+name, general+" "+stands(name)
+				byNames[general] = append(byNames[general], place{i, at})
+				if exact != general && length <= longest/2 {
+					byNames[exact] = append(byNames[exact], place{i, at})
+				}
 			}
 		}
 	}
@@ -191,16 +196,16 @@ func (c *chooser) find(longest int) {
 		plain, _ := readParts(strings.Fields(names))
 		variants := map[string][]part{"": plain}
 		for _, at := range places[:min(len(places), 1000)] {
-			parts := c.within(at, len(plain))
+			parts := c.within(at, plain)
 			variants[title(parts)] = parts
 		}
 		for _, key := range slices.Sorted(maps.Keys(variants)) {
 			v := &candidate{sequence: sequence{parts: variants[key]}, round: -1}
 			for _, at := range places {
-				if s := c.within(at, len(plain)); permits(v.parts, s) {
+				if permits(v.parts, c.within(at, plain)) {
 					v.places = append(v.places, at)
 					counts := c.pieces[at.piece].counts[at.at:][:len(plain)]
-					v.gain += float64(passed(v.parts)) * gainPassed * counts[0]
+					v.gain += float64(costDispatch-costOf(v.parts)) * counts[0]
 					for _, n := range counts[1:] {
 						v.gain += costDispatch * n
 					}
@@ -214,10 +219,12 @@ func (c *chooser) find(longest int) {
 	heap.Init(&c.left)
 }
 
-// within returns the instructions at a place, without what they say of those before.
-func (c *chooser) within(at place, length int) []part {
-	parts := slices.Clone(c.pieces[at.piece].parts[at.at:][:length])
+// within returns the instructions at a place, with the names of a sequence and without
+// what they say of those before.
+func (c *chooser) within(at place, names []part) []part {
+	parts := slices.Clone(c.pieces[at.piece].parts[at.at:][:len(names)])
 	for i := range parts {
+		parts[i].name = names[i].name
 		if parts[i].a > i {
 			parts[i].a = 0
 		}
@@ -238,14 +245,21 @@ func permits(want, have []part) bool {
 	return true
 }
 
-// passed is how many parts get an operand passed on.
-func passed(parts []part) (n int) {
+// stands is the name of what stands for an instruction and others.
+func stands(name string) string { return cmp.Or(several[name], name) }
+
+// costOf is what a sequence costs.
+func costOf(parts []part) int {
+	cost := costDispatch
 	for _, p := range parts {
 		if p.a > 0 || p.b > 0 {
-			n++
+			cost -= gainPassed
+		}
+		if templates[p.name].several {
+			cost += costSeveral
 		}
 	}
-	return n
+	return cost
 }
 
 // next chooses the best of what is left. It returns false if nothing gains.
@@ -273,7 +287,7 @@ func (c *chooser) next() bool {
 func (c *chooser) place(v *candidate) {
 	for _, at := range v.places {
 		s := &c.pieces[at.piece].starts[at.at]
-		*s = append(*s, start{len(c.chosen), len(v.parts), passed(v.parts)})
+		*s = append(*s, start{len(c.chosen), len(v.parts), costOf(v.parts)})
 	}
 }
 
@@ -292,7 +306,7 @@ func (c *chooser) cost(places []place) (sum float64) {
 		if at.piece != last {
 			last = at.piece
 			c.pieces[last].divide(func(i int, s start) {
-				sum += float64(costDispatch-s.passed*gainPassed) * c.pieces[last].counts[i]
+				sum += float64(s.cost) * c.pieces[last].counts[i]
 			})
 		}
 	}
@@ -304,9 +318,9 @@ func (p *piece) divide(f func(i int, s start)) {
 	cost := make([]int, len(p.parts)+1)
 	choice := make([]start, len(p.parts))
 	for i := len(p.parts) - 1; i >= 0; i-- {
-		cost[i], choice[i] = costDispatch+cost[i+1], start{-1, 1, 0}
+		cost[i], choice[i] = costDispatch+cost[i+1], start{-1, 1, costDispatch}
 		for _, s := range p.starts[i] {
-			if n := costDispatch - s.passed*gainPassed + cost[i+s.length]; n < cost[i] {
+			if n := s.cost + cost[i+s.length]; n < cost[i] {
 				cost[i], choice[i] = n, s
 			}
 		}

@@ -23,8 +23,8 @@ import (
 func main() {
 	log.SetFlags(0)
 	profile := flag.String("choose", "", "choose the sequences of fused.txt by the profile in this `file`")
-	n := flag.Int("n", 160, "with -choose: how many")
-	longest := flag.Int("longest", 5, "with -choose: of how many instructions at most")
+	n := flag.Int("n", 300, "with -choose: how many")
+	longest := flag.Int("longest", 10, "with -choose: of how many instructions at most, half as many for those in which none stands for several")
 	flag.Parse()
 	var err error
 	if *profile != "" {

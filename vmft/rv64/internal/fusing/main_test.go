@@ -88,7 +88,7 @@ func TestChoose(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := choose(name, profile, 3, 3); err != nil {
+	if err := choose(name, profile, 3, 6); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(name)
@@ -103,7 +103,7 @@ func TestChoose(t *testing.T) {
 	for _, s := range fused(all) {
 		titles = append(titles, title(s.parts))
 	}
-	if !strings.HasPrefix(string(got), "# about\n# it\n\n") || strings.Join(titles, ", ") != "add ret:a1, ld addi:a1 bne:a1, addi div div:b1" {
+	if !strings.HasPrefix(string(got), "# about\n# it\n\n") || strings.Join(titles, ", ") != "add ret:a1, ld addi:a1 bne:a1, ld sum div div:b1" {
 		t.Errorf("%s\n%q", got, titles)
 	}
 }

@@ -8,9 +8,10 @@ import (
 // A template is the text of one instruction: $A and $B are its operands, $I its
 // immediate, $IN the instruction, and $K which of the sequence it is.
 type template struct {
-	before string // what is done
-	value  string // then goes into the integer register rd, if it is not empty
-	leaves bool   // nothing comes after it
+	before  string // what is done
+	value   string // then goes into the integer register rd, if it is not empty
+	leaves  bool   // nothing comes after it
+	several bool   // it stands for several instructions
 }
 
 // order is that of the cases.
@@ -57,8 +58,18 @@ var templates = func() map[string]template {
 	order = append(order, "mulhu", "mulhsu", "mulh", "ret", "jalr")
 	all["ret"] = template{before: target + found, leaves: true}
 	all["jalr"] = template{before: target + "x[$IN.rd] = uint64($IN.imm) << 16 >> 16\n" + found, leaves: true}
+	all["sum"] = template{value: "$A + $B + $I", several: true}
+	all["ifequal"] = template{before: "if ($A == $B) != ($IN.rd != 0) { in = &w[$K]; goto taken }", several: true}
+	all["ifless"] = template{before: "if ($A ^ uint64($IN.rs3)<<56 < $B ^ uint64($IN.rs3)<<56) != ($IN.rd != 0) { in = &w[$K]; goto taken }", several: true}
 	return all
 }()
+
+// several names, for an instruction, the template that stands for it and others.
+var several = map[string]string{
+	"lui": "sum", "addi": "sum", "add": "sum",
+	"beq": "ifequal", "bne": "ifequal",
+	"blt": "ifless", "bge": "ifless", "bltu": "ifless", "bgeu": "ifless",
+}
 
 const (
 	target = "target := ($A + uint64($IN.imm>>48)) &^ 1\n"
@@ -77,7 +88,7 @@ const slow = "in = &w[$K]; goto slow\n"
 func access(cache, size string) string {
 	mask := map[string]string{"1": "pageMask", "2": "(pageMask&^1)", "4": "(pageMask&^3)", "8": "(pageMask&^7)"}[size]
 	return fmt.Sprintf(`addr$K := $A + $I
-	t$K := &m.%s[addr$K>>pageShift&tlbMask]
+	t$K := &%s[addr$K>>pageShift&tlbMask]
 	if t$K.tag != addr$K&^%s { %s }
 	p$K := unsafe.Add(t$K.page, addr$K&pageMask)
 	`, cache, mask, slow)

@@ -153,14 +153,14 @@ import (
 // that what it needs stays in the host's registers. Which operation it is, is found by
 // %s.
 func (e *blocks) %[1]s(c *cpu, in *inst, left uint64) (*inst, uint64, exit) {
-	x, f, m := &c.x, &c.f, c.mem
+	x, f, read, write := &c.x, &c.f, &c.mem.read, &c.mem.write
 	base := unsafe.Pointer(unsafe.SliceData(e.code))
 	for {
 		w := (*window)(unsafe.Pointer(in))
 `
 
 const gather = `addr := x[in.rs1] + uint64(in.imm)
-t := &m.read[addr>>pageShift&tlbMask]
+t := &read[addr>>pageShift&tlbMask]
 if off := addr & pageMask; t.tag == addr&^pageMask && off <= pageSize-16 {
 	p, shift := unsafe.Add(t.page, off&^7), off&7*8
 	v := get64(p)>>shift | get64(unsafe.Add(p, 8))<<(64-shift)
