@@ -4,8 +4,8 @@ import "unsafe"
 
 // Limits of the block engine.
 const (
-	blockLength = 32      // instructions of a block, at most; it fits a uint8
-	blockEnough = 16      // instructions from which on it is not continued across a jump
+	blockLength = 64      // instructions of a block, at most; it fits a uint8
+	blockEnough = 16      // instructions from which on it ends at the next branch or jump
 	codeLimit   = 1 << 20 // instructions that are kept decoded; then all are dropped
 	jumpSize    = 1 << 14 // entries of the cache of indirect jumps
 	jumpMask    = jumpSize - 1
@@ -27,7 +27,9 @@ const (
 )
 
 // A block is a straight line of code: up to blockLength instructions that are
-// executed one after the other unless a branch leaves, decoded across direct jumps.
+// executed one after the other unless a branch leaves, decoded across direct jumps. It is
+// not continued for long after it may have been left: most code there is not reached from
+// it, and would fill the host's caches.
 //
 // In it, the result of AUIPC and the return address of JAL are those of LUI, and what
 // writes x0 writes the sink. The immediate of JALR has its return address in the lower
@@ -246,10 +248,10 @@ func (e *blocks) decode(pc uint64) (number uint32, ok bool) {
 // line decodes the straight line of code that starts at pc.
 func (e *blocks) line(pc uint64) (b block, code []inst, ok bool) {
 	b = block{pc: pc, pcs: make([]uint64, 0, 16)}
-	jumped := false
+	parted := false // whether there is another way on
 	for at, ends := pc, false; !ends; {
 		w, ok := e.mem.fetch(at)
-		if b.n > 0 && (!ok || b.n == blockLength || at == pc || b.n >= blockEnough && jumped) {
+		if b.n > 0 && (!ok || b.n == blockLength || at == pc || b.n >= blockEnough && parted) {
 			code = append(code, inst{op: opJump, n: uint8(b.n)})
 			b.pcs = append(b.pcs, at)
 			break
@@ -261,9 +263,9 @@ func (e *blocks) line(pc uint64) (b block, code []inst, ok bool) {
 		b.n++
 		b.pcs = append(b.pcs, at)
 		in.n = uint8(b.n)
-		was := at + uint64(in.size)
+		after := at + uint64(in.size)
 		at, ends = in.place(at)
-		jumped = at != was
+		parted = at != after || in.op.branch()
 		if in.op != opJump {
 			code = append(code, in)
 		}

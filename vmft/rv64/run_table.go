@@ -1107,17 +1107,46 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			in = &w[2]
 			continue
 		case opFused + 9:
-			// sum ifless:a1
+			// ld bltu:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
 
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			v0 := q0
 			x[w[0].rd] = v0
-			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+			if v0 < x[w[1].rs2] {
 				in = &w[1]
 				goto taken
 			}
 			in = &w[2]
 			continue
 		case opFused + 10:
+			// lui ld bltu:a1
+
+			x[w[0].rd] = uint64(w[0].imm)
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+			if v1 < x[w[2].rs2] {
+				in = &w[2]
+				goto taken
+			}
+			in = &w[3]
+			continue
+		case opFused + 11:
 			// andi ifequal:a1
 
 			v0 := x[w[0].rs1] & uint64(w[0].imm)
@@ -1128,69 +1157,34 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[2]
 			continue
-		case opFused + 11:
-			// ifless ifless ld lb:a1 sh3add ld:a1 ld ifless:a2:b1
-			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
-				in = &w[0]
-				goto taken
-			}
-			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+		case opFused + 12:
+			// sum ifless:b1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
 				in = &w[1]
 				goto taken
 			}
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			v2 := q2
-			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^pageMask {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := uint64(int8(*(*byte)(p3)))
-
-			x[w[3].rd] = q3
-
-			v4 := x[w[4].rs2] + x[w[4].rs1]<<3
-			x[w[4].rd] = v4
-			addr5 := v4 + uint64(w[5].imm)
-			t5 := &read[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^7) {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			q5 := get64(p5)
-
-			v5 := q5
-			x[w[5].rd] = v5
-			addr6 := x[w[6].rs1] + uint64(w[6].imm)
-			t6 := &read[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^(pageMask&^7) {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			q6 := get64(p6)
-
-			v6 := q6
-			x[w[6].rd] = v6
-			if (v5^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-				in = &w[7]
-				goto taken
-			}
-			in = &w[8]
+			in = &w[2]
 			continue
-		case opFused + 12:
+		case opFused + 13:
+			// sum ld
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			x[w[1].rd] = q1
+			in = &w[2]
+			continue
+		case opFused + 14:
 			// ld ld
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -1214,37 +1208,15 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[1].rd] = q1
 			in = &w[2]
 			continue
-		case opFused + 13:
-			// ld bltu:a1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-			if v0 < x[w[1].rs2] {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
-			continue
-		case opFused + 14:
-			// sum ifless:b1
-
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
-			continue
 		case opFused + 15:
+			// add add
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+			in = &w[2]
+			continue
+		case opFused + 16:
 			// ld ifequal:a1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -1263,52 +1235,27 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[2]
 			continue
-		case opFused + 16:
-			// sum sum
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			in = &w[2]
-			continue
 		case opFused + 17:
-			// lui ld bltu:a1
-
-			x[w[0].rd] = uint64(w[0].imm)
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-			if v1 < x[w[2].rs2] {
-				in = &w[2]
-				goto taken
-			}
-			in = &w[3]
-			continue
-		case opFused + 18:
-			// ld sum
+			// sd sd
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
+			t0 := &write[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
 			}
 			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
 			in = &w[2]
 			continue
-		case opFused + 19:
+		case opFused + 18:
 			// sd addi sd:a1 sd:a2
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -1339,7 +1286,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put64(p3, x[w[3].rs2])
 			in = &w[4]
 			continue
-		case opFused + 20:
+		case opFused + 19:
 			// ifequal sum sum lb:a1 sb:a3:b1 sum
 			if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
 				in = &w[0]
@@ -1374,27 +1321,18 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
 			in = &w[6]
 			continue
-		case opFused + 21:
-			// sd sd
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
+		case opFused + 20:
+			// sum ifless:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
 				in = &w[1]
-				goto slow
+				goto taken
 			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
 			in = &w[2]
 			continue
-		case opFused + 22:
+		case opFused + 21:
 			// ld ld ld
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -1428,26 +1366,24 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[2].rd] = q2
 			in = &w[3]
 			continue
-		case opFused + 23:
-			// addi addi blt:a1:b2 blt:b3
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			if int64(v1) < int64(v0) {
-				in = &w[2]
-				goto taken
+		case opFused + 22:
+			// ld sum
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
 			}
-			if int64(x[w[3].rs1]) < int64(v0) {
-				in = &w[3]
-				goto taken
-			}
-			in = &w[4]
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			x[w[0].rd] = q0
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			in = &w[2]
 			continue
-		case opFused + 24:
-			// sum ifless:a1 ifless:a2 ld lb:a1 sh3add:a5 ld:a1 ld ifless:a2:b1
+		case opFused + 23:
+			// sum ifless:a1 ifless:a2 ld lb:a1 sh3add:a5 ld:a1 ld ifless:a2:b1 ifless:a9
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 			x[w[0].rd] = v0
@@ -1509,21 +1445,37 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 				in = &w[8]
 				goto taken
 			}
-			in = &w[9]
+			if (v0^uint64(w[9].rs3)<<56 < x[w[9].rs2]^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 24:
+			// addi addi
+
+			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+			in = &w[2]
 			continue
 		case opFused + 25:
-			// add add addi add add
+			// addi addi blt:a1:b2 blt:b3
 
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+			v0 := x[w[0].rs1] + uint64(w[0].imm)
+			x[w[0].rd] = v0
 
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-
-			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-
-			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-
-			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2]
-			in = &w[5]
+			v1 := x[w[1].rs1] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if int64(v1) < int64(v0) {
+				in = &w[2]
+				goto taken
+			}
+			if int64(x[w[3].rs1]) < int64(v0) {
+				in = &w[3]
+				goto taken
+			}
+			in = &w[4]
 			continue
 		case opFused + 26:
 			// roriw xor:a1 roriw xor:a1:b2 and and xor:a2:b1 and xor:a1:b2 sum:a6:b1
@@ -1639,82 +1591,45 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			in = &w[3]
 			continue
 		case opFused + 30:
-			// sum sum sum sum sum sum ifless sw:b3 sw:b7 sw:b9
+			// sum sum sum sum sum sum sum sum sum ifless:a9
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 			x[w[0].rd] = v0
 
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
 
 			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
 
 			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
 
-			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-			x[w[4].rd] = v4
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
 
 			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-			if (x[w[6].rs1]^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
-				in = &w[6]
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+
+			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			if (v0^uint64(w[9].rs3)<<56 < x[w[9].rs2]^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
 				goto taken
 			}
-			addr7 := x[w[7].rs1] + uint64(w[7].imm)
-			t7 := &write[addr7>>pageShift&tlbMask]
-			if t7.tag != addr7&^(pageMask&^3) {
-				in = &w[7]
-				goto slow
-			}
-			p7 := unsafe.Add(t7.page, addr7&pageMask)
-			put32(p7, uint32(v4))
-			addr8 := x[w[8].rs1] + uint64(w[8].imm)
-			t8 := &write[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^3) {
-				in = &w[8]
-				goto slow
-			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			put32(p8, uint32(v1))
-			addr9 := x[w[9].rs1] + uint64(w[9].imm)
-			t9 := &write[addr9>>pageShift&tlbMask]
-			if t9.tag != addr9&^(pageMask&^3) {
-				in = &w[9]
-				goto slow
-			}
-			p9 := unsafe.Add(t9.page, addr9&pageMask)
-			put32(p9, uint32(v0))
 			in = &w[10]
 			continue
 		case opFused + 31:
-			// sum ld
+			// addi bge:a1
 
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
+			v0 := x[w[0].rs1] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if int64(v0) >= int64(x[w[1].rs2]) {
 				in = &w[1]
-				goto slow
+				goto taken
 			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
 			in = &w[2]
 			continue
 		case opFused + 32:
-			// sum sum ifless
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
-			in = &w[3]
-			continue
-		case opFused + 33:
-			// sum ifless:b1 ifless:a2 ld lb:a1 sh3add:a5 ld:a1 ld ifless:a2:b1
+			// sum ifless:b1 ifless:a2 ld lb:a1 sh3add:a5 ld:a1 ld ifless:a2:b1 ifless:b9
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 			x[w[0].rd] = v0
@@ -1776,64 +1691,91 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 				in = &w[8]
 				goto taken
 			}
-			in = &w[9]
+			if (x[w[9].rs1]^uint64(w[9].rs3)<<56 < v0^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
 			continue
-		case opFused + 34:
-			// sum sum sum
+		case opFused + 33:
+			// sum sum ifless
 
 			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 
 			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
 			in = &w[3]
 			continue
+		case opFused + 34:
+			// sum sum
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			in = &w[2]
+			continue
 		case opFused + 35:
-			// sd sd sd sd
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
+			// ifless ld lb:a1 sh3add ld:a1 ld ifless:a2:b1
+			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
 				in = &w[0]
-				goto slow
+				goto taken
 			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &write[addr1>>pageShift&tlbMask]
+			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
 				goto slow
 			}
 			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
 				in = &w[2]
 				goto slow
 			}
 			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
+			q2 := uint64(int8(*(*byte)(p2)))
+
+			x[w[2].rd] = q2
+
+			v3 := x[w[3].rs2] + x[w[3].rs1]<<3
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
 				goto slow
 			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			in = &w[4]
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+			if (v4^uint64(w[6].rs3)<<56 < v5^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			in = &w[7]
 			continue
 		case opFused + 36:
-			// slli srli:a1
-
-			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-			x[w[0].rd] = v0
-
-			x[w[1].rd] = v0 >> (uint64(w[1].imm) & 63)
-			in = &w[2]
-			continue
-		case opFused + 37:
 			// sum ifequal:a1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -1844,19 +1786,8 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[2]
 			continue
-		case opFused + 38:
-			// addi bgeu:b1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if x[w[1].rs1] >= v0 {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
-			continue
-		case opFused + 39:
-			// ld sd sd:b2 addi addi
+		case opFused + 37:
+			// ld sd sd:b2 addi
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
@@ -1886,11 +1817,20 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put64(p2, v0)
 
 			x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
-
-			x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
-			in = &w[5]
+			in = &w[4]
 			continue
-		case opFused + 40:
+		case opFused + 38:
+			// addi bgeu:b1
+
+			v0 := x[w[0].rs1] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if x[w[1].rs1] >= v0 {
+				in = &w[1]
+				goto taken
+			}
+			in = &w[2]
+			continue
+		case opFused + 39:
 			// add ld addi ret:a2
 
 			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
@@ -1916,138 +1856,92 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 41:
-			// sum srli:a1 ifless:a1 sum mul:a1:b3 sum:a1 lwu:a1 slli srli:a1 sum:b3
-
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := v0 >> (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-			if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
-
-			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-
-			v4 := v3 * v1
-			x[w[4].rd] = v4
-
-			v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
-			x[w[5].rd] = v5
-			addr6 := v5 + uint64(w[6].imm)
-			t6 := &read[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^(pageMask&^3) {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			q6 := uint64(get32(p6))
-
-			v6 := q6
-			x[w[6].rd] = v6
-
-			v7 := x[w[7].rs1] << (uint64(w[7].imm) & 63)
-			x[w[7].rd] = v7
-
-			x[w[8].rd] = v7 >> (uint64(w[8].imm) & 63)
-
-			x[w[9].rd] = x[w[9].rs1] + v6 + uint64(w[9].imm)
-			in = &w[10]
-			continue
-		case opFused + 42:
-			// ifless lwu ifless:a1 ifless sum ifless:a1
-			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
-				in = &w[0]
-				goto taken
-			}
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^3) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(get32(p1))
-
-			v1 := q1
-			x[w[1].rd] = v1
-			if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
-			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-				in = &w[3]
-				goto taken
-			}
-
-			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-			x[w[4].rd] = v4
-			if (v4^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-				in = &w[5]
-				goto taken
-			}
-			in = &w[6]
-			continue
-		case opFused + 43:
-			// addi addi blt:a2:b1 lwu lwu
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			if int64(v0) < int64(v1) {
-				in = &w[2]
-				goto taken
-			}
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^3) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := uint64(get32(p3))
-
-			x[w[3].rd] = q3
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^3) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := uint64(get32(p4))
-
-			x[w[4].rd] = q4
-			in = &w[5]
-			continue
-		case opFused + 44:
-			// sd ld
+		case opFused + 40:
+			// ld ifless
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &write[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
 			}
 			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
+			q0 := get64(p0)
 
-			x[w[1].rd] = q1
+			x[w[0].rd] = q0
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
 			in = &w[2]
 			continue
-		case opFused + 45:
+		case opFused + 41:
+			// sum sum sum
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			in = &w[3]
+			continue
+		case opFused + 42:
+			// addi addi blt:a2
+
+			v0 := x[w[0].rs1] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+			if int64(v0) < int64(x[w[2].rs2]) {
+				in = &w[2]
+				goto taken
+			}
+			in = &w[3]
+			continue
+		case opFused + 43:
+			// srli ifless:a1 sum mul:a1:b3 sum:a1 lwu:a1 slli srli:a1 sum:b3 ifless:a2:b1
+
+			v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
+			x[w[0].rd] = v0
+			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := v2 * v0
+			x[w[3].rd] = v3
+
+			v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^3) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(get32(p5))
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			v6 := x[w[6].rs1] << (uint64(w[6].imm) & 63)
+			x[w[6].rd] = v6
+
+			v7 := v6 >> (uint64(w[7].imm) & 63)
+			x[w[7].rd] = v7
+
+			v8 := x[w[8].rs1] + v5 + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 44:
 			// sum ld sum ret:a2
 
 			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -2073,7 +1967,207 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
+		case opFused + 45:
+			// sum sum ifless:a1 sum:b3 lbu:a4 sum:a4 lbu:a1 ifequal:a1:b3 ifless:b7
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+
+			x[w[3].rd] = x[w[3].rs1] + v0 + uint64(w[3].imm)
+			addr4 := v0 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(*(*byte)(p4))
+
+			v4 := q4
+			x[w[4].rd] = v4
+
+			v5 := v1 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(*(*byte)(p6))
+
+			v6 := q6
+			x[w[6].rd] = v6
+			if (v6 == v4) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			if (x[w[8].rs1]^uint64(w[8].rs3)<<56 < v1^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			in = &w[9]
+			continue
 		case opFused + 46:
+			// sum ifless:a1 ifless ld lb:a1 sh3add ld:a1 ld ifless:a2:b1 ifless:a9
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(int8(*(*byte)(p4)))
+
+			x[w[4].rd] = q4
+
+			v5 := x[w[5].rs2] + x[w[5].rs1]<<3
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			v7 := q7
+			x[w[7].rd] = v7
+			if (v6^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			if (v0^uint64(w[9].rs3)<<56 < x[w[9].rs2]^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 47:
+			// ifless sh3add ifless sum sd:b1 sum sd:a1:b3 sd:a2 sd:a3 sd:a4
+			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+
+			x[w[1].rd] = x[w[1].rs2] + x[w[1].rs1]<<3
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, v3)
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, v3)
+			addr7 := v5 + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put64(p7, x[w[7].rs2])
+			addr8 := v5 + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, x[w[8].rs2])
+			addr9 := v5 + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			put64(p9, x[w[9].rs2])
+			in = &w[10]
+			continue
+		case opFused + 48:
+			// sd ld
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			x[w[1].rd] = q1
+			in = &w[2]
+			continue
+		case opFused + 49:
 			// sum sh2add:a1 lwu:a1 sum:b1 sum sh2add:a1 lwu:a1 sum:a4:b1 sum:a1 sw:b1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -2128,7 +2222,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put32(p9, uint32(v8))
 			in = &w[10]
 			continue
-		case opFused + 47:
+		case opFused + 50:
 			// sum sum sh2add:a2:b1 lwu:a1 roriw:a1 roriw:a2 xor:a2:b1 srliw:a4 xor:a1:b2 sum
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -2168,7 +2262,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
 			in = &w[10]
 			continue
-		case opFused + 48:
+		case opFused + 51:
 			// sh2add lwu:a1 roriw:a1 roriw:a2 xor:a2:b1 srliw:a4 xor:a1:b2 sh2add
 
 			v0 := x[w[0].rs2] + x[w[0].rs1]<<2
@@ -2201,129 +2295,6 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			x[w[7].rd] = x[w[7].rs2] + x[w[7].rs1]<<2
 			in = &w[8]
-			continue
-		case opFused + 49:
-			// ifless ifless sh3add ifless sum sd:b1 sum sd:a1:b3 sd:a2 sd:a3
-			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
-				in = &w[0]
-				goto taken
-			}
-			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-				in = &w[1]
-				goto taken
-			}
-
-			x[w[2].rd] = x[w[2].rs2] + x[w[2].rs1]<<3
-			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-				in = &w[3]
-				goto taken
-			}
-
-			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-			x[w[4].rd] = v4
-			addr5 := x[w[5].rs1] + uint64(w[5].imm)
-			t5 := &write[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^7) {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			put64(p5, v4)
-
-			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-			x[w[6].rd] = v6
-			addr7 := v6 + uint64(w[7].imm)
-			t7 := &write[addr7>>pageShift&tlbMask]
-			if t7.tag != addr7&^(pageMask&^7) {
-				in = &w[7]
-				goto slow
-			}
-			p7 := unsafe.Add(t7.page, addr7&pageMask)
-			put64(p7, v4)
-			addr8 := v6 + uint64(w[8].imm)
-			t8 := &write[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^7) {
-				in = &w[8]
-				goto slow
-			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			put64(p8, x[w[8].rs2])
-			addr9 := v6 + uint64(w[9].imm)
-			t9 := &write[addr9>>pageShift&tlbMask]
-			if t9.tag != addr9&^(pageMask&^7) {
-				in = &w[9]
-				goto slow
-			}
-			p9 := unsafe.Add(t9.page, addr9&pageMask)
-			put64(p9, x[w[9].rs2])
-			in = &w[10]
-			continue
-		case opFused + 50:
-			// sum sum ifless:a1 sum:b3 lbu:a4 sum:a4 lbu:a1 ifequal:a1:b3 ifless:b7
-
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
-
-			x[w[3].rd] = x[w[3].rs1] + v0 + uint64(w[3].imm)
-			addr4 := v0 + uint64(w[4].imm)
-			t4 := &read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^pageMask {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := uint64(*(*byte)(p4))
-
-			v4 := q4
-			x[w[4].rd] = v4
-
-			v5 := v1 + x[w[5].rs2] + uint64(w[5].imm)
-			x[w[5].rd] = v5
-			addr6 := v5 + uint64(w[6].imm)
-			t6 := &read[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^pageMask {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			q6 := uint64(*(*byte)(p6))
-
-			v6 := q6
-			x[w[6].rd] = v6
-			if (v6 == v4) != (w[7].rd != 0) {
-				in = &w[7]
-				goto taken
-			}
-			if (x[w[8].rs1]^uint64(w[8].rs3)<<56 < v1^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
-				in = &w[8]
-				goto taken
-			}
-			in = &w[9]
-			continue
-		case opFused + 51:
-			// ld ifless
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
 			continue
 		case opFused + 52:
 			// sum sum sum ifless:b1 andi:a4 andi:a4 ifequal:a2:b1 ifequal:a3 sub:b4 sum:a5
@@ -2361,20 +2332,52 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			in = &w[10]
 			continue
 		case opFused + 53:
-			// sum sum sum sum sum
+			// addiw addiw ifless:a1:b2
 
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			v0 := word(x[w[0].rs1] + uint64(w[0].imm))
+			x[w[0].rd] = v0
 
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-
-			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-
-			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-			in = &w[5]
+			v1 := word(x[w[1].rs1] + uint64(w[1].imm))
+			x[w[1].rd] = v1
+			if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			in = &w[3]
 			continue
 		case opFused + 54:
+			// lbu ifequal
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(*(*byte)(p0))
+
+			x[w[0].rd] = q0
+			if (x[w[1].rs1] == x[w[1].rs2]) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			in = &w[2]
+			continue
+		case opFused + 55:
+			// sd sum
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			in = &w[2]
+			continue
+		case opFused + 56:
 			// sub ifless:a1 slli:a2 sum:a1 sum:a4 ifless:a1 slli:a2 sum:a1 lw:a1 sum:a1
 
 			v0 := x[w[0].rs1] - x[w[0].rs2]
@@ -2416,56 +2419,26 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = v8 + x[w[9].rs2] + uint64(w[9].imm)
 			in = &w[10]
 			continue
-		case opFused + 55:
-			// addiw addiw ifless:a1:b2 lw sum addiw:a1 ifless:a1:b3 ifless:a7:b4 sw addiw
+		case opFused + 57:
+			// lwu bgeu:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^3) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(get32(p0))
 
-			v0 := word(x[w[0].rs1] + uint64(w[0].imm))
+			v0 := q0
 			x[w[0].rd] = v0
-
-			v1 := word(x[w[1].rs1] + uint64(w[1].imm))
-			x[w[1].rd] = v1
-			if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-				in = &w[2]
+			if v0 >= x[w[1].rs2] {
+				in = &w[1]
 				goto taken
 			}
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^3) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := word(uint64(get32(p3)))
-
-			v3 := q3
-			x[w[3].rd] = v3
-
-			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-			x[w[4].rd] = v4
-
-			v5 := word(v4 + uint64(w[5].imm))
-			x[w[5].rd] = v5
-			if (v5^uint64(w[6].rs3)<<56 < v3^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
-				in = &w[6]
-				goto taken
-			}
-			if (v0^uint64(w[7].rs3)<<56 < v3^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-				in = &w[7]
-				goto taken
-			}
-			addr8 := x[w[8].rs1] + uint64(w[8].imm)
-			t8 := &write[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^3) {
-				in = &w[8]
-				goto slow
-			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			put32(p8, uint32(x[w[8].rs2]))
-
-			x[w[9].rd] = word(x[w[9].rs1] + uint64(w[9].imm))
-			in = &w[10]
+			in = &w[2]
 			continue
-		case opFused + 56:
+		case opFused + 58:
 			// lui lwu:a1 beq:a1
 
 			v0 := uint64(w[0].imm)
@@ -2487,21 +2460,24 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[3]
 			continue
-		case opFused + 57:
-			// sd sum
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
+		case opFused + 59:
+			// lui ld:a1
+
+			v0 := uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
 				goto slow
 			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
 
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = q1
 			in = &w[2]
 			continue
-		case opFused + 58:
+		case opFused + 60:
 			// sum sd
 
 			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -2515,7 +2491,43 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put64(p1, x[w[1].rs2])
 			in = &w[2]
 			continue
-		case opFused + 59:
+		case opFused + 61:
+			// slli srli:a1
+
+			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+			x[w[0].rd] = v0
+
+			x[w[1].rd] = v0 >> (uint64(w[1].imm) & 63)
+			in = &w[2]
+			continue
+		case opFused + 62:
+			// bltu addi bge:a1 add:a2
+			if x[w[0].rs1] < x[w[0].rs2] {
+				in = &w[0]
+				goto taken
+			}
+
+			v1 := x[w[1].rs1] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if int64(v1) >= int64(x[w[2].rs2]) {
+				in = &w[2]
+				goto taken
+			}
+
+			x[w[3].rd] = v1 + x[w[3].rs2]
+			in = &w[4]
+			continue
+		case opFused + 63:
+			// sum ifequal
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			if (x[w[1].rs1] == x[w[1].rs2]) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			in = &w[2]
+			continue
+		case opFused + 64:
 			// sum lb:a1 lb:a2 lb:a3 lb:a4 lb:a5 lb:a6 lb:a7 lb:a8 sb:b8
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -2611,7 +2623,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			*(*byte)(p9) = byte(v1)
 			in = &w[10]
 			continue
-		case opFused + 60:
+		case opFused + 65:
 			// sb sb sb sb sb sb sb sum ifless:a1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -2678,29 +2690,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[9]
 			continue
-		case opFused + 61:
-			// addi bge:a1 beq:a2 addi blt:a4:b1
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if int64(v0) >= int64(x[w[1].rs2]) {
-				in = &w[1]
-				goto taken
-			}
-			if v0 == x[w[2].rs2] {
-				in = &w[2]
-				goto taken
-			}
-
-			v3 := x[w[3].rs1] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-			if int64(v0) < int64(v3) {
-				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
-		case opFused + 62:
+		case opFused + 66:
 			// ld sd
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -2722,7 +2712,32 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put64(p1, x[w[1].rs2])
 			in = &w[2]
 			continue
-		case opFused + 63:
+		case opFused + 67:
+			// add add lui ld bltu:a1
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+
+			x[w[2].rd] = uint64(w[2].imm)
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+			if v3 < x[w[4].rs2] {
+				in = &w[4]
+				goto taken
+			}
+			in = &w[5]
+			continue
+		case opFused + 68:
 			// sum lbu:a1 ifequal:a1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -2744,7 +2759,24 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[3]
 			continue
-		case opFused + 64:
+		case opFused + 69:
+			// sum sd:b1 sum
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, v0)
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			in = &w[3]
+			continue
+		case opFused + 70:
 			// ifless sh3add sum ifless:a1 ld lb:a1 sh3add:a4 ld:a6 ld:a2 ifless:a2:b1
 			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
 				in = &w[0]
@@ -2812,42 +2844,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[10]
 			continue
-		case opFused + 65:
-			// sum sum sum ifequal:b3 ifequal:a3 ifless:a5 sum ifless:a6:b1 andi andi:a9
-
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-			if (x[w[3].rs1] == v0) != (w[3].rd != 0) {
-				in = &w[3]
-				goto taken
-			}
-			if (v1 == x[w[4].rs2]) != (w[4].rd != 0) {
-				in = &w[4]
-				goto taken
-			}
-			if (v0^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-				in = &w[5]
-				goto taken
-			}
-
-			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-			x[w[6].rd] = v6
-			if (v1^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-				in = &w[7]
-				goto taken
-			}
-
-			x[w[8].rd] = x[w[8].rs1] & uint64(w[8].imm)
-
-			x[w[9].rd] = v0 & uint64(w[9].imm)
-			in = &w[10]
-			continue
-		case opFused + 66:
+		case opFused + 71:
 			// sum lbu:a1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -2864,33 +2861,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[1].rd] = q1
 			in = &w[2]
 			continue
-		case opFused + 67:
-			// ld ld sum
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-			in = &w[3]
-			continue
-		case opFused + 68:
+		case opFused + 72:
 			// sum ifless:b1 sum sum lb:a1 lb:a2 lb:a3 lb:a4 sb:a6:b4 sb:a7:b4
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -2965,95 +2936,49 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			*(*byte)(p9) = byte(v5)
 			in = &w[10]
 			continue
-		case opFused + 69:
-			// ld sum:a1 sd:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
+		case opFused + 73:
+			// sum sum sum ifequal:b3 ifequal:a3 ifless:a5 sum ifless:a6:b1 andi andi:a9
 
-			v0 := q0
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 			x[w[0].rd] = v0
 
-			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
 			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, v1)
-			in = &w[3]
-			continue
-		case opFused + 70:
-			// lbu ifequal
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
 
-			x[w[0].rd] = q0
-			if (x[w[1].rs1] == x[w[1].rs2]) != (w[1].rd != 0) {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
-			continue
-		case opFused + 71:
-			// add lui ld bltu:a1
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-			x[w[1].rd] = uint64(w[1].imm)
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			v2 := q2
-			x[w[2].rd] = v2
-			if v2 < x[w[3].rs2] {
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			if (x[w[3].rs1] == v0) != (w[3].rd != 0) {
 				in = &w[3]
 				goto taken
 			}
-			in = &w[4]
+			if (v1 == x[w[4].rs2]) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+			if (v0^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v1^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			x[w[8].rd] = x[w[8].rs1] & uint64(w[8].imm)
+
+			x[w[9].rd] = v0 & uint64(w[9].imm)
+			in = &w[10]
 			continue
-		case opFused + 72:
-			// sum sum sum ifless
+		case opFused + 74:
+			// sum sum sum ld ifless:a1
 
 			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 
 			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
 
 			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-				in = &w[3]
-				goto taken
-			}
-			in = &w[4]
-			continue
-		case opFused + 73:
-			// add add lui ld bltu:a1
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-
-			x[w[2].rd] = uint64(w[2].imm)
 			addr3 := x[w[3].rs1] + uint64(w[3].imm)
 			t3 := &read[addr3>>pageShift&tlbMask]
 			if t3.tag != addr3&^(pageMask&^7) {
@@ -3065,13 +2990,60 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			v3 := q3
 			x[w[3].rd] = v3
-			if v3 < x[w[4].rs2] {
+			if (v3^uint64(w[4].rs3)<<56 < x[w[4].rs2]^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
 				in = &w[4]
 				goto taken
 			}
 			in = &w[5]
 			continue
-		case opFused + 74:
+		case opFused + 75:
+			// slli sum
+
+			x[w[0].rd] = x[w[0].rs1] << (uint64(w[0].imm) & 63)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			in = &w[2]
+			continue
+		case opFused + 76:
+			// ld ld sum
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			x[w[0].rd] = q0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			x[w[1].rd] = q1
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			in = &w[3]
+			continue
+		case opFused + 77:
+			// sum andi ifequal:a1
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			v1 := x[w[1].rs1] & uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			in = &w[3]
+			continue
+		case opFused + 78:
 			// ld ld ld ld ld ld
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -3135,7 +3107,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[5].rd] = q5
 			in = &w[6]
 			continue
-		case opFused + 75:
+		case opFused + 79:
 			// sd sd sd
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -3163,7 +3135,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put64(p2, x[w[2].rs2])
 			in = &w[3]
 			continue
-		case opFused + 76:
+		case opFused + 80:
 			// sum sum:a1 srli:a1 xor:a1:b2 sum ld:a1 mul:a1:b3 srli:a1 xor:a1:b2 mul:b1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -3204,7 +3176,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = x[w[9].rs1] * v8
 			in = &w[10]
 			continue
-		case opFused + 77:
+		case opFused + 81:
 			// sum ld:a1 mulhu:b1 mul:b2 ld mul:a1:b4 sum ld:a1 mul:a1 sum:a1:b4
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -3259,7 +3231,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = v8 + v5 + uint64(w[9].imm)
 			in = &w[10]
 			continue
-		case opFused + 78:
+		case opFused + 82:
 			// sum sum ld:a1 sum:a1 ori:a1 sltu:a2:b3 sum ld:a1
 
 			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -3299,7 +3271,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[7].rd] = q7
 			in = &w[8]
 			continue
-		case opFused + 79:
+		case opFused + 83:
 			// addi sd sd add ret
 
 			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
@@ -3330,66 +3302,33 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 80:
-			// sum sd:b1 sum
-
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
+		case opFused + 84:
+			// ld sum:a1 sd:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
 				goto slow
 			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, v0)
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
 
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-			in = &w[3]
-			continue
-		case opFused + 81:
-			// slli sum
+			v0 := q0
+			x[w[0].rd] = v0
 
-			x[w[0].rd] = x[w[0].rs1] << (uint64(w[0].imm) & 63)
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			in = &w[2]
-			continue
-		case opFused + 82:
-			// sum sum ld:a1
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
 			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &read[addr2>>pageShift&tlbMask]
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
 			if t2.tag != addr2&^(pageMask&^7) {
 				in = &w[2]
 				goto slow
 			}
 			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			x[w[2].rd] = q2
+			put64(p2, v1)
 			in = &w[3]
 			continue
-		case opFused + 83:
-			// add addi lui add:b1 lui
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-			v2 := uint64(w[2].imm)
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = x[w[3].rs1] + v2
-
-			x[w[4].rd] = uint64(w[4].imm)
-			in = &w[5]
-			continue
-		case opFused + 84:
+		case opFused + 85:
 			// sum ifless:a1 ld ifless:a3:b1 ld sum:a5 ifless:a2:b1 ifless:a2:b7 ld
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -3447,7 +3386,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[8].rd] = q8
 			in = &w[9]
 			continue
-		case opFused + 85:
+		case opFused + 86:
 			// slli or:a1 lbu slli:a1 or:a1:b3 lbu slli:a1 or:a1:b3 mulw:a1 srliw:a1
 
 			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
@@ -3496,7 +3435,83 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = word(uint64(uint32(v8) >> (uint64(w[9].imm) & 31)))
 			in = &w[10]
 			continue
-		case opFused + 86:
+		case opFused + 87:
+			// sum sum sum sum:b1 sum and:b1 slli:a1 sum:a4:b1 lbu:a8 lbu:a9
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] + v2 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] & v4
+			x[w[5].rd] = v5
+
+			v6 := v5 << (uint64(w[6].imm) & 63)
+			x[w[6].rd] = v6
+
+			x[w[7].rd] = v3 + v6 + uint64(w[7].imm)
+			addr8 := v0 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^pageMask {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := uint64(*(*byte)(p8))
+
+			x[w[8].rd] = q8
+			addr9 := v0 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^pageMask {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := uint64(*(*byte)(p9))
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 88:
+			// lui ld:a1 lui ld:a1
+
+			v0 := uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			x[w[1].rd] = q1
+
+			v2 := uint64(w[2].imm)
+			x[w[2].rd] = v2
+			addr3 := v2 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			x[w[3].rd] = q3
+			in = &w[4]
+			continue
+		case opFused + 89:
 			// and slli:a1 sum:a1 lwu:a1 sw:b1 sum sum:a1 ld:a1 sum:a1 sw:a7:b1
 
 			v0 := x[w[0].rs1] & x[w[0].rs2]
@@ -3556,7 +3571,43 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put32(p9, uint32(v8))
 			in = &w[10]
 			continue
-		case opFused + 87:
+		case opFused + 90:
+			// sd sd sd sd
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, x[w[3].rs2])
+			in = &w[4]
+			continue
+		case opFused + 91:
 			// sd addi sd:a1 sd:a2 sd:a3
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -3595,112 +3646,25 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put64(p4, x[w[4].rs2])
 			in = &w[5]
 			continue
-		case opFused + 88:
-			// sd sd bge
+		case opFused + 92:
+			// ld sum ifless
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &write[addr0>>pageShift&tlbMask]
+			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
 			}
 			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-			if int64(x[w[2].rs1]) >= int64(x[w[2].rs2]) {
+			q0 := get64(p0)
+
+			x[w[0].rd] = q0
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
 				in = &w[2]
 				goto taken
 			}
 			in = &w[3]
-			continue
-		case opFused + 89:
-			// sum andi ifequal:a1
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-
-			v1 := x[w[1].rs1] & uint64(w[1].imm)
-			x[w[1].rd] = v1
-			if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
-			in = &w[3]
-			continue
-		case opFused + 90:
-			// sum ifequal
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			if (x[w[1].rs1] == x[w[1].rs2]) != (w[1].rd != 0) {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
-			continue
-		case opFused + 91:
-			// add addi lui ld bltu:a1
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-			x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-			x[w[2].rd] = uint64(w[2].imm)
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-			if v3 < x[w[4].rs2] {
-				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
-		case opFused + 92:
-			// addiw and:b1 slli:a1 sum:b1 lbu lbu
-
-			v0 := word(x[w[0].rs1] + uint64(w[0].imm))
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] & v0
-			x[w[1].rd] = v1
-
-			v2 := v1 << (uint64(w[2].imm) & 63)
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = x[w[3].rs1] + v2 + uint64(w[3].imm)
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^pageMask {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := uint64(*(*byte)(p4))
-
-			x[w[4].rd] = q4
-			addr5 := x[w[5].rs1] + uint64(w[5].imm)
-			t5 := &read[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^pageMask {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			q5 := uint64(*(*byte)(p5))
-
-			x[w[5].rd] = q5
-			in = &w[6]
 			continue
 		case opFused + 93:
 			// ld ld ifless
@@ -3731,60 +3695,95 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			in = &w[3]
 			continue
 		case opFused + 94:
-			// lui ld:a1 lui ld:a1
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
+			// sd sd bge
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
 				goto slow
 			}
 			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-
-			v2 := uint64(w[2].imm)
-			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
+			put64(p1, x[w[1].rs2])
+			if int64(x[w[2].rs1]) >= int64(x[w[2].rs2]) {
+				in = &w[2]
+				goto taken
 			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			x[w[3].rd] = q3
-			in = &w[4]
+			in = &w[3]
 			continue
 		case opFused + 95:
-			// lui ld addi bltu:a2:b1
+			// add lui ld bltu:a1
 
-			x[w[0].rd] = uint64(w[0].imm)
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+			x[w[1].rd] = uint64(w[1].imm)
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
 				goto slow
 			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
 
-			v1 := q1
-			x[w[1].rd] = v1
-
-			v2 := x[w[2].rs1] + uint64(w[2].imm)
+			v2 := q2
 			x[w[2].rd] = v2
-			if v1 < v2 {
+			if v2 < x[w[3].rs2] {
 				in = &w[3]
 				goto taken
 			}
 			in = &w[4]
 			continue
 		case opFused + 96:
+			// sum sum sum ifless
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+			in = &w[4]
+			continue
+		case opFused + 97:
+			// sum sum ld sum ret:a2
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			target := (v2 + uint64(w[4].imm>>48)) &^ 1
+			left -= uint64(w[4].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 98:
 			// ld sum:a1 ld sum:a1 ld ld ifless:a3:b2 sd:b4 sd:b7
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -3857,119 +3856,23 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put64(p8, v1)
 			in = &w[9]
 			continue
-		case opFused + 97:
-			// ld sum ld
+		case opFused + 99:
+			// lbu sum
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
+			if t0.tag != addr0&^pageMask {
 				in = &w[0]
 				goto slow
 			}
 			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
+			q0 := uint64(*(*byte)(p0))
 
 			x[w[0].rd] = q0
 
 			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			x[w[2].rd] = q2
-			in = &w[3]
-			continue
-		case opFused + 98:
-			// sum sum ld sum ret:a2
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			v2 := q2
-			x[w[2].rd] = v2
-
-			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-			target := (v2 + uint64(w[4].imm>>48)) &^ 1
-			left -= uint64(w[4].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 99:
-			// lui ld:a1
-
-			v0 := uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
 			in = &w[2]
 			continue
 		case opFused + 100:
-			// sum sum sum ld ifless:a1
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-			if (v3^uint64(w[4].rs3)<<56 < x[w[4].rs2]^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
-				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
-		case opFused + 101:
-			// addi add:a1 add bltu:a2
-
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := v0 + x[w[1].rs2]
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-			if v1 < x[w[3].rs2] {
-				in = &w[3]
-				goto taken
-			}
-			in = &w[4]
-			continue
-		case opFused + 102:
 			// sd sd sd sd sd sd sd sd sum
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -4039,7 +3942,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
 			in = &w[9]
 			continue
-		case opFused + 103:
+		case opFused + 101:
 			// addi addi ret
 
 			x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
@@ -4054,7 +3957,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 104:
+		case opFused + 102:
 			// xor xor:b1 mulhu:b1 mul:b2 xor:a1:b2 sum ld:a1 mulhu:a1:b3 mul:a2:b4 xor:a1:b2
 
 			v0 := x[w[0].rs1] ^ x[w[0].rs2]
@@ -4095,19 +3998,21 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = v8 ^ v7
 			in = &w[10]
 			continue
-		case opFused + 105:
-			// sum sum ifequal
+		case opFused + 103:
+			// sum sum sum sum sum
 
 			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 
 			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			if (x[w[2].rs1] == x[w[2].rs2]) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
-			in = &w[3]
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			in = &w[5]
 			continue
-		case opFused + 106:
+		case opFused + 104:
 			// addiw ld addi ret:a2
 
 			x[w[0].rd] = word(x[w[0].rs1] + uint64(w[0].imm))
@@ -4133,7 +4038,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 107:
+		case opFused + 105:
 			// srai lwu subw:b1 addiw:a3 ifless:a2:b1 lw
 
 			v0 := uint64(int64(x[w[0].rs1]) >> (uint64(w[0].imm) & 63))
@@ -4170,6 +4075,125 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			x[w[5].rd] = q5
 			in = &w[6]
+			continue
+		case opFused + 106:
+			// sd sum sd:a1 ifless sum ifless:a1 sum ld ifless:a1:b7 sd:a8
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			if (v4^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			v7 := q7
+			x[w[7].rd] = v7
+			if (v7^uint64(w[8].rs3)<<56 < v1^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			addr9 := v1 + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			put64(p9, x[w[9].rs2])
+			in = &w[10]
+			continue
+		case opFused + 107:
+			// sd sum sd:a1 ld sum:a1 sd:b1 ifless:a2 sum:a4 sd:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, v4)
+			if (v4^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+
+			v7 := v3 + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, v7)
+			in = &w[9]
 			continue
 		case opFused + 108:
 			// ifless ld slli sum:b1 ld:a1 sum:a4:b1 sd:b1 sum srli:a1 and:a4:b1
@@ -4401,125 +4425,30 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			in = &w[5]
 			continue
 		case opFused + 113:
-			// sd sum sd:a1 ld sum:a1 sd:b1 ifless:a2 sum:a4 sd:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
+			// lui ld addi bltu:a2:b1
+
+			x[w[0].rd] = uint64(w[0].imm)
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
 				goto slow
 			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
 
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			v1 := q1
 			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
+
+			v2 := x[w[2].rs1] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			if v1 < v2 {
 				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-
-			v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
-			x[w[4].rd] = v4
-			addr5 := x[w[5].rs1] + uint64(w[5].imm)
-			t5 := &write[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^7) {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			put64(p5, v4)
-			if (v4^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
-				in = &w[6]
 				goto taken
 			}
-
-			v7 := v3 + x[w[7].rs2] + uint64(w[7].imm)
-			x[w[7].rd] = v7
-			addr8 := x[w[8].rs1] + uint64(w[8].imm)
-			t8 := &write[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^7) {
-				in = &w[8]
-				goto slow
-			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			put64(p8, v7)
-			in = &w[9]
+			in = &w[4]
 			continue
 		case opFused + 114:
-			// sd sum sd:a1 ifless sum ifless:a1 sum ld ifless:a1:b7 sd:a8
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-				in = &w[3]
-				goto taken
-			}
-
-			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-			x[w[4].rd] = v4
-			if (v4^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-				in = &w[5]
-				goto taken
-			}
-
-			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-			addr7 := x[w[7].rs1] + uint64(w[7].imm)
-			t7 := &read[addr7>>pageShift&tlbMask]
-			if t7.tag != addr7&^(pageMask&^7) {
-				in = &w[7]
-				goto slow
-			}
-			p7 := unsafe.Add(t7.page, addr7&pageMask)
-			q7 := get64(p7)
-
-			v7 := q7
-			x[w[7].rd] = v7
-			if (v7^uint64(w[8].rs3)<<56 < v1^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
-				in = &w[8]
-				goto taken
-			}
-			addr9 := v1 + uint64(w[9].imm)
-			t9 := &write[addr9>>pageShift&tlbMask]
-			if t9.tag != addr9&^(pageMask&^7) {
-				in = &w[9]
-				goto slow
-			}
-			p9 := unsafe.Add(t9.page, addr9&pageMask)
-			put64(p9, x[w[9].rs2])
-			in = &w[10]
-			continue
-		case opFused + 115:
 			// sum slli:a1 sum:a1 sw:a1 sw:a2 ld sum ret:a2
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -4568,7 +4497,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 116:
+		case opFused + 115:
 			// ld ld ifequal
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -4596,27 +4525,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[3]
 			continue
-		case opFused + 117:
-			// ld sum ifless
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
-			in = &w[3]
-			continue
-		case opFused + 118:
+		case opFused + 116:
 			// addi blt:b1 addi blt:b1 addi
 
 			v0 := x[w[0].rs1] + uint64(w[0].imm)
@@ -4636,50 +4545,51 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
 			in = &w[5]
 			continue
-		case opFused + 119:
-			// slli sum:a1 lwu:a1 slli srli:a1 ifless:a3:b1 sum ifless:a1 sub:b2 srai:a1
+		case opFused + 117:
+			// sub srai:a1 sum:a1 ifless:a1 slli:a2 sum:a1 lwu:a1 slli srli:a1 ifless:a3:b1
 
-			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+			v0 := x[w[0].rs1] - x[w[0].rs2]
 			x[w[0].rd] = v0
 
-			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
 			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^3) {
-				in = &w[2]
+
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+
+			v4 := v2 << (uint64(w[4].imm) & 63)
+			x[w[4].rd] = v4
+
+			v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^3) {
+				in = &w[6]
 				goto slow
 			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := uint64(get32(p2))
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(get32(p6))
 
-			v2 := q2
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
-			x[w[3].rd] = v3
-
-			v4 := v3 >> (uint64(w[4].imm) & 63)
-			x[w[4].rd] = v4
-			if (v2^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-				in = &w[5]
-				goto taken
-			}
-
-			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			v6 := q6
 			x[w[6].rd] = v6
-			if (v6^uint64(w[7].rs3)<<56 < x[w[7].rs2]^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-				in = &w[7]
+
+			v7 := x[w[7].rs1] << (uint64(w[7].imm) & 63)
+			x[w[7].rd] = v7
+
+			v8 := v7 >> (uint64(w[8].imm) & 63)
+			x[w[8].rd] = v8
+			if (v6^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
 				goto taken
 			}
-
-			v8 := x[w[8].rs1] - v6
-			x[w[8].rd] = v8
-
-			x[w[9].rd] = uint64(int64(v8) >> (uint64(w[9].imm) & 63))
 			in = &w[10]
 			continue
-		case opFused + 120:
+		case opFused + 118:
 			// sum mul:a1 sum:a1 sum:a1 lhu:a1 slli:a1 srli:a1 slli srli:a1 ifless:a3:b1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -4722,7 +4632,29 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[10]
 			continue
-		case opFused + 121:
+		case opFused + 119:
+			// addi bge:a1 beq:a2 addi blt:a4:b1
+
+			v0 := x[w[0].rs1] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if int64(v0) >= int64(x[w[1].rs2]) {
+				in = &w[1]
+				goto taken
+			}
+			if v0 == x[w[2].rs2] {
+				in = &w[2]
+				goto taken
+			}
+
+			v3 := x[w[3].rs1] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			if int64(v0) < int64(v3) {
+				in = &w[4]
+				goto taken
+			}
+			in = &w[5]
+			continue
+		case opFused + 120:
 			// sum ret
 
 			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -4735,31 +4667,24 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 122:
-			// lbu lbu
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
+		case opFused + 121:
+			// sum lwu:a1
 
-			x[w[0].rd] = q0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
 			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^pageMask {
+			if t1.tag != addr1&^(pageMask&^3) {
 				in = &w[1]
 				goto slow
 			}
 			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(*(*byte)(p1))
+			q1 := uint64(get32(p1))
 
 			x[w[1].rd] = q1
 			in = &w[2]
 			continue
-		case opFused + 123:
+		case opFused + 122:
 			// sd ld ld:a1 ld sum jalr:a3
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -4813,7 +4738,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 124:
+		case opFused + 123:
 			// ld ifequal:a1 ld addiw lw:a2 ifless:a2:b1 ld sum:b5 sum sum:b9
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -4877,7 +4802,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = x[w[9].rs1] + v0 + uint64(w[9].imm)
 			in = &w[10]
 			continue
-		case opFused + 125:
+		case opFused + 124:
 			// add jalr
 
 			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
@@ -4891,21 +4816,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 126:
-			// addiw sum ifless:a1:b2
-
-			v0 := word(x[w[0].rs1] + uint64(w[0].imm))
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
-			in = &w[3]
-			continue
-		case opFused + 127:
+		case opFused + 125:
 			// ld ld sum:a2:b1 sum sb:a2:b1 sum:a5 sum sum ifless:a3:b1 sd:b4
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -4964,6 +4875,42 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			p9 := unsafe.Add(t9.page, addr9&pageMask)
 			put64(p9, v5)
 			in = &w[10]
+			continue
+		case opFused + 126:
+			// addiw sum ifless:a1:b2
+
+			v0 := word(x[w[0].rs1] + uint64(w[0].imm))
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			in = &w[3]
+			continue
+		case opFused + 127:
+			// ld sum sum sum sum
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			x[w[0].rd] = q0
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			in = &w[5]
 			continue
 		case opFused + 128:
 			// ld mul:b1 ld sum:a2
@@ -5116,23 +5063,6 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			in = &w[8]
 			continue
 		case opFused + 131:
-			// sum lwu:a1
-
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^3) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(get32(p1))
-
-			x[w[1].rd] = q1
-			in = &w[2]
-			continue
-		case opFused + 132:
 			// sum sum sum sum sum ret:a1
 
 			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -5154,7 +5084,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 133:
+		case opFused + 132:
 			// ld mul:b1 ld sum:a2:b1 sum ld:a1 mul:a1 sd:b4 ld:a5 xor:a1:b3
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -5224,7 +5154,49 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = v8 ^ v6
 			in = &w[10]
 			continue
+		case opFused + 133:
+			// sub srai and add
+
+			x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
+
+			x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
+
+			x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
+			in = &w[4]
+			continue
 		case opFused + 134:
+			// and andi ld ld addi
+
+			x[w[0].rd] = x[w[0].rs1] & x[w[0].rs2]
+
+			x[w[1].rd] = x[w[1].rs1] & uint64(w[1].imm)
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			x[w[2].rd] = q2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			x[w[3].rd] = q3
+
+			x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
+			in = &w[5]
+			continue
+		case opFused + 135:
 			// sum sh2add:b1 slli sum:a1 sum mulw:a2:b1 sw:a5:b1 sum sum ifless:a2:b1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -5264,7 +5236,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[10]
 			continue
-		case opFused + 135:
+		case opFused + 136:
 			// ld sum:a1 ifequal:a1 sum ld sh3add:a2:b1 ld:a1 ld:a1 srli
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -5326,38 +5298,38 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[8].rd] = x[w[8].rs1] >> (uint64(w[8].imm) & 63)
 			in = &w[9]
 			continue
-		case opFused + 136:
-			// andi srl:b1 ld sh3add:a2:b1 ld:a1 ld:a1 srli sum sum and:a4:b3
+		case opFused + 137:
+			// lbu andi:a1 srl:b1 ld sh3add:a2:b1 ld:a1 ld:a1 srli sum sum
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(*(*byte)(p0))
 
-			v0 := x[w[0].rs1] & uint64(w[0].imm)
+			v0 := q0
 			x[w[0].rd] = v0
 
-			v1 := x[w[1].rs1] >> (v0 & 63)
+			v1 := v0 & uint64(w[1].imm)
 			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
 
-			v2 := q2
+			v2 := x[w[2].rs1] >> (v1 & 63)
 			x[w[2].rd] = v2
-
-			v3 := v2 + v1<<3
-			x[w[3].rd] = v3
-			addr4 := v3 + uint64(w[4].imm)
-			t4 := &read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
 				goto slow
 			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := get64(p4)
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
 
-			v4 := q4
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := v3 + v2<<3
 			x[w[4].rd] = v4
 			addr5 := v4 + uint64(w[5].imm)
 			t5 := &read[addr5>>pageShift&tlbMask]
@@ -5370,18 +5342,39 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			v5 := q5
 			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
 
-			v6 := x[w[6].rs1] >> (uint64(w[6].imm) & 63)
-			x[w[6].rd] = v6
+			x[w[6].rd] = q6
 
-			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = x[w[7].rs1] >> (uint64(w[7].imm) & 63)
 
 			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
 
-			x[w[9].rd] = v5 & v6
+			x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
 			in = &w[10]
 			continue
-		case opFused + 137:
+		case opFused + 138:
+			// slli srli:a1 ifless:a1
+
+			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+			x[w[0].rd] = v0
+
+			v1 := v0 >> (uint64(w[1].imm) & 63)
+			x[w[1].rd] = v1
+			if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			in = &w[3]
+			continue
+		case opFused + 139:
 			// sd sum sd:a1 sd:a2 sd:a3 sd:a4 sd:a5
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -5436,8 +5429,8 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put64(p6, x[w[6].rs2])
 			in = &w[7]
 			continue
-		case opFused + 138:
-			// sum ld:a1 sum:b1 xnor and:a1:b2 sum sum ld:a1 and:a1:b4 ifequal:a1
+		case opFused + 140:
+			// sum ld:a1 sum:b1 xnor and:a1:b2 sum sum ld:a1 and:a1:b4
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 			x[w[0].rd] = v0
@@ -5478,32 +5471,101 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			v7 := q7
 			x[w[7].rd] = v7
 
-			v8 := v7 & v4
-			x[w[8].rd] = v8
-			if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
-				in = &w[9]
-				goto taken
-			}
-			in = &w[10]
+			x[w[8].rd] = v7 & v4
+			in = &w[9]
 			continue
-		case opFused + 139:
-			// addi bge:a1 add:b2 bge:b3
+		case opFused + 141:
+			// lbu andi:a1 ifequal:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(*(*byte)(p0))
 
-			v0 := x[w[0].rs1] + uint64(w[0].imm)
+			v0 := q0
 			x[w[0].rd] = v0
-			if int64(v0) >= int64(x[w[1].rs2]) {
-				in = &w[1]
+
+			v1 := v0 & uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+				in = &w[2]
 				goto taken
 			}
+			in = &w[3]
+			continue
+		case opFused + 142:
+			// sum srli sum ifless:a2:b1
 
-			x[w[2].rd] = x[w[2].rs1] + v0
-			if int64(x[w[3].rs1]) >= int64(v0) {
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			v1 := x[w[1].rs1] >> (uint64(w[1].imm) & 63)
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			if (v1^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
 				in = &w[3]
 				goto taken
 			}
 			in = &w[4]
 			continue
-		case opFused + 140:
+		case opFused + 143:
+			// sub ifless
+
+			x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			in = &w[2]
+			continue
+		case opFused + 144:
+			// ld xor:b1 sub:a1 xori:a2 and:b1 and:a1:b3 ifequal:a1 sum ifequal:a1 sum:a2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] ^ v0
+			x[w[1].rd] = v1
+
+			v2 := v1 - x[w[2].rs2]
+			x[w[2].rd] = v2
+
+			v3 := v1 ^ uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] & v3
+			x[w[4].rd] = v4
+
+			v5 := v4 & v2
+			x[w[5].rd] = v5
+			if (v5 == x[w[6].rs2]) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+
+			x[w[9].rd] = v7 + x[w[9].rs2] + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 145:
 			// sum sum mul:a1 sum:a3:b1 sum mul:a1 sum:a3:b1 lwu:a1 ifequal:b1 ld:a3
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -5553,50 +5615,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = q9
 			in = &w[10]
 			continue
-		case opFused + 141:
-			// ld xor:b1 sub:a1 xori:a2 and:b1 and:a1:b3 ifequal:a1 sum ifequal:a1 sum:a2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] ^ v0
-			x[w[1].rd] = v1
-
-			v2 := v1 - x[w[2].rs2]
-			x[w[2].rd] = v2
-
-			v3 := v1 ^ uint64(w[3].imm)
-			x[w[3].rd] = v3
-
-			v4 := x[w[4].rs1] & v3
-			x[w[4].rd] = v4
-
-			v5 := v4 & v2
-			x[w[5].rd] = v5
-			if (v5 == x[w[6].rs2]) != (w[6].rd != 0) {
-				in = &w[6]
-				goto taken
-			}
-
-			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-			x[w[7].rd] = v7
-			if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
-				in = &w[8]
-				goto taken
-			}
-
-			x[w[9].rd] = v7 + x[w[9].rs2] + uint64(w[9].imm)
-			in = &w[10]
-			continue
-		case opFused + 142:
+		case opFused + 146:
 			// lbu ld sum:a1 sd:b1 ld ld:a1 sum jalr:a2
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -5664,27 +5683,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 143:
-			// andi addi bltu:a1:b2 beq:a2:b3 ori
-
-			v0 := x[w[0].rs1] & uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			if v1 < v0 {
-				in = &w[2]
-				goto taken
-			}
-			if v1 == v0 {
-				in = &w[3]
-				goto taken
-			}
-
-			x[w[4].rd] = x[w[4].rs1] | uint64(w[4].imm)
-			in = &w[5]
-			continue
-		case opFused + 144:
+		case opFused + 147:
 			// sd ld lbu:a1 xori:a1 sb:a3:b1 ld:a4 ifequal:a1 sum:b6 ld
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -5756,7 +5755,37 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[8].rd] = q8
 			in = &w[9]
 			continue
-		case opFused + 145:
+		case opFused + 148:
+			// andi addi bltu:a1:b2 beq:a2:b3 ori
+
+			v0 := x[w[0].rs1] & uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if v1 < v0 {
+				in = &w[2]
+				goto taken
+			}
+			if v1 == v0 {
+				in = &w[3]
+				goto taken
+			}
+
+			x[w[4].rd] = x[w[4].rs1] | uint64(w[4].imm)
+			in = &w[5]
+			continue
+		case opFused + 149:
+			// sum ifless
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			in = &w[2]
+			continue
+		case opFused + 150:
 			// ld ld ld sum:b2 sum:b4 sum:b3 ld sum ret:a2
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -5819,112 +5848,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 146:
-			// ld sum sd sum ifless:a3:b1 sd:b4 sd sb
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-
-			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-			if (v1^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
-				in = &w[4]
-				goto taken
-			}
-			addr5 := x[w[5].rs1] + uint64(w[5].imm)
-			t5 := &write[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^7) {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			put64(p5, v1)
-			addr6 := x[w[6].rs1] + uint64(w[6].imm)
-			t6 := &write[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^(pageMask&^7) {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			put64(p6, x[w[6].rs2])
-			addr7 := x[w[7].rs1] + uint64(w[7].imm)
-			t7 := &write[addr7>>pageShift&tlbMask]
-			if t7.tag != addr7&^pageMask {
-				in = &w[7]
-				goto slow
-			}
-			p7 := unsafe.Add(t7.page, addr7&pageMask)
-			*(*byte)(p7) = byte(x[w[7].rs2])
-			in = &w[8]
-			continue
-		case opFused + 147:
-			// sum ld ld ld sum:a1 sum:b3 sum sum:b7 sum
-
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			v2 := q2
-			x[w[2].rd] = v2
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = v3 + x[w[4].rs2] + uint64(w[4].imm)
-
-			x[w[5].rd] = x[w[5].rs1] + v2 + uint64(w[5].imm)
-
-			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-
-			x[w[7].rd] = x[w[7].rs1] + v0 + uint64(w[7].imm)
-
-			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
-			in = &w[9]
-			continue
-		case opFused + 148:
+		case opFused + 151:
 			// sum sd:b1 sum sd:a1:b3 ifequal sum lbu:a1 ifequal:a1 ld ifequal:a1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -5987,11 +5911,89 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[10]
 			continue
-		case opFused + 149:
-			// sum sd:b1 sum ld sum ret:a2
+		case opFused + 152:
+			// ld ld sum:a1 sum:b3 sum sum sum ld sum:b6 sd
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
 
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			v0 := q0
 			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			x[w[3].rd] = x[w[3].rs1] + v0 + uint64(w[3].imm)
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			x[w[7].rd] = q7
+
+			x[w[8].rd] = x[w[8].rs1] + v2 + uint64(w[8].imm)
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			put64(p9, x[w[9].rs2])
+			in = &w[10]
+			continue
+		case opFused + 153:
+			// addi add:a1 add bltu:a2
+
+			v0 := x[w[0].rs1] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := v0 + x[w[1].rs2]
+			x[w[1].rd] = v1
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
+			if v1 < x[w[3].rs2] {
+				in = &w[3]
+				goto taken
+			}
+			in = &w[4]
+			continue
+		case opFused + 154:
+			// sd sd sd sd sd sd sd sd sum ifless:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
 			t1 := &write[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
@@ -5999,7 +6001,121 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 				goto slow
 			}
 			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, v0)
+			put64(p1, x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, x[w[3].rs2])
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, x[w[4].rs2])
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, x[w[5].rs2])
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, x[w[6].rs2])
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put64(p7, x[w[7].rs2])
+
+			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v8^uint64(w[9].rs3)<<56 < x[w[9].rs2]^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 155:
+			// sd sum sd:a1 slli srli:a1 sum ifless:a1:b2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+
+			v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+
+			v4 := v3 >> (uint64(w[4].imm) & 63)
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			if (v5^uint64(w[6].rs3)<<56 < v4^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			in = &w[7]
+			continue
+		case opFused + 156:
+			// sb lw sum ld ifless:a1 sw:b4
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			*(*byte)(p0) = byte(x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^3) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := word(uint64(get32(p1)))
+
+			v1 := q1
+			x[w[1].rd] = v1
 
 			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
 			addr3 := x[w[3].rs1] + uint64(w[3].imm)
@@ -6013,18 +6129,21 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			v3 := q3
 			x[w[3].rd] = v3
-
-			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-			target := (v3 + uint64(w[5].imm>>48)) &^ 1
-			left -= uint64(w[5].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
+			if (v3^uint64(w[4].rs3)<<56 < x[w[4].rs2]^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
 			}
-			in = (*inst)(unsafe.Add(base, j.at))
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^3) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put32(p5, uint32(v1))
+			in = &w[6]
 			continue
-		case opFused + 150:
+		case opFused + 157:
 			// sum sum ld:a1 ld:a2 ld:a3 ld:a4 ld:a5 ld:a6 ld:a7 ld:a8
 
 			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -6113,100 +6232,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = q9
 			in = &w[10]
 			continue
-		case opFused + 151:
-			// lui lui lui ret:a1
-
-			x[w[0].rd] = uint64(w[0].imm)
-
-			x[w[1].rd] = uint64(w[1].imm)
-
-			v2 := uint64(w[2].imm)
-			x[w[2].rd] = v2
-			target := (v2 + uint64(w[3].imm>>48)) &^ 1
-			left -= uint64(w[3].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 152:
-			// sd sum sd:a1 slli srli:a1 sum ifless:a1:b2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-
-			v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
-			x[w[3].rd] = v3
-
-			v4 := v3 >> (uint64(w[4].imm) & 63)
-			x[w[4].rd] = v4
-
-			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-			x[w[5].rd] = v5
-			if (v5^uint64(w[6].rs3)<<56 < v4^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
-				in = &w[6]
-				goto taken
-			}
-			in = &w[7]
-			continue
-		case opFused + 153:
-			// sb lw lui ld bltu:a1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			*(*byte)(p0) = byte(x[w[0].rs2])
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^3) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := word(uint64(get32(p1)))
-
-			x[w[1].rd] = q1
-
-			x[w[2].rd] = uint64(w[2].imm)
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-			if v3 < x[w[4].rs2] {
-				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
-		case opFused + 154:
+		case opFused + 158:
 			// lbu xori:a1 sb:b1 sum ld sum ret:a2
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -6254,69 +6280,25 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 155:
-			// lbu andi:a1 ifequal:a1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
+		case opFused + 159:
+			// lui lui lui ret:a1
 
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 & uint64(w[1].imm)
-			x[w[1].rd] = v1
-			if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
-			in = &w[3]
-			continue
-		case opFused + 156:
-			// ld lui ld bltu:a1 sd:b4
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
+			x[w[0].rd] = uint64(w[0].imm)
 
 			x[w[1].rd] = uint64(w[1].imm)
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
 
-			v2 := q2
+			v2 := uint64(w[2].imm)
 			x[w[2].rd] = v2
-			if v2 < x[w[3].rs2] {
-				in = &w[3]
-				goto taken
+			target := (v2 + uint64(w[3].imm>>48)) &^ 1
+			left -= uint64(w[3].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
 			}
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &write[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			put64(p4, v0)
-			in = &w[5]
+			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 157:
+		case opFused + 160:
 			// ld sd:b1 ld sd:b1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -6358,7 +6340,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put64(p3, v2)
 			in = &w[4]
 			continue
-		case opFused + 158:
+		case opFused + 161:
 			// ld sum sum sum ld ifless:a1 sd:b6 sd:b6 sd:b6
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -6420,7 +6402,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put64(p8, v2)
 			in = &w[9]
 			continue
-		case opFused + 159:
+		case opFused + 162:
 			// sum ifequal:a1 sum ifequal:a1 sum ifequal:a1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -6445,78 +6427,45 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[6]
 			continue
-		case opFused + 160:
-			// sub srai and add
-
-			x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
-
-			x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
-
-			x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
-
-			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-			in = &w[4]
-			continue
-		case opFused + 161:
-			// sb sum sum sum
+		case opFused + 163:
+			// ld ctz srli mul sum sum sum sum sum ld
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
 			}
 			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			*(*byte)(p0) = byte(x[w[0].rs2])
+			q0 := get64(p0)
 
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[0].rd] = q0
 
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[1].rd] = uint64(bits.TrailingZeros64(x[w[1].rs1]))
 
-			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-			in = &w[4]
-			continue
-		case opFused + 162:
-			// and ifequal:a1
+			x[w[2].rd] = x[w[2].rs1] >> (uint64(w[2].imm) & 63)
 
-			v0 := x[w[0].rs1] & x[w[0].rs2]
-			x[w[0].rd] = v0
-			if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
-			continue
-		case opFused + 163:
-			// andi ld ld sum sum sum
-
-			x[w[0].rd] = x[w[0].rs1] & uint64(w[0].imm)
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			x[w[1].rd] = q1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			x[w[2].rd] = q2
-
-			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = x[w[3].rs1] * x[w[3].rs2]
 
 			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
 
 			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-			in = &w[6]
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+
+			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
 			continue
 		case opFused + 164:
 			// sd sum sd:a1 ifequal sd:a3 sd:a4 sd:a5 lbu ifequal:a1
@@ -6788,7 +6737,43 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			in = &w[5]
 			continue
 		case opFused + 169:
-			// lhu lhu lhu addiw:a1 sum ifequal:a1:b2 sw:b5 sw:b5 addiw:a8 addiw:a8
+			// sd addi sd:a1 add ld:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+
+			v1 := x[w[1].rs1] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+
+			v3 := x[w[3].rs1] + x[w[3].rs2]
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			x[w[4].rd] = q4
+			in = &w[5]
+			continue
+		case opFused + 170:
+			// lhu lhu lhu addiw:a1 sum ifequal:a1:b2
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^1) {
@@ -6798,8 +6783,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			p0 := unsafe.Add(t0.page, addr0&pageMask)
 			q0 := uint64(get16(p0))
 
-			v0 := q0
-			x[w[0].rd] = v0
+			x[w[0].rd] = q0
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
 			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^1) {
@@ -6809,8 +6793,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			p1 := unsafe.Add(t1.page, addr1&pageMask)
 			q1 := uint64(get16(p1))
 
-			v1 := q1
-			x[w[1].rd] = v1
+			x[w[1].rd] = q1
 			addr2 := x[w[2].rs1] + uint64(w[2].imm)
 			t2 := &read[addr2>>pageShift&tlbMask]
 			if t2.tag != addr2&^(pageMask&^1) {
@@ -6832,73 +6815,70 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 				in = &w[5]
 				goto taken
 			}
-			addr6 := x[w[6].rs1] + uint64(w[6].imm)
-			t6 := &write[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^(pageMask&^3) {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			put32(p6, uint32(v1))
-			addr7 := x[w[7].rs1] + uint64(w[7].imm)
-			t7 := &write[addr7>>pageShift&tlbMask]
-			if t7.tag != addr7&^(pageMask&^3) {
-				in = &w[7]
-				goto slow
-			}
-			p7 := unsafe.Add(t7.page, addr7&pageMask)
-			put32(p7, uint32(v2))
-
-			x[w[8].rd] = word(v0 + uint64(w[8].imm))
-
-			x[w[9].rd] = word(v1 + uint64(w[9].imm))
-			in = &w[10]
+			in = &w[6]
 			continue
-		case opFused + 170:
-			// sum srliw sum sum ifless:a4:b1 ifless:a3 andi:a5 ifequal:a1 sum:a6 ld:a1
+		case opFused + 171:
+			// beq beq bltu addi blt:b1
+			if x[w[0].rs1] == x[w[0].rs2] {
+				in = &w[0]
+				goto taken
+			}
+			if x[w[1].rs1] == x[w[1].rs2] {
+				in = &w[1]
+				goto taken
+			}
+			if x[w[2].rs1] < x[w[2].rs2] {
+				in = &w[2]
+				goto taken
+			}
 
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := word(uint64(uint32(x[w[1].rs1]) >> (uint64(w[1].imm) & 31)))
-			x[w[1].rd] = v1
-
-			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			v3 := x[w[3].rs1] + uint64(w[3].imm)
 			x[w[3].rd] = v3
-			if (v0^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+			if int64(x[w[4].rs1]) < int64(v3) {
 				in = &w[4]
 				goto taken
 			}
-			if (v2^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-				in = &w[5]
-				goto taken
-			}
-
-			v6 := v1 & uint64(w[6].imm)
-			x[w[6].rd] = v6
-			if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
-				in = &w[7]
-				goto taken
-			}
-
-			v8 := v2 + x[w[8].rs2] + uint64(w[8].imm)
-			x[w[8].rd] = v8
-			addr9 := v8 + uint64(w[9].imm)
-			t9 := &read[addr9>>pageShift&tlbMask]
-			if t9.tag != addr9&^(pageMask&^7) {
-				in = &w[9]
+			in = &w[5]
+			continue
+		case opFused + 172:
+			// ld sum ld sum ld
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
 				goto slow
 			}
-			p9 := unsafe.Add(t9.page, addr9&pageMask)
-			q9 := get64(p9)
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
 
-			x[w[9].rd] = q9
-			in = &w[10]
+			x[w[0].rd] = q0
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			x[w[2].rd] = q2
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			x[w[4].rd] = q4
+			in = &w[5]
 			continue
-		case opFused + 171:
+		case opFused + 173:
 			// lhu sum:a1 sh:b1 lhu sum:a1 sh:b1 ld
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -6956,82 +6936,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[6].rd] = q6
 			in = &w[7]
 			continue
-		case opFused + 172:
-			// lb ifless sh3add ifless ld lb:a1 sh3add ld:a5 ld:a2 ifless:a2:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(int8(*(*byte)(p0)))
-
-			x[w[0].rd] = q0
-			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-				in = &w[1]
-				goto taken
-			}
-
-			v2 := x[w[2].rs2] + x[w[2].rs1]<<3
-			x[w[2].rd] = v2
-			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-				in = &w[3]
-				goto taken
-			}
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := get64(p4)
-
-			v4 := q4
-			x[w[4].rd] = v4
-			addr5 := v4 + uint64(w[5].imm)
-			t5 := &read[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^pageMask {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			q5 := uint64(int8(*(*byte)(p5)))
-
-			x[w[5].rd] = q5
-
-			v6 := x[w[6].rs2] + x[w[6].rs1]<<3
-			x[w[6].rd] = v6
-			addr7 := v2 + uint64(w[7].imm)
-			t7 := &read[addr7>>pageShift&tlbMask]
-			if t7.tag != addr7&^(pageMask&^7) {
-				in = &w[7]
-				goto slow
-			}
-			p7 := unsafe.Add(t7.page, addr7&pageMask)
-			q7 := get64(p7)
-
-			v7 := q7
-			x[w[7].rd] = v7
-			addr8 := v6 + uint64(w[8].imm)
-			t8 := &read[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^7) {
-				in = &w[8]
-				goto slow
-			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			q8 := get64(p8)
-
-			v8 := q8
-			x[w[8].rd] = v8
-			if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
-				in = &w[9]
-				goto taken
-			}
-			in = &w[10]
-			continue
-		case opFused + 173:
+		case opFused + 174:
 			// andi sum sum:a2 ifequal:a1
 
 			v0 := x[w[0].rs1] & uint64(w[0].imm)
@@ -7047,7 +6952,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[4]
 			continue
-		case opFused + 174:
+		case opFused + 175:
 			// lw sum:a1 ld addiw:a2 sum ifless:a1:b2 sw:b5 sum ld:a1 ld:a1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -7117,7 +7022,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = q9
 			in = &w[10]
 			continue
-		case opFused + 175:
+		case opFused + 176:
 			// sum sum:b1 slli:a1 srli:a1 sum ifless:a1:b2 sum ifless:a1 sum ifequal:a1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -7153,63 +7058,6 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 				goto taken
 			}
 			in = &w[10]
-			continue
-		case opFused + 176:
-			// sum ld:a1 sum sum:b2 sum ld ifless:a1 sd:b4 sw:b6
-
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-
-			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] + v1 + uint64(w[3].imm)
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-			addr5 := x[w[5].rs1] + uint64(w[5].imm)
-			t5 := &read[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^7) {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			q5 := get64(p5)
-
-			v5 := q5
-			x[w[5].rd] = v5
-			if (v5^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
-				in = &w[6]
-				goto taken
-			}
-			addr7 := x[w[7].rs1] + uint64(w[7].imm)
-			t7 := &write[addr7>>pageShift&tlbMask]
-			if t7.tag != addr7&^(pageMask&^7) {
-				in = &w[7]
-				goto slow
-			}
-			p7 := unsafe.Add(t7.page, addr7&pageMask)
-			put64(p7, v3)
-			addr8 := x[w[8].rs1] + uint64(w[8].imm)
-			t8 := &write[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^3) {
-				in = &w[8]
-				goto slow
-			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			put32(p8, uint32(v2))
-			in = &w[9]
 			continue
 		case opFused + 177:
 			// sd sum sd:a1 ld ld ifless:a1:b2 sum:a3 ifless:a1:b4 ld
@@ -7278,73 +7126,6 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			in = &w[9]
 			continue
 		case opFused + 178:
-			// sum ifless:b1 sum sum ld:a1 sd:a3:b1 sum ifless:a1:b7 ifequal:a2
-
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-				in = &w[1]
-				goto taken
-			}
-
-			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-			addr4 := v3 + uint64(w[4].imm)
-			t4 := &read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := get64(p4)
-
-			v4 := q4
-			x[w[4].rd] = v4
-			addr5 := v2 + uint64(w[5].imm)
-			t5 := &write[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^7) {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			put64(p5, v4)
-
-			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-			x[w[6].rd] = v6
-			if (v6^uint64(w[7].rs3)<<56 < v0^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-				in = &w[7]
-				goto taken
-			}
-			if (v6 == x[w[8].rs2]) != (w[8].rd != 0) {
-				in = &w[8]
-				goto taken
-			}
-			in = &w[9]
-			continue
-		case opFused + 179:
-			// sub srai and sum sub ifless sum
-
-			x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
-
-			x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
-
-			x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
-
-			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-
-			x[w[4].rd] = x[w[4].rs1] - x[w[4].rs2]
-			if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-				in = &w[5]
-				goto taken
-			}
-
-			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-			in = &w[7]
-			continue
-		case opFused + 180:
 			// and sum ld:a1 mul:a3:b1 srli:a1 sum sum:a2:b1 lbu:a1
 
 			v0 := x[w[0].rs1] & x[w[0].rs2]
@@ -7387,7 +7168,18 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[7].rd] = q7
 			in = &w[8]
 			continue
-		case opFused + 181:
+		case opFused + 179:
+			// and ifequal:a1
+
+			v0 := x[w[0].rs1] & x[w[0].rs2]
+			x[w[0].rd] = v0
+			if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			in = &w[2]
+			continue
+		case opFused + 180:
 			// sd sum sd:a1 ld ifequal:a1 ld
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -7435,46 +7227,129 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[5].rd] = q5
 			in = &w[6]
 			continue
-		case opFused + 182:
-			// ifless sum ifless:a1 sub:b2 srai:a1 sum:a1:b4 ifless:a1 slli:a2 sum:a1 lhu:a1
-			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
-				in = &w[0]
+		case opFused + 181:
+			// sum ifless:b1 sum sum ld:a1 sd:a3:b1 sum ifless:a1:b7 ifequal:a2
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
 				goto taken
 			}
 
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			addr5 := v2 + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, v4)
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6^uint64(w[7].rs3)<<56 < v0^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			if (v6 == x[w[8].rs2]) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			in = &w[9]
+			continue
+		case opFused + 182:
+			// ld lb:a1 ifless sh3add ifless ld:a5 lb:a1 sh3add ld:a5 ld:a2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+			addr1 := v0 + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^pageMask {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := uint64(int8(*(*byte)(p1)))
+
+			x[w[1].rd] = q1
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
 				in = &w[2]
 				goto taken
 			}
 
-			v3 := x[w[3].rs1] - v1
+			v3 := x[w[3].rs2] + x[w[3].rs1]<<3
 			x[w[3].rd] = v3
-
-			v4 := uint64(int64(v3) >> (uint64(w[4].imm) & 63))
-			x[w[4].rd] = v4
-
-			v5 := v4 + v1 + uint64(w[5].imm)
-			x[w[5].rd] = v5
-			if (v5^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
-				in = &w[6]
+			if (x[w[4].rs1]^uint64(w[4].rs3)<<56 < x[w[4].rs2]^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+				in = &w[4]
 				goto taken
 			}
+			addr5 := v0 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
 
-			v7 := v5 << (uint64(w[7].imm) & 63)
+			v5 := q5
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(int8(*(*byte)(p6)))
+
+			x[w[6].rd] = q6
+
+			v7 := x[w[7].rs2] + x[w[7].rs1]<<3
 			x[w[7].rd] = v7
+			addr8 := v3 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
 
-			v8 := v7 + x[w[8].rs2] + uint64(w[8].imm)
-			x[w[8].rd] = v8
-			addr9 := v8 + uint64(w[9].imm)
+			x[w[8].rd] = q8
+			addr9 := v7 + uint64(w[9].imm)
 			t9 := &read[addr9>>pageShift&tlbMask]
-			if t9.tag != addr9&^(pageMask&^1) {
+			if t9.tag != addr9&^(pageMask&^7) {
 				in = &w[9]
 				goto slow
 			}
 			p9 := unsafe.Add(t9.page, addr9&pageMask)
-			q9 := uint64(get16(p9))
+			q9 := get64(p9)
 
 			x[w[9].rd] = q9
 			in = &w[10]
@@ -7535,6 +7410,50 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			in = &w[9]
 			continue
 		case opFused + 184:
+			// sum srliw sum sum ifless:a4:b1 ifless:a3 andi:a5 ifequal:a1 sum:a6 ld:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := word(uint64(uint32(x[w[1].rs1]) >> (uint64(w[1].imm) & 31)))
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			if (v0^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+				in = &w[4]
+				goto taken
+			}
+			if (v2^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+
+			v6 := v1 & uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			v8 := v2 + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			addr9 := v8 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 185:
 			// sum ifless:a1 srli:a2 srli:a3 andi:a1 sum:a3 lbu:a1 srl:a1:b3 andi:a1 ifequal:a1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -7576,46 +7495,6 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 				in = &w[9]
 				goto taken
 			}
-			in = &w[10]
-			continue
-		case opFused + 185:
-			// ld ctz srli mul sum sum sum sum sum ld
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			x[w[0].rd] = q0
-
-			x[w[1].rd] = uint64(bits.TrailingZeros64(x[w[1].rs1]))
-
-			x[w[2].rd] = x[w[2].rs1] >> (uint64(w[2].imm) & 63)
-
-			x[w[3].rd] = x[w[3].rs1] * x[w[3].rs2]
-
-			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-
-			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-
-			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-
-			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-
-			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
-			addr9 := x[w[9].rs1] + uint64(w[9].imm)
-			t9 := &read[addr9>>pageShift&tlbMask]
-			if t9.tag != addr9&^(pageMask&^7) {
-				in = &w[9]
-				goto slow
-			}
-			p9 := unsafe.Add(t9.page, addr9&pageMask)
-			q9 := get64(p9)
-
-			x[w[9].rd] = q9
 			in = &w[10]
 			continue
 		case opFused + 186:
@@ -7744,146 +7623,6 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			in = &w[9]
 			continue
 		case opFused + 188:
-			// ifequal ld sum:a1 sum:a1 sum sum:a2 lbu ifequal:a1 sd:b3
-			if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
-				in = &w[0]
-				goto taken
-			}
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-
-			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-
-			v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-
-			v5 := v3 + x[w[5].rs2] + uint64(w[5].imm)
-			x[w[5].rd] = v5
-			addr6 := x[w[6].rs1] + uint64(w[6].imm)
-			t6 := &read[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^pageMask {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			q6 := uint64(*(*byte)(p6))
-
-			v6 := q6
-			x[w[6].rd] = v6
-			if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
-				in = &w[7]
-				goto taken
-			}
-			addr8 := x[w[8].rs1] + uint64(w[8].imm)
-			t8 := &write[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^7) {
-				in = &w[8]
-				goto slow
-			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			put64(p8, v5)
-			in = &w[9]
-			continue
-		case opFused + 189:
-			// ifequal sd sd sum sum sum sum ifequal:a2:b4 ifequal:a4 ifless:a6:b4
-			if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
-				in = &w[0]
-				goto taken
-			}
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-
-			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-
-			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-			x[w[4].rd] = v4
-
-			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-			x[w[5].rd] = v5
-
-			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-			if (v5 == v3) != (w[7].rd != 0) {
-				in = &w[7]
-				goto taken
-			}
-			if (v4 == x[w[8].rs2]) != (w[8].rd != 0) {
-				in = &w[8]
-				goto taken
-			}
-			if (v3^uint64(w[9].rs3)<<56 < v5^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
-				in = &w[9]
-				goto taken
-			}
-			in = &w[10]
-			continue
-		case opFused + 190:
-			// ifless sum ifless:b1 sd sub:a3 srai:a1 and:a1:b5 sum:a1 sub ifequal
-			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
-				in = &w[0]
-				goto taken
-			}
-
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-
-			v4 := v1 - x[w[4].rs2]
-			x[w[4].rd] = v4
-
-			v5 := uint64(int64(v4) >> (uint64(w[5].imm) & 63))
-			x[w[5].rd] = v5
-
-			v6 := v5 & v1
-			x[w[6].rd] = v6
-
-			x[w[7].rd] = v6 + x[w[7].rs2] + uint64(w[7].imm)
-
-			x[w[8].rd] = x[w[8].rs1] - x[w[8].rs2]
-			if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
-				in = &w[9]
-				goto taken
-			}
-			in = &w[10]
-			continue
-		case opFused + 191:
 			// ld ld ld ld ld ld ld ifless:a1:b6 sum:b7 ifequal:a4:b7
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -7971,10 +7710,97 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[10]
 			continue
-		case opFused + 192:
-			// sum sum sub srai:a1 and:a1 sum:b1 sub ifless:a1 sum:b2
+		case opFused + 189:
+			// ifequal sd sd sum sum sum sum ifequal:a2:b4 ifequal:a4 ifless:a6:b4
+			if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
 
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			if (v5 == v3) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			if (v4 == x[w[8].rs2]) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			if (v3^uint64(w[9].rs3)<<56 < v5^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 190:
+			// sum ifless:b1 sd sub:a3 srai:a1 and:a1:b5 sum:a1 sub ifequal sum:a2
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			put64(p2, x[w[2].rs2])
+
+			v3 := v0 - x[w[3].rs2]
+			x[w[3].rd] = v3
+
+			v4 := uint64(int64(v3) >> (uint64(w[4].imm) & 63))
+			x[w[4].rd] = v4
+
+			v5 := v4 & v0
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = v5 + x[w[6].rs2] + uint64(w[6].imm)
+
+			v7 := x[w[7].rs1] - x[w[7].rs2]
+			x[w[7].rd] = v7
+			if (x[w[8].rs1] == x[w[8].rs2]) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+
+			x[w[9].rd] = v7 + x[w[9].rs2] + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 191:
+			// sum sum sub srai:a1 and:a1 sum:b1 sub ifless:a1 sum:b2 ifequal:a9:b4
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
 
 			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
 
@@ -7987,7 +7813,8 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			v4 := v3 & x[w[4].rs2]
 			x[w[4].rd] = v4
 
-			x[w[5].rd] = x[w[5].rs1] + v4 + uint64(w[5].imm)
+			v5 := x[w[5].rs1] + v4 + uint64(w[5].imm)
+			x[w[5].rd] = v5
 
 			v6 := x[w[6].rs1] - x[w[6].rs2]
 			x[w[6].rd] = v6
@@ -7997,10 +7824,14 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 
 			x[w[8].rd] = x[w[8].rs1] + v6 + uint64(w[8].imm)
-			in = &w[9]
+			if (v0 == v5) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
 			continue
-		case opFused + 193:
-			// sd sum sd:a1 sum ld:a1 lw:a1 sum:a1 sum sw:a4:b2
+		case opFused + 192:
+			// sd sd sb sum sum sum sum sum sum sum:b1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
@@ -8009,56 +7840,67 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			p0 := unsafe.Add(t0.page, addr0&pageMask)
 			put64(p0, x[w[0].rs2])
-
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
 			t2 := &write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
+			if t2.tag != addr2&^pageMask {
 				in = &w[2]
 				goto slow
 			}
 			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
+			*(*byte)(p2) = byte(x[w[2].rs2])
 
-			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-			addr4 := v3 + uint64(w[4].imm)
-			t4 := &read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := get64(p4)
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
 
-			v4 := q4
-			x[w[4].rd] = v4
-			addr5 := v4 + uint64(w[5].imm)
-			t5 := &read[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^3) {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			q5 := word(uint64(get32(p5)))
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
 
-			v5 := q5
-			x[w[5].rd] = v5
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
 
-			v6 := v5 + x[w[6].rs2] + uint64(w[6].imm)
-			x[w[6].rd] = v6
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
 
 			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-			addr8 := v4 + uint64(w[8].imm)
-			t8 := &write[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^3) {
-				in = &w[8]
+
+			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = x[w[9].rs1] + v8 + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 193:
+			// ifequal ld sum:a1 sum:a1 sum sum:a2
+			if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
 				goto slow
 			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			put32(p8, uint32(v6))
-			in = &w[9]
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+
+			v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+
+			x[w[5].rd] = v3 + x[w[5].rs2] + uint64(w[5].imm)
+			in = &w[6]
 			continue
 		case opFused + 194:
 			// sd sum sd:a1 ifequal sd:a3 sd:a4 sb:a5 sum lbu:a1 ifequal:a1
@@ -8174,6 +8016,81 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			in = &w[9]
 			continue
 		case opFused + 196:
+			// lw sum:a1 sum sw:b2 ld sum sw:a2:b1 ld:a3 ifequal:a1 ld:a2
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^3) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := word(uint64(get32(p0)))
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^3) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put32(p3, uint32(v1))
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v4 + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^3) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put32(p6, uint32(v5))
+			addr7 := v4 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			v7 := q7
+			x[w[7].rd] = v7
+			if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			addr9 := v7 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 197:
 			// sw lw sum:a1 sum sw:b2 sum:b4 sum ifequal:a1:b2
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -8219,31 +8136,8 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[8]
 			continue
-		case opFused + 197:
-			// beq beq bltu addi blt:b1
-			if x[w[0].rs1] == x[w[0].rs2] {
-				in = &w[0]
-				goto taken
-			}
-			if x[w[1].rs1] == x[w[1].rs2] {
-				in = &w[1]
-				goto taken
-			}
-			if x[w[2].rs1] < x[w[2].rs2] {
-				in = &w[2]
-				goto taken
-			}
-
-			v3 := x[w[3].rs1] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-			if int64(x[w[4].rs1]) < int64(v3) {
-				in = &w[4]
-				goto taken
-			}
-			in = &w[5]
-			continue
 		case opFused + 198:
-			// ld sum:a1 ld ifless:a2:b1 sd:b3 sd lwu lwu lwu addiw:a3
+			// ld sum:a1 ld sum:a1 ld ifless:a2:b1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
@@ -8256,8 +8150,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			v0 := q0
 			x[w[0].rd] = v0
 
-			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
+			x[w[1].rd] = v0 + x[w[1].rs2] + uint64(w[1].imm)
 			addr2 := x[w[2].rs1] + uint64(w[2].imm)
 			t2 := &read[addr2>>pageShift&tlbMask]
 			if t2.tag != addr2&^(pageMask&^7) {
@@ -8269,60 +8162,25 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			v2 := q2
 			x[w[2].rd] = v2
-			if (v1^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-				in = &w[3]
-				goto taken
-			}
+
+			v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
 			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &write[addr4>>pageShift&tlbMask]
+			t4 := &read[addr4>>pageShift&tlbMask]
 			if t4.tag != addr4&^(pageMask&^7) {
 				in = &w[4]
 				goto slow
 			}
 			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			put64(p4, v1)
-			addr5 := x[w[5].rs1] + uint64(w[5].imm)
-			t5 := &write[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^7) {
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			if (v3^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
 				in = &w[5]
-				goto slow
+				goto taken
 			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			put64(p5, x[w[5].rs2])
-			addr6 := x[w[6].rs1] + uint64(w[6].imm)
-			t6 := &read[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^(pageMask&^3) {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			q6 := uint64(get32(p6))
-
-			v6 := q6
-			x[w[6].rd] = v6
-			addr7 := x[w[7].rs1] + uint64(w[7].imm)
-			t7 := &read[addr7>>pageShift&tlbMask]
-			if t7.tag != addr7&^(pageMask&^3) {
-				in = &w[7]
-				goto slow
-			}
-			p7 := unsafe.Add(t7.page, addr7&pageMask)
-			q7 := uint64(get32(p7))
-
-			x[w[7].rd] = q7
-			addr8 := x[w[8].rs1] + uint64(w[8].imm)
-			t8 := &read[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^3) {
-				in = &w[8]
-				goto slow
-			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			q8 := uint64(get32(p8))
-
-			x[w[8].rd] = q8
-
-			x[w[9].rd] = word(v6 + uint64(w[9].imm))
-			in = &w[10]
+			in = &w[6]
 			continue
 		case opFused + 199:
 			// sum srli:a1 ifless:a1 sum mul:a3:b1 sum:a1 lhu:a1 sum:b1 ifless:b1 lhu:a4
@@ -8376,22 +8234,24 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			in = &w[10]
 			continue
 		case opFused + 200:
-			// lwu sh2add lwu:a1 sum:a3:b1 sw:a3:b1 sum sum sum ifless:a2:b1
+			// sd sd lwu lwu lwu addiw:a3 sum ifequal:a1:b2 sw:b6 sw:b5
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
 			}
 			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(get32(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs2] + x[w[1].rs1]<<2
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
 			t2 := &read[addr2>>pageShift&tlbMask]
 			if t2.tag != addr2&^(pageMask&^3) {
 				in = &w[2]
@@ -8402,32 +8262,102 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			v2 := q2
 			x[w[2].rd] = v2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^3) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(get32(p3))
 
-			v3 := v0 + v2 + uint64(w[3].imm)
-			x[w[3].rd] = v3
-			addr4 := v1 + uint64(w[4].imm)
-			t4 := &write[addr4>>pageShift&tlbMask]
+			x[w[3].rd] = q3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
 			if t4.tag != addr4&^(pageMask&^3) {
 				in = &w[4]
 				goto slow
 			}
 			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			put32(p4, uint32(v3))
+			q4 := uint64(get32(p4))
 
-			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			v4 := q4
+			x[w[4].rd] = v4
+
+			v5 := word(v2 + uint64(w[5].imm))
+			x[w[5].rd] = v5
 
 			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
 			x[w[6].rd] = v6
-
-			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-			x[w[7].rd] = v7
-			if (v6^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
-				in = &w[8]
+			if (v6 == v5) != (w[7].rd != 0) {
+				in = &w[7]
 				goto taken
 			}
-			in = &w[9]
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^3) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put32(p8, uint32(v2))
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^3) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			put32(p9, uint32(v4))
+			in = &w[10]
 			continue
 		case opFused + 201:
+			// sum sum ifless:a2:b1 ld sum:a1:b4 lbu:a1 andi:a1 ifequal:a1
+
+			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if (v0^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := v3 + v0 + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := v4 + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(*(*byte)(p5))
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			v6 := v5 & uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			in = &w[8]
+			continue
+		case opFused + 202:
 			// sum srl:b1 sltiu:a2 sub:b1 and:a3:b1 sd:b1 sh lhu sum:a1 sh:b1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -8484,7 +8414,74 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put16(p9, uint16(v8))
 			in = &w[10]
 			continue
-		case opFused + 202:
+		case opFused + 203:
+			// add addi bge:a1 add:a2
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+			v1 := x[w[1].rs1] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			if int64(v1) >= int64(x[w[2].rs2]) {
+				in = &w[2]
+				goto taken
+			}
+
+			x[w[3].rd] = v1 + x[w[3].rs2]
+			in = &w[4]
+			continue
+		case opFused + 204:
+			// lwu sh2add lwu:a1 sum:a3:b1 sw:a3:b1 sum sum sum ifless:a2:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^3) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(get32(p0))
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs2] + x[w[1].rs1]<<2
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^3) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(get32(p2))
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := v0 + v2 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := v1 + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^3) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put32(p4, uint32(v3))
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			x[w[6].rd] = v6
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (v6^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			in = &w[9]
+			continue
+		case opFused + 205:
 			// xor srliw:a1 slliw:a2 or:a2:b1 add
 
 			v0 := x[w[0].rs1] ^ x[w[0].rs2]
@@ -8501,7 +8498,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2]
 			in = &w[5]
 			continue
-		case opFused + 203:
+		case opFused + 206:
 			// ld sum:a1 ld sum:a1 ld lw slt:a3:b2 ifless:a4:b3 sd:b5 sb:b3
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -8576,7 +8573,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			*(*byte)(p9) = byte(v6)
 			in = &w[10]
 			continue
-		case opFused + 204:
+		case opFused + 207:
 			// addi beq:a1 lbu:a2 bne:b1 sub:a4
 
 			v0 := x[w[0].rs1] + uint64(w[0].imm)
@@ -8604,7 +8601,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[4].rd] = v0 - x[w[4].rs2]
 			in = &w[5]
 			continue
-		case opFused + 205:
+		case opFused + 208:
 			// sd sum sd:a1 andi sum ifequal:a1:b2 lb sum lwu:a1 ifequal:a1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -8665,24 +8662,176 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[10]
 			continue
-		case opFused + 206:
-			// sub srai:a1 add:a1 bgeu:a1
+		case opFused + 209:
+			// lbu slli:a1 sum:a1 lw:a1 sum:a1 sw:a3:b1 sum sum ifless:a1 ld
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(*(*byte)(p0))
 
-			v0 := x[w[0].rs1] - x[w[0].rs2]
+			v0 := q0
 			x[w[0].rd] = v0
 
-			v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+			v1 := v0 << (uint64(w[1].imm) & 63)
 			x[w[1].rd] = v1
 
-			v2 := v1 + x[w[2].rs2]
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
 			x[w[2].rd] = v2
-			if v2 >= x[w[3].rs2] {
+			addr3 := v2 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^3) {
 				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := word(uint64(get32(p3)))
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := v2 + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^3) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put32(p5, uint32(v4))
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (v7^uint64(w[8].rs3)<<56 < x[w[8].rs2]^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
 				goto taken
 			}
-			in = &w[4]
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
 			continue
-		case opFused + 207:
+		case opFused + 210:
+			// slli sum:a1 lhu:a1 lhu:a2 ld ld sll:a4:b1 sltiu:a2 sub:b1 and:a3:b1
+
+			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+			x[w[0].rd] = v0
+
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+			addr2 := v1 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^1) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(get16(p2))
+
+			v2 := q2
+			x[w[2].rd] = v2
+			addr3 := v1 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^1) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(get16(p3))
+
+			x[w[3].rd] = q3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			x[w[4].rd] = q4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			v6 := v2 << (v5 & 63)
+			x[w[6].rd] = v6
+
+			v7 := truth(v5 < uint64(w[7].imm))
+			x[w[7].rd] = v7
+
+			v8 := x[w[8].rs1] - v7
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = v6 & v8
+			in = &w[10]
+			continue
+		case opFused + 211:
+			// or sd:b1 ld sum:b1 sd:b1 sum ifless:a3:b1
+
+			v0 := x[w[0].rs1] | x[w[0].rs2]
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, v0)
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+
+			v3 := x[w[3].rs1] + v2 + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, v3)
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			if (v3^uint64(w[6].rs3)<<56 < v5^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			in = &w[7]
+			continue
+		case opFused + 212:
 			// sb ld ld sub ifless sum ifless sd ld ifless
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -8748,7 +8897,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[10]
 			continue
-		case opFused + 208:
+		case opFused + 213:
 			// ld sd:b1 ld sd:b1 ld sd:b1 ld sd:b1 ld sd:b1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -8847,343 +8996,92 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put64(p9, v8)
 			in = &w[10]
 			continue
-		case opFused + 209:
-			// sum sd:b1 ifless:a2 ifless:a3 sum:a4 lbu:a1 sum ifequal:a1:b2 ifequal:a3
-
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &write[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, v0)
-			if (v0^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
-			if (v0^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-				in = &w[3]
-				goto taken
-			}
-
-			v4 := v0 + x[w[4].rs2] + uint64(w[4].imm)
-			x[w[4].rd] = v4
-			addr5 := v4 + uint64(w[5].imm)
-			t5 := &read[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^pageMask {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			q5 := uint64(*(*byte)(p5))
-
-			v5 := q5
-			x[w[5].rd] = v5
-
-			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-			x[w[6].rd] = v6
-			if (v6 == v5) != (w[7].rd != 0) {
-				in = &w[7]
-				goto taken
-			}
-			if (v5 == x[w[8].rs2]) != (w[8].rd != 0) {
-				in = &w[8]
-				goto taken
-			}
-			in = &w[9]
-			continue
-		case opFused + 210:
-			// lbu slli:a1 sum:a1 lw:a1 sum:a1 sw:a3:b1 sum sum ifless:a1 ld
+		case opFused + 214:
+			// sd ifless ifless sum lbu:a1 sum ifequal:a1:b2 ifequal:a3 sum ifless:a5:b1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 << (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-
-			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^3) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := word(uint64(get32(p3)))
-
-			v3 := q3
-			x[w[3].rd] = v3
-
-			v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
-			x[w[4].rd] = v4
-			addr5 := v2 + uint64(w[5].imm)
-			t5 := &write[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^3) {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			put32(p5, uint32(v4))
-
-			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-
-			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-			x[w[7].rd] = v7
-			if (v7^uint64(w[8].rs3)<<56 < x[w[8].rs2]^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
-				in = &w[8]
-				goto taken
-			}
-			addr9 := x[w[9].rs1] + uint64(w[9].imm)
-			t9 := &read[addr9>>pageShift&tlbMask]
-			if t9.tag != addr9&^(pageMask&^7) {
-				in = &w[9]
-				goto slow
-			}
-			p9 := unsafe.Add(t9.page, addr9&pageMask)
-			q9 := get64(p9)
-
-			x[w[9].rd] = q9
-			in = &w[10]
-			continue
-		case opFused + 211:
-			// lbu slli:a1 sum:a1 lhu:a1 lhu:a2 ld ld sll:a4:b1 sltiu:a2 sub:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 << (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-
-			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^1) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := uint64(get16(p3))
-
-			v3 := q3
-			x[w[3].rd] = v3
-			addr4 := v2 + uint64(w[4].imm)
-			t4 := &read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^1) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := uint64(get16(p4))
-
-			x[w[4].rd] = q4
-			addr5 := x[w[5].rs1] + uint64(w[5].imm)
-			t5 := &read[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^7) {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			q5 := get64(p5)
-
-			x[w[5].rd] = q5
-			addr6 := x[w[6].rs1] + uint64(w[6].imm)
-			t6 := &read[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^(pageMask&^7) {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			q6 := get64(p6)
-
-			v6 := q6
-			x[w[6].rd] = v6
-
-			x[w[7].rd] = v3 << (v6 & 63)
-
-			v8 := truth(v6 < uint64(w[8].imm))
-			x[w[8].rd] = v8
-
-			x[w[9].rd] = x[w[9].rs1] - v8
-			in = &w[10]
-			continue
-		case opFused + 212:
-			// and or:b1 sd:b1 ld sum:b1 sd:b1 sum ifless:a3:b1 sum sum
-
-			v0 := x[w[0].rs1] & x[w[0].rs2]
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] | v0
-			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, v1)
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-
-			v4 := x[w[4].rs1] + v3 + uint64(w[4].imm)
-			x[w[4].rd] = v4
-			addr5 := x[w[5].rs1] + uint64(w[5].imm)
-			t5 := &write[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^7) {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			put64(p5, v4)
-
-			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-			x[w[6].rd] = v6
-			if (v4^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-				in = &w[7]
-				goto taken
-			}
-
-			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
-
-			x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
-			in = &w[10]
-			continue
-		case opFused + 213:
-			// ld sum:a1 lbu:a1 andi:a1 ifequal:a1 ld mul:a1 sum:a1 lwu sum
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
+			t0 := &write[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
 				in = &w[0]
 				goto slow
 			}
 			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^pageMask {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := uint64(*(*byte)(p2))
-
-			v2 := q2
-			x[w[2].rd] = v2
-
-			v3 := v2 & uint64(w[3].imm)
-			x[w[3].rd] = v3
-			if (v3 == x[w[4].rs2]) != (w[4].rd != 0) {
-				in = &w[4]
-				goto taken
-			}
-			addr5 := x[w[5].rs1] + uint64(w[5].imm)
-			t5 := &read[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^7) {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			q5 := get64(p5)
-
-			v5 := q5
-			x[w[5].rd] = v5
-
-			v6 := v5 * x[w[6].rs2]
-			x[w[6].rd] = v6
-
-			x[w[7].rd] = v6 + x[w[7].rs2] + uint64(w[7].imm)
-			addr8 := x[w[8].rs1] + uint64(w[8].imm)
-			t8 := &read[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^3) {
-				in = &w[8]
-				goto slow
-			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			q8 := uint64(get32(p8))
-
-			x[w[8].rd] = q8
-
-			x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
-			in = &w[10]
-			continue
-		case opFused + 214:
-			// sum ifequal:a1 ld:a2 ifless:b1 ld:a4 ifless:b1
-
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-			if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+			put64(p0, x[w[0].rs2])
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
 				in = &w[1]
 				goto taken
 			}
-			addr2 := v0 + uint64(w[2].imm)
-			t2 := &read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
 				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			v2 := q2
-			x[w[2].rd] = v2
-			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-				in = &w[3]
 				goto taken
 			}
-			addr4 := v0 + uint64(w[4].imm)
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
 			t4 := &read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
+			if t4.tag != addr4&^pageMask {
 				in = &w[4]
 				goto slow
 			}
 			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := get64(p4)
+			q4 := uint64(*(*byte)(p4))
 
 			v4 := q4
 			x[w[4].rd] = v4
-			if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-				in = &w[5]
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			if (v5 == v4) != (w[6].rd != 0) {
+				in = &w[6]
 				goto taken
 			}
-			in = &w[6]
+			if (v4 == x[w[7].rs2]) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+
+			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v4^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
 			continue
 		case opFused + 215:
+			// sum sum sum sum sum sum:b4 ifless:a2 lbu:a4
+
+			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+
+			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			x[w[5].rd] = x[w[5].rs1] + v1 + uint64(w[5].imm)
+			if (v4^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			addr7 := v3 + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^pageMask {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := uint64(*(*byte)(p7))
+
+			x[w[7].rd] = q7
+			in = &w[8]
+			continue
+		case opFused + 216:
 			// sb sb sb sb sb sb sb sb
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -9251,52 +9149,29 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			*(*byte)(p7) = byte(x[w[7].rs2])
 			in = &w[8]
 			continue
-		case opFused + 216:
-			// sum ifless sum ld ld sum sum sum sum:a4:b1 sum:a6
+		case opFused + 217:
+			// sub srai:a1 and:b1 sum:b1 sub ifless:b1
 
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-				in = &w[1]
+			v0 := x[w[0].rs1] - x[w[0].rs2]
+			x[w[0].rd] = v0
+
+			v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] & v1
+			x[w[2].rd] = v2
+
+			x[w[3].rd] = x[w[3].rs1] + v2 + uint64(w[3].imm)
+
+			v4 := x[w[4].rs1] - x[w[4].rs2]
+			x[w[4].rd] = v4
+			if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
 				goto taken
 			}
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := get64(p4)
-
-			v4 := q4
-			x[w[4].rd] = v4
-
-			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-
-			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-
-			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-			x[w[7].rd] = v7
-
-			x[w[8].rd] = v4 + v7 + uint64(w[8].imm)
-
-			x[w[9].rd] = v3 + x[w[9].rs2] + uint64(w[9].imm)
-			in = &w[10]
+			in = &w[6]
 			continue
-		case opFused + 217:
+		case opFused + 218:
 			// sll sltiu sub and
 
 			x[w[0].rd] = x[w[0].rs1] << (x[w[0].rs2] & 63)
@@ -9308,8 +9183,8 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[3].rd] = x[w[3].rs1] & x[w[3].rs2]
 			in = &w[4]
 			continue
-		case opFused + 218:
-			// sum ifless:a1 ld srli:a3 sum:a2:b1 lbu:a1 andi:a1 ifequal:a1 sum:a3 andi:a4
+		case opFused + 219:
+			// sum ifless:a1 ld srli:a3 sum:a2:b1 lbu:a1 andi:a1 ifequal:a1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 			x[w[0].rd] = v0
@@ -9352,13 +9227,110 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 				in = &w[7]
 				goto taken
 			}
+			in = &w[8]
+			continue
+		case opFused + 220:
+			// mul ld sum:a2:b1 ld sum:a2 lwu sum sum:a3:b4 andi:a3 ifequal:a1
 
-			x[w[8].rd] = v5 + x[w[8].rs2] + uint64(w[8].imm)
+			v0 := x[w[0].rs1] * x[w[0].rs2]
+			x[w[0].rd] = v0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
 
-			x[w[9].rd] = v5 & uint64(w[9].imm)
+			v1 := q1
+			x[w[1].rd] = v1
+
+			v2 := v0 + v1 + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := v2 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^3) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := uint64(get32(p5))
+
+			v5 := q5
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			x[w[7].rd] = v4 + v3 + uint64(w[7].imm)
+
+			v8 := v5 & uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
 			in = &w[10]
 			continue
-		case opFused + 219:
+		case opFused + 221:
+			// andi sum sum sum sum sb:a4:b5 ld sum ret:a2
+
+			v0 := x[w[0].rs1] & uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			addr5 := v1 + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^pageMask {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			*(*byte)(p5) = byte(v0)
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			target := (v6 + uint64(w[8].imm>>48)) &^ 1
+			left -= uint64(w[8].n)
+			j := &e.jump[target>>1&jumpMask]
+			if j.pc != target || left < blockLength {
+				c.pc = target
+				return in, left, exitJump
+			}
+			in = (*inst)(unsafe.Add(base, j.at))
+			continue
+		case opFused + 222:
 			// lhu ifequal:a1 ld srli and:a2:b1 sum ld mul:a3:b1 ld sum:a2:b1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -9423,171 +9395,6 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = v7 + v8 + uint64(w[9].imm)
 			in = &w[10]
 			continue
-		case opFused + 220:
-			// andi sum sum sum sum sb:a4:b5 ld sum ret:a2
-
-			v0 := x[w[0].rs1] & uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-
-			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-
-			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-			addr5 := v1 + uint64(w[5].imm)
-			t5 := &write[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^pageMask {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			*(*byte)(p5) = byte(v0)
-			addr6 := x[w[6].rs1] + uint64(w[6].imm)
-			t6 := &read[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^(pageMask&^7) {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			q6 := get64(p6)
-
-			v6 := q6
-			x[w[6].rd] = v6
-
-			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-			target := (v6 + uint64(w[8].imm>>48)) &^ 1
-			left -= uint64(w[8].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 221:
-			// mul ld sum:a2:b1 ld sum:a2 lwu sum sum:a3:b4 andi:a3 ifequal:a1
-
-			v0 := x[w[0].rs1] * x[w[0].rs2]
-			x[w[0].rd] = v0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-
-			v2 := v0 + v1 + uint64(w[2].imm)
-			x[w[2].rd] = v2
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-
-			v4 := v2 + x[w[4].rs2] + uint64(w[4].imm)
-			x[w[4].rd] = v4
-			addr5 := x[w[5].rs1] + uint64(w[5].imm)
-			t5 := &read[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^3) {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			q5 := uint64(get32(p5))
-
-			v5 := q5
-			x[w[5].rd] = v5
-
-			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-
-			x[w[7].rd] = v4 + v3 + uint64(w[7].imm)
-
-			v8 := v5 & uint64(w[8].imm)
-			x[w[8].rd] = v8
-			if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
-				in = &w[9]
-				goto taken
-			}
-			in = &w[10]
-			continue
-		case opFused + 222:
-			// ld sum sw:a2:b1 ld:a3 ifequal:a1 ld:a2 sum srli:a1 sum ifless:a2:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v0 + uint64(w[2].imm)
-			t2 := &write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^3) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put32(p2, uint32(v1))
-			addr3 := v0 + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-			if (v3 == x[w[4].rs2]) != (w[4].rd != 0) {
-				in = &w[4]
-				goto taken
-			}
-			addr5 := v3 + uint64(w[5].imm)
-			t5 := &read[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^7) {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			q5 := get64(p5)
-
-			x[w[5].rd] = q5
-
-			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-			x[w[6].rd] = v6
-
-			v7 := v6 >> (uint64(w[7].imm) & 63)
-			x[w[7].rd] = v7
-
-			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
-			x[w[8].rd] = v8
-			if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
-				in = &w[9]
-				goto taken
-			}
-			in = &w[10]
-			continue
 		case opFused + 223:
 			// sum sum:b1 lbu:a1 slli:a1 sum sb lb lbu or:a5:b1 andi:a1
 
@@ -9649,50 +9456,48 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			in = &w[10]
 			continue
 		case opFused + 224:
-			// lbu slli or lbu slli or lbu slli or
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
+			// sub srai:a1 sum:a1 ifless:a1 slli:a2 sum:a1 lhu:a1 slli srli:a1 ifless:a3:b1
 
-			x[w[0].rd] = q0
+			v0 := x[w[0].rs1] - x[w[0].rs2]
+			x[w[0].rd] = v0
 
-			x[w[1].rd] = x[w[1].rs1] << (uint64(w[1].imm) & 63)
+			v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+			x[w[1].rd] = v1
 
-			x[w[2].rd] = x[w[2].rs1] | x[w[2].rs2]
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^pageMask {
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
 				in = &w[3]
-				goto slow
+				goto taken
 			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := uint64(*(*byte)(p3))
 
-			x[w[3].rd] = q3
+			v4 := v2 << (uint64(w[4].imm) & 63)
+			x[w[4].rd] = v4
 
-			x[w[4].rd] = x[w[4].rs1] << (uint64(w[4].imm) & 63)
-
-			x[w[5].rd] = x[w[5].rs1] | x[w[5].rs2]
-			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
 			t6 := &read[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^pageMask {
+			if t6.tag != addr6&^(pageMask&^1) {
 				in = &w[6]
 				goto slow
 			}
 			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			q6 := uint64(*(*byte)(p6))
+			q6 := uint64(get16(p6))
 
-			x[w[6].rd] = q6
+			v6 := q6
+			x[w[6].rd] = v6
 
-			x[w[7].rd] = x[w[7].rs1] << (uint64(w[7].imm) & 63)
+			v7 := x[w[7].rs1] << (uint64(w[7].imm) & 63)
+			x[w[7].rd] = v7
 
-			x[w[8].rd] = x[w[8].rs1] | x[w[8].rs2]
-			in = &w[9]
+			v8 := v7 >> (uint64(w[8].imm) & 63)
+			x[w[8].rd] = v8
+			if (v6^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
 			continue
 		case opFused + 225:
 			// sum sd sb:b2 lbu sd ifequal:a2
@@ -9741,6 +9546,52 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			in = &w[6]
 			continue
 		case opFused + 226:
+			// lbu slli or lbu slli or lbu slli or
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(*(*byte)(p0))
+
+			x[w[0].rd] = q0
+
+			x[w[1].rd] = x[w[1].rs1] << (uint64(w[1].imm) & 63)
+
+			x[w[2].rd] = x[w[2].rs1] | x[w[2].rs2]
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^pageMask {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(*(*byte)(p3))
+
+			x[w[3].rd] = q3
+
+			x[w[4].rd] = x[w[4].rs1] << (uint64(w[4].imm) & 63)
+
+			x[w[5].rd] = x[w[5].rs1] | x[w[5].rs2]
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^pageMask {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(*(*byte)(p6))
+
+			x[w[6].rd] = q6
+
+			x[w[7].rd] = x[w[7].rs1] << (uint64(w[7].imm) & 63)
+
+			x[w[8].rd] = x[w[8].rs1] | x[w[8].rs2]
+			in = &w[9]
+			continue
+		case opFused + 227:
 			// sd sd ld ld:a1 ld ld:a1 sum jalr:a4
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -9813,8 +9664,51 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 227:
-			// lbu andi:a1 ifequal:a1 ld lb:a1 ld ld sum:a2 ifequal:a1 ld:a6
+		case opFused + 228:
+			// ld mul:a1 sum:a1 lwu sum sum:a3 andi:a3 ifequal:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := v0 * x[w[1].rs2]
+			x[w[1].rd] = v1
+
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^3) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(get32(p3))
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+
+			x[w[5].rd] = v2 + x[w[5].rs2] + uint64(w[5].imm)
+
+			v6 := v3 & uint64(w[6].imm)
+			x[w[6].rd] = v6
+			if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+				in = &w[7]
+				goto taken
+			}
+			in = &w[8]
+			continue
+		case opFused + 229:
+			// lbu andi:a1 ifequal:a1 ld lb:a1 ld ld sum:a2 ifequal:a1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^pageMask {
@@ -9882,51 +9776,93 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 				in = &w[8]
 				goto taken
 			}
-			addr9 := v3 + uint64(w[9].imm)
-			t9 := &read[addr9>>pageShift&tlbMask]
-			if t9.tag != addr9&^(pageMask&^7) {
-				in = &w[9]
-				goto slow
-			}
-			p9 := unsafe.Add(t9.page, addr9&pageMask)
-			q9 := get64(p9)
-
-			x[w[9].rd] = q9
-			in = &w[10]
+			in = &w[9]
 			continue
-		case opFused + 228:
-			// sum ifless:a1 sum sum:b1 sub srli:a1 andi:a1 srli srli:a4 sum:a3:b2
+		case opFused + 230:
+			// sum sum:b1 sub srli:a1 andi:a1 srli srli:a4 sum:a3:b2 sum ifless:a1:b2
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 			x[w[0].rd] = v0
-			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-				in = &w[1]
+
+			x[w[1].rd] = x[w[1].rs1] + v0 + uint64(w[1].imm)
+
+			v2 := x[w[2].rs1] - x[w[2].rs2]
+			x[w[2].rd] = v2
+
+			v3 := v2 >> (uint64(w[3].imm) & 63)
+			x[w[3].rd] = v3
+
+			v4 := v3 & uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] >> (uint64(w[5].imm) & 63)
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = v2 >> (uint64(w[6].imm) & 63)
+
+			v7 := v4 + v5 + uint64(w[7].imm)
+			x[w[7].rd] = v7
+
+			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v8^uint64(w[9].rs3)<<56 < v7^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 231:
+			// ld sum sum:b2 ifless sum ld ld sum sum sum
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+			x[w[2].rd] = x[w[2].rs1] + v0 + uint64(w[2].imm)
+			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
 				goto taken
 			}
 
-			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-			x[w[2].rd] = v2
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
 
-			x[w[3].rd] = x[w[3].rs1] + v2 + uint64(w[3].imm)
+			x[w[5].rd] = q5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
 
-			v4 := x[w[4].rs1] - x[w[4].rs2]
-			x[w[4].rd] = v4
+			x[w[6].rd] = q6
 
-			v5 := v4 >> (uint64(w[5].imm) & 63)
-			x[w[5].rd] = v5
+			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
 
-			v6 := v5 & uint64(w[6].imm)
-			x[w[6].rd] = v6
+			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
 
-			v7 := x[w[7].rs1] >> (uint64(w[7].imm) & 63)
-			x[w[7].rd] = v7
-
-			x[w[8].rd] = v4 >> (uint64(w[8].imm) & 63)
-
-			x[w[9].rd] = v6 + v7 + uint64(w[9].imm)
+			x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
 			in = &w[10]
 			continue
-		case opFused + 229:
+		case opFused + 232:
 			// lhu sh:b1 sd ld sub:a1 sd:b1 ifless:a2 sum ld:a1 ld
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -10006,7 +9942,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = q9
 			in = &w[10]
 			continue
-		case opFused + 230:
+		case opFused + 233:
 			// sum sum and ifequal:a1 ctz:a2 srli:a1 sum:b1 lbu:a1 sum sum
 
 			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -10044,65 +9980,33 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
 			in = &w[10]
 			continue
-		case opFused + 231:
-			// sub srai:a1 sum:a1 ifless:a1 slli:a2 sum:a1 lhu:a1
+		case opFused + 234:
+			// sd ld sum sum ld:a1 and:a4:b1 ifequal:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
 
-			v0 := x[w[0].rs1] - x[w[0].rs2]
-			x[w[0].rd] = v0
-
-			v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+			v1 := q1
 			x[w[1].rd] = v1
 
-			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-			if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-				in = &w[3]
-				goto taken
-			}
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
 
-			v4 := v2 << (uint64(w[4].imm) & 63)
-			x[w[4].rd] = v4
-
-			v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
-			x[w[5].rd] = v5
-			addr6 := v5 + uint64(w[6].imm)
-			t6 := &read[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^(pageMask&^1) {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			q6 := uint64(get16(p6))
-
-			x[w[6].rd] = q6
-			in = &w[7]
-			continue
-		case opFused + 232:
-			// and ifequal:a1 sd sd ld lwu ctz:a6 srli:a1 sd:b1 mul:a5:b2
-
-			v0 := x[w[0].rs1] & x[w[0].rs2]
-			x[w[0].rd] = v0
-			if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
-				in = &w[1]
-				goto taken
-			}
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			x[w[3].rd] = v3
+			addr4 := v3 + uint64(w[4].imm)
 			t4 := &read[addr4>>pageShift&tlbMask]
 			if t4.tag != addr4&^(pageMask&^7) {
 				in = &w[4]
@@ -10113,35 +10017,78 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			v4 := q4
 			x[w[4].rd] = v4
-			addr5 := x[w[5].rs1] + uint64(w[5].imm)
-			t5 := &read[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^3) {
-				in = &w[5]
+
+			v5 := v1 & v4
+			x[w[5].rd] = v5
+			if (v5 == x[w[6].rs2]) != (w[6].rd != 0) {
+				in = &w[6]
+				goto taken
+			}
+			in = &w[7]
+			continue
+		case opFused + 235:
+			// sd sd ld lwu ctz srli:a1 sd:b1 mul:a5:b2 sum:a1 sum
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
 				goto slow
 			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			q5 := uint64(get32(p5))
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			put64(p0, x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
 
-			x[w[5].rd] = q5
+			v2 := q2
+			x[w[2].rd] = v2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^3) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(get32(p3))
 
-			v6 := uint64(bits.TrailingZeros64(v0))
-			x[w[6].rd] = v6
+			x[w[3].rd] = q3
 
-			v7 := v6 >> (uint64(w[7].imm) & 63)
+			v4 := uint64(bits.TrailingZeros64(x[w[4].rs1]))
+			x[w[4].rd] = v4
+
+			v5 := v4 >> (uint64(w[5].imm) & 63)
+			x[w[5].rd] = v5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, v5)
+
+			v7 := v2 * v5
 			x[w[7].rd] = v7
-			addr8 := x[w[8].rs1] + uint64(w[8].imm)
-			t8 := &write[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^7) {
-				in = &w[8]
-				goto slow
-			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			put64(p8, v7)
 
-			x[w[9].rd] = v4 * v7
+			x[w[8].rd] = v7 + x[w[8].rs2] + uint64(w[8].imm)
+
+			x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
 			in = &w[10]
 			continue
-		case opFused + 233:
+		case opFused + 236:
 			// sum ld:a1 lb:a1 slli sum:a1:b3 ld:a1 ifequal:a1 srli
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -10192,7 +10139,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[7].rd] = x[w[7].rs1] >> (uint64(w[7].imm) & 63)
 			in = &w[8]
 			continue
-		case opFused + 234:
+		case opFused + 237:
 			// sll sltiu sub:b1 and:a1:b3 sum:a1 sll:a1 sll
 
 			v0 := x[w[0].rs1] << (x[w[0].rs2] & 63)
@@ -10215,7 +10162,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[6].rd] = x[w[6].rs1] << (x[w[6].rs2] & 63)
 			in = &w[7]
 			continue
-		case opFused + 235:
+		case opFused + 238:
 			// sd ld sum:b1 sum:a1 sum:a1 andi ifequal:a1 ld:a3 sd:b1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -10273,7 +10220,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put64(p8, v7)
 			in = &w[9]
 			continue
-		case opFused + 236:
+		case opFused + 239:
 			// ld and:b1 ifequal:a1 ld ld sum ld ld sum:b5
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -10340,7 +10287,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[8].rd] = x[w[8].rs1] + v3 + uint64(w[8].imm)
 			in = &w[9]
 			continue
-		case opFused + 237:
+		case opFused + 240:
 			// sum ifless:a1 ifless:a2 sum:b3 lbu:a1 ifequal:a1 sum ifequal:a1:b3 sum:a8
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -10382,77 +10329,73 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[8].rd] = v0 + x[w[8].rs2] + uint64(w[8].imm)
 			in = &w[9]
 			continue
-		case opFused + 238:
-			// sum sub:b1 srai:a1 and:b1 sub sum:a2 sub sum:a3 ifequal:a1 lbu:a4
+		case opFused + 241:
+			// sum ifequal:a1 ld:a2 ifless:b1 ld:a4 ifless:b1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] - v0
-			x[w[1].rd] = v1
-
-			v2 := uint64(int64(v1) >> (uint64(w[2].imm) & 63))
-			x[w[2].rd] = v2
-
-			v3 := x[w[3].rs1] & v2
-			x[w[3].rd] = v3
-
-			v4 := x[w[4].rs1] - x[w[4].rs2]
-			x[w[4].rd] = v4
-
-			v5 := v3 + x[w[5].rs2] + uint64(w[5].imm)
-			x[w[5].rd] = v5
-
-			x[w[6].rd] = x[w[6].rs1] - x[w[6].rs2]
-
-			v7 := v4 + x[w[7].rs2] + uint64(w[7].imm)
-			x[w[7].rd] = v7
-			if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
-				in = &w[8]
+			if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+				in = &w[1]
 				goto taken
 			}
-			addr9 := v5 + uint64(w[9].imm)
-			t9 := &read[addr9>>pageShift&tlbMask]
-			if t9.tag != addr9&^pageMask {
-				in = &w[9]
+			addr2 := v0 + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
 				goto slow
 			}
-			p9 := unsafe.Add(t9.page, addr9&pageMask)
-			q9 := uint64(*(*byte)(p9))
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
 
-			x[w[9].rd] = q9
-			in = &w[10]
+			v2 := q2
+			x[w[2].rd] = v2
+			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+			addr4 := v0 + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			v4 := q4
+			x[w[4].rd] = v4
+			if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			in = &w[6]
 			continue
-		case opFused + 239:
-			// sum sum ifless:a2:b1 sum sum addiw:a2 sum ifequal:a2:b1 sum:a4 ifequal:a1
+		case opFused + 242:
+			// sub sum:a1 sub:b1 srai:a1 and:b1 sub sum:a2 sub sum:a3 ifequal:a1
 
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			v0 := x[w[0].rs1] - x[w[0].rs2]
 			x[w[0].rd] = v0
 
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
 			x[w[1].rd] = v1
-			if (v0^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
 
-			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+			v2 := x[w[2].rs1] - v1
+			x[w[2].rd] = v2
+
+			v3 := uint64(int64(v2) >> (uint64(w[3].imm) & 63))
 			x[w[3].rd] = v3
 
-			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+			v4 := x[w[4].rs1] & v3
 			x[w[4].rd] = v4
 
-			v5 := word(v3 + uint64(w[5].imm))
+			v5 := x[w[5].rs1] - x[w[5].rs2]
 			x[w[5].rd] = v5
 
-			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-			x[w[6].rd] = v6
-			if (v5 == v6) != (w[7].rd != 0) {
-				in = &w[7]
-				goto taken
-			}
+			x[w[6].rd] = v4 + x[w[6].rs2] + uint64(w[6].imm)
 
-			v8 := v4 + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[7].rd] = x[w[7].rs1] - x[w[7].rs2]
+
+			v8 := v5 + x[w[8].rs2] + uint64(w[8].imm)
 			x[w[8].rd] = v8
 			if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
 				in = &w[9]
@@ -10460,7 +10403,50 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[10]
 			continue
-		case opFused + 240:
+		case opFused + 243:
+			// lbu sum:b1 sum ifless:a2:b1 sum:b4 sum addiw:a2 sum ifequal:a2:b1 sum:a4
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := uint64(*(*byte)(p0))
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + v0 + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			if (v1^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+
+			v4 := x[w[4].rs1] + v0 + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+
+			v6 := word(v4 + uint64(w[6].imm))
+			x[w[6].rd] = v6
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (v6 == v7) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+
+			x[w[9].rd] = v5 + x[w[9].rs2] + uint64(w[9].imm)
+			in = &w[10]
+			continue
+		case opFused + 244:
 			// ld sum:b1 sb:a1 sum sum ld sum ret:a2
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -10510,7 +10496,75 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 241:
+		case opFused + 245:
+			// ifless ifless ifequal sd sd sd sd sd sd ifequal
+			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+			if (x[w[2].rs1] == x[w[2].rs2]) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, x[w[3].rs2])
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, x[w[4].rs2])
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, x[w[5].rs2])
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, x[w[6].rs2])
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put64(p7, x[w[7].rs2])
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &write[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			put64(p8, x[w[8].rs2])
+			if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 246:
 			// lw sum:b1 ld ld ld ld lw addiw:a6 addiw:a2 ifless:a1:b2
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -10589,90 +10643,15 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[10]
 			continue
-		case opFused + 242:
-			// ifless ifless ifequal sd sd sd sd sd sd ifequal
-			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
-				in = &w[0]
-				goto taken
-			}
-			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+		case opFused + 247:
+			// addi bge:b1 lhu add:a1 lhu
+
+			v0 := x[w[0].rs1] + uint64(w[0].imm)
+			x[w[0].rd] = v0
+			if int64(x[w[1].rs1]) >= int64(v0) {
 				in = &w[1]
 				goto taken
 			}
-			if (x[w[2].rs1] == x[w[2].rs2]) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &write[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			put64(p4, x[w[4].rs2])
-			addr5 := x[w[5].rs1] + uint64(w[5].imm)
-			t5 := &write[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^7) {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			put64(p5, x[w[5].rs2])
-			addr6 := x[w[6].rs1] + uint64(w[6].imm)
-			t6 := &write[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^(pageMask&^7) {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			put64(p6, x[w[6].rs2])
-			addr7 := x[w[7].rs1] + uint64(w[7].imm)
-			t7 := &write[addr7>>pageShift&tlbMask]
-			if t7.tag != addr7&^(pageMask&^7) {
-				in = &w[7]
-				goto slow
-			}
-			p7 := unsafe.Add(t7.page, addr7&pageMask)
-			put64(p7, x[w[7].rs2])
-			addr8 := x[w[8].rs1] + uint64(w[8].imm)
-			t8 := &write[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^7) {
-				in = &w[8]
-				goto slow
-			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			put64(p8, x[w[8].rs2])
-			if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
-				in = &w[9]
-				goto taken
-			}
-			in = &w[10]
-			continue
-		case opFused + 243:
-			// lhu sum:a1 lhu slli:a2 srli:a1 ifless:a1:b3 sum:a5 andi:a1 ifequal:a1 slli:a3
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^1) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(get16(p0))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
 			addr2 := x[w[2].rs1] + uint64(w[2].imm)
 			t2 := &read[addr2>>pageShift&tlbMask]
 			if t2.tag != addr2&^(pageMask&^1) {
@@ -10685,30 +10664,57 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			v2 := q2
 			x[w[2].rd] = v2
 
-			v3 := v1 << (uint64(w[3].imm) & 63)
-			x[w[3].rd] = v3
-
-			v4 := v3 >> (uint64(w[4].imm) & 63)
-			x[w[4].rd] = v4
-			if (v4^uint64(w[5].rs3)<<56 < v2^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-				in = &w[5]
-				goto taken
+			x[w[3].rd] = v2 + x[w[3].rs2]
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^1) {
+				in = &w[4]
+				goto slow
 			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := uint64(get16(p4))
 
-			v6 := v1 + x[w[6].rs2] + uint64(w[6].imm)
-			x[w[6].rd] = v6
-
-			v7 := v6 & uint64(w[7].imm)
-			x[w[7].rd] = v7
-			if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
-				in = &w[8]
-				goto taken
+			x[w[4].rd] = q4
+			in = &w[5]
+			continue
+		case opFused + 248:
+			// sb sb sum sum sum sum sum sum sum sum:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &write[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^pageMask {
+				in = &w[0]
+				goto slow
 			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			*(*byte)(p0) = byte(x[w[0].rs2])
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^pageMask {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			*(*byte)(p1) = byte(x[w[1].rs2])
 
-			x[w[9].rd] = v6 << (uint64(w[9].imm) & 63)
+			x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+			x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+			x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+
+			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+
+			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+
+			x[w[9].rd] = x[w[9].rs1] + v8 + uint64(w[9].imm)
 			in = &w[10]
 			continue
-		case opFused + 244:
+		case opFused + 249:
 			// sub sd:b1 sub srai:a1 and:a1 sum:a1 sd:b1 sum:b7 ifless:b1 ifless:b2
 
 			v0 := x[w[0].rs1] - x[w[0].rs2]
@@ -10754,8 +10760,8 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[10]
 			continue
-		case opFused + 245:
-			// sd ifless ifless sub srai:a1 and:b1 sum:a1 sub ifequal ifequal
+		case opFused + 250:
+			// sd ifless ifless sub srai:a1 and:b1 sum:a1 sub ifequal
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
@@ -10789,13 +10795,9 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 				in = &w[8]
 				goto taken
 			}
-			if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
-				in = &w[9]
-				goto taken
-			}
-			in = &w[10]
+			in = &w[9]
 			continue
-		case opFused + 246:
+		case opFused + 251:
 			// ld ld:a1 ld ld lbu ifequal:a4 sd:b5 ld:a4 ld:a5 ld:a8
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -10894,7 +10896,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = q9
 			in = &w[10]
 			continue
-		case opFused + 247:
+		case opFused + 252:
 			// sb sum slli srli:a1 sum:a3:b1 ld:a1 sd:b1 sum ld:a3 ifequal:a1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -10954,7 +10956,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[10]
 			continue
-		case opFused + 248:
+		case opFused + 253:
 			// ld mul:b1 ld sum:a2:b1 ld sum:a2 sum:b2 sum sum sb:a3
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -11014,7 +11016,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			*(*byte)(p9) = byte(x[w[9].rs2])
 			in = &w[10]
 			continue
-		case opFused + 249:
+		case opFused + 254:
 			// lhu ifequal:a1 ld mul:b1 ld sum:a2 sum:a1:b2 sum sd:a2
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -11074,75 +11076,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put64(p8, x[w[8].rs2])
 			in = &w[9]
 			continue
-		case opFused + 250:
-			// lbu sum ifless:b1 slli sum sum:a2:b1 lhu:a1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^pageMask {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := uint64(*(*byte)(p0))
-
-			x[w[0].rd] = q0
-
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
-
-			v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
-			x[w[3].rd] = v3
-
-			v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-			x[w[4].rd] = v4
-
-			v5 := v3 + v4 + uint64(w[5].imm)
-			x[w[5].rd] = v5
-			addr6 := v5 + uint64(w[6].imm)
-			t6 := &read[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^(pageMask&^1) {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			q6 := uint64(get16(p6))
-
-			x[w[6].rd] = q6
-			in = &w[7]
-			continue
-		case opFused + 251:
-			// lw addi:a1 addi sw:b2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := word(uint64(get32(p0)))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := v0 + uint64(w[1].imm)
-			x[w[1].rd] = v1
-
-			x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^3) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put32(p3, uint32(v1))
-			in = &w[4]
-			continue
-		case opFused + 252:
+		case opFused + 255:
 			// sd ld sum sh3add:a1:b2 ld:a1 ifequal:a1 sum ifequal:a1 sum sd:a6:b1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -11204,7 +11138,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put64(p9, v8)
 			in = &w[10]
 			continue
-		case opFused + 253:
+		case opFused + 256:
 			// sd sum sd:a1 slli srli:a1 ld sum:a1:b2 ld sum ifless:a1:b2
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -11264,7 +11198,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[10]
 			continue
-		case opFused + 254:
+		case opFused + 257:
 			// lwu slli sum sum lwu sum sum srli sub sltiu
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -11304,120 +11238,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = truth(x[w[9].rs1] < uint64(w[9].imm))
 			in = &w[10]
 			continue
-		case opFused + 255:
-			// sub sum ifless:a1:b2 ifequal sd:b4 sb sb sd sd andi
-
-			v0 := x[w[0].rs1] - x[w[0].rs2]
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
-			if (x[w[3].rs1] == x[w[3].rs2]) != (w[3].rd != 0) {
-				in = &w[3]
-				goto taken
-			}
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &write[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			put64(p4, v0)
-			addr5 := x[w[5].rs1] + uint64(w[5].imm)
-			t5 := &write[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^pageMask {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			*(*byte)(p5) = byte(x[w[5].rs2])
-			addr6 := x[w[6].rs1] + uint64(w[6].imm)
-			t6 := &write[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^pageMask {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			*(*byte)(p6) = byte(x[w[6].rs2])
-			addr7 := x[w[7].rs1] + uint64(w[7].imm)
-			t7 := &write[addr7>>pageShift&tlbMask]
-			if t7.tag != addr7&^(pageMask&^7) {
-				in = &w[7]
-				goto slow
-			}
-			p7 := unsafe.Add(t7.page, addr7&pageMask)
-			put64(p7, x[w[7].rs2])
-			addr8 := x[w[8].rs1] + uint64(w[8].imm)
-			t8 := &write[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^7) {
-				in = &w[8]
-				goto slow
-			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			put64(p8, x[w[8].rs2])
-
-			x[w[9].rd] = x[w[9].rs1] & uint64(w[9].imm)
-			in = &w[10]
-			continue
-		case opFused + 256:
-			// sd sum sd:a1 sum lbu:a1 ifequal:a1 sum srli sum ifless:a2:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &write[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			put64(p0, x[w[0].rs2])
-
-			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, x[w[2].rs2])
-
-			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-			addr4 := v3 + uint64(w[4].imm)
-			t4 := &read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^pageMask {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := uint64(*(*byte)(p4))
-
-			v4 := q4
-			x[w[4].rd] = v4
-			if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
-				in = &w[5]
-				goto taken
-			}
-
-			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-
-			v7 := x[w[7].rs1] >> (uint64(w[7].imm) & 63)
-			x[w[7].rd] = v7
-
-			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
-			x[w[8].rd] = v8
-			if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
-				in = &w[9]
-				goto taken
-			}
-			in = &w[10]
-			continue
-		case opFused + 257:
+		case opFused + 258:
 			// sum ld:a1 xor:b1 xor mulhu:a1:b2 mul:a2:b3 xor:a2:b1 mulhu:a1 mul:a2 xor:a1:b2
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -11458,7 +11279,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = v8 ^ v7
 			in = &w[10]
 			continue
-		case opFused + 258:
+		case opFused + 259:
 			// ld ld sum:b2 sum sum ld:a1 xor:a1 ifequal:a6 sum ifless:a8:b1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -11515,7 +11336,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[10]
 			continue
-		case opFused + 259:
+		case opFused + 260:
 			// ld sum ld:a1 mul:a1 xor:a4:b1 sum ld:a1 sum:a3:b1 xnor:a8:b5 and:a1:b2
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -11570,54 +11391,6 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[8].rd] = v8
 
 			x[w[9].rd] = v8 & v7
-			in = &w[10]
-			continue
-		case opFused + 260:
-			// sum sum sum ld:a1 and:a1 ifequal:a1 ld ctz:a3 srli:a1 mul:a3:b1
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-
-			x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-
-			v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-
-			v4 := v3 & x[w[4].rs2]
-			x[w[4].rd] = v4
-			if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
-				in = &w[5]
-				goto taken
-			}
-			addr6 := x[w[6].rs1] + uint64(w[6].imm)
-			t6 := &read[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^(pageMask&^7) {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			q6 := get64(p6)
-
-			v6 := q6
-			x[w[6].rd] = v6
-
-			v7 := uint64(bits.TrailingZeros64(v4))
-			x[w[7].rd] = v7
-
-			v8 := v7 >> (uint64(w[8].imm) & 63)
-			x[w[8].rd] = v8
-
-			x[w[9].rd] = v6 * v8
 			in = &w[10]
 			continue
 		case opFused + 261:
@@ -11675,61 +11448,53 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			in = &w[10]
 			continue
 		case opFused + 262:
-			// sum ifless:a1 slli:a2 sum:a1 lw:a1 ld sum:b2 ifless:a1 ld sum:a5:b1
+			// sum ifless:b1 slli sum sum:a2:b1 lhu:a1 sum sum lbu:a1 ifequal:a1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 			x[w[0].rd] = v0
-			if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
 				in = &w[1]
 				goto taken
 			}
 
-			v2 := v0 << (uint64(w[2].imm) & 63)
+			v2 := x[w[2].rs1] << (uint64(w[2].imm) & 63)
 			x[w[2].rd] = v2
 
-			v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
 			x[w[3].rd] = v3
-			addr4 := v3 + uint64(w[4].imm)
-			t4 := &read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^3) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := word(uint64(get32(p4)))
 
-			v4 := q4
+			v4 := v2 + v3 + uint64(w[4].imm)
 			x[w[4].rd] = v4
-			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			addr5 := v4 + uint64(w[5].imm)
 			t5 := &read[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^7) {
+			if t5.tag != addr5&^(pageMask&^1) {
 				in = &w[5]
 				goto slow
 			}
 			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			q5 := get64(p5)
+			q5 := uint64(get16(p5))
 
 			x[w[5].rd] = q5
 
-			v6 := x[w[6].rs1] + v4 + uint64(w[6].imm)
-			x[w[6].rd] = v6
-			if (v6^uint64(w[7].rs3)<<56 < x[w[7].rs2]^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-				in = &w[7]
-				goto taken
-			}
-			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			addr8 := v7 + uint64(w[8].imm)
 			t8 := &read[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^7) {
+			if t8.tag != addr8&^pageMask {
 				in = &w[8]
 				goto slow
 			}
 			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			q8 := get64(p8)
+			q8 := uint64(*(*byte)(p8))
 
 			v8 := q8
 			x[w[8].rd] = v8
-
-			x[w[9].rd] = v4 + v8 + uint64(w[9].imm)
+			if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
 			in = &w[10]
 			continue
 		case opFused + 263:
@@ -11817,7 +11582,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			in = &w[8]
 			continue
 		case opFused + 264:
-			// ld lbu sum:a2 ifless:b1 sd sum andi:a1 sum ifequal:a1:b2 sum:a4
+			// ld ld:a1 sum:a1 sd:a3:b1 lbu ld ld ld lbu
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^7) {
@@ -11829,49 +11594,147 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 
 			v0 := q0
 			x[w[0].rd] = v0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			addr1 := v0 + uint64(w[1].imm)
 			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^pageMask {
+			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
 				goto slow
 			}
 			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := uint64(*(*byte)(p1))
+			q1 := get64(p1)
 
-			x[w[1].rd] = q1
+			v1 := q1
+			x[w[1].rd] = v1
 
-			v2 := v0 + x[w[2].rs2] + uint64(w[2].imm)
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
 			x[w[2].rd] = v2
-			if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+			addr3 := v0 + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
 				in = &w[3]
-				goto taken
+				goto slow
 			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, v2)
 			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &write[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^pageMask {
 				in = &w[4]
 				goto slow
 			}
 			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			put64(p4, x[w[4].rs2])
+			q4 := uint64(*(*byte)(p4))
 
-			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-			x[w[5].rd] = v5
-
-			v6 := v5 & uint64(w[6].imm)
-			x[w[6].rd] = v6
-
-			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-			x[w[7].rd] = v7
-			if (v7 == v6) != (w[8].rd != 0) {
-				in = &w[8]
-				goto taken
+			x[w[4].rd] = q4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &read[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
 			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			q5 := get64(p5)
 
-			x[w[9].rd] = v5 + x[w[9].rs2] + uint64(w[9].imm)
-			in = &w[10]
+			x[w[5].rd] = q5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := get64(p6)
+
+			x[w[6].rd] = q6
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &read[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			q7 := get64(p7)
+
+			x[w[7].rd] = q7
+			addr8 := x[w[8].rs1] + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^pageMask {
+				in = &w[8]
+				goto slow
+			}
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := uint64(*(*byte)(p8))
+
+			x[w[8].rd] = q8
+			in = &w[9]
 			continue
 		case opFused + 265:
+			// ld ld ld lbu sum:a2 ifless:b1 sd sum:b6 andi:a1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
+
+			x[w[0].rd] = q0
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := get64(p1)
+
+			v1 := q1
+			x[w[1].rd] = v1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			v2 := q2
+			x[w[2].rd] = v2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^pageMask {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(*(*byte)(p3))
+
+			x[w[3].rd] = q3
+
+			v4 := v2 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+			if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+				in = &w[5]
+				goto taken
+			}
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^7) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put64(p6, x[w[6].rs2])
+
+			v7 := x[w[7].rs1] + v1 + uint64(w[7].imm)
+			x[w[7].rd] = v7
+
+			x[w[8].rd] = v7 & uint64(w[8].imm)
+			in = &w[9]
+			continue
+		case opFused + 266:
 			// ld ld:a1 ctz:a1 sum ifless:a2:b1 lhu:a5 sum:a1:b4 lhu:a7 zext.h:a2 ifless:a1:b2
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -11939,7 +11802,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[10]
 			continue
-		case opFused + 266:
+		case opFused + 267:
 			// sum ld:a1 xori and:a2:b1 or:a1 sd:a5:b1 sum ld sum ret:a2
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -11996,7 +11859,40 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 267:
+		case opFused + 268:
+			// sub srai:a1 sum:a1 ifless:a1 slli:a2 sum:a1 lhu:a1
+
+			v0 := x[w[0].rs1] - x[w[0].rs2]
+			x[w[0].rd] = v0
+
+			v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+			x[w[1].rd] = v1
+
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+
+			v4 := v2 << (uint64(w[4].imm) & 63)
+			x[w[4].rd] = v4
+
+			v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^1) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(get16(p6))
+
+			x[w[6].rd] = q6
+			in = &w[7]
+			continue
+		case opFused + 269:
 			// srli sum ld:a1 lw:a1 sum:a1 sum sum sw:a5:b3 ld:a7 andi:a9
 
 			v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
@@ -12055,8 +11951,8 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = v0 & uint64(w[9].imm)
 			in = &w[10]
 			continue
-		case opFused + 268:
-			// lw sum:a1 ld sum sum:b3 addiw:a1 sum ifless:a1:b2 sw:b4 sd:b6
+		case opFused + 270:
+			// lw addi addiw:a1 blt:a1:b3 bge:b4
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
 			if t0.tag != addr0&^(pageMask&^3) {
@@ -12069,123 +11965,84 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			v0 := q0
 			x[w[0].rd] = v0
 
-			v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+			v1 := x[w[1].rs1] + uint64(w[1].imm)
 			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
 
-			x[w[2].rd] = q2
-
-			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-
-			v4 := x[w[4].rs1] + v1 + uint64(w[4].imm)
-			x[w[4].rd] = v4
-
-			v5 := word(v4 + uint64(w[5].imm))
-			x[w[5].rd] = v5
-
-			v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-			x[w[6].rd] = v6
-			if (v6^uint64(w[7].rs3)<<56 < v5^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-				in = &w[7]
+			v2 := word(v1 + uint64(w[2].imm))
+			x[w[2].rd] = v2
+			if int64(v2) < int64(v0) {
+				in = &w[3]
 				goto taken
 			}
-			addr8 := x[w[8].rs1] + uint64(w[8].imm)
-			t8 := &write[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^3) {
-				in = &w[8]
-				goto slow
+			if int64(x[w[4].rs1]) >= int64(v0) {
+				in = &w[4]
+				goto taken
 			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			put32(p8, uint32(v4))
-			addr9 := x[w[9].rs1] + uint64(w[9].imm)
-			t9 := &write[addr9>>pageShift&tlbMask]
-			if t9.tag != addr9&^(pageMask&^7) {
-				in = &w[9]
-				goto slow
-			}
-			p9 := unsafe.Add(t9.page, addr9&pageMask)
-			put64(p9, v3)
-			in = &w[10]
+			in = &w[5]
 			continue
-		case opFused + 269:
-			// sum ld:a1 sd:b1 sum slt:a1:b3 ifless:a2:b4 sd:b3 sb:b3 sd ld
+		case opFused + 271:
+			// ld lw sum:a1 ld sum:b4 sum:b3 addiw:a1 sum ifless:a1:b2 sw:b4
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^7) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := get64(p0)
 
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			v0 := q0
 			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
 			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
+			if t1.tag != addr1&^(pageMask&^3) {
 				in = &w[1]
 				goto slow
 			}
 			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
+			q1 := word(uint64(get32(p1)))
 
 			v1 := q1
 			x[w[1].rd] = v1
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &write[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
+
+			v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
 				goto slow
 			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			put64(p2, v1)
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := get64(p3)
 
-			v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-			x[w[3].rd] = v3
+			x[w[3].rd] = q3
 
-			v4 := truth(int64(v3) < int64(v1))
-			x[w[4].rd] = v4
-			if (v3^uint64(w[5].rs3)<<56 < v1^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-				in = &w[5]
+			x[w[4].rd] = x[w[4].rs1] + v0 + uint64(w[4].imm)
+
+			v5 := x[w[5].rs1] + v2 + uint64(w[5].imm)
+			x[w[5].rd] = v5
+
+			v6 := word(v5 + uint64(w[6].imm))
+			x[w[6].rd] = v6
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+			x[w[7].rd] = v7
+			if (v7^uint64(w[8].rs3)<<56 < v6^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+				in = &w[8]
 				goto taken
 			}
-			addr6 := x[w[6].rs1] + uint64(w[6].imm)
-			t6 := &write[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^(pageMask&^7) {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			put64(p6, v3)
-			addr7 := x[w[7].rs1] + uint64(w[7].imm)
-			t7 := &write[addr7>>pageShift&tlbMask]
-			if t7.tag != addr7&^pageMask {
-				in = &w[7]
-				goto slow
-			}
-			p7 := unsafe.Add(t7.page, addr7&pageMask)
-			*(*byte)(p7) = byte(v4)
-			addr8 := x[w[8].rs1] + uint64(w[8].imm)
-			t8 := &write[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^7) {
-				in = &w[8]
-				goto slow
-			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			put64(p8, x[w[8].rs2])
 			addr9 := x[w[9].rs1] + uint64(w[9].imm)
-			t9 := &read[addr9>>pageShift&tlbMask]
-			if t9.tag != addr9&^(pageMask&^7) {
+			t9 := &write[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^3) {
 				in = &w[9]
 				goto slow
 			}
 			p9 := unsafe.Add(t9.page, addr9&pageMask)
-			q9 := get64(p9)
-
-			x[w[9].rd] = q9
+			put32(p9, uint32(v5))
 			in = &w[10]
 			continue
-		case opFused + 270:
+		case opFused + 272:
 			// lw lwu sum:a2:b1 ld ld ld lwu addiw:a1 addiw:a6 ifless:a2:b1
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -12265,7 +12122,74 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[10]
 			continue
-		case opFused + 271:
+		case opFused + 273:
+			// ifequal lw ld sd lw sum:a1 sum sw:b2 sum ifequal:a1:b5
+			if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &read[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^3) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			q1 := word(uint64(get32(p1)))
+
+			x[w[1].rd] = q1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^(pageMask&^7) {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := get64(p2)
+
+			x[w[2].rd] = q2
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^(pageMask&^7) {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			put64(p3, x[w[3].rs2])
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^3) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := word(uint64(get32(p4)))
+
+			v4 := q4
+			x[w[4].rd] = v4
+
+			v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^3) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put32(p7, uint32(v5))
+
+			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			if (v8 == v4) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 274:
 			// lbu ld lbu ld sum ifless:a5:b1 sum sh1add:a7:b1 lhu:a1 sum
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -12335,84 +12259,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
 			in = &w[10]
 			continue
-		case opFused + 272:
-			// ld ifequal:b1 ld sd:a1 ld sd:a3:b1 ld sum ret:a2
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-			if (x[w[1].rs1] == v0) != (w[1].rd != 0) {
-				in = &w[1]
-				goto taken
-			}
-			addr2 := x[w[2].rs1] + uint64(w[2].imm)
-			t2 := &read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^(pageMask&^7) {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := get64(p2)
-
-			v2 := q2
-			x[w[2].rd] = v2
-			addr3 := v2 + uint64(w[3].imm)
-			t3 := &write[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			put64(p3, x[w[3].rs2])
-			addr4 := x[w[4].rs1] + uint64(w[4].imm)
-			t4 := &read[addr4>>pageShift&tlbMask]
-			if t4.tag != addr4&^(pageMask&^7) {
-				in = &w[4]
-				goto slow
-			}
-			p4 := unsafe.Add(t4.page, addr4&pageMask)
-			q4 := get64(p4)
-
-			v4 := q4
-			x[w[4].rd] = v4
-			addr5 := v2 + uint64(w[5].imm)
-			t5 := &write[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^7) {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			put64(p5, v4)
-			addr6 := x[w[6].rs1] + uint64(w[6].imm)
-			t6 := &read[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^(pageMask&^7) {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			q6 := get64(p6)
-
-			v6 := q6
-			x[w[6].rd] = v6
-
-			x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-			target := (v6 + uint64(w[8].imm>>48)) &^ 1
-			left -= uint64(w[8].n)
-			j := &e.jump[target>>1&jumpMask]
-			if j.pc != target || left < blockLength {
-				c.pc = target
-				return in, left, exitJump
-			}
-			in = (*inst)(unsafe.Add(base, j.at))
-			continue
-		case opFused + 273:
+		case opFused + 275:
 			// ld ifless:a1 ifless:a2 ld ld:a1 sum:b5 lbu:a1 sum:a7 sd:b1 sum
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -12482,55 +12329,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
 			in = &w[10]
 			continue
-		case opFused + 274:
-			// sum sum:b1 lbu:a1 sum:a1 slli:a1 sum and sum:a3 ld:a1 ifequal
-
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] + v0 + uint64(w[1].imm)
-			x[w[1].rd] = v1
-			addr2 := v1 + uint64(w[2].imm)
-			t2 := &read[addr2>>pageShift&tlbMask]
-			if t2.tag != addr2&^pageMask {
-				in = &w[2]
-				goto slow
-			}
-			p2 := unsafe.Add(t2.page, addr2&pageMask)
-			q2 := uint64(*(*byte)(p2))
-
-			v2 := q2
-			x[w[2].rd] = v2
-
-			v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
-			x[w[3].rd] = v3
-
-			v4 := v3 << (uint64(w[4].imm) & 63)
-			x[w[4].rd] = v4
-
-			x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-
-			x[w[6].rd] = x[w[6].rs1] & x[w[6].rs2]
-
-			v7 := v4 + x[w[7].rs2] + uint64(w[7].imm)
-			x[w[7].rd] = v7
-			addr8 := v7 + uint64(w[8].imm)
-			t8 := &read[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^7) {
-				in = &w[8]
-				goto slow
-			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			q8 := get64(p8)
-
-			x[w[8].rd] = q8
-			if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
-				in = &w[9]
-				goto taken
-			}
-			in = &w[10]
-			continue
-		case opFused + 275:
+		case opFused + 276:
 			// sh3add ld:a1 andn:a1 or:a1 sum sd:a5:b2 sum ld sum ret:a2
 
 			v0 := x[w[0].rs2] + x[w[0].rs1]<<3
@@ -12586,7 +12385,54 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = (*inst)(unsafe.Add(base, j.at))
 			continue
-		case opFused + 276:
+		case opFused + 277:
+			// andi sum sum:a2:b1 lbu:a1 sum:a1 slli:a1 sum and sum:a3 ld:a1
+
+			v0 := x[w[0].rs1] & uint64(w[0].imm)
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			v2 := v0 + v1 + uint64(w[2].imm)
+			x[w[2].rd] = v2
+			addr3 := v2 + uint64(w[3].imm)
+			t3 := &read[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^pageMask {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			q3 := uint64(*(*byte)(p3))
+
+			v3 := q3
+			x[w[3].rd] = v3
+
+			v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+			x[w[4].rd] = v4
+
+			v5 := v4 << (uint64(w[5].imm) & 63)
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			x[w[7].rd] = x[w[7].rs1] & x[w[7].rs2]
+
+			v8 := v5 + x[w[8].rs2] + uint64(w[8].imm)
+			x[w[8].rd] = v8
+			addr9 := v8 + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 278:
 			// sum ld ifless:b1 sum ifless:b1 srl sum and:a2 and ifless:a9:b6
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -12628,7 +12474,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[10]
 			continue
-		case opFused + 277:
+		case opFused + 279:
 			// lbu sum sum sb:a2:b1 sum mul:b1 sum:a6:b1 sum:a1 sum
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &read[addr0>>pageShift&tlbMask]
@@ -12670,12 +12516,168 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
 			in = &w[9]
 			continue
-		case opFused + 278:
-			// sum ld slli:a2 srli:a1 ifless:a1:b3 ld slli:a6 srli:a1 sum:a1:b3 lwu:a1
+		case opFused + 280:
+			// lw andi sub:b1 srliw xor:a2:b1 sum:a1:b5 sw:b1
+			addr0 := x[w[0].rs1] + uint64(w[0].imm)
+			t0 := &read[addr0>>pageShift&tlbMask]
+			if t0.tag != addr0&^(pageMask&^3) {
+				in = &w[0]
+				goto slow
+			}
+			p0 := unsafe.Add(t0.page, addr0&pageMask)
+			q0 := word(uint64(get32(p0)))
+
+			v0 := q0
+			x[w[0].rd] = v0
+
+			v1 := x[w[1].rs1] & uint64(w[1].imm)
+			x[w[1].rd] = v1
+
+			v2 := x[w[2].rs1] - v1
+			x[w[2].rd] = v2
+
+			v3 := word(uint64(uint32(x[w[3].rs1]) >> (uint64(w[3].imm) & 31)))
+			x[w[3].rd] = v3
+
+			v4 := v2 ^ v3
+			x[w[4].rd] = v4
+
+			v5 := v4 + v0 + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := x[w[6].rs1] + uint64(w[6].imm)
+			t6 := &write[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^3) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			put32(p6, uint32(v5))
+			in = &w[7]
+			continue
+		case opFused + 281:
+			// slli srli:a1 ifless:b1 sub:a2 srai:a1 and:a1:b4 sub:b5 sum:a2 sub:b7 ifequal:b8
+
+			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+			x[w[0].rd] = v0
+
+			v1 := v0 >> (uint64(w[1].imm) & 63)
+			x[w[1].rd] = v1
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+
+			v3 := v1 - x[w[3].rs2]
+			x[w[3].rd] = v3
+
+			v4 := uint64(int64(v3) >> (uint64(w[4].imm) & 63))
+			x[w[4].rd] = v4
+
+			v5 := v4 & v1
+			x[w[5].rd] = v5
+
+			x[w[6].rd] = x[w[6].rs1] - v1
+
+			x[w[7].rd] = v5 + x[w[7].rs2] + uint64(w[7].imm)
+
+			x[w[8].rd] = x[w[8].rs1] - v1
+			if (x[w[9].rs1] == v1) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 282:
+			// slli srli:a1 ifless:b1 sub:a2 sub:b3 sub:b4 srai:a3 and:a1:b6 sum:b1 ld
+
+			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+			x[w[0].rd] = v0
+
+			v1 := v0 >> (uint64(w[1].imm) & 63)
+			x[w[1].rd] = v1
+			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+				in = &w[2]
+				goto taken
+			}
+
+			v3 := v1 - x[w[3].rs2]
+			x[w[3].rd] = v3
+
+			x[w[4].rd] = x[w[4].rs1] - v1
+
+			x[w[5].rd] = x[w[5].rs1] - v1
+
+			v6 := uint64(int64(v3) >> (uint64(w[6].imm) & 63))
+			x[w[6].rd] = v6
+
+			v7 := v6 & v1
+			x[w[7].rd] = v7
+
+			x[w[8].rd] = x[w[8].rs1] + v7 + uint64(w[8].imm)
+			addr9 := x[w[9].rs1] + uint64(w[9].imm)
+			t9 := &read[addr9>>pageShift&tlbMask]
+			if t9.tag != addr9&^(pageMask&^7) {
+				in = &w[9]
+				goto slow
+			}
+			p9 := unsafe.Add(t9.page, addr9&pageMask)
+			q9 := get64(p9)
+
+			x[w[9].rd] = q9
+			in = &w[10]
+			continue
+		case opFused + 283:
+			// ifless ifless andi ifless:a1 slli:a2 sum:a1 lwu:a1 slli srli:a1 ifless:a1:b3
+			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+				in = &w[1]
+				goto taken
+			}
+
+			v2 := x[w[2].rs1] & uint64(w[2].imm)
+			x[w[2].rd] = v2
+			if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+				in = &w[3]
+				goto taken
+			}
+
+			v4 := v2 << (uint64(w[4].imm) & 63)
+			x[w[4].rd] = v4
+
+			v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
+			addr6 := v5 + uint64(w[6].imm)
+			t6 := &read[addr6>>pageShift&tlbMask]
+			if t6.tag != addr6&^(pageMask&^3) {
+				in = &w[6]
+				goto slow
+			}
+			p6 := unsafe.Add(t6.page, addr6&pageMask)
+			q6 := uint64(get32(p6))
+
+			v6 := q6
+			x[w[6].rd] = v6
+
+			v7 := x[w[7].rs1] << (uint64(w[7].imm) & 63)
+			x[w[7].rd] = v7
+
+			v8 := v7 >> (uint64(w[8].imm) & 63)
+			x[w[8].rd] = v8
+			if (v8^uint64(w[9].rs3)<<56 < v6^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+				in = &w[9]
+				goto taken
+			}
+			in = &w[10]
+			continue
+		case opFused + 284:
+			// sum ld:a1 sum:b1 xor xori:a1 and:a1:b3 sum sum ld:a1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 			x[w[0].rd] = v0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			addr1 := v0 + uint64(w[1].imm)
 			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
@@ -12687,48 +12689,34 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			v1 := q1
 			x[w[1].rd] = v1
 
-			v2 := v0 << (uint64(w[2].imm) & 63)
+			v2 := x[w[2].rs1] + v1 + uint64(w[2].imm)
 			x[w[2].rd] = v2
 
-			v3 := v2 >> (uint64(w[3].imm) & 63)
+			v3 := x[w[3].rs1] ^ x[w[3].rs2]
 			x[w[3].rd] = v3
-			if (v3^uint64(w[4].rs3)<<56 < v1^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
-				in = &w[4]
-				goto taken
-			}
-			addr5 := x[w[5].rs1] + uint64(w[5].imm)
-			t5 := &read[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^7) {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			q5 := get64(p5)
 
-			v5 := q5
-			x[w[5].rd] = v5
+			v4 := v3 ^ uint64(w[4].imm)
+			x[w[4].rd] = v4
 
-			v6 := v0 << (uint64(w[6].imm) & 63)
-			x[w[6].rd] = v6
+			x[w[5].rd] = v4 & v2
 
-			v7 := v6 >> (uint64(w[7].imm) & 63)
+			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
 			x[w[7].rd] = v7
-
-			v8 := v7 + v5 + uint64(w[8].imm)
-			x[w[8].rd] = v8
-			addr9 := v8 + uint64(w[9].imm)
-			t9 := &read[addr9>>pageShift&tlbMask]
-			if t9.tag != addr9&^(pageMask&^3) {
-				in = &w[9]
+			addr8 := v7 + uint64(w[8].imm)
+			t8 := &read[addr8>>pageShift&tlbMask]
+			if t8.tag != addr8&^(pageMask&^7) {
+				in = &w[8]
 				goto slow
 			}
-			p9 := unsafe.Add(t9.page, addr9&pageMask)
-			q9 := uint64(get32(p9))
+			p8 := unsafe.Add(t8.page, addr8&pageMask)
+			q8 := get64(p8)
 
-			x[w[9].rd] = q9
-			in = &w[10]
+			x[w[8].rd] = q8
+			in = &w[9]
 			continue
-		case opFused + 279:
+		case opFused + 285:
 			// mulhu srli:a1 sum mul:a1:b2 sub:b1 fcvt.d.l:a1 sum fld:a1 fadd.d fsd
 			h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
 			v0 := h0
@@ -12779,7 +12767,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			put64(p9, f[w[9].rs2])
 			in = &w[10]
 			continue
-		case opFused + 280:
+		case opFused + 286:
 			// sum mul:a1 sum sum:b1 sum:a3:b1 sh3add:b1 sum sum:b1 sum:a7:b1 sh3add:b1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -12811,7 +12799,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = v8 + x[w[9].rs1]<<3
 			in = &w[10]
 			continue
-		case opFused + 281:
+		case opFused + 287:
 			// sum fcvt.d.l:a1 sum fld:a1 fdiv.d fsd sum ifless:a1
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -12856,173 +12844,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			}
 			in = &w[8]
 			continue
-		case opFused + 282:
-			// srli ifless:b1 sub:a2 srai:a1 and:a1:b4 sub:b5 sum:a2 sub:b7 ifequal:b8 lbu:a3
-
-			v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
-			x[w[0].rd] = v0
-			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-				in = &w[1]
-				goto taken
-			}
-
-			v2 := v0 - x[w[2].rs2]
-			x[w[2].rd] = v2
-
-			v3 := uint64(int64(v2) >> (uint64(w[3].imm) & 63))
-			x[w[3].rd] = v3
-
-			v4 := v3 & v0
-			x[w[4].rd] = v4
-
-			x[w[5].rd] = x[w[5].rs1] - v0
-
-			v6 := v4 + x[w[6].rs2] + uint64(w[6].imm)
-			x[w[6].rd] = v6
-
-			x[w[7].rd] = x[w[7].rs1] - v0
-			if (x[w[8].rs1] == v0) != (w[8].rd != 0) {
-				in = &w[8]
-				goto taken
-			}
-			addr9 := v6 + uint64(w[9].imm)
-			t9 := &read[addr9>>pageShift&tlbMask]
-			if t9.tag != addr9&^pageMask {
-				in = &w[9]
-				goto slow
-			}
-			p9 := unsafe.Add(t9.page, addr9&pageMask)
-			q9 := uint64(*(*byte)(p9))
-
-			x[w[9].rd] = q9
-			in = &w[10]
-			continue
-		case opFused + 283:
-			// lw andi sub:b1 srliw xor:a2:b1 sum:a1:b5 sw:b1 slli
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^3) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := word(uint64(get32(p0)))
-
-			v0 := q0
-			x[w[0].rd] = v0
-
-			v1 := x[w[1].rs1] & uint64(w[1].imm)
-			x[w[1].rd] = v1
-
-			v2 := x[w[2].rs1] - v1
-			x[w[2].rd] = v2
-
-			v3 := word(uint64(uint32(x[w[3].rs1]) >> (uint64(w[3].imm) & 31)))
-			x[w[3].rd] = v3
-
-			v4 := v2 ^ v3
-			x[w[4].rd] = v4
-
-			v5 := v4 + v0 + uint64(w[5].imm)
-			x[w[5].rd] = v5
-			addr6 := x[w[6].rs1] + uint64(w[6].imm)
-			t6 := &write[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^(pageMask&^3) {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			put32(p6, uint32(v5))
-
-			x[w[7].rd] = x[w[7].rs1] << (uint64(w[7].imm) & 63)
-			in = &w[8]
-			continue
-		case opFused + 284:
-			// slli srli:a1 ifless:b1 sub:a2 sub:b3 sub:b4 srai:a3 and:a1:b6 sum:b1 ld
-
-			v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-			x[w[0].rd] = v0
-
-			v1 := v0 >> (uint64(w[1].imm) & 63)
-			x[w[1].rd] = v1
-			if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
-
-			v3 := v1 - x[w[3].rs2]
-			x[w[3].rd] = v3
-
-			x[w[4].rd] = x[w[4].rs1] - v1
-
-			x[w[5].rd] = x[w[5].rs1] - v1
-
-			v6 := uint64(int64(v3) >> (uint64(w[6].imm) & 63))
-			x[w[6].rd] = v6
-
-			v7 := v6 & v1
-			x[w[7].rd] = v7
-
-			x[w[8].rd] = x[w[8].rs1] + v7 + uint64(w[8].imm)
-			addr9 := x[w[9].rs1] + uint64(w[9].imm)
-			t9 := &read[addr9>>pageShift&tlbMask]
-			if t9.tag != addr9&^(pageMask&^7) {
-				in = &w[9]
-				goto slow
-			}
-			p9 := unsafe.Add(t9.page, addr9&pageMask)
-			q9 := get64(p9)
-
-			x[w[9].rd] = q9
-			in = &w[10]
-			continue
-		case opFused + 285:
-			// ifless ifless andi ifless:a1 slli:a2 sum:a1 lwu:a1 slli srli:a1 ifless:a1:b3
-			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
-				in = &w[0]
-				goto taken
-			}
-			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-				in = &w[1]
-				goto taken
-			}
-
-			v2 := x[w[2].rs1] & uint64(w[2].imm)
-			x[w[2].rd] = v2
-			if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-				in = &w[3]
-				goto taken
-			}
-
-			v4 := v2 << (uint64(w[4].imm) & 63)
-			x[w[4].rd] = v4
-
-			v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
-			x[w[5].rd] = v5
-			addr6 := v5 + uint64(w[6].imm)
-			t6 := &read[addr6>>pageShift&tlbMask]
-			if t6.tag != addr6&^(pageMask&^3) {
-				in = &w[6]
-				goto slow
-			}
-			p6 := unsafe.Add(t6.page, addr6&pageMask)
-			q6 := uint64(get32(p6))
-
-			v6 := q6
-			x[w[6].rd] = v6
-
-			v7 := x[w[7].rs1] << (uint64(w[7].imm) & 63)
-			x[w[7].rd] = v7
-
-			v8 := v7 >> (uint64(w[8].imm) & 63)
-			x[w[8].rd] = v8
-			if (v8^uint64(w[9].rs3)<<56 < v6^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
-				in = &w[9]
-				goto taken
-			}
-			in = &w[10]
-			continue
-		case opFused + 286:
+		case opFused + 288:
 			// sum mul:a1 sum sum:a2:b1 sh3add:b1 fsd:a1 sum ifless:a1 sum fmv.d.x
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -13059,51 +12881,38 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			f[w[9].rd] = x[w[9].rs1]
 			in = &w[10]
 			continue
-		case opFused + 287:
-			// sum ld:a1 sum:b1 xor xori:a1 and:a1:b3 sum sum ld:a1
+		case opFused + 289:
+			// sub srai:a1 srli:a1 sum:a1:b3 srai:a1 sum mul:a1:b2 sum:a3 sh1add:a4 sum:a3
 
-			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+			v0 := x[w[0].rs1] - x[w[0].rs2]
 			x[w[0].rd] = v0
-			addr1 := v0 + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
 
-			v1 := q1
+			v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
 			x[w[1].rd] = v1
 
-			v2 := x[w[2].rs1] + v1 + uint64(w[2].imm)
+			v2 := v1 >> (uint64(w[2].imm) & 63)
 			x[w[2].rd] = v2
 
-			v3 := x[w[3].rs1] ^ x[w[3].rs2]
+			v3 := v2 + v0 + uint64(w[3].imm)
 			x[w[3].rd] = v3
 
-			v4 := v3 ^ uint64(w[4].imm)
+			v4 := uint64(int64(v3) >> (uint64(w[4].imm) & 63))
 			x[w[4].rd] = v4
 
-			x[w[5].rd] = v4 & v2
+			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+			x[w[5].rd] = v5
 
-			x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+			v6 := v5 * v4
+			x[w[6].rd] = v6
 
-			v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-			x[w[7].rd] = v7
-			addr8 := v7 + uint64(w[8].imm)
-			t8 := &read[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^7) {
-				in = &w[8]
-				goto slow
-			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			q8 := get64(p8)
+			x[w[7].rd] = v4 + x[w[7].rs2] + uint64(w[7].imm)
 
-			x[w[8].rd] = q8
-			in = &w[9]
+			x[w[8].rd] = x[w[8].rs2] + v4<<1
+
+			x[w[9].rd] = v6 + x[w[9].rs2] + uint64(w[9].imm)
+			in = &w[10]
 			continue
-		case opFused + 288:
+		case opFused + 290:
 			// sd sb ld srli:a1 ld sub:b1 ld sub:a1 ifless:a3:b1 slt:a4:b6
 			addr0 := x[w[0].rs1] + uint64(w[0].imm)
 			t0 := &write[addr0>>pageShift&tlbMask]
@@ -13171,38 +12980,70 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = truth(int64(v5) < int64(v3))
 			in = &w[10]
 			continue
-		case opFused + 289:
-			// sub srai:a1 srli:a1 sum:a1:b3 srai:a1 sum mul:a1:b2 sum:a3 sh1add:a4 sum:a3
+		case opFused + 291:
+			// ifequal sd sb sb sd sd andi sd:b1 ifequal:a2
+			if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
+			addr1 := x[w[1].rs1] + uint64(w[1].imm)
+			t1 := &write[addr1>>pageShift&tlbMask]
+			if t1.tag != addr1&^(pageMask&^7) {
+				in = &w[1]
+				goto slow
+			}
+			p1 := unsafe.Add(t1.page, addr1&pageMask)
+			put64(p1, x[w[1].rs2])
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &write[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
+				in = &w[2]
+				goto slow
+			}
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			*(*byte)(p2) = byte(x[w[2].rs2])
+			addr3 := x[w[3].rs1] + uint64(w[3].imm)
+			t3 := &write[addr3>>pageShift&tlbMask]
+			if t3.tag != addr3&^pageMask {
+				in = &w[3]
+				goto slow
+			}
+			p3 := unsafe.Add(t3.page, addr3&pageMask)
+			*(*byte)(p3) = byte(x[w[3].rs2])
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &write[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
+				in = &w[4]
+				goto slow
+			}
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			put64(p4, x[w[4].rs2])
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
+			t5 := &write[addr5>>pageShift&tlbMask]
+			if t5.tag != addr5&^(pageMask&^7) {
+				in = &w[5]
+				goto slow
+			}
+			p5 := unsafe.Add(t5.page, addr5&pageMask)
+			put64(p5, x[w[5].rs2])
 
-			v0 := x[w[0].rs1] - x[w[0].rs2]
-			x[w[0].rd] = v0
-
-			v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
-			x[w[1].rd] = v1
-
-			v2 := v1 >> (uint64(w[2].imm) & 63)
-			x[w[2].rd] = v2
-
-			v3 := v2 + v0 + uint64(w[3].imm)
-			x[w[3].rd] = v3
-
-			v4 := uint64(int64(v3) >> (uint64(w[4].imm) & 63))
-			x[w[4].rd] = v4
-
-			v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-			x[w[5].rd] = v5
-
-			v6 := v5 * v4
+			v6 := x[w[6].rs1] & uint64(w[6].imm)
 			x[w[6].rd] = v6
-
-			x[w[7].rd] = v4 + x[w[7].rs2] + uint64(w[7].imm)
-
-			x[w[8].rd] = x[w[8].rs2] + v4<<1
-
-			x[w[9].rd] = v6 + x[w[9].rs2] + uint64(w[9].imm)
-			in = &w[10]
+			addr7 := x[w[7].rs1] + uint64(w[7].imm)
+			t7 := &write[addr7>>pageShift&tlbMask]
+			if t7.tag != addr7&^(pageMask&^7) {
+				in = &w[7]
+				goto slow
+			}
+			p7 := unsafe.Add(t7.page, addr7&pageMask)
+			put64(p7, v6)
+			if (v6 == x[w[8].rs2]) != (w[8].rd != 0) {
+				in = &w[8]
+				goto taken
+			}
+			in = &w[9]
 			continue
-		case opFused + 290:
+		case opFused + 292:
 			// sum ld ifless:a2:b1 ld sh3add:a4:b1 ifless:b4 ld ld:a1 lb:a1 sh3add:b6
 
 			v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -13275,76 +13116,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = v3 + x[w[9].rs1]<<3
 			in = &w[10]
 			continue
-		case opFused + 291:
-			// ld ld ifless:a1:b2 ld sum:a1:b3 lbu:a1 addiw:a1 ifequal:a1 sum ifless:a3:b1
-			addr0 := x[w[0].rs1] + uint64(w[0].imm)
-			t0 := &read[addr0>>pageShift&tlbMask]
-			if t0.tag != addr0&^(pageMask&^7) {
-				in = &w[0]
-				goto slow
-			}
-			p0 := unsafe.Add(t0.page, addr0&pageMask)
-			q0 := get64(p0)
-
-			v0 := q0
-			x[w[0].rd] = v0
-			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &read[addr1>>pageShift&tlbMask]
-			if t1.tag != addr1&^(pageMask&^7) {
-				in = &w[1]
-				goto slow
-			}
-			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			q1 := get64(p1)
-
-			v1 := q1
-			x[w[1].rd] = v1
-			if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-				in = &w[2]
-				goto taken
-			}
-			addr3 := x[w[3].rs1] + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^7) {
-				in = &w[3]
-				goto slow
-			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := get64(p3)
-
-			v3 := q3
-			x[w[3].rd] = v3
-
-			v4 := v3 + v1 + uint64(w[4].imm)
-			x[w[4].rd] = v4
-			addr5 := v4 + uint64(w[5].imm)
-			t5 := &read[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^pageMask {
-				in = &w[5]
-				goto slow
-			}
-			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			q5 := uint64(*(*byte)(p5))
-
-			v5 := q5
-			x[w[5].rd] = v5
-
-			v6 := word(v5 + uint64(w[6].imm))
-			x[w[6].rd] = v6
-			if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
-				in = &w[7]
-				goto taken
-			}
-
-			v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
-			x[w[8].rd] = v8
-			if (v6^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
-				in = &w[9]
-				goto taken
-			}
-			in = &w[10]
-			continue
-		case opFused + 292:
+		case opFused + 293:
 			// andi srli andi:a1 sum sll:a1:b2 sum sum:b1 sum:a1:b7 lbu:a1 and:a1:b5
 
 			v0 := x[w[0].rs1] & uint64(w[0].imm)
@@ -13385,7 +13157,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = v8 & v4
 			in = &w[10]
 			continue
-		case opFused + 293:
+		case opFused + 294:
 			// xor roriw:a1 sum:b1 xor:b1 roriw:a1 sum:b1 xor:a1:b5 roriw:a1 sum:a6:b1
 
 			v0 := x[w[0].rs1] ^ x[w[0].rs2]
@@ -13415,7 +13187,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[8].rd] = v2 + v7 + uint64(w[8].imm)
 			in = &w[9]
 			continue
-		case opFused + 294:
+		case opFused + 295:
 			// sub srli:a1 sum and:a3:b1 srli:a1 ld sum mul:a6:b1 sum:a1:b3 lwu:a1
 
 			v0 := x[w[0].rs1] - x[w[0].rs2]
@@ -13463,7 +13235,7 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = q9
 			in = &w[10]
 			continue
-		case opFused + 295:
+		case opFused + 296:
 			// srli sum:a1 lbu:a1 slli:a1 or:a1 sum sum:a1 lbu:a1 slli:a1 or:a1:b5
 
 			v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
@@ -13512,77 +13284,59 @@ func (e *blocks) executeByTable(c *cpu, in *inst, left uint64) (*inst, uint64, e
 			x[w[9].rd] = v8 | v4
 			in = &w[10]
 			continue
-		case opFused + 296:
-			// and sd ifequal:a2 lw:a3 ifless:b1 lw:a5 sum:b1 ifless:b1 sd:b8 addiw
-
-			v0 := x[w[0].rs1] & x[w[0].rs2]
-			x[w[0].rd] = v0
+		case opFused + 297:
+			// ifless ld lb sh3add ld ld ifless
+			if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+				in = &w[0]
+				goto taken
+			}
 			addr1 := x[w[1].rs1] + uint64(w[1].imm)
-			t1 := &write[addr1>>pageShift&tlbMask]
+			t1 := &read[addr1>>pageShift&tlbMask]
 			if t1.tag != addr1&^(pageMask&^7) {
 				in = &w[1]
 				goto slow
 			}
 			p1 := unsafe.Add(t1.page, addr1&pageMask)
-			put64(p1, x[w[1].rs2])
-			if (v0 == x[w[2].rs2]) != (w[2].rd != 0) {
+			q1 := get64(p1)
+
+			x[w[1].rd] = q1
+			addr2 := x[w[2].rs1] + uint64(w[2].imm)
+			t2 := &read[addr2>>pageShift&tlbMask]
+			if t2.tag != addr2&^pageMask {
 				in = &w[2]
-				goto taken
-			}
-			addr3 := v0 + uint64(w[3].imm)
-			t3 := &read[addr3>>pageShift&tlbMask]
-			if t3.tag != addr3&^(pageMask&^3) {
-				in = &w[3]
 				goto slow
 			}
-			p3 := unsafe.Add(t3.page, addr3&pageMask)
-			q3 := word(uint64(get32(p3)))
+			p2 := unsafe.Add(t2.page, addr2&pageMask)
+			q2 := uint64(int8(*(*byte)(p2)))
 
-			v3 := q3
-			x[w[3].rd] = v3
-			if (x[w[4].rs1]^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+			x[w[2].rd] = q2
+
+			x[w[3].rd] = x[w[3].rs2] + x[w[3].rs1]<<3
+			addr4 := x[w[4].rs1] + uint64(w[4].imm)
+			t4 := &read[addr4>>pageShift&tlbMask]
+			if t4.tag != addr4&^(pageMask&^7) {
 				in = &w[4]
-				goto taken
+				goto slow
 			}
-			addr5 := v0 + uint64(w[5].imm)
+			p4 := unsafe.Add(t4.page, addr4&pageMask)
+			q4 := get64(p4)
+
+			x[w[4].rd] = q4
+			addr5 := x[w[5].rs1] + uint64(w[5].imm)
 			t5 := &read[addr5>>pageShift&tlbMask]
-			if t5.tag != addr5&^(pageMask&^3) {
+			if t5.tag != addr5&^(pageMask&^7) {
 				in = &w[5]
 				goto slow
 			}
 			p5 := unsafe.Add(t5.page, addr5&pageMask)
-			q5 := word(uint64(get32(p5)))
+			q5 := get64(p5)
 
-			v5 := q5
-			x[w[5].rd] = v5
-
-			v6 := x[w[6].rs1] + v5 + uint64(w[6].imm)
-			x[w[6].rd] = v6
-			if (x[w[7].rs1]^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-				in = &w[7]
+			x[w[5].rd] = q5
+			if (x[w[6].rs1]^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+				in = &w[6]
 				goto taken
 			}
-			addr8 := x[w[8].rs1] + uint64(w[8].imm)
-			t8 := &write[addr8>>pageShift&tlbMask]
-			if t8.tag != addr8&^(pageMask&^7) {
-				in = &w[8]
-				goto slow
-			}
-			p8 := unsafe.Add(t8.page, addr8&pageMask)
-			put64(p8, v0)
-
-			x[w[9].rd] = word(x[w[9].rs1] + uint64(w[9].imm))
-			in = &w[10]
-			continue
-		case opFused + 297:
-			// sum ifless
-
-			x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-			if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-				in = &w[1]
-				goto taken
-			}
-			in = &w[2]
+			in = &w[7]
 			continue
 		case opFused + 298:
 			// mul sum sum:b1 sum:a3:b1 sh3add:b1 fld:a1

@@ -25,44 +25,44 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 		if o < uint(opFused+25) {
 			if o < uint(opFused+2) {
 				if o < uint(opSLTI) {
-					if o < uint(opLBU) {
-						if o < uint(opBLTU) {
-							if o < uint(opBNE) {
-								if o < uint(opBEQ) {
-									if o < uint(opAUIPC) {
-										if o < uint(opLUI) {
-											goto slow
-										} else {
-
-											x[w[0].rd] = uint64(w[0].imm)
-											in = &w[1]
-											continue
-										}
+					if o < uint(opLD) {
+						if o < uint(opBNE) {
+							if o < uint(opBEQ) {
+								if o < uint(opAUIPC) {
+									if o < uint(opLUI) {
+										goto slow
 									} else {
-										if o < uint(opJALR) {
-											goto slow
-										} else {
-											target := (x[w[0].rs1] + uint64(w[0].imm>>48)) &^ 1
-											x[w[0].rd] = uint64(w[0].imm) << 16 >> 16
-											left -= uint64(w[0].n)
-											j := &e.jump[target>>1&jumpMask]
-											if j.pc != target || left < blockLength {
-												c.pc = target
-												return in, left, exitJump
-											}
-											in = (*inst)(unsafe.Add(base, j.at))
-											continue
-										}
+
+										x[w[0].rd] = uint64(w[0].imm)
+										in = &w[1]
+										continue
 									}
 								} else {
-									if x[w[0].rs1] == x[w[0].rs2] {
-										in = &w[0]
-										goto taken
+									if o < uint(opJALR) {
+										goto slow
+									} else {
+										target := (x[w[0].rs1] + uint64(w[0].imm>>48)) &^ 1
+										x[w[0].rd] = uint64(w[0].imm) << 16 >> 16
+										left -= uint64(w[0].n)
+										j := &e.jump[target>>1&jumpMask]
+										if j.pc != target || left < blockLength {
+											c.pc = target
+											return in, left, exitJump
+										}
+										in = (*inst)(unsafe.Add(base, j.at))
+										continue
 									}
-									in = &w[1]
-									continue
 								}
 							} else {
+								if x[w[0].rs1] == x[w[0].rs2] {
+									in = &w[0]
+									goto taken
+								}
+								in = &w[1]
+								continue
+							}
+						} else {
+							if o < uint(opBLTU) {
 								if o < uint(opBLT) {
 									if x[w[0].rs1] != x[w[0].rs2] {
 										in = &w[0]
@@ -87,9 +87,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										continue
 									}
 								}
-							}
-						} else {
-							if o < uint(opLD) {
+							} else {
 								if o < uint(opLB) {
 									if o < uint(opBGEU) {
 										if x[w[0].rs1] < x[w[0].rs2] {
@@ -150,7 +148,11 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										continue
 									}
 								}
-							} else {
+							}
+						}
+					} else {
+						if o < uint(opSH) {
+							if o < uint(opLBU) {
 								addr0 := x[w[0].rs1] + uint64(w[0].imm)
 								t0 := &read[addr0>>pageShift&tlbMask]
 								if t0.tag != addr0&^(pageMask&^7) {
@@ -163,63 +165,61 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 								x[w[0].rd] = q0
 								in = &w[1]
 								continue
-							}
-						}
-					} else {
-						if o < uint(opSH) {
-							if o < uint(opLHU) {
-								addr0 := x[w[0].rs1] + uint64(w[0].imm)
-								t0 := &read[addr0>>pageShift&tlbMask]
-								if t0.tag != addr0&^pageMask {
-									in = &w[0]
-									goto slow
-								}
-								p0 := unsafe.Add(t0.page, addr0&pageMask)
-								q0 := uint64(*(*byte)(p0))
-
-								x[w[0].rd] = q0
-								in = &w[1]
-								continue
 							} else {
-								if o < uint(opSB) {
-									if o < uint(opLWU) {
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^1) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := uint64(get16(p0))
-
-										x[w[0].rd] = q0
-										in = &w[1]
-										continue
-									} else {
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^3) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := uint64(get32(p0))
-
-										x[w[0].rd] = q0
-										in = &w[1]
-										continue
-									}
-								} else {
+								if o < uint(opLHU) {
 									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &write[addr0>>pageShift&tlbMask]
+									t0 := &read[addr0>>pageShift&tlbMask]
 									if t0.tag != addr0&^pageMask {
 										in = &w[0]
 										goto slow
 									}
 									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									*(*byte)(p0) = byte(x[w[0].rs2])
+									q0 := uint64(*(*byte)(p0))
+
+									x[w[0].rd] = q0
 									in = &w[1]
 									continue
+								} else {
+									if o < uint(opSB) {
+										if o < uint(opLWU) {
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^1) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := uint64(get16(p0))
+
+											x[w[0].rd] = q0
+											in = &w[1]
+											continue
+										} else {
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^3) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := uint64(get32(p0))
+
+											x[w[0].rd] = q0
+											in = &w[1]
+											continue
+										}
+									} else {
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^pageMask {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										*(*byte)(p0) = byte(x[w[0].rs2])
+										in = &w[1]
+										continue
+									}
 								}
 							}
 						} else {
@@ -340,7 +340,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 							}
 						} else {
 							if o < uint(opMUL) {
-								if o < uint(opSRL) {
+								if o < uint(opAND) {
 									if o < uint(opXOR) {
 										if o < uint(opSLT) {
 
@@ -361,14 +361,12 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											}
 										}
 									} else {
+										if o < uint(opSRL) {
 
-										x[w[0].rd] = x[w[0].rs1] ^ x[w[0].rs2]
-										in = &w[1]
-										continue
-									}
-								} else {
-									if o < uint(opADDIW) {
-										if o < uint(opAND) {
+											x[w[0].rd] = x[w[0].rs1] ^ x[w[0].rs2]
+											in = &w[1]
+											continue
+										} else {
 											if o < uint(opOR) {
 												if o < uint(opSRA) {
 
@@ -387,12 +385,14 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												in = &w[1]
 												continue
 											}
-										} else {
-
-											x[w[0].rd] = x[w[0].rs1] & x[w[0].rs2]
-											in = &w[1]
-											continue
 										}
+									}
+								} else {
+									if o < uint(opADDIW) {
+
+										x[w[0].rd] = x[w[0].rs1] & x[w[0].rs2]
+										in = &w[1]
+										continue
 									} else {
 										if o < uint(opSLLIW) {
 
@@ -661,29 +661,29 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 																	continue
 																}
 															} else {
-																if o < uint(opMINU) {
+																if o < uint(opSEXTB) {
+																	if o < uint(opMINU) {
 
-																	x[w[0].rd] = uint64(min(int64(x[w[0].rs1]), int64(x[w[0].rs2])))
-																	in = &w[1]
-																	continue
-																} else {
-																	if o < uint(opSEXTB) {
+																		x[w[0].rd] = uint64(min(int64(x[w[0].rs1]), int64(x[w[0].rs2])))
+																		in = &w[1]
+																		continue
+																	} else {
 
 																		x[w[0].rd] = min(x[w[0].rs1], x[w[0].rs2])
 																		in = &w[1]
 																		continue
+																	}
+																} else {
+																	if o < uint(opSEXTH) {
+
+																		x[w[0].rd] = uint64(int8(x[w[0].rs1]))
+																		in = &w[1]
+																		continue
 																	} else {
-																		if o < uint(opSEXTH) {
 
-																			x[w[0].rd] = uint64(int8(x[w[0].rs1]))
-																			in = &w[1]
-																			continue
-																		} else {
-
-																			x[w[0].rd] = uint64(int16(x[w[0].rs1]))
-																			in = &w[1]
-																			continue
-																		}
+																		x[w[0].rd] = uint64(int16(x[w[0].rs1]))
+																		in = &w[1]
+																		continue
 																	}
 																}
 															}
@@ -1423,17 +1423,48 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 						if o < uint(opFused+13) {
 							if o < uint(opFused+11) {
 								if o < uint(opFused+10) {
-									// sum ifless:a1
+									// ld bltu:a1
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
 
-									v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+									v0 := q0
 									x[w[0].rd] = v0
-									if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+									if v0 < x[w[1].rs2] {
 										in = &w[1]
 										goto taken
 									}
 									in = &w[2]
 									continue
 								} else {
+									// lui ld bltu:a1
+
+									x[w[0].rd] = uint64(w[0].imm)
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &read[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									q1 := get64(p1)
+
+									v1 := q1
+									x[w[1].rd] = v1
+									if v1 < x[w[2].rs2] {
+										in = &w[2]
+										goto taken
+									}
+									in = &w[3]
+									continue
+								}
+							} else {
+								if o < uint(opFused+12) {
 									// andi ifequal:a1
 
 									v0 := x[w[0].rs1] & uint64(w[0].imm)
@@ -1444,69 +1475,36 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 									}
 									in = &w[2]
 									continue
-								}
-							} else {
-								if o < uint(opFused+12) {
-									// ifless ifless ld lb:a1 sh3add ld:a1 ld ifless:a2:b1
-									if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
-										in = &w[0]
-										goto taken
-									}
-									if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+								} else {
+									// sum ifless:b1
+
+									v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+									x[w[0].rd] = v0
+									if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
 										in = &w[1]
 										goto taken
 									}
-									addr2 := x[w[2].rs1] + uint64(w[2].imm)
-									t2 := &read[addr2>>pageShift&tlbMask]
-									if t2.tag != addr2&^(pageMask&^7) {
-										in = &w[2]
+									in = &w[2]
+									continue
+								}
+							}
+						} else {
+							if o < uint(opFused+15) {
+								if o < uint(opFused+14) {
+									// sum ld
+
+									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &read[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
 										goto slow
 									}
-									p2 := unsafe.Add(t2.page, addr2&pageMask)
-									q2 := get64(p2)
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									q1 := get64(p1)
 
-									v2 := q2
-									x[w[2].rd] = v2
-									addr3 := v2 + uint64(w[3].imm)
-									t3 := &read[addr3>>pageShift&tlbMask]
-									if t3.tag != addr3&^pageMask {
-										in = &w[3]
-										goto slow
-									}
-									p3 := unsafe.Add(t3.page, addr3&pageMask)
-									q3 := uint64(int8(*(*byte)(p3)))
-
-									x[w[3].rd] = q3
-
-									v4 := x[w[4].rs2] + x[w[4].rs1]<<3
-									x[w[4].rd] = v4
-									addr5 := v4 + uint64(w[5].imm)
-									t5 := &read[addr5>>pageShift&tlbMask]
-									if t5.tag != addr5&^(pageMask&^7) {
-										in = &w[5]
-										goto slow
-									}
-									p5 := unsafe.Add(t5.page, addr5&pageMask)
-									q5 := get64(p5)
-
-									v5 := q5
-									x[w[5].rd] = v5
-									addr6 := x[w[6].rs1] + uint64(w[6].imm)
-									t6 := &read[addr6>>pageShift&tlbMask]
-									if t6.tag != addr6&^(pageMask&^7) {
-										in = &w[6]
-										goto slow
-									}
-									p6 := unsafe.Add(t6.page, addr6&pageMask)
-									q6 := get64(p6)
-
-									v6 := q6
-									x[w[6].rd] = v6
-									if (v5^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-										in = &w[7]
-										goto taken
-									}
-									in = &w[8]
+									x[w[1].rd] = q1
+									in = &w[2]
 									continue
 								} else {
 									// ld ld
@@ -1533,42 +1531,16 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 									in = &w[2]
 									continue
 								}
-							}
-						} else {
-							if o < uint(opFused+15) {
-								if o < uint(opFused+14) {
-									// ld bltu:a1
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &read[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := get64(p0)
+							} else {
+								if o < uint(opFused+16) {
+									// add add
 
-									v0 := q0
-									x[w[0].rd] = v0
-									if v0 < x[w[1].rs2] {
-										in = &w[1]
-										goto taken
-									}
+									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
 									in = &w[2]
 									continue
 								} else {
-									// sum ifless:b1
-
-									v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-									x[w[0].rd] = v0
-									if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-										in = &w[1]
-										goto taken
-									}
-									in = &w[2]
-									continue
-								}
-							} else {
-								if o < uint(opFused+16) {
 									// ld ifequal:a1
 									addr0 := x[w[0].rs1] + uint64(w[0].imm)
 									t0 := &read[addr0>>pageShift&tlbMask]
@@ -1587,14 +1559,6 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 									}
 									in = &w[2]
 									continue
-								} else {
-									// sum sum
-
-									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-
-									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-									in = &w[2]
-									continue
 								}
 							}
 						}
@@ -1602,45 +1566,26 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 						if o < uint(opFused+21) {
 							if o < uint(opFused+19) {
 								if o < uint(opFused+18) {
-									// lui ld bltu:a1
-
-									x[w[0].rd] = uint64(w[0].imm)
-									addr1 := x[w[1].rs1] + uint64(w[1].imm)
-									t1 := &read[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^7) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									q1 := get64(p1)
-
-									v1 := q1
-									x[w[1].rd] = v1
-									if v1 < x[w[2].rs2] {
-										in = &w[2]
-										goto taken
-									}
-									in = &w[3]
-									continue
-								} else {
-									// ld sum
+									// sd sd
 									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &read[addr0>>pageShift&tlbMask]
+									t0 := &write[addr0>>pageShift&tlbMask]
 									if t0.tag != addr0&^(pageMask&^7) {
 										in = &w[0]
 										goto slow
 									}
 									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									q0 := get64(p0)
-
-									x[w[0].rd] = q0
-
-									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+									put64(p0, x[w[0].rs2])
+									addr1 := x[w[1].rs1] + uint64(w[1].imm)
+									t1 := &write[addr1>>pageShift&tlbMask]
+									if t1.tag != addr1&^(pageMask&^7) {
+										in = &w[1]
+										goto slow
+									}
+									p1 := unsafe.Add(t1.page, addr1&pageMask)
+									put64(p1, x[w[1].rs2])
 									in = &w[2]
 									continue
-								}
-							} else {
-								if o < uint(opFused+20) {
+								} else {
 									// sd addi sd:a1 sd:a2
 									addr0 := x[w[0].rs1] + uint64(w[0].imm)
 									t0 := &write[addr0>>pageShift&tlbMask]
@@ -1671,7 +1616,9 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 									put64(p3, x[w[3].rs2])
 									in = &w[4]
 									continue
-								} else {
+								}
+							} else {
+								if o < uint(opFused+20) {
 									// ifequal sum sum lb:a1 sb:a3:b1 sum
 									if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
 										in = &w[0]
@@ -1706,31 +1653,22 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 									x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
 									in = &w[6]
 									continue
+								} else {
+									// sum ifless:a1
+
+									v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+									x[w[0].rd] = v0
+									if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+										in = &w[1]
+										goto taken
+									}
+									in = &w[2]
+									continue
 								}
 							}
 						} else {
 							if o < uint(opFused+23) {
 								if o < uint(opFused+22) {
-									// sd sd
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &write[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									put64(p0, x[w[0].rs2])
-									addr1 := x[w[1].rs1] + uint64(w[1].imm)
-									t1 := &write[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^7) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									put64(p1, x[w[1].rs2])
-									in = &w[2]
-									continue
-								} else {
 									// ld ld ld
 									addr0 := x[w[0].rs1] + uint64(w[0].imm)
 									t0 := &read[addr0>>pageShift&tlbMask]
@@ -1764,28 +1702,26 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 									x[w[2].rd] = q2
 									in = &w[3]
 									continue
+								} else {
+									// ld sum
+									addr0 := x[w[0].rs1] + uint64(w[0].imm)
+									t0 := &read[addr0>>pageShift&tlbMask]
+									if t0.tag != addr0&^(pageMask&^7) {
+										in = &w[0]
+										goto slow
+									}
+									p0 := unsafe.Add(t0.page, addr0&pageMask)
+									q0 := get64(p0)
+
+									x[w[0].rd] = q0
+
+									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+									in = &w[2]
+									continue
 								}
 							} else {
 								if o < uint(opFused+24) {
-									// addi addi blt:a1:b2 blt:b3
-
-									v0 := x[w[0].rs1] + uint64(w[0].imm)
-									x[w[0].rd] = v0
-
-									v1 := x[w[1].rs1] + uint64(w[1].imm)
-									x[w[1].rd] = v1
-									if int64(v1) < int64(v0) {
-										in = &w[2]
-										goto taken
-									}
-									if int64(x[w[3].rs1]) < int64(v0) {
-										in = &w[3]
-										goto taken
-									}
-									in = &w[4]
-									continue
-								} else {
-									// sum ifless:a1 ifless:a2 ld lb:a1 sh3add:a5 ld:a1 ld ifless:a2:b1
+									// sum ifless:a1 ifless:a2 ld lb:a1 sh3add:a5 ld:a1 ld ifless:a2:b1 ifless:a9
 
 									v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 									x[w[0].rd] = v0
@@ -1847,7 +1783,19 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										in = &w[8]
 										goto taken
 									}
-									in = &w[9]
+									if (v0^uint64(w[9].rs3)<<56 < x[w[9].rs2]^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+										in = &w[9]
+										goto taken
+									}
+									in = &w[10]
+									continue
+								} else {
+									// addi addi
+
+									x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
+
+									x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+									in = &w[2]
 									continue
 								}
 							}
@@ -1856,24 +1804,28 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 				}
 			}
 		} else {
-			if o < uint(opFused+78) {
-				if o < uint(opFused+46) {
+			if o < uint(opFused+79) {
+				if o < uint(opFused+47) {
 					if o < uint(opFused+33) {
 						if o < uint(opFused+29) {
 							if o < uint(opFused+27) {
 								if o < uint(opFused+26) {
-									// add add addi add add
+									// addi addi blt:a1:b2 blt:b3
 
-									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+									v0 := x[w[0].rs1] + uint64(w[0].imm)
+									x[w[0].rd] = v0
 
-									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-
-									x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-
-									x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-
-									x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2]
-									in = &w[5]
+									v1 := x[w[1].rs1] + uint64(w[1].imm)
+									x[w[1].rd] = v1
+									if int64(v1) < int64(v0) {
+										in = &w[2]
+										goto taken
+									}
+									if int64(x[w[3].rs1]) < int64(v0) {
+										in = &w[3]
+										goto taken
+									}
+									in = &w[4]
 									continue
 								} else {
 									// roriw xor:a1 roriw xor:a1:b2 and and xor:a2:b1 and xor:a1:b2 sum:a6:b1
@@ -1995,90 +1947,47 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 									in = &w[3]
 									continue
 								} else {
-									// sum sum sum sum sum sum ifless sw:b3 sw:b7 sw:b9
+									// sum sum sum sum sum sum sum sum sum ifless:a9
 
 									v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 									x[w[0].rd] = v0
 
-									v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-									x[w[1].rd] = v1
+									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
 
 									x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
 
 									x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
 
-									v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-									x[w[4].rd] = v4
+									x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
 
 									x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-									if (x[w[6].rs1]^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
-										in = &w[6]
+
+									x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+									x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+
+									x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+									if (v0^uint64(w[9].rs3)<<56 < x[w[9].rs2]^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+										in = &w[9]
 										goto taken
 									}
-									addr7 := x[w[7].rs1] + uint64(w[7].imm)
-									t7 := &write[addr7>>pageShift&tlbMask]
-									if t7.tag != addr7&^(pageMask&^3) {
-										in = &w[7]
-										goto slow
-									}
-									p7 := unsafe.Add(t7.page, addr7&pageMask)
-									put32(p7, uint32(v4))
-									addr8 := x[w[8].rs1] + uint64(w[8].imm)
-									t8 := &write[addr8>>pageShift&tlbMask]
-									if t8.tag != addr8&^(pageMask&^3) {
-										in = &w[8]
-										goto slow
-									}
-									p8 := unsafe.Add(t8.page, addr8&pageMask)
-									put32(p8, uint32(v1))
-									addr9 := x[w[9].rs1] + uint64(w[9].imm)
-									t9 := &write[addr9>>pageShift&tlbMask]
-									if t9.tag != addr9&^(pageMask&^3) {
-										in = &w[9]
-										goto slow
-									}
-									p9 := unsafe.Add(t9.page, addr9&pageMask)
-									put32(p9, uint32(v0))
 									in = &w[10]
 									continue
 								}
 							} else {
 								if o < uint(opFused+32) {
-									// sum ld
+									// addi bge:a1
 
-									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-									addr1 := x[w[1].rs1] + uint64(w[1].imm)
-									t1 := &read[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^7) {
+									v0 := x[w[0].rs1] + uint64(w[0].imm)
+									x[w[0].rd] = v0
+									if int64(v0) >= int64(x[w[1].rs2]) {
 										in = &w[1]
-										goto slow
+										goto taken
 									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									q1 := get64(p1)
-
-									x[w[1].rd] = q1
 									in = &w[2]
 									continue
 								} else {
-									// sum sum ifless
-
-									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-
-									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-									if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-										in = &w[2]
-										goto taken
-									}
-									in = &w[3]
-									continue
-								}
-							}
-						}
-					} else {
-						if o < uint(opFused+38) {
-							if o < uint(opFused+35) {
-								if o < uint(opFused+34) {
-									// sum ifless:b1 ifless:a2 ld lb:a1 sh3add:a5 ld:a1 ld ifless:a2:b1
+									// sum ifless:b1 ifless:a2 ld lb:a1 sh3add:a5 ld:a1 ld ifless:a2:b1 ifless:b9
 
 									v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 									x[w[0].rd] = v0
@@ -2140,65 +2049,98 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										in = &w[8]
 										goto taken
 									}
-									in = &w[9]
+									if (x[w[9].rs1]^uint64(w[9].rs3)<<56 < v0^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+										in = &w[9]
+										goto taken
+									}
+									in = &w[10]
 									continue
-								} else {
-									// sum sum sum
+								}
+							}
+						}
+					} else {
+						if o < uint(opFused+39) {
+							if o < uint(opFused+35) {
+								if o < uint(opFused+34) {
+									// sum sum ifless
 
 									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 
 									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-
-									x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+									if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+										in = &w[2]
+										goto taken
+									}
 									in = &w[3]
+									continue
+								} else {
+									// sum sum
+
+									x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+									x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+									in = &w[2]
 									continue
 								}
 							} else {
-								if o < uint(opFused+36) {
-									// sd sd sd sd
-									addr0 := x[w[0].rs1] + uint64(w[0].imm)
-									t0 := &write[addr0>>pageShift&tlbMask]
-									if t0.tag != addr0&^(pageMask&^7) {
-										in = &w[0]
-										goto slow
-									}
-									p0 := unsafe.Add(t0.page, addr0&pageMask)
-									put64(p0, x[w[0].rs2])
-									addr1 := x[w[1].rs1] + uint64(w[1].imm)
-									t1 := &write[addr1>>pageShift&tlbMask]
-									if t1.tag != addr1&^(pageMask&^7) {
-										in = &w[1]
-										goto slow
-									}
-									p1 := unsafe.Add(t1.page, addr1&pageMask)
-									put64(p1, x[w[1].rs2])
-									addr2 := x[w[2].rs1] + uint64(w[2].imm)
-									t2 := &write[addr2>>pageShift&tlbMask]
-									if t2.tag != addr2&^(pageMask&^7) {
-										in = &w[2]
-										goto slow
-									}
-									p2 := unsafe.Add(t2.page, addr2&pageMask)
-									put64(p2, x[w[2].rs2])
-									addr3 := x[w[3].rs1] + uint64(w[3].imm)
-									t3 := &write[addr3>>pageShift&tlbMask]
-									if t3.tag != addr3&^(pageMask&^7) {
-										in = &w[3]
-										goto slow
-									}
-									p3 := unsafe.Add(t3.page, addr3&pageMask)
-									put64(p3, x[w[3].rs2])
-									in = &w[4]
-									continue
-								} else {
-									if o < uint(opFused+37) {
-										// slli srli:a1
+								if o < uint(opFused+37) {
+									if o < uint(opFused+36) {
+										// ifless ld lb:a1 sh3add ld:a1 ld ifless:a2:b1
+										if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+											in = &w[0]
+											goto taken
+										}
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
 
-										v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-										x[w[0].rd] = v0
+										v1 := q1
+										x[w[1].rd] = v1
+										addr2 := v1 + uint64(w[2].imm)
+										t2 := &read[addr2>>pageShift&tlbMask]
+										if t2.tag != addr2&^pageMask {
+											in = &w[2]
+											goto slow
+										}
+										p2 := unsafe.Add(t2.page, addr2&pageMask)
+										q2 := uint64(int8(*(*byte)(p2)))
 
-										x[w[1].rd] = v0 >> (uint64(w[1].imm) & 63)
-										in = &w[2]
+										x[w[2].rd] = q2
+
+										v3 := x[w[3].rs2] + x[w[3].rs1]<<3
+										x[w[3].rd] = v3
+										addr4 := v3 + uint64(w[4].imm)
+										t4 := &read[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^(pageMask&^7) {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										q4 := get64(p4)
+
+										v4 := q4
+										x[w[4].rd] = v4
+										addr5 := x[w[5].rs1] + uint64(w[5].imm)
+										t5 := &read[addr5>>pageShift&tlbMask]
+										if t5.tag != addr5&^(pageMask&^7) {
+											in = &w[5]
+											goto slow
+										}
+										p5 := unsafe.Add(t5.page, addr5&pageMask)
+										q5 := get64(p5)
+
+										v5 := q5
+										x[w[5].rd] = v5
+										if (v4^uint64(w[6].rs3)<<56 < v5^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+											in = &w[6]
+											goto taken
+										}
+										in = &w[7]
 										continue
 									} else {
 										// sum ifequal:a1
@@ -2212,24 +2154,9 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										in = &w[2]
 										continue
 									}
-								}
-							}
-						} else {
-							if o < uint(opFused+42) {
-								if o < uint(opFused+40) {
-									if o < uint(opFused+39) {
-										// addi bgeu:b1
-
-										v0 := x[w[0].rs1] + uint64(w[0].imm)
-										x[w[0].rd] = v0
-										if x[w[1].rs1] >= v0 {
-											in = &w[1]
-											goto taken
-										}
-										in = &w[2]
-										continue
-									} else {
-										// ld sd sd:b2 addi addi
+								} else {
+									if o < uint(opFused+38) {
+										// ld sd sd:b2 addi
 										addr0 := x[w[0].rs1] + uint64(w[0].imm)
 										t0 := &read[addr0>>pageShift&tlbMask]
 										if t0.tag != addr0&^(pageMask&^7) {
@@ -2259,13 +2186,26 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										put64(p2, v0)
 
 										x[w[3].rd] = x[w[3].rs1] + uint64(w[3].imm)
+										in = &w[4]
+										continue
+									} else {
+										// addi bgeu:b1
 
-										x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
-										in = &w[5]
+										v0 := x[w[0].rs1] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+										if x[w[1].rs1] >= v0 {
+											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
 										continue
 									}
-								} else {
-									if o < uint(opFused+41) {
+								}
+							}
+						} else {
+							if o < uint(opFused+43) {
+								if o < uint(opFused+41) {
+									if o < uint(opFused+40) {
 										// add ld addi ret:a2
 
 										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
@@ -2292,141 +2232,95 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										in = (*inst)(unsafe.Add(base, j.at))
 										continue
 									} else {
-										// sum srli:a1 ifless:a1 sum mul:a1:b3 sum:a1 lwu:a1 slli srli:a1 sum:b3
-
-										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-										x[w[0].rd] = v0
-
-										v1 := v0 >> (uint64(w[1].imm) & 63)
-										x[w[1].rd] = v1
-										if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-											in = &w[2]
-											goto taken
-										}
-
-										v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-										x[w[3].rd] = v3
-
-										v4 := v3 * v1
-										x[w[4].rd] = v4
-
-										v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
-										x[w[5].rd] = v5
-										addr6 := v5 + uint64(w[6].imm)
-										t6 := &read[addr6>>pageShift&tlbMask]
-										if t6.tag != addr6&^(pageMask&^3) {
-											in = &w[6]
-											goto slow
-										}
-										p6 := unsafe.Add(t6.page, addr6&pageMask)
-										q6 := uint64(get32(p6))
-
-										v6 := q6
-										x[w[6].rd] = v6
-
-										v7 := x[w[7].rs1] << (uint64(w[7].imm) & 63)
-										x[w[7].rd] = v7
-
-										x[w[8].rd] = v7 >> (uint64(w[8].imm) & 63)
-
-										x[w[9].rd] = x[w[9].rs1] + v6 + uint64(w[9].imm)
-										in = &w[10]
-										continue
-									}
-								}
-							} else {
-								if o < uint(opFused+44) {
-									if o < uint(opFused+43) {
-										// ifless lwu ifless:a1 ifless sum ifless:a1
-										if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
-											in = &w[0]
-											goto taken
-										}
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^3) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := uint64(get32(p1))
-
-										v1 := q1
-										x[w[1].rd] = v1
-										if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-											in = &w[2]
-											goto taken
-										}
-										if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-											in = &w[3]
-											goto taken
-										}
-
-										v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-										x[w[4].rd] = v4
-										if (v4^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-											in = &w[5]
-											goto taken
-										}
-										in = &w[6]
-										continue
-									} else {
-										// addi addi blt:a2:b1 lwu lwu
-
-										v0 := x[w[0].rs1] + uint64(w[0].imm)
-										x[w[0].rd] = v0
-
-										v1 := x[w[1].rs1] + uint64(w[1].imm)
-										x[w[1].rd] = v1
-										if int64(v0) < int64(v1) {
-											in = &w[2]
-											goto taken
-										}
-										addr3 := x[w[3].rs1] + uint64(w[3].imm)
-										t3 := &read[addr3>>pageShift&tlbMask]
-										if t3.tag != addr3&^(pageMask&^3) {
-											in = &w[3]
-											goto slow
-										}
-										p3 := unsafe.Add(t3.page, addr3&pageMask)
-										q3 := uint64(get32(p3))
-
-										x[w[3].rd] = q3
-										addr4 := x[w[4].rs1] + uint64(w[4].imm)
-										t4 := &read[addr4>>pageShift&tlbMask]
-										if t4.tag != addr4&^(pageMask&^3) {
-											in = &w[4]
-											goto slow
-										}
-										p4 := unsafe.Add(t4.page, addr4&pageMask)
-										q4 := uint64(get32(p4))
-
-										x[w[4].rd] = q4
-										in = &w[5]
-										continue
-									}
-								} else {
-									if o < uint(opFused+45) {
-										// sd ld
+										// ld ifless
 										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &write[addr0>>pageShift&tlbMask]
+										t0 := &read[addr0>>pageShift&tlbMask]
 										if t0.tag != addr0&^(pageMask&^7) {
 											in = &w[0]
 											goto slow
 										}
 										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										put64(p0, x[w[0].rs2])
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
+										q0 := get64(p0)
+
+										x[w[0].rd] = q0
+										if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
 											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
+										continue
+									}
+								} else {
+									if o < uint(opFused+42) {
+										// sum sum sum
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+										in = &w[3]
+										continue
+									} else {
+										// addi addi blt:a2
+
+										v0 := x[w[0].rs1] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+
+										x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
+										if int64(v0) < int64(x[w[2].rs2]) {
+											in = &w[2]
+											goto taken
+										}
+										in = &w[3]
+										continue
+									}
+								}
+							} else {
+								if o < uint(opFused+45) {
+									if o < uint(opFused+44) {
+										// srli ifless:a1 sum mul:a1:b3 sum:a1 lwu:a1 slli srli:a1 sum:b3 ifless:a2:b1
+
+										v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
+										x[w[0].rd] = v0
+										if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+											in = &w[1]
+											goto taken
+										}
+
+										v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+										x[w[2].rd] = v2
+
+										v3 := v2 * v0
+										x[w[3].rd] = v3
+
+										v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+										x[w[4].rd] = v4
+										addr5 := v4 + uint64(w[5].imm)
+										t5 := &read[addr5>>pageShift&tlbMask]
+										if t5.tag != addr5&^(pageMask&^3) {
+											in = &w[5]
 											goto slow
 										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := get64(p1)
+										p5 := unsafe.Add(t5.page, addr5&pageMask)
+										q5 := uint64(get32(p5))
 
-										x[w[1].rd] = q1
-										in = &w[2]
+										v5 := q5
+										x[w[5].rd] = v5
+
+										v6 := x[w[6].rs1] << (uint64(w[6].imm) & 63)
+										x[w[6].rd] = v6
+
+										v7 := v6 >> (uint64(w[7].imm) & 63)
+										x[w[7].rd] = v7
+
+										v8 := x[w[8].rs1] + v5 + uint64(w[8].imm)
+										x[w[8].rd] = v8
+										if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+											in = &w[9]
+											goto taken
+										}
+										in = &w[10]
 										continue
 									} else {
 										// sum ld sum ret:a2
@@ -2455,16 +2349,220 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										in = (*inst)(unsafe.Add(base, j.at))
 										continue
 									}
+								} else {
+									if o < uint(opFused+46) {
+										// sum sum ifless:a1 sum:b3 lbu:a4 sum:a4 lbu:a1 ifequal:a1:b3 ifless:b7
+
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+
+										v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+										x[w[1].rd] = v1
+										if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+											in = &w[2]
+											goto taken
+										}
+
+										x[w[3].rd] = x[w[3].rs1] + v0 + uint64(w[3].imm)
+										addr4 := v0 + uint64(w[4].imm)
+										t4 := &read[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^pageMask {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										q4 := uint64(*(*byte)(p4))
+
+										v4 := q4
+										x[w[4].rd] = v4
+
+										v5 := v1 + x[w[5].rs2] + uint64(w[5].imm)
+										x[w[5].rd] = v5
+										addr6 := v5 + uint64(w[6].imm)
+										t6 := &read[addr6>>pageShift&tlbMask]
+										if t6.tag != addr6&^pageMask {
+											in = &w[6]
+											goto slow
+										}
+										p6 := unsafe.Add(t6.page, addr6&pageMask)
+										q6 := uint64(*(*byte)(p6))
+
+										v6 := q6
+										x[w[6].rd] = v6
+										if (v6 == v4) != (w[7].rd != 0) {
+											in = &w[7]
+											goto taken
+										}
+										if (x[w[8].rs1]^uint64(w[8].rs3)<<56 < v1^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+											in = &w[8]
+											goto taken
+										}
+										in = &w[9]
+										continue
+									} else {
+										// sum ifless:a1 ifless ld lb:a1 sh3add ld:a1 ld ifless:a2:b1 ifless:a9
+
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+										if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+											in = &w[1]
+											goto taken
+										}
+										if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+											in = &w[2]
+											goto taken
+										}
+										addr3 := x[w[3].rs1] + uint64(w[3].imm)
+										t3 := &read[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^(pageMask&^7) {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										q3 := get64(p3)
+
+										v3 := q3
+										x[w[3].rd] = v3
+										addr4 := v3 + uint64(w[4].imm)
+										t4 := &read[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^pageMask {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										q4 := uint64(int8(*(*byte)(p4)))
+
+										x[w[4].rd] = q4
+
+										v5 := x[w[5].rs2] + x[w[5].rs1]<<3
+										x[w[5].rd] = v5
+										addr6 := v5 + uint64(w[6].imm)
+										t6 := &read[addr6>>pageShift&tlbMask]
+										if t6.tag != addr6&^(pageMask&^7) {
+											in = &w[6]
+											goto slow
+										}
+										p6 := unsafe.Add(t6.page, addr6&pageMask)
+										q6 := get64(p6)
+
+										v6 := q6
+										x[w[6].rd] = v6
+										addr7 := x[w[7].rs1] + uint64(w[7].imm)
+										t7 := &read[addr7>>pageShift&tlbMask]
+										if t7.tag != addr7&^(pageMask&^7) {
+											in = &w[7]
+											goto slow
+										}
+										p7 := unsafe.Add(t7.page, addr7&pageMask)
+										q7 := get64(p7)
+
+										v7 := q7
+										x[w[7].rd] = v7
+										if (v6^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+											in = &w[8]
+											goto taken
+										}
+										if (v0^uint64(w[9].rs3)<<56 < x[w[9].rs2]^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+											in = &w[9]
+											goto taken
+										}
+										in = &w[10]
+										continue
+									}
 								}
 							}
 						}
 					}
 				} else {
-					if o < uint(opFused+62) {
-						if o < uint(opFused+54) {
-							if o < uint(opFused+50) {
-								if o < uint(opFused+48) {
-									if o < uint(opFused+47) {
+					if o < uint(opFused+63) {
+						if o < uint(opFused+55) {
+							if o < uint(opFused+51) {
+								if o < uint(opFused+49) {
+									if o < uint(opFused+48) {
+										// ifless sh3add ifless sum sd:b1 sum sd:a1:b3 sd:a2 sd:a3 sd:a4
+										if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+											in = &w[0]
+											goto taken
+										}
+
+										x[w[1].rd] = x[w[1].rs2] + x[w[1].rs1]<<3
+										if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+											in = &w[2]
+											goto taken
+										}
+
+										v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+										x[w[3].rd] = v3
+										addr4 := x[w[4].rs1] + uint64(w[4].imm)
+										t4 := &write[addr4>>pageShift&tlbMask]
+										if t4.tag != addr4&^(pageMask&^7) {
+											in = &w[4]
+											goto slow
+										}
+										p4 := unsafe.Add(t4.page, addr4&pageMask)
+										put64(p4, v3)
+
+										v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+										x[w[5].rd] = v5
+										addr6 := v5 + uint64(w[6].imm)
+										t6 := &write[addr6>>pageShift&tlbMask]
+										if t6.tag != addr6&^(pageMask&^7) {
+											in = &w[6]
+											goto slow
+										}
+										p6 := unsafe.Add(t6.page, addr6&pageMask)
+										put64(p6, v3)
+										addr7 := v5 + uint64(w[7].imm)
+										t7 := &write[addr7>>pageShift&tlbMask]
+										if t7.tag != addr7&^(pageMask&^7) {
+											in = &w[7]
+											goto slow
+										}
+										p7 := unsafe.Add(t7.page, addr7&pageMask)
+										put64(p7, x[w[7].rs2])
+										addr8 := v5 + uint64(w[8].imm)
+										t8 := &write[addr8>>pageShift&tlbMask]
+										if t8.tag != addr8&^(pageMask&^7) {
+											in = &w[8]
+											goto slow
+										}
+										p8 := unsafe.Add(t8.page, addr8&pageMask)
+										put64(p8, x[w[8].rs2])
+										addr9 := v5 + uint64(w[9].imm)
+										t9 := &write[addr9>>pageShift&tlbMask]
+										if t9.tag != addr9&^(pageMask&^7) {
+											in = &w[9]
+											goto slow
+										}
+										p9 := unsafe.Add(t9.page, addr9&pageMask)
+										put64(p9, x[w[9].rs2])
+										in = &w[10]
+										continue
+									} else {
+										// sd ld
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put64(p0, x[w[0].rs2])
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										x[w[1].rd] = q1
+										in = &w[2]
+										continue
+									}
+								} else {
+									if o < uint(opFused+50) {
 										// sum sh2add:a1 lwu:a1 sum:b1 sum sh2add:a1 lwu:a1 sum:a4:b1 sum:a1 sw:b1
 
 										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -2560,8 +2658,10 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										in = &w[10]
 										continue
 									}
-								} else {
-									if o < uint(opFused+49) {
+								}
+							} else {
+								if o < uint(opFused+53) {
+									if o < uint(opFused+52) {
 										// sh2add lwu:a1 roriw:a1 roriw:a2 xor:a2:b1 srliw:a4 xor:a1:b2 sh2add
 
 										v0 := x[w[0].rs2] + x[w[0].rs1]<<2
@@ -2596,135 +2696,6 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										in = &w[8]
 										continue
 									} else {
-										// ifless ifless sh3add ifless sum sd:b1 sum sd:a1:b3 sd:a2 sd:a3
-										if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
-											in = &w[0]
-											goto taken
-										}
-										if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-											in = &w[1]
-											goto taken
-										}
-
-										x[w[2].rd] = x[w[2].rs2] + x[w[2].rs1]<<3
-										if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-											in = &w[3]
-											goto taken
-										}
-
-										v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-										x[w[4].rd] = v4
-										addr5 := x[w[5].rs1] + uint64(w[5].imm)
-										t5 := &write[addr5>>pageShift&tlbMask]
-										if t5.tag != addr5&^(pageMask&^7) {
-											in = &w[5]
-											goto slow
-										}
-										p5 := unsafe.Add(t5.page, addr5&pageMask)
-										put64(p5, v4)
-
-										v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-										x[w[6].rd] = v6
-										addr7 := v6 + uint64(w[7].imm)
-										t7 := &write[addr7>>pageShift&tlbMask]
-										if t7.tag != addr7&^(pageMask&^7) {
-											in = &w[7]
-											goto slow
-										}
-										p7 := unsafe.Add(t7.page, addr7&pageMask)
-										put64(p7, v4)
-										addr8 := v6 + uint64(w[8].imm)
-										t8 := &write[addr8>>pageShift&tlbMask]
-										if t8.tag != addr8&^(pageMask&^7) {
-											in = &w[8]
-											goto slow
-										}
-										p8 := unsafe.Add(t8.page, addr8&pageMask)
-										put64(p8, x[w[8].rs2])
-										addr9 := v6 + uint64(w[9].imm)
-										t9 := &write[addr9>>pageShift&tlbMask]
-										if t9.tag != addr9&^(pageMask&^7) {
-											in = &w[9]
-											goto slow
-										}
-										p9 := unsafe.Add(t9.page, addr9&pageMask)
-										put64(p9, x[w[9].rs2])
-										in = &w[10]
-										continue
-									}
-								}
-							} else {
-								if o < uint(opFused+52) {
-									if o < uint(opFused+51) {
-										// sum sum ifless:a1 sum:b3 lbu:a4 sum:a4 lbu:a1 ifequal:a1:b3 ifless:b7
-
-										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-										x[w[0].rd] = v0
-
-										v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-										x[w[1].rd] = v1
-										if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-											in = &w[2]
-											goto taken
-										}
-
-										x[w[3].rd] = x[w[3].rs1] + v0 + uint64(w[3].imm)
-										addr4 := v0 + uint64(w[4].imm)
-										t4 := &read[addr4>>pageShift&tlbMask]
-										if t4.tag != addr4&^pageMask {
-											in = &w[4]
-											goto slow
-										}
-										p4 := unsafe.Add(t4.page, addr4&pageMask)
-										q4 := uint64(*(*byte)(p4))
-
-										v4 := q4
-										x[w[4].rd] = v4
-
-										v5 := v1 + x[w[5].rs2] + uint64(w[5].imm)
-										x[w[5].rd] = v5
-										addr6 := v5 + uint64(w[6].imm)
-										t6 := &read[addr6>>pageShift&tlbMask]
-										if t6.tag != addr6&^pageMask {
-											in = &w[6]
-											goto slow
-										}
-										p6 := unsafe.Add(t6.page, addr6&pageMask)
-										q6 := uint64(*(*byte)(p6))
-
-										v6 := q6
-										x[w[6].rd] = v6
-										if (v6 == v4) != (w[7].rd != 0) {
-											in = &w[7]
-											goto taken
-										}
-										if (x[w[8].rs1]^uint64(w[8].rs3)<<56 < v1^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
-											in = &w[8]
-											goto taken
-										}
-										in = &w[9]
-										continue
-									} else {
-										// ld ifless
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := get64(p0)
-
-										x[w[0].rd] = q0
-										if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-											in = &w[1]
-											goto taken
-										}
-										in = &w[2]
-										continue
-									}
-								} else {
-									if o < uint(opFused+53) {
 										// sum sum sum ifless:b1 andi:a4 andi:a4 ifequal:a2:b1 ifequal:a3 sub:b4 sum:a5
 
 										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -2759,27 +2730,61 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										x[w[9].rd] = v4 + x[w[9].rs2] + uint64(w[9].imm)
 										in = &w[10]
 										continue
+									}
+								} else {
+									if o < uint(opFused+54) {
+										// addiw addiw ifless:a1:b2
+
+										v0 := word(x[w[0].rs1] + uint64(w[0].imm))
+										x[w[0].rd] = v0
+
+										v1 := word(x[w[1].rs1] + uint64(w[1].imm))
+										x[w[1].rd] = v1
+										if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+											in = &w[2]
+											goto taken
+										}
+										in = &w[3]
+										continue
 									} else {
-										// sum sum sum sum sum
+										// lbu ifequal
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^pageMask {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := uint64(*(*byte)(p0))
 
-										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-
-										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-
-										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-
-										x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-
-										x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-										in = &w[5]
+										x[w[0].rd] = q0
+										if (x[w[1].rs1] == x[w[1].rs2]) != (w[1].rd != 0) {
+											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
 										continue
 									}
 								}
 							}
 						} else {
-							if o < uint(opFused+58) {
-								if o < uint(opFused+56) {
-									if o < uint(opFused+55) {
+							if o < uint(opFused+59) {
+								if o < uint(opFused+57) {
+									if o < uint(opFused+56) {
+										// sd sum
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &write[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										put64(p0, x[w[0].rs2])
+
+										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+										in = &w[2]
+										continue
+									} else {
 										// sub ifless:a1 slli:a2 sum:a1 sum:a4 ifless:a1 slli:a2 sum:a1 lw:a1 sum:a1
 
 										v0 := x[w[0].rs1] - x[w[0].rs2]
@@ -2821,58 +2826,28 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										x[w[9].rd] = v8 + x[w[9].rs2] + uint64(w[9].imm)
 										in = &w[10]
 										continue
-									} else {
-										// addiw addiw ifless:a1:b2 lw sum addiw:a1 ifless:a1:b3 ifless:a7:b4 sw addiw
-
-										v0 := word(x[w[0].rs1] + uint64(w[0].imm))
-										x[w[0].rd] = v0
-
-										v1 := word(x[w[1].rs1] + uint64(w[1].imm))
-										x[w[1].rd] = v1
-										if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-											in = &w[2]
-											goto taken
-										}
-										addr3 := x[w[3].rs1] + uint64(w[3].imm)
-										t3 := &read[addr3>>pageShift&tlbMask]
-										if t3.tag != addr3&^(pageMask&^3) {
-											in = &w[3]
-											goto slow
-										}
-										p3 := unsafe.Add(t3.page, addr3&pageMask)
-										q3 := word(uint64(get32(p3)))
-
-										v3 := q3
-										x[w[3].rd] = v3
-
-										v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-										x[w[4].rd] = v4
-
-										v5 := word(v4 + uint64(w[5].imm))
-										x[w[5].rd] = v5
-										if (v5^uint64(w[6].rs3)<<56 < v3^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
-											in = &w[6]
-											goto taken
-										}
-										if (v0^uint64(w[7].rs3)<<56 < v3^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-											in = &w[7]
-											goto taken
-										}
-										addr8 := x[w[8].rs1] + uint64(w[8].imm)
-										t8 := &write[addr8>>pageShift&tlbMask]
-										if t8.tag != addr8&^(pageMask&^3) {
-											in = &w[8]
-											goto slow
-										}
-										p8 := unsafe.Add(t8.page, addr8&pageMask)
-										put32(p8, uint32(x[w[8].rs2]))
-
-										x[w[9].rd] = word(x[w[9].rs1] + uint64(w[9].imm))
-										in = &w[10]
-										continue
 									}
 								} else {
-									if o < uint(opFused+57) {
+									if o < uint(opFused+58) {
+										// lwu bgeu:a1
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^3) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := uint64(get32(p0))
+
+										v0 := q0
+										x[w[0].rd] = v0
+										if v0 >= x[w[1].rs2] {
+											in = &w[1]
+											goto taken
+										}
+										in = &w[2]
+										continue
+									} else {
 										// lui lwu:a1 beq:a1
 
 										v0 := uint64(w[0].imm)
@@ -2894,25 +2869,28 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										}
 										in = &w[3]
 										continue
-									} else {
-										// sd sum
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &write[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										put64(p0, x[w[0].rs2])
-
-										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-										in = &w[2]
-										continue
 									}
 								}
 							} else {
-								if o < uint(opFused+60) {
-									if o < uint(opFused+59) {
+								if o < uint(opFused+61) {
+									if o < uint(opFused+60) {
+										// lui ld:a1
+
+										v0 := uint64(w[0].imm)
+										x[w[0].rd] = v0
+										addr1 := v0 + uint64(w[1].imm)
+										t1 := &read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										x[w[1].rd] = q1
+										in = &w[2]
+										continue
+									} else {
 										// sum sd
 
 										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -2924,6 +2902,52 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										}
 										p1 := unsafe.Add(t1.page, addr1&pageMask)
 										put64(p1, x[w[1].rs2])
+										in = &w[2]
+										continue
+									}
+								} else {
+									if o < uint(opFused+62) {
+										// slli srli:a1
+
+										v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+										x[w[0].rd] = v0
+
+										x[w[1].rd] = v0 >> (uint64(w[1].imm) & 63)
+										in = &w[2]
+										continue
+									} else {
+										// bltu addi bge:a1 add:a2
+										if x[w[0].rs1] < x[w[0].rs2] {
+											in = &w[0]
+											goto taken
+										}
+
+										v1 := x[w[1].rs1] + uint64(w[1].imm)
+										x[w[1].rd] = v1
+										if int64(v1) >= int64(x[w[2].rs2]) {
+											in = &w[2]
+											goto taken
+										}
+
+										x[w[3].rd] = v1 + x[w[3].rs2]
+										in = &w[4]
+										continue
+									}
+								}
+							}
+						}
+					} else {
+						if o < uint(opFused+71) {
+							if o < uint(opFused+67) {
+								if o < uint(opFused+65) {
+									if o < uint(opFused+64) {
+										// sum ifequal
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										if (x[w[1].rs1] == x[w[1].rs2]) != (w[1].rd != 0) {
+											in = &w[1]
+											goto taken
+										}
 										in = &w[2]
 										continue
 									} else {
@@ -3024,7 +3048,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										continue
 									}
 								} else {
-									if o < uint(opFused+61) {
+									if o < uint(opFused+66) {
 										// sb sb sb sb sb sb sb sum ifless:a1
 										addr0 := x[w[0].rs1] + uint64(w[0].imm)
 										t0 := &write[addr0>>pageShift&tlbMask]
@@ -3092,36 +3116,6 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										in = &w[9]
 										continue
 									} else {
-										// addi bge:a1 beq:a2 addi blt:a4:b1
-
-										v0 := x[w[0].rs1] + uint64(w[0].imm)
-										x[w[0].rd] = v0
-										if int64(v0) >= int64(x[w[1].rs2]) {
-											in = &w[1]
-											goto taken
-										}
-										if v0 == x[w[2].rs2] {
-											in = &w[2]
-											goto taken
-										}
-
-										v3 := x[w[3].rs1] + uint64(w[3].imm)
-										x[w[3].rd] = v3
-										if int64(v0) < int64(v3) {
-											in = &w[4]
-											goto taken
-										}
-										in = &w[5]
-										continue
-									}
-								}
-							}
-						}
-					} else {
-						if o < uint(opFused+70) {
-							if o < uint(opFused+66) {
-								if o < uint(opFused+64) {
-									if o < uint(opFused+63) {
 										// ld sd
 										addr0 := x[w[0].rs1] + uint64(w[0].imm)
 										t0 := &read[addr0>>pageShift&tlbMask]
@@ -3142,6 +3136,35 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										p1 := unsafe.Add(t1.page, addr1&pageMask)
 										put64(p1, x[w[1].rs2])
 										in = &w[2]
+										continue
+									}
+								}
+							} else {
+								if o < uint(opFused+69) {
+									if o < uint(opFused+68) {
+										// add add lui ld bltu:a1
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
+
+										x[w[2].rd] = uint64(w[2].imm)
+										addr3 := x[w[3].rs1] + uint64(w[3].imm)
+										t3 := &read[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^(pageMask&^7) {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										q3 := get64(p3)
+
+										v3 := q3
+										x[w[3].rd] = v3
+										if v3 < x[w[4].rs2] {
+											in = &w[4]
+											goto taken
+										}
+										in = &w[5]
 										continue
 									} else {
 										// sum lbu:a1 ifequal:a1
@@ -3167,7 +3190,24 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										continue
 									}
 								} else {
-									if o < uint(opFused+65) {
+									if o < uint(opFused+70) {
+										// sum sd:b1 sum
+
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &write[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										put64(p1, v0)
+
+										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+										in = &w[3]
+										continue
+									} else {
 										// ifless sh3add sum ifless:a1 ld lb:a1 sh3add:a4 ld:a6 ld:a2 ifless:a2:b1
 										if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
 											in = &w[0]
@@ -3235,46 +3275,13 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										}
 										in = &w[10]
 										continue
-									} else {
-										// sum sum sum ifequal:b3 ifequal:a3 ifless:a5 sum ifless:a6:b1 andi andi:a9
-
-										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-										x[w[0].rd] = v0
-
-										v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-										x[w[1].rd] = v1
-
-										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-										if (x[w[3].rs1] == v0) != (w[3].rd != 0) {
-											in = &w[3]
-											goto taken
-										}
-										if (v1 == x[w[4].rs2]) != (w[4].rd != 0) {
-											in = &w[4]
-											goto taken
-										}
-										if (v0^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-											in = &w[5]
-											goto taken
-										}
-
-										v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-										x[w[6].rd] = v6
-										if (v1^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-											in = &w[7]
-											goto taken
-										}
-
-										x[w[8].rd] = x[w[8].rs1] & uint64(w[8].imm)
-
-										x[w[9].rd] = v0 & uint64(w[9].imm)
-										in = &w[10]
-										continue
 									}
 								}
-							} else {
-								if o < uint(opFused+68) {
-									if o < uint(opFused+67) {
+							}
+						} else {
+							if o < uint(opFused+75) {
+								if o < uint(opFused+73) {
+									if o < uint(opFused+72) {
 										// sum lbu:a1
 
 										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -3292,34 +3299,6 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										in = &w[2]
 										continue
 									} else {
-										// ld ld sum
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := get64(p0)
-
-										x[w[0].rd] = q0
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &read[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
-											in = &w[1]
-											goto slow
-										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										q1 := get64(p1)
-
-										x[w[1].rd] = q1
-
-										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-										in = &w[3]
-										continue
-									}
-								} else {
-									if o < uint(opFused+69) {
 										// sum ifless:b1 sum sum lb:a1 lb:a2 lb:a3 lb:a4 sb:a6:b4 sb:a7:b4
 
 										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -3394,103 +3373,51 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										*(*byte)(p9) = byte(v5)
 										in = &w[10]
 										continue
-									} else {
-										// ld sum:a1 sd:b1
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^(pageMask&^7) {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := get64(p0)
+									}
+								} else {
+									if o < uint(opFused+74) {
+										// sum sum sum ifequal:b3 ifequal:a3 ifless:a5 sum ifless:a6:b1 andi andi:a9
 
-										v0 := q0
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 										x[w[0].rd] = v0
 
-										v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+										v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
 										x[w[1].rd] = v1
-										addr2 := x[w[2].rs1] + uint64(w[2].imm)
-										t2 := &write[addr2>>pageShift&tlbMask]
-										if t2.tag != addr2&^(pageMask&^7) {
-											in = &w[2]
-											goto slow
-										}
-										p2 := unsafe.Add(t2.page, addr2&pageMask)
-										put64(p2, v1)
-										in = &w[3]
-										continue
-									}
-								}
-							}
-						} else {
-							if o < uint(opFused+74) {
-								if o < uint(opFused+72) {
-									if o < uint(opFused+71) {
-										// lbu ifequal
-										addr0 := x[w[0].rs1] + uint64(w[0].imm)
-										t0 := &read[addr0>>pageShift&tlbMask]
-										if t0.tag != addr0&^pageMask {
-											in = &w[0]
-											goto slow
-										}
-										p0 := unsafe.Add(t0.page, addr0&pageMask)
-										q0 := uint64(*(*byte)(p0))
 
-										x[w[0].rd] = q0
-										if (x[w[1].rs1] == x[w[1].rs2]) != (w[1].rd != 0) {
-											in = &w[1]
-											goto taken
-										}
-										in = &w[2]
-										continue
-									} else {
-										// add lui ld bltu:a1
-
-										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-										x[w[1].rd] = uint64(w[1].imm)
-										addr2 := x[w[2].rs1] + uint64(w[2].imm)
-										t2 := &read[addr2>>pageShift&tlbMask]
-										if t2.tag != addr2&^(pageMask&^7) {
-											in = &w[2]
-											goto slow
-										}
-										p2 := unsafe.Add(t2.page, addr2&pageMask)
-										q2 := get64(p2)
-
-										v2 := q2
-										x[w[2].rd] = v2
-										if v2 < x[w[3].rs2] {
+										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+										if (x[w[3].rs1] == v0) != (w[3].rd != 0) {
 											in = &w[3]
 											goto taken
 										}
-										in = &w[4]
+										if (v1 == x[w[4].rs2]) != (w[4].rd != 0) {
+											in = &w[4]
+											goto taken
+										}
+										if (v0^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+											in = &w[5]
+											goto taken
+										}
+
+										v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+										x[w[6].rd] = v6
+										if (v1^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+											in = &w[7]
+											goto taken
+										}
+
+										x[w[8].rd] = x[w[8].rs1] & uint64(w[8].imm)
+
+										x[w[9].rd] = v0 & uint64(w[9].imm)
+										in = &w[10]
 										continue
-									}
-								} else {
-									if o < uint(opFused+73) {
-										// sum sum sum ifless
+									} else {
+										// sum sum sum ld ifless:a1
 
 										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 
 										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
 
 										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-										if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-											in = &w[3]
-											goto taken
-										}
-										in = &w[4]
-										continue
-									} else {
-										// add add lui ld bltu:a1
-
-										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2]
-
-										x[w[2].rd] = uint64(w[2].imm)
 										addr3 := x[w[3].rs1] + uint64(w[3].imm)
 										t3 := &read[addr3>>pageShift&tlbMask]
 										if t3.tag != addr3&^(pageMask&^7) {
@@ -3502,7 +3429,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 
 										v3 := q3
 										x[w[3].rd] = v3
-										if v3 < x[w[4].rs2] {
+										if (v3^uint64(w[4].rs3)<<56 < x[w[4].rs2]^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
 											in = &w[4]
 											goto taken
 										}
@@ -3511,8 +3438,57 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 									}
 								}
 							} else {
-								if o < uint(opFused+76) {
-									if o < uint(opFused+75) {
+								if o < uint(opFused+77) {
+									if o < uint(opFused+76) {
+										// slli sum
+
+										x[w[0].rd] = x[w[0].rs1] << (uint64(w[0].imm) & 63)
+
+										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+										in = &w[2]
+										continue
+									} else {
+										// ld ld sum
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
+											goto slow
+										}
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
+
+										x[w[0].rd] = q0
+										addr1 := x[w[1].rs1] + uint64(w[1].imm)
+										t1 := &read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										x[w[1].rd] = q1
+
+										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+										in = &w[3]
+										continue
+									}
+								} else {
+									if o < uint(opFused+78) {
+										// sum andi ifequal:a1
+
+										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+										v1 := x[w[1].rs1] & uint64(w[1].imm)
+										x[w[1].rd] = v1
+										if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+											in = &w[2]
+											goto taken
+										}
+										in = &w[3]
+										continue
+									} else {
 										// ld ld ld ld ld ld
 										addr0 := x[w[0].rs1] + uint64(w[0].imm)
 										t0 := &read[addr0>>pageShift&tlbMask]
@@ -3576,7 +3552,19 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										x[w[5].rd] = q5
 										in = &w[6]
 										continue
-									} else {
+									}
+								}
+							}
+						}
+					}
+				}
+			} else {
+				if o < uint(opFused+132) {
+					if o < uint(opFused+100) {
+						if o < uint(opFused+87) {
+							if o < uint(opFused+83) {
+								if o < uint(opFused+81) {
+									if o < uint(opFused+80) {
 										// sd sd sd
 										addr0 := x[w[0].rs1] + uint64(w[0].imm)
 										t0 := &write[addr0>>pageShift&tlbMask]
@@ -3604,9 +3592,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										put64(p2, x[w[2].rs2])
 										in = &w[3]
 										continue
-									}
-								} else {
-									if o < uint(opFused+77) {
+									} else {
 										// sum sum:a1 srli:a1 xor:a1:b2 sum ld:a1 mul:a1:b3 srli:a1 xor:a1:b2 mul:b1
 
 										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -3647,7 +3633,9 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										x[w[9].rd] = x[w[9].rs1] * v8
 										in = &w[10]
 										continue
-									} else {
+									}
+								} else {
+									if o < uint(opFused+82) {
 										// sum ld:a1 mulhu:b1 mul:b2 ld mul:a1:b4 sum ld:a1 mul:a1 sum:a1:b4
 
 										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -3702,19 +3690,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										x[w[9].rd] = v8 + v5 + uint64(w[9].imm)
 										in = &w[10]
 										continue
-									}
-								}
-							}
-						}
-					}
-				}
-			} else {
-				if o < uint(opFused+133) {
-					if o < uint(opFused+101) {
-						if o < uint(opFused+86) {
-							if o < uint(opFused+82) {
-								if o < uint(opFused+80) {
-									if o < uint(opFused+79) {
+									} else {
 										// sum sum ld:a1 sum:a1 ori:a1 sltu:a2:b3 sum ld:a1
 
 										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -3754,7 +3730,11 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										x[w[7].rd] = q7
 										in = &w[8]
 										continue
-									} else {
+									}
+								}
+							} else {
+								if o < uint(opFused+85) {
+									if o < uint(opFused+84) {
 										// addi sd sd add ret
 
 										x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
@@ -3785,74 +3765,35 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										}
 										in = (*inst)(unsafe.Add(base, j.at))
 										continue
-									}
-								} else {
-									if o < uint(opFused+81) {
-										// sum sd:b1 sum
-
-										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-										x[w[0].rd] = v0
-										addr1 := x[w[1].rs1] + uint64(w[1].imm)
-										t1 := &write[addr1>>pageShift&tlbMask]
-										if t1.tag != addr1&^(pageMask&^7) {
-											in = &w[1]
+									} else {
+										// ld sum:a1 sd:b1
+										addr0 := x[w[0].rs1] + uint64(w[0].imm)
+										t0 := &read[addr0>>pageShift&tlbMask]
+										if t0.tag != addr0&^(pageMask&^7) {
+											in = &w[0]
 											goto slow
 										}
-										p1 := unsafe.Add(t1.page, addr1&pageMask)
-										put64(p1, v0)
+										p0 := unsafe.Add(t0.page, addr0&pageMask)
+										q0 := get64(p0)
 
-										x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-										in = &w[3]
-										continue
-									} else {
-										// slli sum
+										v0 := q0
+										x[w[0].rd] = v0
 
-										x[w[0].rd] = x[w[0].rs1] << (uint64(w[0].imm) & 63)
-
-										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-										in = &w[2]
-										continue
-									}
-								}
-							} else {
-								if o < uint(opFused+84) {
-									if o < uint(opFused+83) {
-										// sum sum ld:a1
-
-										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-
-										v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+										v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
 										x[w[1].rd] = v1
-										addr2 := v1 + uint64(w[2].imm)
-										t2 := &read[addr2>>pageShift&tlbMask]
+										addr2 := x[w[2].rs1] + uint64(w[2].imm)
+										t2 := &write[addr2>>pageShift&tlbMask]
 										if t2.tag != addr2&^(pageMask&^7) {
 											in = &w[2]
 											goto slow
 										}
 										p2 := unsafe.Add(t2.page, addr2&pageMask)
-										q2 := get64(p2)
-
-										x[w[2].rd] = q2
+										put64(p2, v1)
 										in = &w[3]
-										continue
-									} else {
-										// add addi lui add:b1 lui
-
-										x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-										x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-										v2 := uint64(w[2].imm)
-										x[w[2].rd] = v2
-
-										x[w[3].rd] = x[w[3].rs1] + v2
-
-										x[w[4].rd] = uint64(w[4].imm)
-										in = &w[5]
 										continue
 									}
 								} else {
-									if o < uint(opFused+85) {
+									if o < uint(opFused+86) {
 										// sum ifless:a1 ld ifless:a3:b1 ld sum:a5 ifless:a2:b1 ifless:a2:b7 ld
 
 										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -3963,9 +3904,87 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 								}
 							}
 						} else {
-							if o < uint(opFused+93) {
+							if o < uint(opFused+92) {
 								if o < uint(opFused+89) {
-									if o < uint(opFused+87) {
+									if o < uint(opFused+88) {
+										// sum sum sum sum:b1 sum and:b1 slli:a1 sum:a4:b1 lbu:a8 lbu:a9
+
+										v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+										x[w[0].rd] = v0
+
+										x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+										v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+										x[w[2].rd] = v2
+
+										v3 := x[w[3].rs1] + v2 + uint64(w[3].imm)
+										x[w[3].rd] = v3
+
+										v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+										x[w[4].rd] = v4
+
+										v5 := x[w[5].rs1] & v4
+										x[w[5].rd] = v5
+
+										v6 := v5 << (uint64(w[6].imm) & 63)
+										x[w[6].rd] = v6
+
+										x[w[7].rd] = v3 + v6 + uint64(w[7].imm)
+										addr8 := v0 + uint64(w[8].imm)
+										t8 := &read[addr8>>pageShift&tlbMask]
+										if t8.tag != addr8&^pageMask {
+											in = &w[8]
+											goto slow
+										}
+										p8 := unsafe.Add(t8.page, addr8&pageMask)
+										q8 := uint64(*(*byte)(p8))
+
+										x[w[8].rd] = q8
+										addr9 := v0 + uint64(w[9].imm)
+										t9 := &read[addr9>>pageShift&tlbMask]
+										if t9.tag != addr9&^pageMask {
+											in = &w[9]
+											goto slow
+										}
+										p9 := unsafe.Add(t9.page, addr9&pageMask)
+										q9 := uint64(*(*byte)(p9))
+
+										x[w[9].rd] = q9
+										in = &w[10]
+										continue
+									} else {
+										// lui ld:a1 lui ld:a1
+
+										v0 := uint64(w[0].imm)
+										x[w[0].rd] = v0
+										addr1 := v0 + uint64(w[1].imm)
+										t1 := &read[addr1>>pageShift&tlbMask]
+										if t1.tag != addr1&^(pageMask&^7) {
+											in = &w[1]
+											goto slow
+										}
+										p1 := unsafe.Add(t1.page, addr1&pageMask)
+										q1 := get64(p1)
+
+										x[w[1].rd] = q1
+
+										v2 := uint64(w[2].imm)
+										x[w[2].rd] = v2
+										addr3 := v2 + uint64(w[3].imm)
+										t3 := &read[addr3>>pageShift&tlbMask]
+										if t3.tag != addr3&^(pageMask&^7) {
+											in = &w[3]
+											goto slow
+										}
+										p3 := unsafe.Add(t3.page, addr3&pageMask)
+										q3 := get64(p3)
+
+										x[w[3].rd] = q3
+										in = &w[4]
+										continue
+									}
+								} else {
+									if o < uint(opFused+90) {
 										// and slli:a1 sum:a1 lwu:a1 sw:b1 sum sum:a1 ld:a1 sum:a1 sw:a7:b1
 
 										v0 := x[w[0].rs1] & x[w[0].rs2]
@@ -4026,7 +4045,43 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										in = &w[10]
 										continue
 									} else {
-										if o < uint(opFused+88) {
+										if o < uint(opFused+91) {
+											// sd sd sd sd
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put64(p0, x[w[0].rs2])
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &write[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											put64(p1, x[w[1].rs2])
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &write[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											put64(p2, x[w[2].rs2])
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &write[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											put64(p3, x[w[3].rs2])
+											in = &w[4]
+											continue
+										} else {
 											// sd addi sd:a1 sd:a2 sd:a3
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &write[addr0>>pageShift&tlbMask]
@@ -4065,126 +4120,33 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											put64(p4, x[w[4].rs2])
 											in = &w[5]
 											continue
-										} else {
-											// sd sd bge
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+96) {
+									if o < uint(opFused+94) {
+										if o < uint(opFused+93) {
+											// ld sum ifless
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &write[addr0>>pageShift&tlbMask]
+											t0 := &read[addr0>>pageShift&tlbMask]
 											if t0.tag != addr0&^(pageMask&^7) {
 												in = &w[0]
 												goto slow
 											}
 											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											put64(p0, x[w[0].rs2])
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &write[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											put64(p1, x[w[1].rs2])
-											if int64(x[w[2].rs1]) >= int64(x[w[2].rs2]) {
-												in = &w[2]
-												goto taken
-											}
-											in = &w[3]
-											continue
-										}
-									}
-								} else {
-									if o < uint(opFused+91) {
-										if o < uint(opFused+90) {
-											// sum andi ifequal:a1
+											q0 := get64(p0)
 
-											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+											x[w[0].rd] = q0
 
-											v1 := x[w[1].rs1] & uint64(w[1].imm)
-											x[w[1].rd] = v1
-											if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+											if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
 												in = &w[2]
 												goto taken
 											}
 											in = &w[3]
 											continue
 										} else {
-											// sum ifequal
-
-											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-											if (x[w[1].rs1] == x[w[1].rs2]) != (w[1].rd != 0) {
-												in = &w[1]
-												goto taken
-											}
-											in = &w[2]
-											continue
-										}
-									} else {
-										if o < uint(opFused+92) {
-											// add addi lui ld bltu:a1
-
-											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
-
-											x[w[1].rd] = x[w[1].rs1] + uint64(w[1].imm)
-
-											x[w[2].rd] = uint64(w[2].imm)
-											addr3 := x[w[3].rs1] + uint64(w[3].imm)
-											t3 := &read[addr3>>pageShift&tlbMask]
-											if t3.tag != addr3&^(pageMask&^7) {
-												in = &w[3]
-												goto slow
-											}
-											p3 := unsafe.Add(t3.page, addr3&pageMask)
-											q3 := get64(p3)
-
-											v3 := q3
-											x[w[3].rd] = v3
-											if v3 < x[w[4].rs2] {
-												in = &w[4]
-												goto taken
-											}
-											in = &w[5]
-											continue
-										} else {
-											// addiw and:b1 slli:a1 sum:b1 lbu lbu
-
-											v0 := word(x[w[0].rs1] + uint64(w[0].imm))
-											x[w[0].rd] = v0
-
-											v1 := x[w[1].rs1] & v0
-											x[w[1].rd] = v1
-
-											v2 := v1 << (uint64(w[2].imm) & 63)
-											x[w[2].rd] = v2
-
-											x[w[3].rd] = x[w[3].rs1] + v2 + uint64(w[3].imm)
-											addr4 := x[w[4].rs1] + uint64(w[4].imm)
-											t4 := &read[addr4>>pageShift&tlbMask]
-											if t4.tag != addr4&^pageMask {
-												in = &w[4]
-												goto slow
-											}
-											p4 := unsafe.Add(t4.page, addr4&pageMask)
-											q4 := uint64(*(*byte)(p4))
-
-											x[w[4].rd] = q4
-											addr5 := x[w[5].rs1] + uint64(w[5].imm)
-											t5 := &read[addr5>>pageShift&tlbMask]
-											if t5.tag != addr5&^pageMask {
-												in = &w[5]
-												goto slow
-											}
-											p5 := unsafe.Add(t5.page, addr5&pageMask)
-											q5 := uint64(*(*byte)(p5))
-
-											x[w[5].rd] = q5
-											in = &w[6]
-											continue
-										}
-									}
-								}
-							} else {
-								if o < uint(opFused+97) {
-									if o < uint(opFused+95) {
-										if o < uint(opFused+94) {
 											// ld ld ifless
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &read[addr0>>pageShift&tlbMask]
@@ -4212,63 +4174,104 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											}
 											in = &w[3]
 											continue
-										} else {
-											// lui ld:a1 lui ld:a1
-
-											v0 := uint64(w[0].imm)
-											x[w[0].rd] = v0
-											addr1 := v0 + uint64(w[1].imm)
-											t1 := &read[addr1>>pageShift&tlbMask]
+										}
+									} else {
+										if o < uint(opFused+95) {
+											// sd sd bge
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &write[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											put64(p0, x[w[0].rs2])
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &write[addr1>>pageShift&tlbMask]
 											if t1.tag != addr1&^(pageMask&^7) {
 												in = &w[1]
 												goto slow
 											}
 											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := get64(p1)
+											put64(p1, x[w[1].rs2])
+											if int64(x[w[2].rs1]) >= int64(x[w[2].rs2]) {
+												in = &w[2]
+												goto taken
+											}
+											in = &w[3]
+											continue
+										} else {
+											// add lui ld bltu:a1
 
-											x[w[1].rd] = q1
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
 
-											v2 := uint64(w[2].imm)
-											x[w[2].rd] = v2
-											addr3 := v2 + uint64(w[3].imm)
-											t3 := &read[addr3>>pageShift&tlbMask]
-											if t3.tag != addr3&^(pageMask&^7) {
-												in = &w[3]
+											x[w[1].rd] = uint64(w[1].imm)
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
 												goto slow
 											}
-											p3 := unsafe.Add(t3.page, addr3&pageMask)
-											q3 := get64(p3)
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
 
-											x[w[3].rd] = q3
+											v2 := q2
+											x[w[2].rd] = v2
+											if v2 < x[w[3].rs2] {
+												in = &w[3]
+												goto taken
+											}
 											in = &w[4]
 											continue
 										}
-									} else {
-										if o < uint(opFused+96) {
-											// lui ld addi bltu:a2:b1
+									}
+								} else {
+									if o < uint(opFused+98) {
+										if o < uint(opFused+97) {
+											// sum sum sum ifless
 
-											x[w[0].rd] = uint64(w[0].imm)
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := get64(p1)
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 
-											v1 := q1
-											x[w[1].rd] = v1
+											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
 
-											v2 := x[w[2].rs1] + uint64(w[2].imm)
-											x[w[2].rd] = v2
-											if v1 < v2 {
+											x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+											if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
 												in = &w[3]
 												goto taken
 											}
 											in = &w[4]
 											continue
 										} else {
+											// sum sum ld sum ret:a2
+
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											v2 := q2
+											x[w[2].rd] = v2
+
+											x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+											target := (v2 + uint64(w[4].imm>>48)) &^ 1
+											left -= uint64(w[4].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										}
+									} else {
+										if o < uint(opFused+99) {
 											// ld sum:a1 ld sum:a1 ld ld ifless:a3:b2 sd:b4 sd:b7
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &read[addr0>>pageShift&tlbMask]
@@ -4341,107 +4344,21 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											put64(p8, v1)
 											in = &w[9]
 											continue
-										}
-									}
-								} else {
-									if o < uint(opFused+99) {
-										if o < uint(opFused+98) {
-											// ld sum ld
+										} else {
+											// lbu sum
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
+											if t0.tag != addr0&^pageMask {
 												in = &w[0]
 												goto slow
 											}
 											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
+											q0 := uint64(*(*byte)(p0))
 
 											x[w[0].rd] = q0
 
 											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-											addr2 := x[w[2].rs1] + uint64(w[2].imm)
-											t2 := &read[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^(pageMask&^7) {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											q2 := get64(p2)
-
-											x[w[2].rd] = q2
-											in = &w[3]
-											continue
-										} else {
-											// sum sum ld sum ret:a2
-
-											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-
-											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-											addr2 := x[w[2].rs1] + uint64(w[2].imm)
-											t2 := &read[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^(pageMask&^7) {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											q2 := get64(p2)
-
-											v2 := q2
-											x[w[2].rd] = v2
-
-											x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-											target := (v2 + uint64(w[4].imm>>48)) &^ 1
-											left -= uint64(w[4].n)
-											j := &e.jump[target>>1&jumpMask]
-											if j.pc != target || left < blockLength {
-												c.pc = target
-												return in, left, exitJump
-											}
-											in = (*inst)(unsafe.Add(base, j.at))
-											continue
-										}
-									} else {
-										if o < uint(opFused+100) {
-											// lui ld:a1
-
-											v0 := uint64(w[0].imm)
-											x[w[0].rd] = v0
-											addr1 := v0 + uint64(w[1].imm)
-											t1 := &read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := get64(p1)
-
-											x[w[1].rd] = q1
 											in = &w[2]
-											continue
-										} else {
-											// sum sum sum ld ifless:a1
-
-											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-
-											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-
-											x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-											addr3 := x[w[3].rs1] + uint64(w[3].imm)
-											t3 := &read[addr3>>pageShift&tlbMask]
-											if t3.tag != addr3&^(pageMask&^7) {
-												in = &w[3]
-												goto slow
-											}
-											p3 := unsafe.Add(t3.page, addr3&pageMask)
-											q3 := get64(p3)
-
-											v3 := q3
-											x[w[3].rd] = v3
-											if (v3^uint64(w[4].rs3)<<56 < x[w[4].rs2]^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
-												in = &w[4]
-												goto taken
-											}
-											in = &w[5]
 											continue
 										}
 									}
@@ -4449,27 +4366,11 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 							}
 						}
 					} else {
-						if o < uint(opFused+117) {
-							if o < uint(opFused+109) {
-								if o < uint(opFused+105) {
-									if o < uint(opFused+103) {
-										if o < uint(opFused+102) {
-											// addi add:a1 add bltu:a2
-
-											v0 := x[w[0].rs1] + uint64(w[0].imm)
-											x[w[0].rd] = v0
-
-											v1 := v0 + x[w[1].rs2]
-											x[w[1].rd] = v1
-
-											x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
-											if v1 < x[w[3].rs2] {
-												in = &w[3]
-												goto taken
-											}
-											in = &w[4]
-											continue
-										} else {
+						if o < uint(opFused+116) {
+							if o < uint(opFused+108) {
+								if o < uint(opFused+104) {
+									if o < uint(opFused+102) {
+										if o < uint(opFused+101) {
 											// sd sd sd sd sd sd sd sd sum
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &write[addr0>>pageShift&tlbMask]
@@ -4539,9 +4440,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
 											in = &w[9]
 											continue
-										}
-									} else {
-										if o < uint(opFused+104) {
+										} else {
 											// addi addi ret
 
 											x[w[0].rd] = x[w[0].rs1] + uint64(w[0].imm)
@@ -4556,7 +4455,9 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											}
 											in = (*inst)(unsafe.Add(base, j.at))
 											continue
-										} else {
+										}
+									} else {
+										if o < uint(opFused+103) {
 											// xor xor:b1 mulhu:b1 mul:b2 xor:a1:b2 sum ld:a1 mulhu:a1:b3 mul:a2:b4 xor:a1:b2
 
 											v0 := x[w[0].rs1] ^ x[w[0].rs2]
@@ -4597,23 +4498,25 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											x[w[9].rd] = v8 ^ v7
 											in = &w[10]
 											continue
-										}
-									}
-								} else {
-									if o < uint(opFused+107) {
-										if o < uint(opFused+106) {
-											// sum sum ifequal
+										} else {
+											// sum sum sum sum sum
 
 											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 
 											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-											if (x[w[2].rs1] == x[w[2].rs2]) != (w[2].rd != 0) {
-												in = &w[2]
-												goto taken
-											}
-											in = &w[3]
+
+											x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+											x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+											x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+											in = &w[5]
 											continue
-										} else {
+										}
+									}
+								} else {
+									if o < uint(opFused+106) {
+										if o < uint(opFused+105) {
 											// addiw ld addi ret:a2
 
 											x[w[0].rd] = word(x[w[0].rs1] + uint64(w[0].imm))
@@ -4639,9 +4542,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											}
 											in = (*inst)(unsafe.Add(base, j.at))
 											continue
-										}
-									} else {
-										if o < uint(opFused+108) {
+										} else {
 											// srai lwu subw:b1 addiw:a3 ifless:a2:b1 lw
 
 											v0 := uint64(int64(x[w[0].rs1]) >> (uint64(w[0].imm) & 63))
@@ -4679,248 +4580,68 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											x[w[5].rd] = q5
 											in = &w[6]
 											continue
-										} else {
-											// ifless ld slli sum:b1 ld:a1 sum:a4:b1 sd:b1 sum srli:a1 and:a4:b1
-											if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
-												in = &w[0]
-												goto taken
-											}
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := get64(p1)
-
-											v1 := q1
-											x[w[1].rd] = v1
-
-											v2 := x[w[2].rs1] << (uint64(w[2].imm) & 63)
-											x[w[2].rd] = v2
-
-											v3 := x[w[3].rs1] + v2 + uint64(w[3].imm)
-											x[w[3].rd] = v3
-											addr4 := v3 + uint64(w[4].imm)
-											t4 := &read[addr4>>pageShift&tlbMask]
-											if t4.tag != addr4&^(pageMask&^7) {
-												in = &w[4]
-												goto slow
-											}
-											p4 := unsafe.Add(t4.page, addr4&pageMask)
-											q4 := get64(p4)
-
-											v4 := q4
-											x[w[4].rd] = v4
-
-											v5 := v1 + v4 + uint64(w[5].imm)
-											x[w[5].rd] = v5
-											addr6 := x[w[6].rs1] + uint64(w[6].imm)
-											t6 := &write[addr6>>pageShift&tlbMask]
-											if t6.tag != addr6&^(pageMask&^7) {
-												in = &w[6]
-												goto slow
-											}
-											p6 := unsafe.Add(t6.page, addr6&pageMask)
-											put64(p6, v5)
-
-											v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-											x[w[7].rd] = v7
-
-											v8 := v7 >> (uint64(w[8].imm) & 63)
-											x[w[8].rd] = v8
-
-											x[w[9].rd] = v5 & v8
-											in = &w[10]
-											continue
 										}
-									}
-								}
-							} else {
-								if o < uint(opFused+113) {
-									if o < uint(opFused+111) {
-										if o < uint(opFused+110) {
-											// ld sum ifless:a2:b1 sum slli:a4 sum:a1:b2 ld
+									} else {
+										if o < uint(opFused+107) {
+											// sd sum sd:a1 ifless sum ifless:a1 sum ld ifless:a1:b7 sd:a8
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &read[addr0>>pageShift&tlbMask]
+											t0 := &write[addr0>>pageShift&tlbMask]
 											if t0.tag != addr0&^(pageMask&^7) {
 												in = &w[0]
 												goto slow
 											}
 											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											v0 := q0
-											x[w[0].rd] = v0
+											put64(p0, x[w[0].rs2])
 
 											v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
 											x[w[1].rd] = v1
-											if (v0^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-												in = &w[2]
-												goto taken
-											}
-
-											v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-											x[w[3].rd] = v3
-
-											v4 := v0 << (uint64(w[4].imm) & 63)
-											x[w[4].rd] = v4
-
-											x[w[5].rd] = v4 + v3 + uint64(w[5].imm)
-											addr6 := x[w[6].rs1] + uint64(w[6].imm)
-											t6 := &read[addr6>>pageShift&tlbMask]
-											if t6.tag != addr6&^(pageMask&^7) {
-												in = &w[6]
-												goto slow
-											}
-											p6 := unsafe.Add(t6.page, addr6&pageMask)
-											q6 := get64(p6)
-
-											x[w[6].rd] = q6
-											in = &w[7]
-											continue
-										} else {
-											// addiw ifless:b1 sum and:a1 addiw:a1 ifequal:a1 sd sw sum
-
-											v0 := word(x[w[0].rs1] + uint64(w[0].imm))
-											x[w[0].rd] = v0
-											if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-												in = &w[1]
-												goto taken
-											}
-
-											v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-											x[w[2].rd] = v2
-
-											v3 := v2 & x[w[3].rs2]
-											x[w[3].rd] = v3
-
-											v4 := word(v3 + uint64(w[4].imm))
-											x[w[4].rd] = v4
-											if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
-												in = &w[5]
-												goto taken
-											}
-											addr6 := x[w[6].rs1] + uint64(w[6].imm)
-											t6 := &write[addr6>>pageShift&tlbMask]
-											if t6.tag != addr6&^(pageMask&^7) {
-												in = &w[6]
-												goto slow
-											}
-											p6 := unsafe.Add(t6.page, addr6&pageMask)
-											put64(p6, x[w[6].rs2])
-											addr7 := x[w[7].rs1] + uint64(w[7].imm)
-											t7 := &write[addr7>>pageShift&tlbMask]
-											if t7.tag != addr7&^(pageMask&^3) {
-												in = &w[7]
-												goto slow
-											}
-											p7 := unsafe.Add(t7.page, addr7&pageMask)
-											put32(p7, uint32(x[w[7].rs2]))
-
-											x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
-											in = &w[9]
-											continue
-										}
-									} else {
-										if o < uint(opFused+112) {
-											// ld ld ld:a2 sum sum:b1 sw:b1 sum jalr:a5
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											v0 := q0
-											x[w[0].rd] = v0
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := get64(p1)
-
-											x[w[1].rd] = q1
-											addr2 := v0 + uint64(w[2].imm)
-											t2 := &read[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^(pageMask&^7) {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											q2 := get64(p2)
-
-											v2 := q2
-											x[w[2].rd] = v2
-
-											v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-											x[w[3].rd] = v3
-
-											v4 := x[w[4].rs1] + v3 + uint64(w[4].imm)
-											x[w[4].rd] = v4
-											addr5 := x[w[5].rs1] + uint64(w[5].imm)
-											t5 := &write[addr5>>pageShift&tlbMask]
-											if t5.tag != addr5&^(pageMask&^3) {
-												in = &w[5]
-												goto slow
-											}
-											p5 := unsafe.Add(t5.page, addr5&pageMask)
-											put32(p5, uint32(v4))
-
-											x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-											target := (v2 + uint64(w[7].imm>>48)) &^ 1
-											x[w[7].rd] = uint64(w[7].imm) << 16 >> 16
-											left -= uint64(w[7].n)
-											j := &e.jump[target>>1&jumpMask]
-											if j.pc != target || left < blockLength {
-												c.pc = target
-												return in, left, exitJump
-											}
-											in = (*inst)(unsafe.Add(base, j.at))
-											continue
-										} else {
-											// ld addi:a1 sd:b1 bge:a2 addi:a4
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											v0 := q0
-											x[w[0].rd] = v0
-
-											v1 := v0 + uint64(w[1].imm)
-											x[w[1].rd] = v1
-											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											addr2 := v1 + uint64(w[2].imm)
 											t2 := &write[addr2>>pageShift&tlbMask]
 											if t2.tag != addr2&^(pageMask&^7) {
 												in = &w[2]
 												goto slow
 											}
 											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											put64(p2, v1)
-											if int64(v1) >= int64(x[w[3].rs2]) {
+											put64(p2, x[w[2].rs2])
+											if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
 												in = &w[3]
 												goto taken
 											}
 
-											x[w[4].rd] = v0 + uint64(w[4].imm)
-											in = &w[5]
+											v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+											x[w[4].rd] = v4
+											if (v4^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+												in = &w[5]
+												goto taken
+											}
+
+											x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+											addr7 := x[w[7].rs1] + uint64(w[7].imm)
+											t7 := &read[addr7>>pageShift&tlbMask]
+											if t7.tag != addr7&^(pageMask&^7) {
+												in = &w[7]
+												goto slow
+											}
+											p7 := unsafe.Add(t7.page, addr7&pageMask)
+											q7 := get64(p7)
+
+											v7 := q7
+											x[w[7].rd] = v7
+											if (v7^uint64(w[8].rs3)<<56 < v1^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+												in = &w[8]
+												goto taken
+											}
+											addr9 := v1 + uint64(w[9].imm)
+											t9 := &write[addr9>>pageShift&tlbMask]
+											if t9.tag != addr9&^(pageMask&^7) {
+												in = &w[9]
+												goto slow
+											}
+											p9 := unsafe.Add(t9.page, addr9&pageMask)
+											put64(p9, x[w[9].rs2])
+											in = &w[10]
 											continue
-										}
-									}
-								} else {
-									if o < uint(opFused+115) {
-										if o < uint(opFused+114) {
+										} else {
 											// sd sum sd:a1 ld sum:a1 sd:b1 ifless:a2 sum:a4 sd:b1
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &write[addr0>>pageShift&tlbMask]
@@ -4980,68 +4701,274 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											put64(p8, v7)
 											in = &w[9]
 											continue
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+112) {
+									if o < uint(opFused+110) {
+										if o < uint(opFused+109) {
+											// ifless ld slli sum:b1 ld:a1 sum:a4:b1 sd:b1 sum srli:a1 and:a4:b1
+											if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+												in = &w[0]
+												goto taken
+											}
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											v1 := q1
+											x[w[1].rd] = v1
+
+											v2 := x[w[2].rs1] << (uint64(w[2].imm) & 63)
+											x[w[2].rd] = v2
+
+											v3 := x[w[3].rs1] + v2 + uint64(w[3].imm)
+											x[w[3].rd] = v3
+											addr4 := v3 + uint64(w[4].imm)
+											t4 := &read[addr4>>pageShift&tlbMask]
+											if t4.tag != addr4&^(pageMask&^7) {
+												in = &w[4]
+												goto slow
+											}
+											p4 := unsafe.Add(t4.page, addr4&pageMask)
+											q4 := get64(p4)
+
+											v4 := q4
+											x[w[4].rd] = v4
+
+											v5 := v1 + v4 + uint64(w[5].imm)
+											x[w[5].rd] = v5
+											addr6 := x[w[6].rs1] + uint64(w[6].imm)
+											t6 := &write[addr6>>pageShift&tlbMask]
+											if t6.tag != addr6&^(pageMask&^7) {
+												in = &w[6]
+												goto slow
+											}
+											p6 := unsafe.Add(t6.page, addr6&pageMask)
+											put64(p6, v5)
+
+											v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+											x[w[7].rd] = v7
+
+											v8 := v7 >> (uint64(w[8].imm) & 63)
+											x[w[8].rd] = v8
+
+											x[w[9].rd] = v5 & v8
+											in = &w[10]
+											continue
 										} else {
-											// sd sum sd:a1 ifless sum ifless:a1 sum ld ifless:a1:b7 sd:a8
+											// ld sum ifless:a2:b1 sum slli:a4 sum:a1:b2 ld
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &write[addr0>>pageShift&tlbMask]
+											t0 := &read[addr0>>pageShift&tlbMask]
 											if t0.tag != addr0&^(pageMask&^7) {
 												in = &w[0]
 												goto slow
 											}
 											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											put64(p0, x[w[0].rs2])
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
 
 											v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
 											x[w[1].rd] = v1
-											addr2 := v1 + uint64(w[2].imm)
+											if (v0^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+												in = &w[2]
+												goto taken
+											}
+
+											v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+											x[w[3].rd] = v3
+
+											v4 := v0 << (uint64(w[4].imm) & 63)
+											x[w[4].rd] = v4
+
+											x[w[5].rd] = v4 + v3 + uint64(w[5].imm)
+											addr6 := x[w[6].rs1] + uint64(w[6].imm)
+											t6 := &read[addr6>>pageShift&tlbMask]
+											if t6.tag != addr6&^(pageMask&^7) {
+												in = &w[6]
+												goto slow
+											}
+											p6 := unsafe.Add(t6.page, addr6&pageMask)
+											q6 := get64(p6)
+
+											x[w[6].rd] = q6
+											in = &w[7]
+											continue
+										}
+									} else {
+										if o < uint(opFused+111) {
+											// addiw ifless:b1 sum and:a1 addiw:a1 ifequal:a1 sd sw sum
+
+											v0 := word(x[w[0].rs1] + uint64(w[0].imm))
+											x[w[0].rd] = v0
+											if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+												in = &w[1]
+												goto taken
+											}
+
+											v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+											x[w[2].rd] = v2
+
+											v3 := v2 & x[w[3].rs2]
+											x[w[3].rd] = v3
+
+											v4 := word(v3 + uint64(w[4].imm))
+											x[w[4].rd] = v4
+											if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
+												in = &w[5]
+												goto taken
+											}
+											addr6 := x[w[6].rs1] + uint64(w[6].imm)
+											t6 := &write[addr6>>pageShift&tlbMask]
+											if t6.tag != addr6&^(pageMask&^7) {
+												in = &w[6]
+												goto slow
+											}
+											p6 := unsafe.Add(t6.page, addr6&pageMask)
+											put64(p6, x[w[6].rs2])
+											addr7 := x[w[7].rs1] + uint64(w[7].imm)
+											t7 := &write[addr7>>pageShift&tlbMask]
+											if t7.tag != addr7&^(pageMask&^3) {
+												in = &w[7]
+												goto slow
+											}
+											p7 := unsafe.Add(t7.page, addr7&pageMask)
+											put32(p7, uint32(x[w[7].rs2]))
+
+											x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+											in = &w[9]
+											continue
+										} else {
+											// ld ld ld:a2 sum sum:b1 sw:b1 sum jalr:a5
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
+												goto slow
+											}
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
+
+											x[w[1].rd] = q1
+											addr2 := v0 + uint64(w[2].imm)
+											t2 := &read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											v2 := q2
+											x[w[2].rd] = v2
+
+											v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+											x[w[3].rd] = v3
+
+											v4 := x[w[4].rs1] + v3 + uint64(w[4].imm)
+											x[w[4].rd] = v4
+											addr5 := x[w[5].rs1] + uint64(w[5].imm)
+											t5 := &write[addr5>>pageShift&tlbMask]
+											if t5.tag != addr5&^(pageMask&^3) {
+												in = &w[5]
+												goto slow
+											}
+											p5 := unsafe.Add(t5.page, addr5&pageMask)
+											put32(p5, uint32(v4))
+
+											x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+											target := (v2 + uint64(w[7].imm>>48)) &^ 1
+											x[w[7].rd] = uint64(w[7].imm) << 16 >> 16
+											left -= uint64(w[7].n)
+											j := &e.jump[target>>1&jumpMask]
+											if j.pc != target || left < blockLength {
+												c.pc = target
+												return in, left, exitJump
+											}
+											in = (*inst)(unsafe.Add(base, j.at))
+											continue
+										}
+									}
+								} else {
+									if o < uint(opFused+114) {
+										if o < uint(opFused+113) {
+											// ld addi:a1 sd:b1 bge:a2 addi:a4
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := v0 + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
 											t2 := &write[addr2>>pageShift&tlbMask]
 											if t2.tag != addr2&^(pageMask&^7) {
 												in = &w[2]
 												goto slow
 											}
 											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											put64(p2, x[w[2].rs2])
-											if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+											put64(p2, v1)
+											if int64(v1) >= int64(x[w[3].rs2]) {
 												in = &w[3]
 												goto taken
 											}
 
-											v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-											x[w[4].rd] = v4
-											if (v4^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-												in = &w[5]
-												goto taken
-											}
+											x[w[4].rd] = v0 + uint64(w[4].imm)
+											in = &w[5]
+											continue
+										} else {
+											// lui ld addi bltu:a2:b1
 
-											x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-											addr7 := x[w[7].rs1] + uint64(w[7].imm)
-											t7 := &read[addr7>>pageShift&tlbMask]
-											if t7.tag != addr7&^(pageMask&^7) {
-												in = &w[7]
+											x[w[0].rd] = uint64(w[0].imm)
+											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											t1 := &read[addr1>>pageShift&tlbMask]
+											if t1.tag != addr1&^(pageMask&^7) {
+												in = &w[1]
 												goto slow
 											}
-											p7 := unsafe.Add(t7.page, addr7&pageMask)
-											q7 := get64(p7)
+											p1 := unsafe.Add(t1.page, addr1&pageMask)
+											q1 := get64(p1)
 
-											v7 := q7
-											x[w[7].rd] = v7
-											if (v7^uint64(w[8].rs3)<<56 < v1^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
-												in = &w[8]
+											v1 := q1
+											x[w[1].rd] = v1
+
+											v2 := x[w[2].rs1] + uint64(w[2].imm)
+											x[w[2].rd] = v2
+											if v1 < v2 {
+												in = &w[3]
 												goto taken
 											}
-											addr9 := v1 + uint64(w[9].imm)
-											t9 := &write[addr9>>pageShift&tlbMask]
-											if t9.tag != addr9&^(pageMask&^7) {
-												in = &w[9]
-												goto slow
-											}
-											p9 := unsafe.Add(t9.page, addr9&pageMask)
-											put64(p9, x[w[9].rs2])
-											in = &w[10]
+											in = &w[4]
 											continue
 										}
 									} else {
-										if o < uint(opFused+116) {
+										if o < uint(opFused+115) {
 											// sum slli:a1 sum:a1 sw:a1 sw:a2 ld sum ret:a2
 
 											v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -5123,30 +5050,10 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 								}
 							}
 						} else {
-							if o < uint(opFused+125) {
-								if o < uint(opFused+121) {
-									if o < uint(opFused+119) {
-										if o < uint(opFused+118) {
-											// ld sum ifless
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											x[w[0].rd] = q0
-
-											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-											if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-												in = &w[2]
-												goto taken
-											}
-											in = &w[3]
-											continue
-										} else {
+							if o < uint(opFused+124) {
+								if o < uint(opFused+120) {
+									if o < uint(opFused+118) {
+										if o < uint(opFused+117) {
 											// addi blt:b1 addi blt:b1 addi
 
 											v0 := x[w[0].rs1] + uint64(w[0].imm)
@@ -5166,52 +5073,53 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
 											in = &w[5]
 											continue
-										}
-									} else {
-										if o < uint(opFused+120) {
-											// slli sum:a1 lwu:a1 slli srli:a1 ifless:a3:b1 sum ifless:a1 sub:b2 srai:a1
+										} else {
+											// sub srai:a1 sum:a1 ifless:a1 slli:a2 sum:a1 lwu:a1 slli srli:a1 ifless:a3:b1
 
-											v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+											v0 := x[w[0].rs1] - x[w[0].rs2]
 											x[w[0].rd] = v0
 
-											v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+											v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
 											x[w[1].rd] = v1
-											addr2 := v1 + uint64(w[2].imm)
-											t2 := &read[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^(pageMask&^3) {
-												in = &w[2]
+
+											v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+											x[w[2].rd] = v2
+											if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+												in = &w[3]
+												goto taken
+											}
+
+											v4 := v2 << (uint64(w[4].imm) & 63)
+											x[w[4].rd] = v4
+
+											v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+											x[w[5].rd] = v5
+											addr6 := v5 + uint64(w[6].imm)
+											t6 := &read[addr6>>pageShift&tlbMask]
+											if t6.tag != addr6&^(pageMask&^3) {
+												in = &w[6]
 												goto slow
 											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											q2 := uint64(get32(p2))
+											p6 := unsafe.Add(t6.page, addr6&pageMask)
+											q6 := uint64(get32(p6))
 
-											v2 := q2
-											x[w[2].rd] = v2
-
-											v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
-											x[w[3].rd] = v3
-
-											v4 := v3 >> (uint64(w[4].imm) & 63)
-											x[w[4].rd] = v4
-											if (v2^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-												in = &w[5]
-												goto taken
-											}
-
-											v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+											v6 := q6
 											x[w[6].rd] = v6
-											if (v6^uint64(w[7].rs3)<<56 < x[w[7].rs2]^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-												in = &w[7]
+
+											v7 := x[w[7].rs1] << (uint64(w[7].imm) & 63)
+											x[w[7].rd] = v7
+
+											v8 := v7 >> (uint64(w[8].imm) & 63)
+											x[w[8].rd] = v8
+											if (v6^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+												in = &w[9]
 												goto taken
 											}
-
-											v8 := x[w[8].rs1] - v6
-											x[w[8].rd] = v8
-
-											x[w[9].rd] = uint64(int64(v8) >> (uint64(w[9].imm) & 63))
 											in = &w[10]
 											continue
-										} else {
+										}
+									} else {
+										if o < uint(opFused+119) {
 											// sum mul:a1 sum:a1 sum:a1 lhu:a1 slli:a1 srli:a1 slli srli:a1 ifless:a3:b1
 
 											v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -5254,11 +5162,33 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											}
 											in = &w[10]
 											continue
+										} else {
+											// addi bge:a1 beq:a2 addi blt:a4:b1
+
+											v0 := x[w[0].rs1] + uint64(w[0].imm)
+											x[w[0].rd] = v0
+											if int64(v0) >= int64(x[w[1].rs2]) {
+												in = &w[1]
+												goto taken
+											}
+											if v0 == x[w[2].rs2] {
+												in = &w[2]
+												goto taken
+											}
+
+											v3 := x[w[3].rs1] + uint64(w[3].imm)
+											x[w[3].rd] = v3
+											if int64(v0) < int64(v3) {
+												in = &w[4]
+												goto taken
+											}
+											in = &w[5]
+											continue
 										}
 									}
 								} else {
-									if o < uint(opFused+123) {
-										if o < uint(opFused+122) {
+									if o < uint(opFused+122) {
+										if o < uint(opFused+121) {
 											// sum ret
 
 											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -5272,32 +5202,25 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											in = (*inst)(unsafe.Add(base, j.at))
 											continue
 										} else {
-											// lbu lbu
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^pageMask {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := uint64(*(*byte)(p0))
+											// sum lwu:a1
 
-											x[w[0].rd] = q0
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
+											v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+											x[w[0].rd] = v0
+											addr1 := v0 + uint64(w[1].imm)
 											t1 := &read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^pageMask {
+											if t1.tag != addr1&^(pageMask&^3) {
 												in = &w[1]
 												goto slow
 											}
 											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := uint64(*(*byte)(p1))
+											q1 := uint64(get32(p1))
 
 											x[w[1].rd] = q1
 											in = &w[2]
 											continue
 										}
 									} else {
-										if o < uint(opFused+124) {
+										if o < uint(opFused+123) {
 											// sd ld ld:a1 ld sum jalr:a3
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &write[addr0>>pageShift&tlbMask]
@@ -5419,9 +5342,9 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 									}
 								}
 							} else {
-								if o < uint(opFused+129) {
-									if o < uint(opFused+127) {
-										if o < uint(opFused+126) {
+								if o < uint(opFused+128) {
+									if o < uint(opFused+126) {
+										if o < uint(opFused+125) {
 											// add jalr
 
 											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
@@ -5436,22 +5359,6 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											in = (*inst)(unsafe.Add(base, j.at))
 											continue
 										} else {
-											// addiw sum ifless:a1:b2
-
-											v0 := word(x[w[0].rs1] + uint64(w[0].imm))
-											x[w[0].rd] = v0
-
-											v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-											x[w[1].rd] = v1
-											if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-												in = &w[2]
-												goto taken
-											}
-											in = &w[3]
-											continue
-										}
-									} else {
-										if o < uint(opFused+128) {
 											// ld ld sum:a2:b1 sum sb:a2:b1 sum:a5 sum sum ifless:a3:b1 sd:b4
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &read[addr0>>pageShift&tlbMask]
@@ -5511,7 +5418,49 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											put64(p9, v5)
 											in = &w[10]
 											continue
+										}
+									} else {
+										if o < uint(opFused+127) {
+											// addiw sum ifless:a1:b2
+
+											v0 := word(x[w[0].rs1] + uint64(w[0].imm))
+											x[w[0].rd] = v0
+
+											v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+											x[w[1].rd] = v1
+											if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+												in = &w[2]
+												goto taken
+											}
+											in = &w[3]
+											continue
 										} else {
+											// ld sum sum sum sum
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^(pageMask&^7) {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := get64(p0)
+
+											x[w[0].rd] = q0
+
+											x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+											x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+											x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+											x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+											in = &w[5]
+											continue
+										}
+									}
+								} else {
+									if o < uint(opFused+130) {
+										if o < uint(opFused+129) {
 											// ld mul:b1 ld sum:a2
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &read[addr0>>pageShift&tlbMask]
@@ -5541,11 +5490,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											x[w[3].rd] = v1 + x[w[3].rs2] + uint64(w[3].imm)
 											in = &w[4]
 											continue
-										}
-									}
-								} else {
-									if o < uint(opFused+131) {
-										if o < uint(opFused+130) {
+										} else {
 											// sd sh3add sd:b1 ld ld ld:a2 jalr:a1
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &write[addr0>>pageShift&tlbMask]
@@ -5608,7 +5553,9 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											}
 											in = (*inst)(unsafe.Add(base, j.at))
 											continue
-										} else {
+										}
+									} else {
+										if o < uint(opFused+131) {
 											// srli ld sd:a1:b2 ld sum:a1 ld sum ifless:a3:b1
 
 											v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
@@ -5665,25 +5612,6 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											}
 											in = &w[8]
 											continue
-										}
-									} else {
-										if o < uint(opFused+132) {
-											// sum lwu:a1
-
-											v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-											x[w[0].rd] = v0
-											addr1 := v0 + uint64(w[1].imm)
-											t1 := &read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^3) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := uint64(get32(p1))
-
-											x[w[1].rd] = q1
-											in = &w[2]
-											continue
 										} else {
 											// sum sum sum sum sum ret:a1
 
@@ -5713,12 +5641,12 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 						}
 					}
 				} else {
-					if o < uint(opFused+184) {
-						if o < uint(opFused+152) {
-							if o < uint(opFused+141) {
-								if o < uint(opFused+137) {
-									if o < uint(opFused+135) {
-										if o < uint(opFused+134) {
+					if o < uint(opFused+183) {
+						if o < uint(opFused+151) {
+							if o < uint(opFused+140) {
+								if o < uint(opFused+136) {
+									if o < uint(opFused+134) {
+										if o < uint(opFused+133) {
 											// ld mul:b1 ld sum:a2:b1 sum ld:a1 mul:a1 sd:b4 ld:a5 xor:a1:b3
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &read[addr0>>pageShift&tlbMask]
@@ -5789,6 +5717,50 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											in = &w[10]
 											continue
 										} else {
+											// sub srai and add
+
+											x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
+
+											x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
+
+											x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
+
+											x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
+											in = &w[4]
+											continue
+										}
+									} else {
+										if o < uint(opFused+135) {
+											// and andi ld ld addi
+
+											x[w[0].rd] = x[w[0].rs1] & x[w[0].rs2]
+
+											x[w[1].rd] = x[w[1].rs1] & uint64(w[1].imm)
+											addr2 := x[w[2].rs1] + uint64(w[2].imm)
+											t2 := &read[addr2>>pageShift&tlbMask]
+											if t2.tag != addr2&^(pageMask&^7) {
+												in = &w[2]
+												goto slow
+											}
+											p2 := unsafe.Add(t2.page, addr2&pageMask)
+											q2 := get64(p2)
+
+											x[w[2].rd] = q2
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
+												goto slow
+											}
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := get64(p3)
+
+											x[w[3].rd] = q3
+
+											x[w[4].rd] = x[w[4].rs1] + uint64(w[4].imm)
+											in = &w[5]
+											continue
+										} else {
 											// sum sh2add:b1 slli sum:a1 sum mulw:a2:b1 sw:a5:b1 sum sum ifless:a2:b1
 
 											v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -5829,8 +5801,10 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											in = &w[10]
 											continue
 										}
-									} else {
-										if o < uint(opFused+136) {
+									}
+								} else {
+									if o < uint(opFused+138) {
+										if o < uint(opFused+137) {
 											// ld sum:a1 ifequal:a1 sum ld sh3add:a2:b1 ld:a1 ld:a1 srli
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &read[addr0>>pageShift&tlbMask]
@@ -5893,37 +5867,37 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											in = &w[9]
 											continue
 										} else {
-											// andi srl:b1 ld sh3add:a2:b1 ld:a1 ld:a1 srli sum sum and:a4:b3
+											// lbu andi:a1 srl:b1 ld sh3add:a2:b1 ld:a1 ld:a1 srli sum sum
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^pageMask {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := uint64(*(*byte)(p0))
 
-											v0 := x[w[0].rs1] & uint64(w[0].imm)
+											v0 := q0
 											x[w[0].rd] = v0
 
-											v1 := x[w[1].rs1] >> (v0 & 63)
+											v1 := v0 & uint64(w[1].imm)
 											x[w[1].rd] = v1
-											addr2 := x[w[2].rs1] + uint64(w[2].imm)
-											t2 := &read[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^(pageMask&^7) {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											q2 := get64(p2)
 
-											v2 := q2
+											v2 := x[w[2].rs1] >> (v1 & 63)
 											x[w[2].rd] = v2
-
-											v3 := v2 + v1<<3
-											x[w[3].rd] = v3
-											addr4 := v3 + uint64(w[4].imm)
-											t4 := &read[addr4>>pageShift&tlbMask]
-											if t4.tag != addr4&^(pageMask&^7) {
-												in = &w[4]
+											addr3 := x[w[3].rs1] + uint64(w[3].imm)
+											t3 := &read[addr3>>pageShift&tlbMask]
+											if t3.tag != addr3&^(pageMask&^7) {
+												in = &w[3]
 												goto slow
 											}
-											p4 := unsafe.Add(t4.page, addr4&pageMask)
-											q4 := get64(p4)
+											p3 := unsafe.Add(t3.page, addr3&pageMask)
+											q3 := get64(p3)
 
-											v4 := q4
+											v3 := q3
+											x[w[3].rd] = v3
+
+											v4 := v3 + v2<<3
 											x[w[4].rd] = v4
 											addr5 := v4 + uint64(w[5].imm)
 											t5 := &read[addr5>>pageShift&tlbMask]
@@ -5936,22 +5910,41 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 
 											v5 := q5
 											x[w[5].rd] = v5
+											addr6 := v5 + uint64(w[6].imm)
+											t6 := &read[addr6>>pageShift&tlbMask]
+											if t6.tag != addr6&^(pageMask&^7) {
+												in = &w[6]
+												goto slow
+											}
+											p6 := unsafe.Add(t6.page, addr6&pageMask)
+											q6 := get64(p6)
 
-											v6 := x[w[6].rs1] >> (uint64(w[6].imm) & 63)
-											x[w[6].rd] = v6
+											x[w[6].rd] = q6
 
-											x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+											x[w[7].rd] = x[w[7].rs1] >> (uint64(w[7].imm) & 63)
 
 											x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
 
-											x[w[9].rd] = v5 & v6
+											x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
 											in = &w[10]
 											continue
 										}
-									}
-								} else {
-									if o < uint(opFused+139) {
-										if o < uint(opFused+138) {
+									} else {
+										if o < uint(opFused+139) {
+											// slli srli:a1 ifless:a1
+
+											v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+											x[w[0].rd] = v0
+
+											v1 := v0 >> (uint64(w[1].imm) & 63)
+											x[w[1].rd] = v1
+											if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+												in = &w[2]
+												goto taken
+											}
+											in = &w[3]
+											continue
+										} else {
 											// sd sum sd:a1 sd:a2 sd:a3 sd:a4 sd:a5
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &write[addr0>>pageShift&tlbMask]
@@ -6006,8 +5999,14 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											put64(p6, x[w[6].rs2])
 											in = &w[7]
 											continue
-										} else {
-											// sum ld:a1 sum:b1 xnor and:a1:b2 sum sum ld:a1 and:a1:b4 ifequal:a1
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+144) {
+									if o < uint(opFused+142) {
+										if o < uint(opFused+141) {
+											// sum ld:a1 sum:b1 xnor and:a1:b2 sum sum ld:a1 and:a1:b4
 
 											v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 											x[w[0].rd] = v0
@@ -6048,90 +6047,64 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											v7 := q7
 											x[w[7].rd] = v7
 
-											v8 := v7 & v4
-											x[w[8].rd] = v8
-											if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
-												in = &w[9]
+											x[w[8].rd] = v7 & v4
+											in = &w[9]
+											continue
+										} else {
+											// lbu andi:a1 ifequal:a1
+											addr0 := x[w[0].rs1] + uint64(w[0].imm)
+											t0 := &read[addr0>>pageShift&tlbMask]
+											if t0.tag != addr0&^pageMask {
+												in = &w[0]
+												goto slow
+											}
+											p0 := unsafe.Add(t0.page, addr0&pageMask)
+											q0 := uint64(*(*byte)(p0))
+
+											v0 := q0
+											x[w[0].rd] = v0
+
+											v1 := v0 & uint64(w[1].imm)
+											x[w[1].rd] = v1
+											if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
+												in = &w[2]
 												goto taken
 											}
-											in = &w[10]
+											in = &w[3]
 											continue
 										}
 									} else {
-										if o < uint(opFused+140) {
-											// addi bge:a1 add:b2 bge:b3
+										if o < uint(opFused+143) {
+											// sum srli sum ifless:a2:b1
 
-											v0 := x[w[0].rs1] + uint64(w[0].imm)
-											x[w[0].rd] = v0
-											if int64(v0) >= int64(x[w[1].rs2]) {
-												in = &w[1]
-												goto taken
-											}
+											x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 
-											x[w[2].rd] = x[w[2].rs1] + v0
-											if int64(x[w[3].rs1]) >= int64(v0) {
+											v1 := x[w[1].rs1] >> (uint64(w[1].imm) & 63)
+											x[w[1].rd] = v1
+
+											v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+											x[w[2].rd] = v2
+											if (v1^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
 												in = &w[3]
 												goto taken
 											}
 											in = &w[4]
 											continue
 										} else {
-											// sum sum mul:a1 sum:a3:b1 sum mul:a1 sum:a3:b1 lwu:a1 ifequal:b1 ld:a3
+											// sub ifless
 
-											v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-											x[w[0].rd] = v0
-
-											v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-											x[w[1].rd] = v1
-
-											v2 := v1 * x[w[2].rs2]
-											x[w[2].rd] = v2
-
-											v3 := v0 + v2 + uint64(w[3].imm)
-											x[w[3].rd] = v3
-
-											v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-											x[w[4].rd] = v4
-
-											v5 := v4 * x[w[5].rs2]
-											x[w[5].rd] = v5
-
-											v6 := v3 + v5 + uint64(w[6].imm)
-											x[w[6].rd] = v6
-											addr7 := v6 + uint64(w[7].imm)
-											t7 := &read[addr7>>pageShift&tlbMask]
-											if t7.tag != addr7&^(pageMask&^3) {
-												in = &w[7]
-												goto slow
-											}
-											p7 := unsafe.Add(t7.page, addr7&pageMask)
-											q7 := uint64(get32(p7))
-
-											v7 := q7
-											x[w[7].rd] = v7
-											if (x[w[8].rs1] == v7) != (w[8].rd != 0) {
-												in = &w[8]
+											x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
+											if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+												in = &w[1]
 												goto taken
 											}
-											addr9 := v6 + uint64(w[9].imm)
-											t9 := &read[addr9>>pageShift&tlbMask]
-											if t9.tag != addr9&^(pageMask&^7) {
-												in = &w[9]
-												goto slow
-											}
-											p9 := unsafe.Add(t9.page, addr9&pageMask)
-											q9 := get64(p9)
-
-											x[w[9].rd] = q9
-											in = &w[10]
+											in = &w[2]
 											continue
 										}
 									}
-								}
-							} else {
-								if o < uint(opFused+145) {
-									if o < uint(opFused+143) {
-										if o < uint(opFused+142) {
+								} else {
+									if o < uint(opFused+147) {
+										if o < uint(opFused+145) {
 											// ld xor:b1 sub:a1 xori:a2 and:b1 and:a1:b3 ifequal:a1 sum ifequal:a1 sum:a2
 											addr0 := x[w[0].rs1] + uint64(w[0].imm)
 											t0 := &read[addr0>>pageShift&tlbMask]
@@ -6175,237 +6148,234 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 											in = &w[10]
 											continue
 										} else {
-											// lbu ld sum:a1 sd:b1 ld ld:a1 sum jalr:a2
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^pageMask {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := uint64(*(*byte)(p0))
+											if o < uint(opFused+146) {
+												// sum sum mul:a1 sum:a3:b1 sum mul:a1 sum:a3:b1 lwu:a1 ifequal:b1 ld:a3
 
-											x[w[0].rd] = q0
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := get64(p1)
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
 
-											v1 := q1
-											x[w[1].rd] = v1
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
 
-											v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
-											x[w[2].rd] = v2
-											addr3 := x[w[3].rs1] + uint64(w[3].imm)
-											t3 := &write[addr3>>pageShift&tlbMask]
-											if t3.tag != addr3&^(pageMask&^7) {
-												in = &w[3]
-												goto slow
-											}
-											p3 := unsafe.Add(t3.page, addr3&pageMask)
-											put64(p3, v2)
-											addr4 := x[w[4].rs1] + uint64(w[4].imm)
-											t4 := &read[addr4>>pageShift&tlbMask]
-											if t4.tag != addr4&^(pageMask&^7) {
-												in = &w[4]
-												goto slow
-											}
-											p4 := unsafe.Add(t4.page, addr4&pageMask)
-											q4 := get64(p4)
+												v2 := v1 * x[w[2].rs2]
+												x[w[2].rd] = v2
 
-											v4 := q4
-											x[w[4].rd] = v4
-											addr5 := v4 + uint64(w[5].imm)
-											t5 := &read[addr5>>pageShift&tlbMask]
-											if t5.tag != addr5&^(pageMask&^7) {
-												in = &w[5]
-												goto slow
-											}
-											p5 := unsafe.Add(t5.page, addr5&pageMask)
-											q5 := get64(p5)
+												v3 := v0 + v2 + uint64(w[3].imm)
+												x[w[3].rd] = v3
 
-											v5 := q5
-											x[w[5].rd] = v5
+												v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+												x[w[4].rd] = v4
 
-											x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-											target := (v5 + uint64(w[7].imm>>48)) &^ 1
-											x[w[7].rd] = uint64(w[7].imm) << 16 >> 16
-											left -= uint64(w[7].n)
-											j := &e.jump[target>>1&jumpMask]
-											if j.pc != target || left < blockLength {
-												c.pc = target
-												return in, left, exitJump
+												v5 := v4 * x[w[5].rs2]
+												x[w[5].rd] = v5
+
+												v6 := v3 + v5 + uint64(w[6].imm)
+												x[w[6].rd] = v6
+												addr7 := v6 + uint64(w[7].imm)
+												t7 := &read[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^(pageMask&^3) {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												q7 := uint64(get32(p7))
+
+												v7 := q7
+												x[w[7].rd] = v7
+												if (x[w[8].rs1] == v7) != (w[8].rd != 0) {
+													in = &w[8]
+													goto taken
+												}
+												addr9 := v6 + uint64(w[9].imm)
+												t9 := &read[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^7) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												q9 := get64(p9)
+
+												x[w[9].rd] = q9
+												in = &w[10]
+												continue
+											} else {
+												// lbu ld sum:a1 sd:b1 ld ld:a1 sum jalr:a2
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^pageMask {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := uint64(*(*byte)(p0))
+
+												x[w[0].rd] = q0
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
+
+												v1 := q1
+												x[w[1].rd] = v1
+
+												v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &write[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												put64(p3, v2)
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												v4 := q4
+												x[w[4].rd] = v4
+												addr5 := v4 + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := get64(p5)
+
+												v5 := q5
+												x[w[5].rd] = v5
+
+												x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+												target := (v5 + uint64(w[7].imm>>48)) &^ 1
+												x[w[7].rd] = uint64(w[7].imm) << 16 >> 16
+												left -= uint64(w[7].n)
+												j := &e.jump[target>>1&jumpMask]
+												if j.pc != target || left < blockLength {
+													c.pc = target
+													return in, left, exitJump
+												}
+												in = (*inst)(unsafe.Add(base, j.at))
+												continue
 											}
-											in = (*inst)(unsafe.Add(base, j.at))
-											continue
 										}
 									} else {
-										if o < uint(opFused+144) {
-											// andi addi bltu:a1:b2 beq:a2:b3 ori
+										if o < uint(opFused+149) {
+											if o < uint(opFused+148) {
+												// sd ld lbu:a1 xori:a1 sb:a3:b1 ld:a4 ifequal:a1 sum:b6 ld
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												put64(p0, x[w[0].rs2])
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
 
-											v0 := x[w[0].rs1] & uint64(w[0].imm)
-											x[w[0].rd] = v0
+												v1 := q1
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^pageMask {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := uint64(*(*byte)(p2))
 
-											v1 := x[w[1].rs1] + uint64(w[1].imm)
-											x[w[1].rd] = v1
-											if v1 < v0 {
-												in = &w[2]
-												goto taken
-											}
-											if v1 == v0 {
-												in = &w[3]
-												goto taken
-											}
+												v2 := q2
+												x[w[2].rd] = v2
 
-											x[w[4].rd] = x[w[4].rs1] | uint64(w[4].imm)
-											in = &w[5]
-											continue
-										} else {
-											// sd ld lbu:a1 xori:a1 sb:a3:b1 ld:a4 ifequal:a1 sum:b6 ld
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &write[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											put64(p0, x[w[0].rs2])
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := get64(p1)
+												v3 := v2 ^ uint64(w[3].imm)
+												x[w[3].rd] = v3
+												addr4 := v1 + uint64(w[4].imm)
+												t4 := &write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^pageMask {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												*(*byte)(p4) = byte(v3)
+												addr5 := v1 + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := get64(p5)
 
-											v1 := q1
-											x[w[1].rd] = v1
-											addr2 := v1 + uint64(w[2].imm)
-											t2 := &read[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^pageMask {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											q2 := uint64(*(*byte)(p2))
+												v5 := q5
+												x[w[5].rd] = v5
+												if (v5 == x[w[6].rs2]) != (w[6].rd != 0) {
+													in = &w[6]
+													goto taken
+												}
 
-											v2 := q2
-											x[w[2].rd] = v2
+												x[w[7].rd] = x[w[7].rs1] + v1 + uint64(w[7].imm)
+												addr8 := x[w[8].rs1] + uint64(w[8].imm)
+												t8 := &read[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^7) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												q8 := get64(p8)
 
-											v3 := v2 ^ uint64(w[3].imm)
-											x[w[3].rd] = v3
-											addr4 := v1 + uint64(w[4].imm)
-											t4 := &write[addr4>>pageShift&tlbMask]
-											if t4.tag != addr4&^pageMask {
-												in = &w[4]
-												goto slow
-											}
-											p4 := unsafe.Add(t4.page, addr4&pageMask)
-											*(*byte)(p4) = byte(v3)
-											addr5 := v1 + uint64(w[5].imm)
-											t5 := &read[addr5>>pageShift&tlbMask]
-											if t5.tag != addr5&^(pageMask&^7) {
+												x[w[8].rd] = q8
+												in = &w[9]
+												continue
+											} else {
+												// andi addi bltu:a1:b2 beq:a2:b3 ori
+
+												v0 := x[w[0].rs1] & uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := x[w[1].rs1] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												if v1 < v0 {
+													in = &w[2]
+													goto taken
+												}
+												if v1 == v0 {
+													in = &w[3]
+													goto taken
+												}
+
+												x[w[4].rd] = x[w[4].rs1] | uint64(w[4].imm)
 												in = &w[5]
-												goto slow
+												continue
 											}
-											p5 := unsafe.Add(t5.page, addr5&pageMask)
-											q5 := get64(p5)
-
-											v5 := q5
-											x[w[5].rd] = v5
-											if (v5 == x[w[6].rs2]) != (w[6].rd != 0) {
-												in = &w[6]
-												goto taken
-											}
-
-											x[w[7].rd] = x[w[7].rs1] + v1 + uint64(w[7].imm)
-											addr8 := x[w[8].rs1] + uint64(w[8].imm)
-											t8 := &read[addr8>>pageShift&tlbMask]
-											if t8.tag != addr8&^(pageMask&^7) {
-												in = &w[8]
-												goto slow
-											}
-											p8 := unsafe.Add(t8.page, addr8&pageMask)
-											q8 := get64(p8)
-
-											x[w[8].rd] = q8
-											in = &w[9]
-											continue
-										}
-									}
-								} else {
-									if o < uint(opFused+148) {
-										if o < uint(opFused+146) {
-											// ld ld ld sum:b2 sum:b4 sum:b3 ld sum ret:a2
-											addr0 := x[w[0].rs1] + uint64(w[0].imm)
-											t0 := &read[addr0>>pageShift&tlbMask]
-											if t0.tag != addr0&^(pageMask&^7) {
-												in = &w[0]
-												goto slow
-											}
-											p0 := unsafe.Add(t0.page, addr0&pageMask)
-											q0 := get64(p0)
-
-											v0 := q0
-											x[w[0].rd] = v0
-											addr1 := x[w[1].rs1] + uint64(w[1].imm)
-											t1 := &read[addr1>>pageShift&tlbMask]
-											if t1.tag != addr1&^(pageMask&^7) {
-												in = &w[1]
-												goto slow
-											}
-											p1 := unsafe.Add(t1.page, addr1&pageMask)
-											q1 := get64(p1)
-
-											v1 := q1
-											x[w[1].rd] = v1
-											addr2 := x[w[2].rs1] + uint64(w[2].imm)
-											t2 := &read[addr2>>pageShift&tlbMask]
-											if t2.tag != addr2&^(pageMask&^7) {
-												in = &w[2]
-												goto slow
-											}
-											p2 := unsafe.Add(t2.page, addr2&pageMask)
-											q2 := get64(p2)
-
-											v2 := q2
-											x[w[2].rd] = v2
-
-											x[w[3].rd] = x[w[3].rs1] + v1 + uint64(w[3].imm)
-
-											x[w[4].rd] = x[w[4].rs1] + v0 + uint64(w[4].imm)
-
-											x[w[5].rd] = x[w[5].rs1] + v2 + uint64(w[5].imm)
-											addr6 := x[w[6].rs1] + uint64(w[6].imm)
-											t6 := &read[addr6>>pageShift&tlbMask]
-											if t6.tag != addr6&^(pageMask&^7) {
-												in = &w[6]
-												goto slow
-											}
-											p6 := unsafe.Add(t6.page, addr6&pageMask)
-											q6 := get64(p6)
-
-											v6 := q6
-											x[w[6].rd] = v6
-
-											x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-											target := (v6 + uint64(w[8].imm>>48)) &^ 1
-											left -= uint64(w[8].n)
-											j := &e.jump[target>>1&jumpMask]
-											if j.pc != target || left < blockLength {
-												c.pc = target
-												return in, left, exitJump
-											}
-											in = (*inst)(unsafe.Add(base, j.at))
-											continue
 										} else {
-											if o < uint(opFused+147) {
-												// ld sum sd sum ifless:a3:b1 sd:b4 sd sb
+											if o < uint(opFused+150) {
+												// sum ifless
+
+												x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+													in = &w[1]
+													goto taken
+												}
+												in = &w[2]
+												continue
+											} else {
+												// ld ld ld sum:b2 sum:b4 sum:b3 ld sum ret:a2
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &read[addr0>>pageShift&tlbMask]
 												if t0.tag != addr0&^(pageMask&^7) {
@@ -6415,55 +6385,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												p0 := unsafe.Add(t0.page, addr0&pageMask)
 												q0 := get64(p0)
 
-												x[w[0].rd] = q0
-
-												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-												x[w[1].rd] = v1
-												addr2 := x[w[2].rs1] + uint64(w[2].imm)
-												t2 := &write[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^7) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												put64(p2, x[w[2].rs2])
-
-												v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-												x[w[3].rd] = v3
-												if (v1^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
-													in = &w[4]
-													goto taken
-												}
-												addr5 := x[w[5].rs1] + uint64(w[5].imm)
-												t5 := &write[addr5>>pageShift&tlbMask]
-												if t5.tag != addr5&^(pageMask&^7) {
-													in = &w[5]
-													goto slow
-												}
-												p5 := unsafe.Add(t5.page, addr5&pageMask)
-												put64(p5, v1)
-												addr6 := x[w[6].rs1] + uint64(w[6].imm)
-												t6 := &write[addr6>>pageShift&tlbMask]
-												if t6.tag != addr6&^(pageMask&^7) {
-													in = &w[6]
-													goto slow
-												}
-												p6 := unsafe.Add(t6.page, addr6&pageMask)
-												put64(p6, x[w[6].rs2])
-												addr7 := x[w[7].rs1] + uint64(w[7].imm)
-												t7 := &write[addr7>>pageShift&tlbMask]
-												if t7.tag != addr7&^pageMask {
-													in = &w[7]
-													goto slow
-												}
-												p7 := unsafe.Add(t7.page, addr7&pageMask)
-												*(*byte)(p7) = byte(x[w[7].rs2])
-												in = &w[8]
-												continue
-											} else {
-												// sum ld ld ld sum:a1 sum:b3 sum sum:b7 sum
-
-												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												v0 := q0
 												x[w[0].rd] = v0
 												addr1 := x[w[1].rs1] + uint64(w[1].imm)
 												t1 := &read[addr1>>pageShift&tlbMask]
@@ -6474,7 +6396,8 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												p1 := unsafe.Add(t1.page, addr1&pageMask)
 												q1 := get64(p1)
 
-												x[w[1].rd] = q1
+												v1 := q1
+												x[w[1].rd] = v1
 												addr2 := x[w[2].rs1] + uint64(w[2].imm)
 												t2 := &read[addr2>>pageShift&tlbMask]
 												if t2.tag != addr2&^(pageMask&^7) {
@@ -6486,34 +6409,45 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 
 												v2 := q2
 												x[w[2].rd] = v2
-												addr3 := x[w[3].rs1] + uint64(w[3].imm)
-												t3 := &read[addr3>>pageShift&tlbMask]
-												if t3.tag != addr3&^(pageMask&^7) {
-													in = &w[3]
-													goto slow
-												}
-												p3 := unsafe.Add(t3.page, addr3&pageMask)
-												q3 := get64(p3)
 
-												v3 := q3
-												x[w[3].rd] = v3
+												x[w[3].rd] = x[w[3].rs1] + v1 + uint64(w[3].imm)
 
-												x[w[4].rd] = v3 + x[w[4].rs2] + uint64(w[4].imm)
+												x[w[4].rd] = x[w[4].rs1] + v0 + uint64(w[4].imm)
 
 												x[w[5].rd] = x[w[5].rs1] + v2 + uint64(w[5].imm)
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &read[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^7) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												q6 := get64(p6)
 
-												x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+												v6 := q6
+												x[w[6].rd] = v6
 
-												x[w[7].rd] = x[w[7].rs1] + v0 + uint64(w[7].imm)
-
-												x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
-												in = &w[9]
+												x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+												target := (v6 + uint64(w[8].imm>>48)) &^ 1
+												left -= uint64(w[8].n)
+												j := &e.jump[target>>1&jumpMask]
+												if j.pc != target || left < blockLength {
+													c.pc = target
+													return in, left, exitJump
+												}
+												in = (*inst)(unsafe.Add(base, j.at))
 												continue
 											}
 										}
-									} else {
-										if o < uint(opFused+150) {
-											if o < uint(opFused+149) {
+									}
+								}
+							}
+						} else {
+							if o < uint(opFused+167) {
+								if o < uint(opFused+159) {
+									if o < uint(opFused+155) {
+										if o < uint(opFused+153) {
+											if o < uint(opFused+152) {
 												// sum sd:b1 sum sd:a1:b3 ifequal sum lbu:a1 ifequal:a1 ld ifequal:a1
 
 												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -6577,10 +6511,90 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												in = &w[10]
 												continue
 											} else {
-												// sum sd:b1 sum ld sum ret:a2
+												// ld ld sum:a1 sum:b3 sum sum sum ld sum:b6 sd
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
 
-												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												v0 := q0
 												x[w[0].rd] = v0
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
+
+												v1 := q1
+												x[w[1].rd] = v1
+
+												v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+
+												x[w[3].rd] = x[w[3].rs1] + v0 + uint64(w[3].imm)
+
+												x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+
+												x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+												x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+												addr7 := x[w[7].rs1] + uint64(w[7].imm)
+												t7 := &read[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^(pageMask&^7) {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												q7 := get64(p7)
+
+												x[w[7].rd] = q7
+
+												x[w[8].rd] = x[w[8].rs1] + v2 + uint64(w[8].imm)
+												addr9 := x[w[9].rs1] + uint64(w[9].imm)
+												t9 := &write[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^7) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												put64(p9, x[w[9].rs2])
+												in = &w[10]
+												continue
+											}
+										} else {
+											if o < uint(opFused+154) {
+												// addi add:a1 add bltu:a2
+
+												v0 := x[w[0].rs1] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := v0 + x[w[1].rs2]
+												x[w[1].rd] = v1
+
+												x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2]
+												if v1 < x[w[3].rs2] {
+													in = &w[3]
+													goto taken
+												}
+												in = &w[4]
+												continue
+											} else {
+												// sd sd sd sd sd sd sd sd sum ifless:a1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												put64(p0, x[w[0].rs2])
 												addr1 := x[w[1].rs1] + uint64(w[1].imm)
 												t1 := &write[addr1>>pageShift&tlbMask]
 												if t1.tag != addr1&^(pageMask&^7) {
@@ -6588,7 +6602,125 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													goto slow
 												}
 												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												put64(p1, v0)
+												put64(p1, x[w[1].rs2])
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &write[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												put64(p3, x[w[3].rs2])
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												put64(p4, x[w[4].rs2])
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &write[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												put64(p5, x[w[5].rs2])
+												addr6 := x[w[6].rs1] + uint64(w[6].imm)
+												t6 := &write[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^7) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												put64(p6, x[w[6].rs2])
+												addr7 := x[w[7].rs1] + uint64(w[7].imm)
+												t7 := &write[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^(pageMask&^7) {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												put64(p7, x[w[7].rs2])
+
+												v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+												x[w[8].rd] = v8
+												if (v8^uint64(w[9].rs3)<<56 < x[w[9].rs2]^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+													in = &w[9]
+													goto taken
+												}
+												in = &w[10]
+												continue
+											}
+										}
+									} else {
+										if o < uint(opFused+157) {
+											if o < uint(opFused+156) {
+												// sd sum sd:a1 slli srli:a1 sum ifless:a1:b2
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												put64(p0, x[w[0].rs2])
+
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+
+												v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
+												x[w[3].rd] = v3
+
+												v4 := v3 >> (uint64(w[4].imm) & 63)
+												x[w[4].rd] = v4
+
+												v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+												x[w[5].rd] = v5
+												if (v5^uint64(w[6].rs3)<<56 < v4^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+													in = &w[6]
+													goto taken
+												}
+												in = &w[7]
+												continue
+											} else {
+												// sb lw sum ld ifless:a1 sw:b4
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^pageMask {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												*(*byte)(p0) = byte(x[w[0].rs2])
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^3) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := word(uint64(get32(p1)))
+
+												v1 := q1
+												x[w[1].rd] = v1
 
 												x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
 												addr3 := x[w[3].rs1] + uint64(w[3].imm)
@@ -6602,20 +6734,23 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 
 												v3 := q3
 												x[w[3].rd] = v3
-
-												x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-												target := (v3 + uint64(w[5].imm>>48)) &^ 1
-												left -= uint64(w[5].n)
-												j := &e.jump[target>>1&jumpMask]
-												if j.pc != target || left < blockLength {
-													c.pc = target
-													return in, left, exitJump
+												if (v3^uint64(w[4].rs3)<<56 < x[w[4].rs2]^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+													in = &w[4]
+													goto taken
 												}
-												in = (*inst)(unsafe.Add(base, j.at))
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &write[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^3) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												put32(p5, uint32(v1))
+												in = &w[6]
 												continue
 											}
 										} else {
-											if o < uint(opFused+151) {
+											if o < uint(opFused+158) {
 												// sum sum ld:a1 ld:a2 ld:a3 ld:a4 ld:a5 ld:a6 ld:a7 ld:a8
 
 												x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -6705,111 +6840,6 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												in = &w[10]
 												continue
 											} else {
-												// lui lui lui ret:a1
-
-												x[w[0].rd] = uint64(w[0].imm)
-
-												x[w[1].rd] = uint64(w[1].imm)
-
-												v2 := uint64(w[2].imm)
-												x[w[2].rd] = v2
-												target := (v2 + uint64(w[3].imm>>48)) &^ 1
-												left -= uint64(w[3].n)
-												j := &e.jump[target>>1&jumpMask]
-												if j.pc != target || left < blockLength {
-													c.pc = target
-													return in, left, exitJump
-												}
-												in = (*inst)(unsafe.Add(base, j.at))
-												continue
-											}
-										}
-									}
-								}
-							}
-						} else {
-							if o < uint(opFused+168) {
-								if o < uint(opFused+160) {
-									if o < uint(opFused+156) {
-										if o < uint(opFused+154) {
-											if o < uint(opFused+153) {
-												// sd sum sd:a1 slli srli:a1 sum ifless:a1:b2
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &write[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^7) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												put64(p0, x[w[0].rs2])
-
-												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-												x[w[1].rd] = v1
-												addr2 := v1 + uint64(w[2].imm)
-												t2 := &write[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^7) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												put64(p2, x[w[2].rs2])
-
-												v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
-												x[w[3].rd] = v3
-
-												v4 := v3 >> (uint64(w[4].imm) & 63)
-												x[w[4].rd] = v4
-
-												v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-												x[w[5].rd] = v5
-												if (v5^uint64(w[6].rs3)<<56 < v4^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
-													in = &w[6]
-													goto taken
-												}
-												in = &w[7]
-												continue
-											} else {
-												// sb lw lui ld bltu:a1
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &write[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^pageMask {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												*(*byte)(p0) = byte(x[w[0].rs2])
-												addr1 := x[w[1].rs1] + uint64(w[1].imm)
-												t1 := &read[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^3) {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												q1 := word(uint64(get32(p1)))
-
-												x[w[1].rd] = q1
-
-												x[w[2].rd] = uint64(w[2].imm)
-												addr3 := x[w[3].rs1] + uint64(w[3].imm)
-												t3 := &read[addr3>>pageShift&tlbMask]
-												if t3.tag != addr3&^(pageMask&^7) {
-													in = &w[3]
-													goto slow
-												}
-												p3 := unsafe.Add(t3.page, addr3&pageMask)
-												q3 := get64(p3)
-
-												v3 := q3
-												x[w[3].rd] = v3
-												if v3 < x[w[4].rs2] {
-													in = &w[4]
-													goto taken
-												}
-												in = &w[5]
-												continue
-											}
-										} else {
-											if o < uint(opFused+155) {
 												// lbu xori:a1 sb:b1 sum ld sum ret:a2
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &read[addr0>>pageShift&tlbMask]
@@ -6857,71 +6887,29 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												}
 												in = (*inst)(unsafe.Add(base, j.at))
 												continue
-											} else {
-												// lbu andi:a1 ifequal:a1
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^pageMask {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := uint64(*(*byte)(p0))
-
-												v0 := q0
-												x[w[0].rd] = v0
-
-												v1 := v0 & uint64(w[1].imm)
-												x[w[1].rd] = v1
-												if (v1 == x[w[2].rs2]) != (w[2].rd != 0) {
-													in = &w[2]
-													goto taken
-												}
-												in = &w[3]
-												continue
 											}
 										}
-									} else {
-										if o < uint(opFused+158) {
-											if o < uint(opFused+157) {
-												// ld lui ld bltu:a1 sd:b4
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^7) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := get64(p0)
+									}
+								} else {
+									if o < uint(opFused+163) {
+										if o < uint(opFused+161) {
+											if o < uint(opFused+160) {
+												// lui lui lui ret:a1
 
-												v0 := q0
-												x[w[0].rd] = v0
+												x[w[0].rd] = uint64(w[0].imm)
 
 												x[w[1].rd] = uint64(w[1].imm)
-												addr2 := x[w[2].rs1] + uint64(w[2].imm)
-												t2 := &read[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^7) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												q2 := get64(p2)
 
-												v2 := q2
+												v2 := uint64(w[2].imm)
 												x[w[2].rd] = v2
-												if v2 < x[w[3].rs2] {
-													in = &w[3]
-													goto taken
+												target := (v2 + uint64(w[3].imm>>48)) &^ 1
+												left -= uint64(w[3].n)
+												j := &e.jump[target>>1&jumpMask]
+												if j.pc != target || left < blockLength {
+													c.pc = target
+													return in, left, exitJump
 												}
-												addr4 := x[w[4].rs1] + uint64(w[4].imm)
-												t4 := &write[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^(pageMask&^7) {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												put64(p4, v0)
-												in = &w[5]
+												in = (*inst)(unsafe.Add(base, j.at))
 												continue
 											} else {
 												// ld sd:b1 ld sd:b1
@@ -6967,7 +6955,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												continue
 											}
 										} else {
-											if o < uint(opFused+159) {
+											if o < uint(opFused+162) {
 												// ld sum sum sum ld ifless:a1 sd:b6 sd:b6 sd:b6
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &read[addr0>>pageShift&tlbMask]
@@ -7056,90 +7044,49 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												continue
 											}
 										}
-									}
-								} else {
-									if o < uint(opFused+164) {
-										if o < uint(opFused+162) {
-											if o < uint(opFused+161) {
-												// sub srai and add
-
-												x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
-
-												x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
-
-												x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
-
-												x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2]
-												in = &w[4]
-												continue
-											} else {
-												// sb sum sum sum
+									} else {
+										if o < uint(opFused+165) {
+											if o < uint(opFused+164) {
+												// ld ctz srli mul sum sum sum sum sum ld
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &write[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^pageMask {
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
 													in = &w[0]
 													goto slow
 												}
 												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												*(*byte)(p0) = byte(x[w[0].rs2])
+												q0 := get64(p0)
 
-												x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[0].rd] = q0
 
-												x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[1].rd] = uint64(bits.TrailingZeros64(x[w[1].rs1]))
 
-												x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-												in = &w[4]
-												continue
-											}
-										} else {
-											if o < uint(opFused+163) {
-												// and ifequal:a1
+												x[w[2].rd] = x[w[2].rs1] >> (uint64(w[2].imm) & 63)
 
-												v0 := x[w[0].rs1] & x[w[0].rs2]
-												x[w[0].rd] = v0
-												if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
-													in = &w[1]
-													goto taken
-												}
-												in = &w[2]
-												continue
-											} else {
-												// andi ld ld sum sum sum
-
-												x[w[0].rd] = x[w[0].rs1] & uint64(w[0].imm)
-												addr1 := x[w[1].rs1] + uint64(w[1].imm)
-												t1 := &read[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^7) {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												q1 := get64(p1)
-
-												x[w[1].rd] = q1
-												addr2 := x[w[2].rs1] + uint64(w[2].imm)
-												t2 := &read[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^7) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												q2 := get64(p2)
-
-												x[w[2].rd] = q2
-
-												x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+												x[w[3].rd] = x[w[3].rs1] * x[w[3].rs2]
 
 												x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
 
 												x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-												in = &w[6]
+
+												x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+												x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+
+												x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+												addr9 := x[w[9].rs1] + uint64(w[9].imm)
+												t9 := &read[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^7) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												q9 := get64(p9)
+
+												x[w[9].rd] = q9
+												in = &w[10]
 												continue
-											}
-										}
-									} else {
-										if o < uint(opFused+166) {
-											if o < uint(opFused+165) {
+											} else {
 												// sd sum sd:a1 ifequal sd:a3 sd:a4 sd:a5 lbu ifequal:a1
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &write[addr0>>pageShift&tlbMask]
@@ -7205,7 +7152,9 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												}
 												in = &w[9]
 												continue
-											} else {
+											}
+										} else {
+											if o < uint(opFused+166) {
 												// ld mulhu:b1 mul:b2 ifless:a1:b3 sub:b4 remu:a1:b5 sd:b1 ifless:a5:b2 sum:b7
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &read[addr0>>pageShift&tlbMask]
@@ -7253,9 +7202,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												x[w[8].rd] = x[w[8].rs1] + v1 + uint64(w[8].imm)
 												in = &w[9]
 												continue
-											}
-										} else {
-											if o < uint(opFused+167) {
+											} else {
 												// sum and:a1 ifequal:a1 sd sd ld ld ld:a2 jalr:a1
 
 												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -7325,7 +7272,15 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												}
 												in = (*inst)(unsafe.Add(base, j.at))
 												continue
-											} else {
+											}
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+175) {
+									if o < uint(opFused+171) {
+										if o < uint(opFused+169) {
+											if o < uint(opFused+168) {
 												// ld sum:a1 sd:b1 ld sum:a1 sum ifless:a2:b1
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &read[addr0>>pageShift&tlbMask]
@@ -7372,15 +7327,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												}
 												in = &w[7]
 												continue
-											}
-										}
-									}
-								}
-							} else {
-								if o < uint(opFused+176) {
-									if o < uint(opFused+172) {
-										if o < uint(opFused+170) {
-											if o < uint(opFused+169) {
+											} else {
 												// beq ld beq:a1 lbu bne:a1
 												if x[w[0].rs1] == x[w[0].rs2] {
 													in = &w[0]
@@ -7418,8 +7365,46 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												}
 												in = &w[5]
 												continue
+											}
+										} else {
+											if o < uint(opFused+170) {
+												// sd addi sd:a1 add ld:a1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												put64(p0, x[w[0].rs2])
+
+												v1 := x[w[1].rs1] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+
+												v3 := x[w[3].rs1] + x[w[3].rs2]
+												x[w[3].rd] = v3
+												addr4 := v3 + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												x[w[4].rd] = q4
+												in = &w[5]
+												continue
 											} else {
-												// lhu lhu lhu addiw:a1 sum ifequal:a1:b2 sw:b5 sw:b5 addiw:a8 addiw:a8
+												// lhu lhu lhu addiw:a1 sum ifequal:a1:b2
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &read[addr0>>pageShift&tlbMask]
 												if t0.tag != addr0&^(pageMask&^1) {
@@ -7429,8 +7414,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												p0 := unsafe.Add(t0.page, addr0&pageMask)
 												q0 := uint64(get16(p0))
 
-												v0 := q0
-												x[w[0].rd] = v0
+												x[w[0].rd] = q0
 												addr1 := x[w[1].rs1] + uint64(w[1].imm)
 												t1 := &read[addr1>>pageShift&tlbMask]
 												if t1.tag != addr1&^(pageMask&^1) {
@@ -7440,8 +7424,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												p1 := unsafe.Add(t1.page, addr1&pageMask)
 												q1 := uint64(get16(p1))
 
-												v1 := q1
-												x[w[1].rd] = v1
+												x[w[1].rd] = q1
 												addr2 := x[w[2].rs1] + uint64(w[2].imm)
 												t2 := &read[addr2>>pageShift&tlbMask]
 												if t2.tag != addr2&^(pageMask&^1) {
@@ -7463,75 +7446,76 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													in = &w[5]
 													goto taken
 												}
-												addr6 := x[w[6].rs1] + uint64(w[6].imm)
-												t6 := &write[addr6>>pageShift&tlbMask]
-												if t6.tag != addr6&^(pageMask&^3) {
-													in = &w[6]
-													goto slow
-												}
-												p6 := unsafe.Add(t6.page, addr6&pageMask)
-												put32(p6, uint32(v1))
-												addr7 := x[w[7].rs1] + uint64(w[7].imm)
-												t7 := &write[addr7>>pageShift&tlbMask]
-												if t7.tag != addr7&^(pageMask&^3) {
-													in = &w[7]
-													goto slow
-												}
-												p7 := unsafe.Add(t7.page, addr7&pageMask)
-												put32(p7, uint32(v2))
-
-												x[w[8].rd] = word(v0 + uint64(w[8].imm))
-
-												x[w[9].rd] = word(v1 + uint64(w[9].imm))
-												in = &w[10]
+												in = &w[6]
 												continue
 											}
-										} else {
-											if o < uint(opFused+171) {
-												// sum srliw sum sum ifless:a4:b1 ifless:a3 andi:a5 ifequal:a1 sum:a6 ld:a1
+										}
+									} else {
+										if o < uint(opFused+173) {
+											if o < uint(opFused+172) {
+												// beq beq bltu addi blt:b1
+												if x[w[0].rs1] == x[w[0].rs2] {
+													in = &w[0]
+													goto taken
+												}
+												if x[w[1].rs1] == x[w[1].rs2] {
+													in = &w[1]
+													goto taken
+												}
+												if x[w[2].rs1] < x[w[2].rs2] {
+													in = &w[2]
+													goto taken
+												}
 
-												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-												x[w[0].rd] = v0
-
-												v1 := word(uint64(uint32(x[w[1].rs1]) >> (uint64(w[1].imm) & 31)))
-												x[w[1].rd] = v1
-
-												v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-												x[w[2].rd] = v2
-
-												v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+												v3 := x[w[3].rs1] + uint64(w[3].imm)
 												x[w[3].rd] = v3
-												if (v0^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+												if int64(x[w[4].rs1]) < int64(v3) {
 													in = &w[4]
 													goto taken
 												}
-												if (v2^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-													in = &w[5]
-													goto taken
-												}
-
-												v6 := v1 & uint64(w[6].imm)
-												x[w[6].rd] = v6
-												if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
-													in = &w[7]
-													goto taken
-												}
-
-												v8 := v2 + x[w[8].rs2] + uint64(w[8].imm)
-												x[w[8].rd] = v8
-												addr9 := v8 + uint64(w[9].imm)
-												t9 := &read[addr9>>pageShift&tlbMask]
-												if t9.tag != addr9&^(pageMask&^7) {
-													in = &w[9]
-													goto slow
-												}
-												p9 := unsafe.Add(t9.page, addr9&pageMask)
-												q9 := get64(p9)
-
-												x[w[9].rd] = q9
-												in = &w[10]
+												in = &w[5]
 												continue
 											} else {
+												// ld sum ld sum ld
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												x[w[0].rd] = q0
+
+												x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												x[w[2].rd] = q2
+
+												x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												x[w[4].rd] = q4
+												in = &w[5]
+												continue
+											}
+										} else {
+											if o < uint(opFused+174) {
 												// lhu sum:a1 sh:b1 lhu sum:a1 sh:b1 ld
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &read[addr0>>pageShift&tlbMask]
@@ -7589,85 +7573,6 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												x[w[6].rd] = q6
 												in = &w[7]
 												continue
-											}
-										}
-									} else {
-										if o < uint(opFused+174) {
-											if o < uint(opFused+173) {
-												// lb ifless sh3add ifless ld lb:a1 sh3add ld:a5 ld:a2 ifless:a2:b1
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^pageMask {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := uint64(int8(*(*byte)(p0)))
-
-												x[w[0].rd] = q0
-												if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-													in = &w[1]
-													goto taken
-												}
-
-												v2 := x[w[2].rs2] + x[w[2].rs1]<<3
-												x[w[2].rd] = v2
-												if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-													in = &w[3]
-													goto taken
-												}
-												addr4 := x[w[4].rs1] + uint64(w[4].imm)
-												t4 := &read[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^(pageMask&^7) {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												q4 := get64(p4)
-
-												v4 := q4
-												x[w[4].rd] = v4
-												addr5 := v4 + uint64(w[5].imm)
-												t5 := &read[addr5>>pageShift&tlbMask]
-												if t5.tag != addr5&^pageMask {
-													in = &w[5]
-													goto slow
-												}
-												p5 := unsafe.Add(t5.page, addr5&pageMask)
-												q5 := uint64(int8(*(*byte)(p5)))
-
-												x[w[5].rd] = q5
-
-												v6 := x[w[6].rs2] + x[w[6].rs1]<<3
-												x[w[6].rd] = v6
-												addr7 := v2 + uint64(w[7].imm)
-												t7 := &read[addr7>>pageShift&tlbMask]
-												if t7.tag != addr7&^(pageMask&^7) {
-													in = &w[7]
-													goto slow
-												}
-												p7 := unsafe.Add(t7.page, addr7&pageMask)
-												q7 := get64(p7)
-
-												v7 := q7
-												x[w[7].rd] = v7
-												addr8 := v6 + uint64(w[8].imm)
-												t8 := &read[addr8>>pageShift&tlbMask]
-												if t8.tag != addr8&^(pageMask&^7) {
-													in = &w[8]
-													goto slow
-												}
-												p8 := unsafe.Add(t8.page, addr8&pageMask)
-												q8 := get64(p8)
-
-												v8 := q8
-												x[w[8].rd] = v8
-												if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
-													in = &w[9]
-													goto taken
-												}
-												in = &w[10]
-												continue
 											} else {
 												// andi sum sum:a2 ifequal:a1
 
@@ -7685,8 +7590,12 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												in = &w[4]
 												continue
 											}
-										} else {
-											if o < uint(opFused+175) {
+										}
+									}
+								} else {
+									if o < uint(opFused+179) {
+										if o < uint(opFused+177) {
+											if o < uint(opFused+176) {
 												// lw sum:a1 ld addiw:a2 sum ifless:a1:b2 sw:b5 sum ld:a1 ld:a1
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &read[addr0>>pageShift&tlbMask]
@@ -7794,69 +7703,8 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												in = &w[10]
 												continue
 											}
-										}
-									}
-								} else {
-									if o < uint(opFused+180) {
-										if o < uint(opFused+178) {
-											if o < uint(opFused+177) {
-												// sum ld:a1 sum sum:b2 sum ld ifless:a1 sd:b4 sw:b6
-
-												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-												x[w[0].rd] = v0
-												addr1 := v0 + uint64(w[1].imm)
-												t1 := &read[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^7) {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												q1 := get64(p1)
-
-												v1 := q1
-												x[w[1].rd] = v1
-
-												v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-												x[w[2].rd] = v2
-
-												v3 := x[w[3].rs1] + v1 + uint64(w[3].imm)
-												x[w[3].rd] = v3
-
-												x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-												addr5 := x[w[5].rs1] + uint64(w[5].imm)
-												t5 := &read[addr5>>pageShift&tlbMask]
-												if t5.tag != addr5&^(pageMask&^7) {
-													in = &w[5]
-													goto slow
-												}
-												p5 := unsafe.Add(t5.page, addr5&pageMask)
-												q5 := get64(p5)
-
-												v5 := q5
-												x[w[5].rd] = v5
-												if (v5^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
-													in = &w[6]
-													goto taken
-												}
-												addr7 := x[w[7].rs1] + uint64(w[7].imm)
-												t7 := &write[addr7>>pageShift&tlbMask]
-												if t7.tag != addr7&^(pageMask&^7) {
-													in = &w[7]
-													goto slow
-												}
-												p7 := unsafe.Add(t7.page, addr7&pageMask)
-												put64(p7, v3)
-												addr8 := x[w[8].rs1] + uint64(w[8].imm)
-												t8 := &write[addr8>>pageShift&tlbMask]
-												if t8.tag != addr8&^(pageMask&^3) {
-													in = &w[8]
-													goto slow
-												}
-												p8 := unsafe.Add(t8.page, addr8&pageMask)
-												put32(p8, uint32(v2))
-												in = &w[9]
-												continue
-											} else {
+										} else {
+											if o < uint(opFused+178) {
 												// sd sum sd:a1 ld ld ifless:a1:b2 sum:a3 ifless:a1:b4 ld
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &write[addr0>>pageShift&tlbMask]
@@ -7922,80 +7770,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												x[w[8].rd] = q8
 												in = &w[9]
 												continue
-											}
-										} else {
-											if o < uint(opFused+179) {
-												// sum ifless:b1 sum sum ld:a1 sd:a3:b1 sum ifless:a1:b7 ifequal:a2
-
-												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-												x[w[0].rd] = v0
-												if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-													in = &w[1]
-													goto taken
-												}
-
-												v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-												x[w[2].rd] = v2
-
-												v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-												x[w[3].rd] = v3
-												addr4 := v3 + uint64(w[4].imm)
-												t4 := &read[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^(pageMask&^7) {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												q4 := get64(p4)
-
-												v4 := q4
-												x[w[4].rd] = v4
-												addr5 := v2 + uint64(w[5].imm)
-												t5 := &write[addr5>>pageShift&tlbMask]
-												if t5.tag != addr5&^(pageMask&^7) {
-													in = &w[5]
-													goto slow
-												}
-												p5 := unsafe.Add(t5.page, addr5&pageMask)
-												put64(p5, v4)
-
-												v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-												x[w[6].rd] = v6
-												if (v6^uint64(w[7].rs3)<<56 < v0^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-													in = &w[7]
-													goto taken
-												}
-												if (v6 == x[w[8].rs2]) != (w[8].rd != 0) {
-													in = &w[8]
-													goto taken
-												}
-												in = &w[9]
-												continue
 											} else {
-												// sub srai and sum sub ifless sum
-
-												x[w[0].rd] = x[w[0].rs1] - x[w[0].rs2]
-
-												x[w[1].rd] = uint64(int64(x[w[1].rs1]) >> (uint64(w[1].imm) & 63))
-
-												x[w[2].rd] = x[w[2].rs1] & x[w[2].rs2]
-
-												x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-
-												x[w[4].rd] = x[w[4].rs1] - x[w[4].rs2]
-												if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-													in = &w[5]
-													goto taken
-												}
-
-												x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-												in = &w[7]
-												continue
-											}
-										}
-									} else {
-										if o < uint(opFused+182) {
-											if o < uint(opFused+181) {
 												// and sum ld:a1 mul:a3:b1 srli:a1 sum sum:a2:b1 lbu:a1
 
 												v0 := x[w[0].rs1] & x[w[0].rs2]
@@ -8037,6 +7812,21 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 
 												x[w[7].rd] = q7
 												in = &w[8]
+												continue
+											}
+										}
+									} else {
+										if o < uint(opFused+181) {
+											if o < uint(opFused+180) {
+												// and ifequal:a1
+
+												v0 := x[w[0].rs1] & x[w[0].rs2]
+												x[w[0].rd] = v0
+												if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+													in = &w[1]
+													goto taken
+												}
+												in = &w[2]
 												continue
 											} else {
 												// sd sum sd:a1 ld ifequal:a1 ld
@@ -8088,51 +7878,146 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												continue
 											}
 										} else {
-											if o < uint(opFused+183) {
-												// ifless sum ifless:a1 sub:b2 srai:a1 sum:a1:b4 ifless:a1 slli:a2 sum:a1 lhu:a1
-												if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
-													in = &w[0]
+											if o < uint(opFused+182) {
+												// sum ifless:b1 sum sum ld:a1 sd:a3:b1 sum ifless:a1:b7 ifequal:a2
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+												if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+													in = &w[1]
 													goto taken
 												}
 
-												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-												x[w[1].rd] = v1
-												if (v1^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+												v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+
+												v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+												x[w[3].rd] = v3
+												addr4 := v3 + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												v4 := q4
+												x[w[4].rd] = v4
+												addr5 := v2 + uint64(w[5].imm)
+												t5 := &write[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												put64(p5, v4)
+
+												v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+												x[w[6].rd] = v6
+												if (v6^uint64(w[7].rs3)<<56 < v0^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+												if (v6 == x[w[8].rs2]) != (w[8].rd != 0) {
+													in = &w[8]
+													goto taken
+												}
+												in = &w[9]
+												continue
+											} else {
+												// ld lb:a1 ifless sh3add ifless ld:a5 lb:a1 sh3add ld:a5 ld:a2
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := get64(p0)
+
+												v0 := q0
+												x[w[0].rd] = v0
+												addr1 := v0 + uint64(w[1].imm)
+												t1 := &read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^pageMask {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := uint64(int8(*(*byte)(p1)))
+
+												x[w[1].rd] = q1
+												if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
 													in = &w[2]
 													goto taken
 												}
 
-												v3 := x[w[3].rs1] - v1
+												v3 := x[w[3].rs2] + x[w[3].rs1]<<3
 												x[w[3].rd] = v3
-
-												v4 := uint64(int64(v3) >> (uint64(w[4].imm) & 63))
-												x[w[4].rd] = v4
-
-												v5 := v4 + v1 + uint64(w[5].imm)
-												x[w[5].rd] = v5
-												if (v5^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
-													in = &w[6]
+												if (x[w[4].rs1]^uint64(w[4].rs3)<<56 < x[w[4].rs2]^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+													in = &w[4]
 													goto taken
 												}
+												addr5 := v0 + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := get64(p5)
 
-												v7 := v5 << (uint64(w[7].imm) & 63)
+												v5 := q5
+												x[w[5].rd] = v5
+												addr6 := v5 + uint64(w[6].imm)
+												t6 := &read[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^pageMask {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												q6 := uint64(int8(*(*byte)(p6)))
+
+												x[w[6].rd] = q6
+
+												v7 := x[w[7].rs2] + x[w[7].rs1]<<3
 												x[w[7].rd] = v7
+												addr8 := v3 + uint64(w[8].imm)
+												t8 := &read[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^7) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												q8 := get64(p8)
 
-												v8 := v7 + x[w[8].rs2] + uint64(w[8].imm)
-												x[w[8].rd] = v8
-												addr9 := v8 + uint64(w[9].imm)
+												x[w[8].rd] = q8
+												addr9 := v7 + uint64(w[9].imm)
 												t9 := &read[addr9>>pageShift&tlbMask]
-												if t9.tag != addr9&^(pageMask&^1) {
+												if t9.tag != addr9&^(pageMask&^7) {
 													in = &w[9]
 													goto slow
 												}
 												p9 := unsafe.Add(t9.page, addr9&pageMask)
-												q9 := uint64(get16(p9))
+												q9 := get64(p9)
 
 												x[w[9].rd] = q9
 												in = &w[10]
 												continue
-											} else {
+											}
+										}
+									}
+								}
+							}
+						}
+					} else {
+						if o < uint(opFused+216) {
+							if o < uint(opFused+199) {
+								if o < uint(opFused+191) {
+									if o < uint(opFused+187) {
+										if o < uint(opFused+185) {
+											if o < uint(opFused+184) {
 												// sum ifless:a1 sum:a2 lbu:a1 sum:a4 lbu:a1 ifequal:a3:b1 sum:b7 ld
 
 												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -8187,19 +8072,53 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												x[w[8].rd] = q8
 												in = &w[9]
 												continue
+											} else {
+												// sum srliw sum sum ifless:a4:b1 ifless:a3 andi:a5 ifequal:a1 sum:a6 ld:a1
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := word(uint64(uint32(x[w[1].rs1]) >> (uint64(w[1].imm) & 31)))
+												x[w[1].rd] = v1
+
+												v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+
+												v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+												x[w[3].rd] = v3
+												if (v0^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
+													in = &w[4]
+													goto taken
+												}
+												if (v2^uint64(w[5].rs3)<<56 < x[w[5].rs2]^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+													in = &w[5]
+													goto taken
+												}
+
+												v6 := v1 & uint64(w[6].imm)
+												x[w[6].rd] = v6
+												if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+
+												v8 := v2 + x[w[8].rs2] + uint64(w[8].imm)
+												x[w[8].rd] = v8
+												addr9 := v8 + uint64(w[9].imm)
+												t9 := &read[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^7) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												q9 := get64(p9)
+
+												x[w[9].rd] = q9
+												in = &w[10]
+												continue
 											}
-										}
-									}
-								}
-							}
-						}
-					} else {
-						if o < uint(opFused+216) {
-							if o < uint(opFused+200) {
-								if o < uint(opFused+192) {
-									if o < uint(opFused+188) {
-										if o < uint(opFused+186) {
-											if o < uint(opFused+185) {
+										} else {
+											if o < uint(opFused+186) {
 												// sum ifless:a1 srli:a2 srli:a3 andi:a1 sum:a3 lbu:a1 srl:a1:b3 andi:a1 ifequal:a1
 
 												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -8244,48 +8163,6 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												in = &w[10]
 												continue
 											} else {
-												// ld ctz srli mul sum sum sum sum sum ld
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^7) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := get64(p0)
-
-												x[w[0].rd] = q0
-
-												x[w[1].rd] = uint64(bits.TrailingZeros64(x[w[1].rs1]))
-
-												x[w[2].rd] = x[w[2].rs1] >> (uint64(w[2].imm) & 63)
-
-												x[w[3].rd] = x[w[3].rs1] * x[w[3].rs2]
-
-												x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-
-												x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-
-												x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-
-												x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-
-												x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
-												addr9 := x[w[9].rs1] + uint64(w[9].imm)
-												t9 := &read[addr9>>pageShift&tlbMask]
-												if t9.tag != addr9&^(pageMask&^7) {
-													in = &w[9]
-													goto slow
-												}
-												p9 := unsafe.Add(t9.page, addr9&pageMask)
-												q9 := get64(p9)
-
-												x[w[9].rd] = q9
-												in = &w[10]
-												continue
-											}
-										} else {
-											if o < uint(opFused+187) {
 												// sd sum sd:a1 sd:a2 sd:a3 ifless ifequal sd:a6 sd:a7 sd:a8
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &write[addr0>>pageShift&tlbMask]
@@ -8356,7 +8233,11 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												put64(p9, x[w[9].rs2])
 												in = &w[10]
 												continue
-											} else {
+											}
+										}
+									} else {
+										if o < uint(opFused+189) {
+											if o < uint(opFused+188) {
 												// sd sd sd sum ifless:b1 sub:a2 ifequal:a3 ifless:b4 sd:b3
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &write[addr0>>pageShift&tlbMask]
@@ -8409,152 +8290,6 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												p8 := unsafe.Add(t8.page, addr8&pageMask)
 												put64(p8, v5)
 												in = &w[9]
-												continue
-											}
-										}
-									} else {
-										if o < uint(opFused+190) {
-											if o < uint(opFused+189) {
-												// ifequal ld sum:a1 sum:a1 sum sum:a2 lbu ifequal:a1 sd:b3
-												if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
-													in = &w[0]
-													goto taken
-												}
-												addr1 := x[w[1].rs1] + uint64(w[1].imm)
-												t1 := &read[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^7) {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												q1 := get64(p1)
-
-												v1 := q1
-												x[w[1].rd] = v1
-
-												v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
-												x[w[2].rd] = v2
-
-												v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
-												x[w[3].rd] = v3
-
-												x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-
-												v5 := v3 + x[w[5].rs2] + uint64(w[5].imm)
-												x[w[5].rd] = v5
-												addr6 := x[w[6].rs1] + uint64(w[6].imm)
-												t6 := &read[addr6>>pageShift&tlbMask]
-												if t6.tag != addr6&^pageMask {
-													in = &w[6]
-													goto slow
-												}
-												p6 := unsafe.Add(t6.page, addr6&pageMask)
-												q6 := uint64(*(*byte)(p6))
-
-												v6 := q6
-												x[w[6].rd] = v6
-												if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
-													in = &w[7]
-													goto taken
-												}
-												addr8 := x[w[8].rs1] + uint64(w[8].imm)
-												t8 := &write[addr8>>pageShift&tlbMask]
-												if t8.tag != addr8&^(pageMask&^7) {
-													in = &w[8]
-													goto slow
-												}
-												p8 := unsafe.Add(t8.page, addr8&pageMask)
-												put64(p8, v5)
-												in = &w[9]
-												continue
-											} else {
-												// ifequal sd sd sum sum sum sum ifequal:a2:b4 ifequal:a4 ifless:a6:b4
-												if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
-													in = &w[0]
-													goto taken
-												}
-												addr1 := x[w[1].rs1] + uint64(w[1].imm)
-												t1 := &write[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^7) {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												put64(p1, x[w[1].rs2])
-												addr2 := x[w[2].rs1] + uint64(w[2].imm)
-												t2 := &write[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^7) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												put64(p2, x[w[2].rs2])
-
-												v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-												x[w[3].rd] = v3
-
-												v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-												x[w[4].rd] = v4
-
-												v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-												x[w[5].rd] = v5
-
-												x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-												if (v5 == v3) != (w[7].rd != 0) {
-													in = &w[7]
-													goto taken
-												}
-												if (v4 == x[w[8].rs2]) != (w[8].rd != 0) {
-													in = &w[8]
-													goto taken
-												}
-												if (v3^uint64(w[9].rs3)<<56 < v5^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
-													in = &w[9]
-													goto taken
-												}
-												in = &w[10]
-												continue
-											}
-										} else {
-											if o < uint(opFused+191) {
-												// ifless sum ifless:b1 sd sub:a3 srai:a1 and:a1:b5 sum:a1 sub ifequal
-												if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
-													in = &w[0]
-													goto taken
-												}
-
-												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-												x[w[1].rd] = v1
-												if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-													in = &w[2]
-													goto taken
-												}
-												addr3 := x[w[3].rs1] + uint64(w[3].imm)
-												t3 := &write[addr3>>pageShift&tlbMask]
-												if t3.tag != addr3&^(pageMask&^7) {
-													in = &w[3]
-													goto slow
-												}
-												p3 := unsafe.Add(t3.page, addr3&pageMask)
-												put64(p3, x[w[3].rs2])
-
-												v4 := v1 - x[w[4].rs2]
-												x[w[4].rd] = v4
-
-												v5 := uint64(int64(v4) >> (uint64(w[5].imm) & 63))
-												x[w[5].rd] = v5
-
-												v6 := v5 & v1
-												x[w[6].rd] = v6
-
-												x[w[7].rd] = v6 + x[w[7].rs2] + uint64(w[7].imm)
-
-												x[w[8].rd] = x[w[8].rs1] - x[w[8].rs2]
-												if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
-													in = &w[9]
-													goto taken
-												}
-												in = &w[10]
 												continue
 											} else {
 												// ld ld ld ld ld ld ld ifless:a1:b6 sum:b7 ifequal:a4:b7
@@ -8645,15 +8380,104 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												in = &w[10]
 												continue
 											}
+										} else {
+											if o < uint(opFused+190) {
+												// ifequal sd sd sum sum sum sum ifequal:a2:b4 ifequal:a4 ifless:a6:b4
+												if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
+													in = &w[0]
+													goto taken
+												}
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &write[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												put64(p1, x[w[1].rs2])
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+
+												v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+												x[w[3].rd] = v3
+
+												v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+												x[w[4].rd] = v4
+
+												v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+												x[w[5].rd] = v5
+
+												x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+												if (v5 == v3) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+												if (v4 == x[w[8].rs2]) != (w[8].rd != 0) {
+													in = &w[8]
+													goto taken
+												}
+												if (v3^uint64(w[9].rs3)<<56 < v5^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+													in = &w[9]
+													goto taken
+												}
+												in = &w[10]
+												continue
+											} else {
+												// sum ifless:b1 sd sub:a3 srai:a1 and:a1:b5 sum:a1 sub ifequal sum:a2
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+												if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+													in = &w[1]
+													goto taken
+												}
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &write[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												put64(p2, x[w[2].rs2])
+
+												v3 := v0 - x[w[3].rs2]
+												x[w[3].rd] = v3
+
+												v4 := uint64(int64(v3) >> (uint64(w[4].imm) & 63))
+												x[w[4].rd] = v4
+
+												v5 := v4 & v0
+												x[w[5].rd] = v5
+
+												x[w[6].rd] = v5 + x[w[6].rs2] + uint64(w[6].imm)
+
+												v7 := x[w[7].rs1] - x[w[7].rs2]
+												x[w[7].rd] = v7
+												if (x[w[8].rs1] == x[w[8].rs2]) != (w[8].rd != 0) {
+													in = &w[8]
+													goto taken
+												}
+
+												x[w[9].rd] = v7 + x[w[9].rs2] + uint64(w[9].imm)
+												in = &w[10]
+												continue
+											}
 										}
 									}
 								} else {
-									if o < uint(opFused+196) {
-										if o < uint(opFused+194) {
-											if o < uint(opFused+193) {
-												// sum sum sub srai:a1 and:a1 sum:b1 sub ifless:a1 sum:b2
+									if o < uint(opFused+195) {
+										if o < uint(opFused+193) {
+											if o < uint(opFused+192) {
+												// sum sum sub srai:a1 and:a1 sum:b1 sub ifless:a1 sum:b2 ifequal:a9:b4
 
-												x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
 
 												x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
 
@@ -8666,7 +8490,8 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												v4 := v3 & x[w[4].rs2]
 												x[w[4].rd] = v4
 
-												x[w[5].rd] = x[w[5].rs1] + v4 + uint64(w[5].imm)
+												v5 := x[w[5].rs1] + v4 + uint64(w[5].imm)
+												x[w[5].rd] = v5
 
 												v6 := x[w[6].rs1] - x[w[6].rs2]
 												x[w[6].rd] = v6
@@ -8676,10 +8501,14 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												}
 
 												x[w[8].rd] = x[w[8].rs1] + v6 + uint64(w[8].imm)
-												in = &w[9]
+												if (v0 == v5) != (w[9].rd != 0) {
+													in = &w[9]
+													goto taken
+												}
+												in = &w[10]
 												continue
 											} else {
-												// sd sum sd:a1 sum ld:a1 lw:a1 sum:a1 sum sw:a4:b2
+												// sd sd sb sum sum sum sum sum sum sum:b1
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &write[addr0>>pageShift&tlbMask]
 												if t0.tag != addr0&^(pageMask&^7) {
@@ -8688,60 +8517,71 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												}
 												p0 := unsafe.Add(t0.page, addr0&pageMask)
 												put64(p0, x[w[0].rs2])
-
-												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-												x[w[1].rd] = v1
-												addr2 := v1 + uint64(w[2].imm)
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &write[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												put64(p1, x[w[1].rs2])
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
 												t2 := &write[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^7) {
+												if t2.tag != addr2&^pageMask {
 													in = &w[2]
 													goto slow
 												}
 												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												put64(p2, x[w[2].rs2])
+												*(*byte)(p2) = byte(x[w[2].rs2])
 
-												v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-												x[w[3].rd] = v3
-												addr4 := v3 + uint64(w[4].imm)
-												t4 := &read[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^(pageMask&^7) {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												q4 := get64(p4)
+												x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
 
-												v4 := q4
-												x[w[4].rd] = v4
-												addr5 := v4 + uint64(w[5].imm)
-												t5 := &read[addr5>>pageShift&tlbMask]
-												if t5.tag != addr5&^(pageMask&^3) {
-													in = &w[5]
-													goto slow
-												}
-												p5 := unsafe.Add(t5.page, addr5&pageMask)
-												q5 := word(uint64(get32(p5)))
+												x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
 
-												v5 := q5
-												x[w[5].rd] = v5
+												x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
 
-												v6 := v5 + x[w[6].rs2] + uint64(w[6].imm)
-												x[w[6].rd] = v6
+												x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
 
 												x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-												addr8 := v4 + uint64(w[8].imm)
-												t8 := &write[addr8>>pageShift&tlbMask]
-												if t8.tag != addr8&^(pageMask&^3) {
-													in = &w[8]
-													goto slow
-												}
-												p8 := unsafe.Add(t8.page, addr8&pageMask)
-												put32(p8, uint32(v6))
-												in = &w[9]
+
+												v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+												x[w[8].rd] = v8
+
+												x[w[9].rd] = x[w[9].rs1] + v8 + uint64(w[9].imm)
+												in = &w[10]
 												continue
 											}
 										} else {
-											if o < uint(opFused+195) {
+											if o < uint(opFused+194) {
+												// ifequal ld sum:a1 sum:a1 sum sum:a2
+												if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
+													in = &w[0]
+													goto taken
+												}
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &read[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												q1 := get64(p1)
+
+												v1 := q1
+												x[w[1].rd] = v1
+
+												v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+												x[w[2].rd] = v2
+
+												v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+												x[w[3].rd] = v3
+
+												x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+
+												x[w[5].rd] = v3 + x[w[5].rs2] + uint64(w[5].imm)
+												in = &w[6]
+												continue
+											} else {
 												// sd sum sd:a1 ifequal sd:a3 sd:a4 sb:a5 sum lbu:a1 ifequal:a1
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &write[addr0>>pageShift&tlbMask]
@@ -8810,7 +8650,11 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												}
 												in = &w[10]
 												continue
-											} else {
+											}
+										}
+									} else {
+										if o < uint(opFused+197) {
+											if o < uint(opFused+196) {
 												// sum ifless:a1 ifequal ld ifequal:a1 andi ifequal:a1 sum ifless:a1
 
 												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -8854,11 +8698,84 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												}
 												in = &w[9]
 												continue
+											} else {
+												// lw sum:a1 sum sw:b2 ld sum sw:a2:b1 ld:a3 ifequal:a1 ld:a2
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^3) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := word(uint64(get32(p0)))
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+
+												x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &write[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^3) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												put32(p3, uint32(v1))
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												v4 := q4
+												x[w[4].rd] = v4
+
+												v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+												x[w[5].rd] = v5
+												addr6 := v4 + uint64(w[6].imm)
+												t6 := &write[addr6>>pageShift&tlbMask]
+												if t6.tag != addr6&^(pageMask&^3) {
+													in = &w[6]
+													goto slow
+												}
+												p6 := unsafe.Add(t6.page, addr6&pageMask)
+												put32(p6, uint32(v5))
+												addr7 := v4 + uint64(w[7].imm)
+												t7 := &read[addr7>>pageShift&tlbMask]
+												if t7.tag != addr7&^(pageMask&^7) {
+													in = &w[7]
+													goto slow
+												}
+												p7 := unsafe.Add(t7.page, addr7&pageMask)
+												q7 := get64(p7)
+
+												v7 := q7
+												x[w[7].rd] = v7
+												if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
+													in = &w[8]
+													goto taken
+												}
+												addr9 := v7 + uint64(w[9].imm)
+												t9 := &read[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^7) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												q9 := get64(p9)
+
+												x[w[9].rd] = q9
+												in = &w[10]
+												continue
 											}
-										}
-									} else {
-										if o < uint(opFused+198) {
-											if o < uint(opFused+197) {
+										} else {
+											if o < uint(opFused+198) {
 												// sw lw sum:a1 sum sw:b2 sum:b4 sum ifequal:a1:b2
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &write[addr0>>pageShift&tlbMask]
@@ -8905,32 +8822,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												in = &w[8]
 												continue
 											} else {
-												// beq beq bltu addi blt:b1
-												if x[w[0].rs1] == x[w[0].rs2] {
-													in = &w[0]
-													goto taken
-												}
-												if x[w[1].rs1] == x[w[1].rs2] {
-													in = &w[1]
-													goto taken
-												}
-												if x[w[2].rs1] < x[w[2].rs2] {
-													in = &w[2]
-													goto taken
-												}
-
-												v3 := x[w[3].rs1] + uint64(w[3].imm)
-												x[w[3].rd] = v3
-												if int64(x[w[4].rs1]) < int64(v3) {
-													in = &w[4]
-													goto taken
-												}
-												in = &w[5]
-												continue
-											}
-										} else {
-											if o < uint(opFused+199) {
-												// ld sum:a1 ld ifless:a2:b1 sd:b3 sd lwu lwu lwu addiw:a3
+												// ld sum:a1 ld sum:a1 ld ifless:a2:b1
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &read[addr0>>pageShift&tlbMask]
 												if t0.tag != addr0&^(pageMask&^7) {
@@ -8943,8 +8835,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												v0 := q0
 												x[w[0].rd] = v0
 
-												v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
-												x[w[1].rd] = v1
+												x[w[1].rd] = v0 + x[w[1].rs2] + uint64(w[1].imm)
 												addr2 := x[w[2].rs1] + uint64(w[2].imm)
 												t2 := &read[addr2>>pageShift&tlbMask]
 												if t2.tag != addr2&^(pageMask&^7) {
@@ -8956,62 +8847,35 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 
 												v2 := q2
 												x[w[2].rd] = v2
-												if (v1^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-													in = &w[3]
-													goto taken
-												}
+
+												v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+												x[w[3].rd] = v3
 												addr4 := x[w[4].rs1] + uint64(w[4].imm)
-												t4 := &write[addr4>>pageShift&tlbMask]
+												t4 := &read[addr4>>pageShift&tlbMask]
 												if t4.tag != addr4&^(pageMask&^7) {
 													in = &w[4]
 													goto slow
 												}
 												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												put64(p4, v1)
-												addr5 := x[w[5].rs1] + uint64(w[5].imm)
-												t5 := &write[addr5>>pageShift&tlbMask]
-												if t5.tag != addr5&^(pageMask&^7) {
+												q4 := get64(p4)
+
+												v4 := q4
+												x[w[4].rd] = v4
+												if (v3^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
 													in = &w[5]
-													goto slow
+													goto taken
 												}
-												p5 := unsafe.Add(t5.page, addr5&pageMask)
-												put64(p5, x[w[5].rs2])
-												addr6 := x[w[6].rs1] + uint64(w[6].imm)
-												t6 := &read[addr6>>pageShift&tlbMask]
-												if t6.tag != addr6&^(pageMask&^3) {
-													in = &w[6]
-													goto slow
-												}
-												p6 := unsafe.Add(t6.page, addr6&pageMask)
-												q6 := uint64(get32(p6))
-
-												v6 := q6
-												x[w[6].rd] = v6
-												addr7 := x[w[7].rs1] + uint64(w[7].imm)
-												t7 := &read[addr7>>pageShift&tlbMask]
-												if t7.tag != addr7&^(pageMask&^3) {
-													in = &w[7]
-													goto slow
-												}
-												p7 := unsafe.Add(t7.page, addr7&pageMask)
-												q7 := uint64(get32(p7))
-
-												x[w[7].rd] = q7
-												addr8 := x[w[8].rs1] + uint64(w[8].imm)
-												t8 := &read[addr8>>pageShift&tlbMask]
-												if t8.tag != addr8&^(pageMask&^3) {
-													in = &w[8]
-													goto slow
-												}
-												p8 := unsafe.Add(t8.page, addr8&pageMask)
-												q8 := uint64(get32(p8))
-
-												x[w[8].rd] = q8
-
-												x[w[9].rd] = word(v6 + uint64(w[9].imm))
-												in = &w[10]
+												in = &w[6]
 												continue
-											} else {
+											}
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+207) {
+									if o < uint(opFused+203) {
+										if o < uint(opFused+201) {
+											if o < uint(opFused+200) {
 												// sum srli:a1 ifless:a1 sum mul:a3:b1 sum:a1 lhu:a1 sum:b1 ifless:b1 lhu:a4
 
 												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -9062,31 +8926,25 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												x[w[9].rd] = q9
 												in = &w[10]
 												continue
-											}
-										}
-									}
-								}
-							} else {
-								if o < uint(opFused+208) {
-									if o < uint(opFused+204) {
-										if o < uint(opFused+202) {
-											if o < uint(opFused+201) {
-												// lwu sh2add lwu:a1 sum:a3:b1 sw:a3:b1 sum sum sum ifless:a2:b1
+											} else {
+												// sd sd lwu lwu lwu addiw:a3 sum ifequal:a1:b2 sw:b6 sw:b5
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^3) {
+												t0 := &write[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^7) {
 													in = &w[0]
 													goto slow
 												}
 												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := uint64(get32(p0))
-
-												v0 := q0
-												x[w[0].rd] = v0
-
-												v1 := x[w[1].rs2] + x[w[1].rs1]<<2
-												x[w[1].rd] = v1
-												addr2 := v1 + uint64(w[2].imm)
+												put64(p0, x[w[0].rs2])
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &write[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												put64(p1, x[w[1].rs2])
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
 												t2 := &read[addr2>>pageShift&tlbMask]
 												if t2.tag != addr2&^(pageMask&^3) {
 													in = &w[2]
@@ -9097,30 +8955,102 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 
 												v2 := q2
 												x[w[2].rd] = v2
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^3) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := uint64(get32(p3))
 
-												v3 := v0 + v2 + uint64(w[3].imm)
-												x[w[3].rd] = v3
-												addr4 := v1 + uint64(w[4].imm)
-												t4 := &write[addr4>>pageShift&tlbMask]
+												x[w[3].rd] = q3
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
 												if t4.tag != addr4&^(pageMask&^3) {
 													in = &w[4]
 													goto slow
 												}
 												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												put32(p4, uint32(v3))
+												q4 := uint64(get32(p4))
 
-												x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+												v4 := q4
+												x[w[4].rd] = v4
+
+												v5 := word(v2 + uint64(w[5].imm))
+												x[w[5].rd] = v5
 
 												v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
 												x[w[6].rd] = v6
-
-												v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-												x[w[7].rd] = v7
-												if (v6^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
-													in = &w[8]
+												if (v6 == v5) != (w[7].rd != 0) {
+													in = &w[7]
 													goto taken
 												}
-												in = &w[9]
+												addr8 := x[w[8].rs1] + uint64(w[8].imm)
+												t8 := &write[addr8>>pageShift&tlbMask]
+												if t8.tag != addr8&^(pageMask&^3) {
+													in = &w[8]
+													goto slow
+												}
+												p8 := unsafe.Add(t8.page, addr8&pageMask)
+												put32(p8, uint32(v2))
+												addr9 := x[w[9].rs1] + uint64(w[9].imm)
+												t9 := &write[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^3) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												put32(p9, uint32(v4))
+												in = &w[10]
+												continue
+											}
+										} else {
+											if o < uint(opFused+202) {
+												// sum sum ifless:a2:b1 ld sum:a1:b4 lbu:a1 andi:a1 ifequal:a1
+
+												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+												x[w[0].rd] = v0
+
+												v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												if (v0^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+													in = &w[2]
+													goto taken
+												}
+												addr3 := x[w[3].rs1] + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^7) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := get64(p3)
+
+												v3 := q3
+												x[w[3].rd] = v3
+
+												v4 := v3 + v0 + uint64(w[4].imm)
+												x[w[4].rd] = v4
+												addr5 := v4 + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^pageMask {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := uint64(*(*byte)(p5))
+
+												v5 := q5
+												x[w[5].rd] = v5
+
+												v6 := v5 & uint64(w[6].imm)
+												x[w[6].rd] = v6
+												if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+													in = &w[7]
+													goto taken
+												}
+												in = &w[8]
 												continue
 											} else {
 												// sum srl:b1 sltiu:a2 sub:b1 and:a3:b1 sd:b1 sh lhu sum:a1 sh:b1
@@ -9180,8 +9110,79 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												in = &w[10]
 												continue
 											}
+										}
+									} else {
+										if o < uint(opFused+205) {
+											if o < uint(opFused+204) {
+												// add addi bge:a1 add:a2
+
+												x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2]
+
+												v1 := x[w[1].rs1] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												if int64(v1) >= int64(x[w[2].rs2]) {
+													in = &w[2]
+													goto taken
+												}
+
+												x[w[3].rd] = v1 + x[w[3].rs2]
+												in = &w[4]
+												continue
+											} else {
+												// lwu sh2add lwu:a1 sum:a3:b1 sw:a3:b1 sum sum sum ifless:a2:b1
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^(pageMask&^3) {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := uint64(get32(p0))
+
+												v0 := q0
+												x[w[0].rd] = v0
+
+												v1 := x[w[1].rs2] + x[w[1].rs1]<<2
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^3) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := uint64(get32(p2))
+
+												v2 := q2
+												x[w[2].rd] = v2
+
+												v3 := v0 + v2 + uint64(w[3].imm)
+												x[w[3].rd] = v3
+												addr4 := v1 + uint64(w[4].imm)
+												t4 := &write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^3) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												put32(p4, uint32(v3))
+
+												x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+												v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+												x[w[6].rd] = v6
+
+												v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+												x[w[7].rd] = v7
+												if (v6^uint64(w[8].rs3)<<56 < v7^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+													in = &w[8]
+													goto taken
+												}
+												in = &w[9]
+												continue
+											}
 										} else {
-											if o < uint(opFused+203) {
+											if o < uint(opFused+206) {
 												// xor srliw:a1 slliw:a2 or:a2:b1 add
 
 												v0 := x[w[0].rs1] ^ x[w[0].rs2]
@@ -9275,9 +9276,11 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												continue
 											}
 										}
-									} else {
-										if o < uint(opFused+206) {
-											if o < uint(opFused+205) {
+									}
+								} else {
+									if o < uint(opFused+211) {
+										if o < uint(opFused+209) {
+											if o < uint(opFused+208) {
 												// addi beq:a1 lbu:a2 bne:b1 sub:a4
 
 												v0 := x[w[0].rs1] + uint64(w[0].imm)
@@ -9368,22 +9371,178 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												continue
 											}
 										} else {
-											if o < uint(opFused+207) {
-												// sub srai:a1 add:a1 bgeu:a1
+											if o < uint(opFused+210) {
+												// lbu slli:a1 sum:a1 lw:a1 sum:a1 sw:a3:b1 sum sum ifless:a1 ld
+												addr0 := x[w[0].rs1] + uint64(w[0].imm)
+												t0 := &read[addr0>>pageShift&tlbMask]
+												if t0.tag != addr0&^pageMask {
+													in = &w[0]
+													goto slow
+												}
+												p0 := unsafe.Add(t0.page, addr0&pageMask)
+												q0 := uint64(*(*byte)(p0))
 
-												v0 := x[w[0].rs1] - x[w[0].rs2]
+												v0 := q0
 												x[w[0].rd] = v0
 
-												v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+												v1 := v0 << (uint64(w[1].imm) & 63)
 												x[w[1].rd] = v1
 
-												v2 := v1 + x[w[2].rs2]
+												v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
 												x[w[2].rd] = v2
-												if v2 >= x[w[3].rs2] {
+												addr3 := v2 + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^3) {
 													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := word(uint64(get32(p3)))
+
+												v3 := q3
+												x[w[3].rd] = v3
+
+												v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+												x[w[4].rd] = v4
+												addr5 := v2 + uint64(w[5].imm)
+												t5 := &write[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^3) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												put32(p5, uint32(v4))
+
+												x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+												v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+												x[w[7].rd] = v7
+												if (v7^uint64(w[8].rs3)<<56 < x[w[8].rs2]^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+													in = &w[8]
 													goto taken
 												}
-												in = &w[4]
+												addr9 := x[w[9].rs1] + uint64(w[9].imm)
+												t9 := &read[addr9>>pageShift&tlbMask]
+												if t9.tag != addr9&^(pageMask&^7) {
+													in = &w[9]
+													goto slow
+												}
+												p9 := unsafe.Add(t9.page, addr9&pageMask)
+												q9 := get64(p9)
+
+												x[w[9].rd] = q9
+												in = &w[10]
+												continue
+											} else {
+												// slli sum:a1 lhu:a1 lhu:a2 ld ld sll:a4:b1 sltiu:a2 sub:b1 and:a3:b1
+
+												v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+												x[w[0].rd] = v0
+
+												v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+												x[w[1].rd] = v1
+												addr2 := v1 + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^1) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := uint64(get16(p2))
+
+												v2 := q2
+												x[w[2].rd] = v2
+												addr3 := v1 + uint64(w[3].imm)
+												t3 := &read[addr3>>pageShift&tlbMask]
+												if t3.tag != addr3&^(pageMask&^1) {
+													in = &w[3]
+													goto slow
+												}
+												p3 := unsafe.Add(t3.page, addr3&pageMask)
+												q3 := uint64(get16(p3))
+
+												x[w[3].rd] = q3
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &read[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												q4 := get64(p4)
+
+												x[w[4].rd] = q4
+												addr5 := x[w[5].rs1] + uint64(w[5].imm)
+												t5 := &read[addr5>>pageShift&tlbMask]
+												if t5.tag != addr5&^(pageMask&^7) {
+													in = &w[5]
+													goto slow
+												}
+												p5 := unsafe.Add(t5.page, addr5&pageMask)
+												q5 := get64(p5)
+
+												v5 := q5
+												x[w[5].rd] = v5
+
+												v6 := v2 << (v5 & 63)
+												x[w[6].rd] = v6
+
+												v7 := truth(v5 < uint64(w[7].imm))
+												x[w[7].rd] = v7
+
+												v8 := x[w[8].rs1] - v7
+												x[w[8].rd] = v8
+
+												x[w[9].rd] = v6 & v8
+												in = &w[10]
+												continue
+											}
+										}
+									} else {
+										if o < uint(opFused+213) {
+											if o < uint(opFused+212) {
+												// or sd:b1 ld sum:b1 sd:b1 sum ifless:a3:b1
+
+												v0 := x[w[0].rs1] | x[w[0].rs2]
+												x[w[0].rd] = v0
+												addr1 := x[w[1].rs1] + uint64(w[1].imm)
+												t1 := &write[addr1>>pageShift&tlbMask]
+												if t1.tag != addr1&^(pageMask&^7) {
+													in = &w[1]
+													goto slow
+												}
+												p1 := unsafe.Add(t1.page, addr1&pageMask)
+												put64(p1, v0)
+												addr2 := x[w[2].rs1] + uint64(w[2].imm)
+												t2 := &read[addr2>>pageShift&tlbMask]
+												if t2.tag != addr2&^(pageMask&^7) {
+													in = &w[2]
+													goto slow
+												}
+												p2 := unsafe.Add(t2.page, addr2&pageMask)
+												q2 := get64(p2)
+
+												v2 := q2
+												x[w[2].rd] = v2
+
+												v3 := x[w[3].rs1] + v2 + uint64(w[3].imm)
+												x[w[3].rd] = v3
+												addr4 := x[w[4].rs1] + uint64(w[4].imm)
+												t4 := &write[addr4>>pageShift&tlbMask]
+												if t4.tag != addr4&^(pageMask&^7) {
+													in = &w[4]
+													goto slow
+												}
+												p4 := unsafe.Add(t4.page, addr4&pageMask)
+												put64(p4, v3)
+
+												v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+												x[w[5].rd] = v5
+												if (v3^uint64(w[6].rs3)<<56 < v5^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+													in = &w[6]
+													goto taken
+												}
+												in = &w[7]
 												continue
 											} else {
 												// sb ld ld sub ifless sum ifless sd ld ifless
@@ -9452,12 +9611,8 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												in = &w[10]
 												continue
 											}
-										}
-									}
-								} else {
-									if o < uint(opFused+212) {
-										if o < uint(opFused+210) {
-											if o < uint(opFused+209) {
+										} else {
+											if o < uint(opFused+214) {
 												// ld sd:b1 ld sd:b1 ld sd:b1 ld sd:b1 ld sd:b1
 												addr0 := x[w[0].rs1] + uint64(w[0].imm)
 												t0 := &read[addr0>>pageShift&tlbMask]
@@ -9557,417 +9712,92 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												in = &w[10]
 												continue
 											} else {
-												// sum sd:b1 ifless:a2 ifless:a3 sum:a4 lbu:a1 sum ifequal:a1:b2 ifequal:a3
+												if o < uint(opFused+215) {
+													// sd ifless ifless sum lbu:a1 sum ifequal:a1:b2 ifequal:a3 sum ifless:a5:b1
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &write[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													put64(p0, x[w[0].rs2])
+													if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+														in = &w[1]
+														goto taken
+													}
+													if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+														in = &w[2]
+														goto taken
+													}
 
-												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-												x[w[0].rd] = v0
-												addr1 := x[w[1].rs1] + uint64(w[1].imm)
-												t1 := &write[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^(pageMask&^7) {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												put64(p1, v0)
-												if (v0^uint64(w[2].rs3)<<56 < x[w[2].rs2]^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-													in = &w[2]
-													goto taken
-												}
-												if (v0^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-													in = &w[3]
-													goto taken
-												}
+													v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+													x[w[3].rd] = v3
+													addr4 := v3 + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^pageMask {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := uint64(*(*byte)(p4))
 
-												v4 := v0 + x[w[4].rs2] + uint64(w[4].imm)
-												x[w[4].rd] = v4
-												addr5 := v4 + uint64(w[5].imm)
-												t5 := &read[addr5>>pageShift&tlbMask]
-												if t5.tag != addr5&^pageMask {
-													in = &w[5]
-													goto slow
-												}
-												p5 := unsafe.Add(t5.page, addr5&pageMask)
-												q5 := uint64(*(*byte)(p5))
+													v4 := q4
+													x[w[4].rd] = v4
 
-												v5 := q5
-												x[w[5].rd] = v5
+													v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+													x[w[5].rd] = v5
+													if (v5 == v4) != (w[6].rd != 0) {
+														in = &w[6]
+														goto taken
+													}
+													if (v4 == x[w[7].rs2]) != (w[7].rd != 0) {
+														in = &w[7]
+														goto taken
+													}
 
-												v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-												x[w[6].rd] = v6
-												if (v6 == v5) != (w[7].rd != 0) {
-													in = &w[7]
-													goto taken
-												}
-												if (v5 == x[w[8].rs2]) != (w[8].rd != 0) {
+													v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+													x[w[8].rd] = v8
+													if (v4^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
+													in = &w[10]
+													continue
+												} else {
+													// sum sum sum sum sum sum:b4 ifless:a2 lbu:a4
+
+													x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+
+													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+													x[w[1].rd] = v1
+
+													x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+													v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+													x[w[3].rd] = v3
+
+													v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+													x[w[4].rd] = v4
+
+													x[w[5].rd] = x[w[5].rs1] + v1 + uint64(w[5].imm)
+													if (v4^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+														in = &w[6]
+														goto taken
+													}
+													addr7 := v3 + uint64(w[7].imm)
+													t7 := &read[addr7>>pageShift&tlbMask]
+													if t7.tag != addr7&^pageMask {
+														in = &w[7]
+														goto slow
+													}
+													p7 := unsafe.Add(t7.page, addr7&pageMask)
+													q7 := uint64(*(*byte)(p7))
+
+													x[w[7].rd] = q7
 													in = &w[8]
-													goto taken
+													continue
 												}
-												in = &w[9]
-												continue
-											}
-										} else {
-											if o < uint(opFused+211) {
-												// lbu slli:a1 sum:a1 lw:a1 sum:a1 sw:a3:b1 sum sum ifless:a1 ld
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^pageMask {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := uint64(*(*byte)(p0))
-
-												v0 := q0
-												x[w[0].rd] = v0
-
-												v1 := v0 << (uint64(w[1].imm) & 63)
-												x[w[1].rd] = v1
-
-												v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
-												x[w[2].rd] = v2
-												addr3 := v2 + uint64(w[3].imm)
-												t3 := &read[addr3>>pageShift&tlbMask]
-												if t3.tag != addr3&^(pageMask&^3) {
-													in = &w[3]
-													goto slow
-												}
-												p3 := unsafe.Add(t3.page, addr3&pageMask)
-												q3 := word(uint64(get32(p3)))
-
-												v3 := q3
-												x[w[3].rd] = v3
-
-												v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
-												x[w[4].rd] = v4
-												addr5 := v2 + uint64(w[5].imm)
-												t5 := &write[addr5>>pageShift&tlbMask]
-												if t5.tag != addr5&^(pageMask&^3) {
-													in = &w[5]
-													goto slow
-												}
-												p5 := unsafe.Add(t5.page, addr5&pageMask)
-												put32(p5, uint32(v4))
-
-												x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-
-												v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-												x[w[7].rd] = v7
-												if (v7^uint64(w[8].rs3)<<56 < x[w[8].rs2]^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
-													in = &w[8]
-													goto taken
-												}
-												addr9 := x[w[9].rs1] + uint64(w[9].imm)
-												t9 := &read[addr9>>pageShift&tlbMask]
-												if t9.tag != addr9&^(pageMask&^7) {
-													in = &w[9]
-													goto slow
-												}
-												p9 := unsafe.Add(t9.page, addr9&pageMask)
-												q9 := get64(p9)
-
-												x[w[9].rd] = q9
-												in = &w[10]
-												continue
-											} else {
-												// lbu slli:a1 sum:a1 lhu:a1 lhu:a2 ld ld sll:a4:b1 sltiu:a2 sub:b1
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^pageMask {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := uint64(*(*byte)(p0))
-
-												v0 := q0
-												x[w[0].rd] = v0
-
-												v1 := v0 << (uint64(w[1].imm) & 63)
-												x[w[1].rd] = v1
-
-												v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
-												x[w[2].rd] = v2
-												addr3 := v2 + uint64(w[3].imm)
-												t3 := &read[addr3>>pageShift&tlbMask]
-												if t3.tag != addr3&^(pageMask&^1) {
-													in = &w[3]
-													goto slow
-												}
-												p3 := unsafe.Add(t3.page, addr3&pageMask)
-												q3 := uint64(get16(p3))
-
-												v3 := q3
-												x[w[3].rd] = v3
-												addr4 := v2 + uint64(w[4].imm)
-												t4 := &read[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^(pageMask&^1) {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												q4 := uint64(get16(p4))
-
-												x[w[4].rd] = q4
-												addr5 := x[w[5].rs1] + uint64(w[5].imm)
-												t5 := &read[addr5>>pageShift&tlbMask]
-												if t5.tag != addr5&^(pageMask&^7) {
-													in = &w[5]
-													goto slow
-												}
-												p5 := unsafe.Add(t5.page, addr5&pageMask)
-												q5 := get64(p5)
-
-												x[w[5].rd] = q5
-												addr6 := x[w[6].rs1] + uint64(w[6].imm)
-												t6 := &read[addr6>>pageShift&tlbMask]
-												if t6.tag != addr6&^(pageMask&^7) {
-													in = &w[6]
-													goto slow
-												}
-												p6 := unsafe.Add(t6.page, addr6&pageMask)
-												q6 := get64(p6)
-
-												v6 := q6
-												x[w[6].rd] = v6
-
-												x[w[7].rd] = v3 << (v6 & 63)
-
-												v8 := truth(v6 < uint64(w[8].imm))
-												x[w[8].rd] = v8
-
-												x[w[9].rd] = x[w[9].rs1] - v8
-												in = &w[10]
-												continue
-											}
-										}
-									} else {
-										if o < uint(opFused+214) {
-											if o < uint(opFused+213) {
-												// and or:b1 sd:b1 ld sum:b1 sd:b1 sum ifless:a3:b1 sum sum
-
-												v0 := x[w[0].rs1] & x[w[0].rs2]
-												x[w[0].rd] = v0
-
-												v1 := x[w[1].rs1] | v0
-												x[w[1].rd] = v1
-												addr2 := x[w[2].rs1] + uint64(w[2].imm)
-												t2 := &write[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^7) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												put64(p2, v1)
-												addr3 := x[w[3].rs1] + uint64(w[3].imm)
-												t3 := &read[addr3>>pageShift&tlbMask]
-												if t3.tag != addr3&^(pageMask&^7) {
-													in = &w[3]
-													goto slow
-												}
-												p3 := unsafe.Add(t3.page, addr3&pageMask)
-												q3 := get64(p3)
-
-												v3 := q3
-												x[w[3].rd] = v3
-
-												v4 := x[w[4].rs1] + v3 + uint64(w[4].imm)
-												x[w[4].rd] = v4
-												addr5 := x[w[5].rs1] + uint64(w[5].imm)
-												t5 := &write[addr5>>pageShift&tlbMask]
-												if t5.tag != addr5&^(pageMask&^7) {
-													in = &w[5]
-													goto slow
-												}
-												p5 := unsafe.Add(t5.page, addr5&pageMask)
-												put64(p5, v4)
-
-												v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-												x[w[6].rd] = v6
-												if (v4^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-													in = &w[7]
-													goto taken
-												}
-
-												x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
-
-												x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
-												in = &w[10]
-												continue
-											} else {
-												// ld sum:a1 lbu:a1 andi:a1 ifequal:a1 ld mul:a1 sum:a1 lwu sum
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &read[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^(pageMask&^7) {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												q0 := get64(p0)
-
-												v0 := q0
-												x[w[0].rd] = v0
-
-												v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
-												x[w[1].rd] = v1
-												addr2 := v1 + uint64(w[2].imm)
-												t2 := &read[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^pageMask {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												q2 := uint64(*(*byte)(p2))
-
-												v2 := q2
-												x[w[2].rd] = v2
-
-												v3 := v2 & uint64(w[3].imm)
-												x[w[3].rd] = v3
-												if (v3 == x[w[4].rs2]) != (w[4].rd != 0) {
-													in = &w[4]
-													goto taken
-												}
-												addr5 := x[w[5].rs1] + uint64(w[5].imm)
-												t5 := &read[addr5>>pageShift&tlbMask]
-												if t5.tag != addr5&^(pageMask&^7) {
-													in = &w[5]
-													goto slow
-												}
-												p5 := unsafe.Add(t5.page, addr5&pageMask)
-												q5 := get64(p5)
-
-												v5 := q5
-												x[w[5].rd] = v5
-
-												v6 := v5 * x[w[6].rs2]
-												x[w[6].rd] = v6
-
-												x[w[7].rd] = v6 + x[w[7].rs2] + uint64(w[7].imm)
-												addr8 := x[w[8].rs1] + uint64(w[8].imm)
-												t8 := &read[addr8>>pageShift&tlbMask]
-												if t8.tag != addr8&^(pageMask&^3) {
-													in = &w[8]
-													goto slow
-												}
-												p8 := unsafe.Add(t8.page, addr8&pageMask)
-												q8 := uint64(get32(p8))
-
-												x[w[8].rd] = q8
-
-												x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
-												in = &w[10]
-												continue
-											}
-										} else {
-											if o < uint(opFused+215) {
-												// sum ifequal:a1 ld:a2 ifless:b1 ld:a4 ifless:b1
-
-												v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-												x[w[0].rd] = v0
-												if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
-													in = &w[1]
-													goto taken
-												}
-												addr2 := v0 + uint64(w[2].imm)
-												t2 := &read[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^(pageMask&^7) {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												q2 := get64(p2)
-
-												v2 := q2
-												x[w[2].rd] = v2
-												if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-													in = &w[3]
-													goto taken
-												}
-												addr4 := v0 + uint64(w[4].imm)
-												t4 := &read[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^(pageMask&^7) {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												q4 := get64(p4)
-
-												v4 := q4
-												x[w[4].rd] = v4
-												if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-													in = &w[5]
-													goto taken
-												}
-												in = &w[6]
-												continue
-											} else {
-												// sb sb sb sb sb sb sb sb
-												addr0 := x[w[0].rs1] + uint64(w[0].imm)
-												t0 := &write[addr0>>pageShift&tlbMask]
-												if t0.tag != addr0&^pageMask {
-													in = &w[0]
-													goto slow
-												}
-												p0 := unsafe.Add(t0.page, addr0&pageMask)
-												*(*byte)(p0) = byte(x[w[0].rs2])
-												addr1 := x[w[1].rs1] + uint64(w[1].imm)
-												t1 := &write[addr1>>pageShift&tlbMask]
-												if t1.tag != addr1&^pageMask {
-													in = &w[1]
-													goto slow
-												}
-												p1 := unsafe.Add(t1.page, addr1&pageMask)
-												*(*byte)(p1) = byte(x[w[1].rs2])
-												addr2 := x[w[2].rs1] + uint64(w[2].imm)
-												t2 := &write[addr2>>pageShift&tlbMask]
-												if t2.tag != addr2&^pageMask {
-													in = &w[2]
-													goto slow
-												}
-												p2 := unsafe.Add(t2.page, addr2&pageMask)
-												*(*byte)(p2) = byte(x[w[2].rs2])
-												addr3 := x[w[3].rs1] + uint64(w[3].imm)
-												t3 := &write[addr3>>pageShift&tlbMask]
-												if t3.tag != addr3&^pageMask {
-													in = &w[3]
-													goto slow
-												}
-												p3 := unsafe.Add(t3.page, addr3&pageMask)
-												*(*byte)(p3) = byte(x[w[3].rs2])
-												addr4 := x[w[4].rs1] + uint64(w[4].imm)
-												t4 := &write[addr4>>pageShift&tlbMask]
-												if t4.tag != addr4&^pageMask {
-													in = &w[4]
-													goto slow
-												}
-												p4 := unsafe.Add(t4.page, addr4&pageMask)
-												*(*byte)(p4) = byte(x[w[4].rs2])
-												addr5 := x[w[5].rs1] + uint64(w[5].imm)
-												t5 := &write[addr5>>pageShift&tlbMask]
-												if t5.tag != addr5&^pageMask {
-													in = &w[5]
-													goto slow
-												}
-												p5 := unsafe.Add(t5.page, addr5&pageMask)
-												*(*byte)(p5) = byte(x[w[5].rs2])
-												addr6 := x[w[6].rs1] + uint64(w[6].imm)
-												t6 := &write[addr6>>pageShift&tlbMask]
-												if t6.tag != addr6&^pageMask {
-													in = &w[6]
-													goto slow
-												}
-												p6 := unsafe.Add(t6.page, addr6&pageMask)
-												*(*byte)(p6) = byte(x[w[6].rs2])
-												addr7 := x[w[7].rs1] + uint64(w[7].imm)
-												t7 := &write[addr7>>pageShift&tlbMask]
-												if t7.tag != addr7&^pageMask {
-													in = &w[7]
-													goto slow
-												}
-												p7 := unsafe.Add(t7.page, addr7&pageMask)
-												*(*byte)(p7) = byte(x[w[7].rs2])
-												in = &w[8]
-												continue
 											}
 										}
 									}
@@ -9980,51 +9810,98 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										if o < uint(opFused+220) {
 											if o < uint(opFused+218) {
 												if o < uint(opFused+217) {
-													// sum ifless sum ld ld sum sum sum sum:a4:b1 sum:a6
-
-													x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-													if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-														in = &w[1]
-														goto taken
+													// sb sb sb sb sb sb sb sb
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &write[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^pageMask {
+														in = &w[0]
+														goto slow
 													}
-
-													x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													*(*byte)(p0) = byte(x[w[0].rs2])
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &write[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^pageMask {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													*(*byte)(p1) = byte(x[w[1].rs2])
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &write[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^pageMask {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													*(*byte)(p2) = byte(x[w[2].rs2])
 													addr3 := x[w[3].rs1] + uint64(w[3].imm)
-													t3 := &read[addr3>>pageShift&tlbMask]
-													if t3.tag != addr3&^(pageMask&^7) {
+													t3 := &write[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^pageMask {
 														in = &w[3]
 														goto slow
 													}
 													p3 := unsafe.Add(t3.page, addr3&pageMask)
-													q3 := get64(p3)
-
-													v3 := q3
-													x[w[3].rd] = v3
+													*(*byte)(p3) = byte(x[w[3].rs2])
 													addr4 := x[w[4].rs1] + uint64(w[4].imm)
-													t4 := &read[addr4>>pageShift&tlbMask]
-													if t4.tag != addr4&^(pageMask&^7) {
+													t4 := &write[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^pageMask {
 														in = &w[4]
 														goto slow
 													}
 													p4 := unsafe.Add(t4.page, addr4&pageMask)
-													q4 := get64(p4)
-
-													v4 := q4
-													x[w[4].rd] = v4
-
-													x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-
-													x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-
-													v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-													x[w[7].rd] = v7
-
-													x[w[8].rd] = v4 + v7 + uint64(w[8].imm)
-
-													x[w[9].rd] = v3 + x[w[9].rs2] + uint64(w[9].imm)
-													in = &w[10]
+													*(*byte)(p4) = byte(x[w[4].rs2])
+													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													t5 := &write[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^pageMask {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													*(*byte)(p5) = byte(x[w[5].rs2])
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &write[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^pageMask {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													*(*byte)(p6) = byte(x[w[6].rs2])
+													addr7 := x[w[7].rs1] + uint64(w[7].imm)
+													t7 := &write[addr7>>pageShift&tlbMask]
+													if t7.tag != addr7&^pageMask {
+														in = &w[7]
+														goto slow
+													}
+													p7 := unsafe.Add(t7.page, addr7&pageMask)
+													*(*byte)(p7) = byte(x[w[7].rs2])
+													in = &w[8]
 													continue
 												} else {
+													// sub srai:a1 and:b1 sum:b1 sub ifless:b1
+
+													v0 := x[w[0].rs1] - x[w[0].rs2]
+													x[w[0].rd] = v0
+
+													v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+													x[w[1].rd] = v1
+
+													v2 := x[w[2].rs1] & v1
+													x[w[2].rd] = v2
+
+													x[w[3].rd] = x[w[3].rs1] + v2 + uint64(w[3].imm)
+
+													v4 := x[w[4].rs1] - x[w[4].rs2]
+													x[w[4].rd] = v4
+													if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+														in = &w[5]
+														goto taken
+													}
+													in = &w[6]
+													continue
+												}
+											} else {
+												if o < uint(opFused+219) {
 													// sll sltiu sub and
 
 													x[w[0].rd] = x[w[0].rs1] << (x[w[0].rs2] & 63)
@@ -10036,10 +9913,8 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													x[w[3].rd] = x[w[3].rs1] & x[w[3].rs2]
 													in = &w[4]
 													continue
-												}
-											} else {
-												if o < uint(opFused+219) {
-													// sum ifless:a1 ld srli:a3 sum:a2:b1 lbu:a1 andi:a1 ifequal:a1 sum:a3 andi:a4
+												} else {
+													// sum ifless:a1 ld srli:a3 sum:a2:b1 lbu:a1 andi:a1 ifequal:a1
 
 													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 													x[w[0].rd] = v0
@@ -10082,13 +9957,116 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														in = &w[7]
 														goto taken
 													}
+													in = &w[8]
+													continue
+												}
+											}
+										} else {
+											if o < uint(opFused+222) {
+												if o < uint(opFused+221) {
+													// mul ld sum:a2:b1 ld sum:a2 lwu sum sum:a3:b4 andi:a3 ifequal:a1
 
-													x[w[8].rd] = v5 + x[w[8].rs2] + uint64(w[8].imm)
+													v0 := x[w[0].rs1] * x[w[0].rs2]
+													x[w[0].rd] = v0
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &read[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^7) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													q1 := get64(p1)
 
-													x[w[9].rd] = v5 & uint64(w[9].imm)
+													v1 := q1
+													x[w[1].rd] = v1
+
+													v2 := v0 + v1 + uint64(w[2].imm)
+													x[w[2].rd] = v2
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^7) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := get64(p3)
+
+													v3 := q3
+													x[w[3].rd] = v3
+
+													v4 := v2 + x[w[4].rs2] + uint64(w[4].imm)
+													x[w[4].rd] = v4
+													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													t5 := &read[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^3) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													q5 := uint64(get32(p5))
+
+													v5 := q5
+													x[w[5].rd] = v5
+
+													x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+													x[w[7].rd] = v4 + v3 + uint64(w[7].imm)
+
+													v8 := v5 & uint64(w[8].imm)
+													x[w[8].rd] = v8
+													if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
 													in = &w[10]
 													continue
 												} else {
+													// andi sum sum sum sum sb:a4:b5 ld sum ret:a2
+
+													v0 := x[w[0].rs1] & uint64(w[0].imm)
+													x[w[0].rd] = v0
+
+													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+													x[w[1].rd] = v1
+
+													x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+													x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+													x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+													addr5 := v1 + uint64(w[5].imm)
+													t5 := &write[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^pageMask {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													*(*byte)(p5) = byte(v0)
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &read[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^7) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													q6 := get64(p6)
+
+													v6 := q6
+													x[w[6].rd] = v6
+
+													x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+													target := (v6 + uint64(w[8].imm>>48)) &^ 1
+													left -= uint64(w[8].n)
+													j := &e.jump[target>>1&jumpMask]
+													if j.pc != target || left < blockLength {
+														c.pc = target
+														return in, left, exitJump
+													}
+													in = (*inst)(unsafe.Add(base, j.at))
+													continue
+												}
+											} else {
+												if o < uint(opFused+223) {
 													// lhu ifequal:a1 ld srli and:a2:b1 sum ld mul:a3:b1 ld sum:a2:b1
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &read[addr0>>pageShift&tlbMask]
@@ -10151,177 +10129,6 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													x[w[8].rd] = v8
 
 													x[w[9].rd] = v7 + v8 + uint64(w[9].imm)
-													in = &w[10]
-													continue
-												}
-											}
-										} else {
-											if o < uint(opFused+222) {
-												if o < uint(opFused+221) {
-													// andi sum sum sum sum sb:a4:b5 ld sum ret:a2
-
-													v0 := x[w[0].rs1] & uint64(w[0].imm)
-													x[w[0].rd] = v0
-
-													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-													x[w[1].rd] = v1
-
-													x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-
-													x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-
-													x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-													addr5 := v1 + uint64(w[5].imm)
-													t5 := &write[addr5>>pageShift&tlbMask]
-													if t5.tag != addr5&^pageMask {
-														in = &w[5]
-														goto slow
-													}
-													p5 := unsafe.Add(t5.page, addr5&pageMask)
-													*(*byte)(p5) = byte(v0)
-													addr6 := x[w[6].rs1] + uint64(w[6].imm)
-													t6 := &read[addr6>>pageShift&tlbMask]
-													if t6.tag != addr6&^(pageMask&^7) {
-														in = &w[6]
-														goto slow
-													}
-													p6 := unsafe.Add(t6.page, addr6&pageMask)
-													q6 := get64(p6)
-
-													v6 := q6
-													x[w[6].rd] = v6
-
-													x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-													target := (v6 + uint64(w[8].imm>>48)) &^ 1
-													left -= uint64(w[8].n)
-													j := &e.jump[target>>1&jumpMask]
-													if j.pc != target || left < blockLength {
-														c.pc = target
-														return in, left, exitJump
-													}
-													in = (*inst)(unsafe.Add(base, j.at))
-													continue
-												} else {
-													// mul ld sum:a2:b1 ld sum:a2 lwu sum sum:a3:b4 andi:a3 ifequal:a1
-
-													v0 := x[w[0].rs1] * x[w[0].rs2]
-													x[w[0].rd] = v0
-													addr1 := x[w[1].rs1] + uint64(w[1].imm)
-													t1 := &read[addr1>>pageShift&tlbMask]
-													if t1.tag != addr1&^(pageMask&^7) {
-														in = &w[1]
-														goto slow
-													}
-													p1 := unsafe.Add(t1.page, addr1&pageMask)
-													q1 := get64(p1)
-
-													v1 := q1
-													x[w[1].rd] = v1
-
-													v2 := v0 + v1 + uint64(w[2].imm)
-													x[w[2].rd] = v2
-													addr3 := x[w[3].rs1] + uint64(w[3].imm)
-													t3 := &read[addr3>>pageShift&tlbMask]
-													if t3.tag != addr3&^(pageMask&^7) {
-														in = &w[3]
-														goto slow
-													}
-													p3 := unsafe.Add(t3.page, addr3&pageMask)
-													q3 := get64(p3)
-
-													v3 := q3
-													x[w[3].rd] = v3
-
-													v4 := v2 + x[w[4].rs2] + uint64(w[4].imm)
-													x[w[4].rd] = v4
-													addr5 := x[w[5].rs1] + uint64(w[5].imm)
-													t5 := &read[addr5>>pageShift&tlbMask]
-													if t5.tag != addr5&^(pageMask&^3) {
-														in = &w[5]
-														goto slow
-													}
-													p5 := unsafe.Add(t5.page, addr5&pageMask)
-													q5 := uint64(get32(p5))
-
-													v5 := q5
-													x[w[5].rd] = v5
-
-													x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-
-													x[w[7].rd] = v4 + v3 + uint64(w[7].imm)
-
-													v8 := v5 & uint64(w[8].imm)
-													x[w[8].rd] = v8
-													if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
-														in = &w[9]
-														goto taken
-													}
-													in = &w[10]
-													continue
-												}
-											} else {
-												if o < uint(opFused+223) {
-													// ld sum sw:a2:b1 ld:a3 ifequal:a1 ld:a2 sum srli:a1 sum ifless:a2:b1
-													addr0 := x[w[0].rs1] + uint64(w[0].imm)
-													t0 := &read[addr0>>pageShift&tlbMask]
-													if t0.tag != addr0&^(pageMask&^7) {
-														in = &w[0]
-														goto slow
-													}
-													p0 := unsafe.Add(t0.page, addr0&pageMask)
-													q0 := get64(p0)
-
-													v0 := q0
-													x[w[0].rd] = v0
-
-													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-													x[w[1].rd] = v1
-													addr2 := v0 + uint64(w[2].imm)
-													t2 := &write[addr2>>pageShift&tlbMask]
-													if t2.tag != addr2&^(pageMask&^3) {
-														in = &w[2]
-														goto slow
-													}
-													p2 := unsafe.Add(t2.page, addr2&pageMask)
-													put32(p2, uint32(v1))
-													addr3 := v0 + uint64(w[3].imm)
-													t3 := &read[addr3>>pageShift&tlbMask]
-													if t3.tag != addr3&^(pageMask&^7) {
-														in = &w[3]
-														goto slow
-													}
-													p3 := unsafe.Add(t3.page, addr3&pageMask)
-													q3 := get64(p3)
-
-													v3 := q3
-													x[w[3].rd] = v3
-													if (v3 == x[w[4].rs2]) != (w[4].rd != 0) {
-														in = &w[4]
-														goto taken
-													}
-													addr5 := v3 + uint64(w[5].imm)
-													t5 := &read[addr5>>pageShift&tlbMask]
-													if t5.tag != addr5&^(pageMask&^7) {
-														in = &w[5]
-														goto slow
-													}
-													p5 := unsafe.Add(t5.page, addr5&pageMask)
-													q5 := get64(p5)
-
-													x[w[5].rd] = q5
-
-													v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-													x[w[6].rd] = v6
-
-													v7 := v6 >> (uint64(w[7].imm) & 63)
-													x[w[7].rd] = v7
-
-													v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
-													x[w[8].rd] = v8
-													if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
-														in = &w[9]
-														goto taken
-													}
 													in = &w[10]
 													continue
 												} else {
@@ -10391,50 +10198,48 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 										if o < uint(opFused+228) {
 											if o < uint(opFused+226) {
 												if o < uint(opFused+225) {
-													// lbu slli or lbu slli or lbu slli or
-													addr0 := x[w[0].rs1] + uint64(w[0].imm)
-													t0 := &read[addr0>>pageShift&tlbMask]
-													if t0.tag != addr0&^pageMask {
-														in = &w[0]
-														goto slow
-													}
-													p0 := unsafe.Add(t0.page, addr0&pageMask)
-													q0 := uint64(*(*byte)(p0))
+													// sub srai:a1 sum:a1 ifless:a1 slli:a2 sum:a1 lhu:a1 slli srli:a1 ifless:a3:b1
 
-													x[w[0].rd] = q0
+													v0 := x[w[0].rs1] - x[w[0].rs2]
+													x[w[0].rd] = v0
 
-													x[w[1].rd] = x[w[1].rs1] << (uint64(w[1].imm) & 63)
+													v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+													x[w[1].rd] = v1
 
-													x[w[2].rd] = x[w[2].rs1] | x[w[2].rs2]
-													addr3 := x[w[3].rs1] + uint64(w[3].imm)
-													t3 := &read[addr3>>pageShift&tlbMask]
-													if t3.tag != addr3&^pageMask {
+													v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+													x[w[2].rd] = v2
+													if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
 														in = &w[3]
-														goto slow
+														goto taken
 													}
-													p3 := unsafe.Add(t3.page, addr3&pageMask)
-													q3 := uint64(*(*byte)(p3))
 
-													x[w[3].rd] = q3
+													v4 := v2 << (uint64(w[4].imm) & 63)
+													x[w[4].rd] = v4
 
-													x[w[4].rd] = x[w[4].rs1] << (uint64(w[4].imm) & 63)
-
-													x[w[5].rd] = x[w[5].rs1] | x[w[5].rs2]
-													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+													x[w[5].rd] = v5
+													addr6 := v5 + uint64(w[6].imm)
 													t6 := &read[addr6>>pageShift&tlbMask]
-													if t6.tag != addr6&^pageMask {
+													if t6.tag != addr6&^(pageMask&^1) {
 														in = &w[6]
 														goto slow
 													}
 													p6 := unsafe.Add(t6.page, addr6&pageMask)
-													q6 := uint64(*(*byte)(p6))
+													q6 := uint64(get16(p6))
 
-													x[w[6].rd] = q6
+													v6 := q6
+													x[w[6].rd] = v6
 
-													x[w[7].rd] = x[w[7].rs1] << (uint64(w[7].imm) & 63)
+													v7 := x[w[7].rs1] << (uint64(w[7].imm) & 63)
+													x[w[7].rd] = v7
 
-													x[w[8].rd] = x[w[8].rs1] | x[w[8].rs2]
-													in = &w[9]
+													v8 := v7 >> (uint64(w[8].imm) & 63)
+													x[w[8].rd] = v8
+													if (v6^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
+													in = &w[10]
 													continue
 												} else {
 													// sum sd sb:b2 lbu sd ifequal:a2
@@ -10485,6 +10290,52 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												}
 											} else {
 												if o < uint(opFused+227) {
+													// lbu slli or lbu slli or lbu slli or
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^pageMask {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := uint64(*(*byte)(p0))
+
+													x[w[0].rd] = q0
+
+													x[w[1].rd] = x[w[1].rs1] << (uint64(w[1].imm) & 63)
+
+													x[w[2].rd] = x[w[2].rs1] | x[w[2].rs2]
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^pageMask {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := uint64(*(*byte)(p3))
+
+													x[w[3].rd] = q3
+
+													x[w[4].rd] = x[w[4].rs1] << (uint64(w[4].imm) & 63)
+
+													x[w[5].rd] = x[w[5].rs1] | x[w[5].rs2]
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &read[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^pageMask {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													q6 := uint64(*(*byte)(p6))
+
+													x[w[6].rd] = q6
+
+													x[w[7].rd] = x[w[7].rs1] << (uint64(w[7].imm) & 63)
+
+													x[w[8].rd] = x[w[8].rs1] | x[w[8].rs2]
+													in = &w[9]
+													continue
+												} else {
 													// sd sd ld ld:a1 ld ld:a1 sum jalr:a4
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &write[addr0>>pageShift&tlbMask]
@@ -10557,8 +10408,55 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													}
 													in = (*inst)(unsafe.Add(base, j.at))
 													continue
+												}
+											}
+										} else {
+											if o < uint(opFused+230) {
+												if o < uint(opFused+229) {
+													// ld mul:a1 sum:a1 lwu sum sum:a3 andi:a3 ifequal:a1
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := get64(p0)
+
+													v0 := q0
+													x[w[0].rd] = v0
+
+													v1 := v0 * x[w[1].rs2]
+													x[w[1].rd] = v1
+
+													v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+													x[w[2].rd] = v2
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^3) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := uint64(get32(p3))
+
+													v3 := q3
+													x[w[3].rd] = v3
+
+													x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+
+													x[w[5].rd] = v2 + x[w[5].rs2] + uint64(w[5].imm)
+
+													v6 := v3 & uint64(w[6].imm)
+													x[w[6].rd] = v6
+													if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
+														in = &w[7]
+														goto taken
+													}
+													in = &w[8]
+													continue
 												} else {
-													// lbu andi:a1 ifequal:a1 ld lb:a1 ld ld sum:a2 ifequal:a1 ld:a6
+													// lbu andi:a1 ifequal:a1 ld lb:a1 ld ld sum:a2 ifequal:a1
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &read[addr0>>pageShift&tlbMask]
 													if t0.tag != addr0&^pageMask {
@@ -10626,55 +10524,103 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														in = &w[8]
 														goto taken
 													}
-													addr9 := v3 + uint64(w[9].imm)
-													t9 := &read[addr9>>pageShift&tlbMask]
-													if t9.tag != addr9&^(pageMask&^7) {
+													in = &w[9]
+													continue
+												}
+											} else {
+												if o < uint(opFused+231) {
+													// sum sum:b1 sub srli:a1 andi:a1 srli srli:a4 sum:a3:b2 sum ifless:a1:b2
+
+													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+
+													x[w[1].rd] = x[w[1].rs1] + v0 + uint64(w[1].imm)
+
+													v2 := x[w[2].rs1] - x[w[2].rs2]
+													x[w[2].rd] = v2
+
+													v3 := v2 >> (uint64(w[3].imm) & 63)
+													x[w[3].rd] = v3
+
+													v4 := v3 & uint64(w[4].imm)
+													x[w[4].rd] = v4
+
+													v5 := x[w[5].rs1] >> (uint64(w[5].imm) & 63)
+													x[w[5].rd] = v5
+
+													x[w[6].rd] = v2 >> (uint64(w[6].imm) & 63)
+
+													v7 := v4 + v5 + uint64(w[7].imm)
+													x[w[7].rd] = v7
+
+													v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+													x[w[8].rd] = v8
+													if (v8^uint64(w[9].rs3)<<56 < v7^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
 														in = &w[9]
+														goto taken
+													}
+													in = &w[10]
+													continue
+												} else {
+													// ld sum sum:b2 ifless sum ld ld sum sum sum
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
 														goto slow
 													}
-													p9 := unsafe.Add(t9.page, addr9&pageMask)
-													q9 := get64(p9)
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := get64(p0)
 
-													x[w[9].rd] = q9
+													v0 := q0
+													x[w[0].rd] = v0
+
+													x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+
+													x[w[2].rd] = x[w[2].rs1] + v0 + uint64(w[2].imm)
+													if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+														in = &w[3]
+														goto taken
+													}
+
+													x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													t5 := &read[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^7) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													q5 := get64(p5)
+
+													x[w[5].rd] = q5
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &read[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^7) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													q6 := get64(p6)
+
+													x[w[6].rd] = q6
+
+													x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+
+													x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+
+													x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
 													in = &w[10]
 													continue
 												}
 											}
-										} else {
-											if o < uint(opFused+230) {
-												if o < uint(opFused+229) {
-													// sum ifless:a1 sum sum:b1 sub srli:a1 andi:a1 srli srli:a4 sum:a3:b2
-
-													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-													x[w[0].rd] = v0
-													if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-														in = &w[1]
-														goto taken
-													}
-
-													v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-													x[w[2].rd] = v2
-
-													x[w[3].rd] = x[w[3].rs1] + v2 + uint64(w[3].imm)
-
-													v4 := x[w[4].rs1] - x[w[4].rs2]
-													x[w[4].rd] = v4
-
-													v5 := v4 >> (uint64(w[5].imm) & 63)
-													x[w[5].rd] = v5
-
-													v6 := v5 & uint64(w[6].imm)
-													x[w[6].rd] = v6
-
-													v7 := x[w[7].rs1] >> (uint64(w[7].imm) & 63)
-													x[w[7].rd] = v7
-
-													x[w[8].rd] = v4 >> (uint64(w[8].imm) & 63)
-
-													x[w[9].rd] = v6 + v7 + uint64(w[9].imm)
-													in = &w[10]
-													continue
-												} else {
+										}
+									}
+								} else {
+									if o < uint(opFused+240) {
+										if o < uint(opFused+236) {
+											if o < uint(opFused+234) {
+												if o < uint(opFused+233) {
 													// lhu sh:b1 sd ld sub:a1 sd:b1 ifless:a2 sum ld:a1 ld
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &read[addr0>>pageShift&tlbMask]
@@ -10754,9 +10700,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													x[w[9].rd] = q9
 													in = &w[10]
 													continue
-												}
-											} else {
-												if o < uint(opFused+231) {
+												} else {
 													// sum sum and ifequal:a1 ctz:a2 srli:a1 sum:b1 lbu:a1 sum sum
 
 													x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -10794,73 +10738,35 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
 													in = &w[10]
 													continue
-												} else {
-													// sub srai:a1 sum:a1 ifless:a1 slli:a2 sum:a1 lhu:a1
+												}
+											} else {
+												if o < uint(opFused+235) {
+													// sd ld sum sum ld:a1 and:a4:b1 ifequal:a1
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &write[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													put64(p0, x[w[0].rs2])
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &read[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^7) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													q1 := get64(p1)
 
-													v0 := x[w[0].rs1] - x[w[0].rs2]
-													x[w[0].rd] = v0
-
-													v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+													v1 := q1
 													x[w[1].rd] = v1
 
-													v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
-													x[w[2].rd] = v2
-													if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-														in = &w[3]
-														goto taken
-													}
+													x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
 
-													v4 := v2 << (uint64(w[4].imm) & 63)
-													x[w[4].rd] = v4
-
-													v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
-													x[w[5].rd] = v5
-													addr6 := v5 + uint64(w[6].imm)
-													t6 := &read[addr6>>pageShift&tlbMask]
-													if t6.tag != addr6&^(pageMask&^1) {
-														in = &w[6]
-														goto slow
-													}
-													p6 := unsafe.Add(t6.page, addr6&pageMask)
-													q6 := uint64(get16(p6))
-
-													x[w[6].rd] = q6
-													in = &w[7]
-													continue
-												}
-											}
-										}
-									}
-								} else {
-									if o < uint(opFused+240) {
-										if o < uint(opFused+236) {
-											if o < uint(opFused+234) {
-												if o < uint(opFused+233) {
-													// and ifequal:a1 sd sd ld lwu ctz:a6 srli:a1 sd:b1 mul:a5:b2
-
-													v0 := x[w[0].rs1] & x[w[0].rs2]
-													x[w[0].rd] = v0
-													if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
-														in = &w[1]
-														goto taken
-													}
-													addr2 := x[w[2].rs1] + uint64(w[2].imm)
-													t2 := &write[addr2>>pageShift&tlbMask]
-													if t2.tag != addr2&^(pageMask&^7) {
-														in = &w[2]
-														goto slow
-													}
-													p2 := unsafe.Add(t2.page, addr2&pageMask)
-													put64(p2, x[w[2].rs2])
-													addr3 := x[w[3].rs1] + uint64(w[3].imm)
-													t3 := &write[addr3>>pageShift&tlbMask]
-													if t3.tag != addr3&^(pageMask&^7) {
-														in = &w[3]
-														goto slow
-													}
-													p3 := unsafe.Add(t3.page, addr3&pageMask)
-													put64(p3, x[w[3].rs2])
-													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+													x[w[3].rd] = v3
+													addr4 := v3 + uint64(w[4].imm)
 													t4 := &read[addr4>>pageShift&tlbMask]
 													if t4.tag != addr4&^(pageMask&^7) {
 														in = &w[4]
@@ -10871,35 +10777,82 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 
 													v4 := q4
 													x[w[4].rd] = v4
-													addr5 := x[w[5].rs1] + uint64(w[5].imm)
-													t5 := &read[addr5>>pageShift&tlbMask]
-													if t5.tag != addr5&^(pageMask&^3) {
-														in = &w[5]
-														goto slow
+
+													v5 := v1 & v4
+													x[w[5].rd] = v5
+													if (v5 == x[w[6].rs2]) != (w[6].rd != 0) {
+														in = &w[6]
+														goto taken
 													}
-													p5 := unsafe.Add(t5.page, addr5&pageMask)
-													q5 := uint64(get32(p5))
-
-													x[w[5].rd] = q5
-
-													v6 := uint64(bits.TrailingZeros64(v0))
-													x[w[6].rd] = v6
-
-													v7 := v6 >> (uint64(w[7].imm) & 63)
-													x[w[7].rd] = v7
-													addr8 := x[w[8].rs1] + uint64(w[8].imm)
-													t8 := &write[addr8>>pageShift&tlbMask]
-													if t8.tag != addr8&^(pageMask&^7) {
-														in = &w[8]
-														goto slow
-													}
-													p8 := unsafe.Add(t8.page, addr8&pageMask)
-													put64(p8, v7)
-
-													x[w[9].rd] = v4 * v7
-													in = &w[10]
+													in = &w[7]
 													continue
 												} else {
+													// sd sd ld lwu ctz srli:a1 sd:b1 mul:a5:b2 sum:a1 sum
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &write[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^(pageMask&^7) {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													put64(p0, x[w[0].rs2])
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &write[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^(pageMask&^7) {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													put64(p1, x[w[1].rs2])
+													addr2 := x[w[2].rs1] + uint64(w[2].imm)
+													t2 := &read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
+														in = &w[2]
+														goto slow
+													}
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := get64(p2)
+
+													v2 := q2
+													x[w[2].rd] = v2
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &read[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^3) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													q3 := uint64(get32(p3))
+
+													x[w[3].rd] = q3
+
+													v4 := uint64(bits.TrailingZeros64(x[w[4].rs1]))
+													x[w[4].rd] = v4
+
+													v5 := v4 >> (uint64(w[5].imm) & 63)
+													x[w[5].rd] = v5
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &write[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^7) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													put64(p6, v5)
+
+													v7 := v2 * v5
+													x[w[7].rd] = v7
+
+													x[w[8].rd] = v7 + x[w[8].rs2] + uint64(w[8].imm)
+
+													x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
+													in = &w[10]
+													continue
+												}
+											}
+										} else {
+											if o < uint(opFused+238) {
+												if o < uint(opFused+237) {
 													// sum ld:a1 lb:a1 slli sum:a1:b3 ld:a1 ifequal:a1 srli
 
 													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -10950,9 +10903,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													x[w[7].rd] = x[w[7].rs1] >> (uint64(w[7].imm) & 63)
 													in = &w[8]
 													continue
-												}
-											} else {
-												if o < uint(opFused+235) {
+												} else {
 													// sll sltiu sub:b1 and:a1:b3 sum:a1 sll:a1 sll
 
 													v0 := x[w[0].rs1] << (x[w[0].rs2] & 63)
@@ -10975,7 +10926,9 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													x[w[6].rd] = x[w[6].rs1] << (x[w[6].rs2] & 63)
 													in = &w[7]
 													continue
-												} else {
+												}
+											} else {
+												if o < uint(opFused+239) {
 													// sd ld sum:b1 sum:a1 sum:a1 andi ifequal:a1 ld:a3 sd:b1
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &write[addr0>>pageShift&tlbMask]
@@ -11033,11 +10986,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													put64(p8, v7)
 													in = &w[9]
 													continue
-												}
-											}
-										} else {
-											if o < uint(opFused+238) {
-												if o < uint(opFused+237) {
+												} else {
 													// ld and:b1 ifequal:a1 ld ld sum ld ld sum:b5
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &read[addr0>>pageShift&tlbMask]
@@ -11104,7 +11053,13 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													x[w[8].rd] = x[w[8].rs1] + v3 + uint64(w[8].imm)
 													in = &w[9]
 													continue
-												} else {
+												}
+											}
+										}
+									} else {
+										if o < uint(opFused+244) {
+											if o < uint(opFused+242) {
+												if o < uint(opFused+241) {
 													// sum ifless:a1 ifless:a2 sum:b3 lbu:a1 ifequal:a1 sum ifequal:a1:b3 sum:a8
 
 													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -11146,79 +11101,75 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													x[w[8].rd] = v0 + x[w[8].rs2] + uint64(w[8].imm)
 													in = &w[9]
 													continue
-												}
-											} else {
-												if o < uint(opFused+239) {
-													// sum sub:b1 srai:a1 and:b1 sub sum:a2 sub sum:a3 ifequal:a1 lbu:a4
+												} else {
+													// sum ifequal:a1 ld:a2 ifless:b1 ld:a4 ifless:b1
 
 													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 													x[w[0].rd] = v0
-
-													v1 := x[w[1].rs1] - v0
-													x[w[1].rd] = v1
-
-													v2 := uint64(int64(v1) >> (uint64(w[2].imm) & 63))
-													x[w[2].rd] = v2
-
-													v3 := x[w[3].rs1] & v2
-													x[w[3].rd] = v3
-
-													v4 := x[w[4].rs1] - x[w[4].rs2]
-													x[w[4].rd] = v4
-
-													v5 := v3 + x[w[5].rs2] + uint64(w[5].imm)
-													x[w[5].rd] = v5
-
-													x[w[6].rd] = x[w[6].rs1] - x[w[6].rs2]
-
-													v7 := v4 + x[w[7].rs2] + uint64(w[7].imm)
-													x[w[7].rd] = v7
-													if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
-														in = &w[8]
+													if (v0 == x[w[1].rs2]) != (w[1].rd != 0) {
+														in = &w[1]
 														goto taken
 													}
-													addr9 := v5 + uint64(w[9].imm)
-													t9 := &read[addr9>>pageShift&tlbMask]
-													if t9.tag != addr9&^pageMask {
-														in = &w[9]
+													addr2 := v0 + uint64(w[2].imm)
+													t2 := &read[addr2>>pageShift&tlbMask]
+													if t2.tag != addr2&^(pageMask&^7) {
+														in = &w[2]
 														goto slow
 													}
-													p9 := unsafe.Add(t9.page, addr9&pageMask)
-													q9 := uint64(*(*byte)(p9))
+													p2 := unsafe.Add(t2.page, addr2&pageMask)
+													q2 := get64(p2)
 
-													x[w[9].rd] = q9
-													in = &w[10]
+													v2 := q2
+													x[w[2].rd] = v2
+													if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+														in = &w[3]
+														goto taken
+													}
+													addr4 := v0 + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^7) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := get64(p4)
+
+													v4 := q4
+													x[w[4].rd] = v4
+													if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+														in = &w[5]
+														goto taken
+													}
+													in = &w[6]
 													continue
-												} else {
-													// sum sum ifless:a2:b1 sum sum addiw:a2 sum ifequal:a2:b1 sum:a4 ifequal:a1
+												}
+											} else {
+												if o < uint(opFused+243) {
+													// sub sum:a1 sub:b1 srai:a1 and:b1 sub sum:a2 sub sum:a3 ifequal:a1
 
-													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+													v0 := x[w[0].rs1] - x[w[0].rs2]
 													x[w[0].rd] = v0
 
-													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+													v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
 													x[w[1].rd] = v1
-													if (v0^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-														in = &w[2]
-														goto taken
-													}
 
-													v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+													v2 := x[w[2].rs1] - v1
+													x[w[2].rd] = v2
+
+													v3 := uint64(int64(v2) >> (uint64(w[3].imm) & 63))
 													x[w[3].rd] = v3
 
-													v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+													v4 := x[w[4].rs1] & v3
 													x[w[4].rd] = v4
 
-													v5 := word(v3 + uint64(w[5].imm))
+													v5 := x[w[5].rs1] - x[w[5].rs2]
 													x[w[5].rd] = v5
 
-													v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-													x[w[6].rd] = v6
-													if (v5 == v6) != (w[7].rd != 0) {
-														in = &w[7]
-														goto taken
-													}
+													x[w[6].rd] = v4 + x[w[6].rs2] + uint64(w[6].imm)
 
-													v8 := v4 + x[w[8].rs2] + uint64(w[8].imm)
+													x[w[7].rd] = x[w[7].rs1] - x[w[7].rs2]
+
+													v8 := v5 + x[w[8].rs2] + uint64(w[8].imm)
 													x[w[8].rd] = v8
 													if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
 														in = &w[9]
@@ -11226,13 +11177,54 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													}
 													in = &w[10]
 													continue
+												} else {
+													// lbu sum:b1 sum ifless:a2:b1 sum:b4 sum addiw:a2 sum ifequal:a2:b1 sum:a4
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &read[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^pageMask {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													q0 := uint64(*(*byte)(p0))
+
+													v0 := q0
+													x[w[0].rd] = v0
+
+													v1 := x[w[1].rs1] + v0 + uint64(w[1].imm)
+													x[w[1].rd] = v1
+
+													v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+													x[w[2].rd] = v2
+													if (v1^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+														in = &w[3]
+														goto taken
+													}
+
+													v4 := x[w[4].rs1] + v0 + uint64(w[4].imm)
+													x[w[4].rd] = v4
+
+													v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+													x[w[5].rd] = v5
+
+													v6 := word(v4 + uint64(w[6].imm))
+													x[w[6].rd] = v6
+
+													v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+													x[w[7].rd] = v7
+													if (v6 == v7) != (w[8].rd != 0) {
+														in = &w[8]
+														goto taken
+													}
+
+													x[w[9].rd] = v5 + x[w[9].rs2] + uint64(w[9].imm)
+													in = &w[10]
+													continue
 												}
 											}
-										}
-									} else {
-										if o < uint(opFused+244) {
-											if o < uint(opFused+242) {
-												if o < uint(opFused+241) {
+										} else {
+											if o < uint(opFused+246) {
+												if o < uint(opFused+245) {
 													// ld sum:b1 sb:a1 sum sum ld sum ret:a2
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &read[addr0>>pageShift&tlbMask]
@@ -11283,6 +11275,76 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													in = (*inst)(unsafe.Add(base, j.at))
 													continue
 												} else {
+													// ifless ifless ifequal sd sd sd sd sd sd ifequal
+													if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+														in = &w[0]
+														goto taken
+													}
+													if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+														in = &w[1]
+														goto taken
+													}
+													if (x[w[2].rs1] == x[w[2].rs2]) != (w[2].rd != 0) {
+														in = &w[2]
+														goto taken
+													}
+													addr3 := x[w[3].rs1] + uint64(w[3].imm)
+													t3 := &write[addr3>>pageShift&tlbMask]
+													if t3.tag != addr3&^(pageMask&^7) {
+														in = &w[3]
+														goto slow
+													}
+													p3 := unsafe.Add(t3.page, addr3&pageMask)
+													put64(p3, x[w[3].rs2])
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &write[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^7) {
+														in = &w[4]
+														goto slow
+													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													put64(p4, x[w[4].rs2])
+													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													t5 := &write[addr5>>pageShift&tlbMask]
+													if t5.tag != addr5&^(pageMask&^7) {
+														in = &w[5]
+														goto slow
+													}
+													p5 := unsafe.Add(t5.page, addr5&pageMask)
+													put64(p5, x[w[5].rs2])
+													addr6 := x[w[6].rs1] + uint64(w[6].imm)
+													t6 := &write[addr6>>pageShift&tlbMask]
+													if t6.tag != addr6&^(pageMask&^7) {
+														in = &w[6]
+														goto slow
+													}
+													p6 := unsafe.Add(t6.page, addr6&pageMask)
+													put64(p6, x[w[6].rs2])
+													addr7 := x[w[7].rs1] + uint64(w[7].imm)
+													t7 := &write[addr7>>pageShift&tlbMask]
+													if t7.tag != addr7&^(pageMask&^7) {
+														in = &w[7]
+														goto slow
+													}
+													p7 := unsafe.Add(t7.page, addr7&pageMask)
+													put64(p7, x[w[7].rs2])
+													addr8 := x[w[8].rs1] + uint64(w[8].imm)
+													t8 := &write[addr8>>pageShift&tlbMask]
+													if t8.tag != addr8&^(pageMask&^7) {
+														in = &w[8]
+														goto slow
+													}
+													p8 := unsafe.Add(t8.page, addr8&pageMask)
+													put64(p8, x[w[8].rs2])
+													if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
+													in = &w[10]
+													continue
+												}
+											} else {
+												if o < uint(opFused+247) {
 													// lw sum:b1 ld ld ld ld lw addiw:a6 addiw:a2 ifless:a1:b2
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &read[addr0>>pageShift&tlbMask]
@@ -11361,92 +11423,15 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													}
 													in = &w[10]
 													continue
-												}
-											} else {
-												if o < uint(opFused+243) {
-													// ifless ifless ifequal sd sd sd sd sd sd ifequal
-													if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
-														in = &w[0]
-														goto taken
-													}
-													if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+												} else {
+													// addi bge:b1 lhu add:a1 lhu
+
+													v0 := x[w[0].rs1] + uint64(w[0].imm)
+													x[w[0].rd] = v0
+													if int64(x[w[1].rs1]) >= int64(v0) {
 														in = &w[1]
 														goto taken
 													}
-													if (x[w[2].rs1] == x[w[2].rs2]) != (w[2].rd != 0) {
-														in = &w[2]
-														goto taken
-													}
-													addr3 := x[w[3].rs1] + uint64(w[3].imm)
-													t3 := &write[addr3>>pageShift&tlbMask]
-													if t3.tag != addr3&^(pageMask&^7) {
-														in = &w[3]
-														goto slow
-													}
-													p3 := unsafe.Add(t3.page, addr3&pageMask)
-													put64(p3, x[w[3].rs2])
-													addr4 := x[w[4].rs1] + uint64(w[4].imm)
-													t4 := &write[addr4>>pageShift&tlbMask]
-													if t4.tag != addr4&^(pageMask&^7) {
-														in = &w[4]
-														goto slow
-													}
-													p4 := unsafe.Add(t4.page, addr4&pageMask)
-													put64(p4, x[w[4].rs2])
-													addr5 := x[w[5].rs1] + uint64(w[5].imm)
-													t5 := &write[addr5>>pageShift&tlbMask]
-													if t5.tag != addr5&^(pageMask&^7) {
-														in = &w[5]
-														goto slow
-													}
-													p5 := unsafe.Add(t5.page, addr5&pageMask)
-													put64(p5, x[w[5].rs2])
-													addr6 := x[w[6].rs1] + uint64(w[6].imm)
-													t6 := &write[addr6>>pageShift&tlbMask]
-													if t6.tag != addr6&^(pageMask&^7) {
-														in = &w[6]
-														goto slow
-													}
-													p6 := unsafe.Add(t6.page, addr6&pageMask)
-													put64(p6, x[w[6].rs2])
-													addr7 := x[w[7].rs1] + uint64(w[7].imm)
-													t7 := &write[addr7>>pageShift&tlbMask]
-													if t7.tag != addr7&^(pageMask&^7) {
-														in = &w[7]
-														goto slow
-													}
-													p7 := unsafe.Add(t7.page, addr7&pageMask)
-													put64(p7, x[w[7].rs2])
-													addr8 := x[w[8].rs1] + uint64(w[8].imm)
-													t8 := &write[addr8>>pageShift&tlbMask]
-													if t8.tag != addr8&^(pageMask&^7) {
-														in = &w[8]
-														goto slow
-													}
-													p8 := unsafe.Add(t8.page, addr8&pageMask)
-													put64(p8, x[w[8].rs2])
-													if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
-														in = &w[9]
-														goto taken
-													}
-													in = &w[10]
-													continue
-												} else {
-													// lhu sum:a1 lhu slli:a2 srli:a1 ifless:a1:b3 sum:a5 andi:a1 ifequal:a1 slli:a3
-													addr0 := x[w[0].rs1] + uint64(w[0].imm)
-													t0 := &read[addr0>>pageShift&tlbMask]
-													if t0.tag != addr0&^(pageMask&^1) {
-														in = &w[0]
-														goto slow
-													}
-													p0 := unsafe.Add(t0.page, addr0&pageMask)
-													q0 := uint64(get16(p0))
-
-													v0 := q0
-													x[w[0].rd] = v0
-
-													v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
-													x[w[1].rd] = v1
 													addr2 := x[w[2].rs1] + uint64(w[2].imm)
 													t2 := &read[addr2>>pageShift&tlbMask]
 													if t2.tag != addr2&^(pageMask&^1) {
@@ -11459,34 +11444,67 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													v2 := q2
 													x[w[2].rd] = v2
 
-													v3 := v1 << (uint64(w[3].imm) & 63)
-													x[w[3].rd] = v3
-
-													v4 := v3 >> (uint64(w[4].imm) & 63)
-													x[w[4].rd] = v4
-													if (v4^uint64(w[5].rs3)<<56 < v2^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-														in = &w[5]
-														goto taken
+													x[w[3].rd] = v2 + x[w[3].rs2]
+													addr4 := x[w[4].rs1] + uint64(w[4].imm)
+													t4 := &read[addr4>>pageShift&tlbMask]
+													if t4.tag != addr4&^(pageMask&^1) {
+														in = &w[4]
+														goto slow
 													}
+													p4 := unsafe.Add(t4.page, addr4&pageMask)
+													q4 := uint64(get16(p4))
 
-													v6 := v1 + x[w[6].rs2] + uint64(w[6].imm)
-													x[w[6].rd] = v6
-
-													v7 := v6 & uint64(w[7].imm)
-													x[w[7].rd] = v7
-													if (v7 == x[w[8].rs2]) != (w[8].rd != 0) {
-														in = &w[8]
-														goto taken
-													}
-
-													x[w[9].rd] = v6 << (uint64(w[9].imm) & 63)
-													in = &w[10]
+													x[w[4].rd] = q4
+													in = &w[5]
 													continue
 												}
 											}
-										} else {
-											if o < uint(opFused+246) {
-												if o < uint(opFused+245) {
+										}
+									}
+								}
+							} else {
+								if o < uint(opFused+265) {
+									if o < uint(opFused+256) {
+										if o < uint(opFused+252) {
+											if o < uint(opFused+250) {
+												if o < uint(opFused+249) {
+													// sb sb sum sum sum sum sum sum sum sum:b1
+													addr0 := x[w[0].rs1] + uint64(w[0].imm)
+													t0 := &write[addr0>>pageShift&tlbMask]
+													if t0.tag != addr0&^pageMask {
+														in = &w[0]
+														goto slow
+													}
+													p0 := unsafe.Add(t0.page, addr0&pageMask)
+													*(*byte)(p0) = byte(x[w[0].rs2])
+													addr1 := x[w[1].rs1] + uint64(w[1].imm)
+													t1 := &write[addr1>>pageShift&tlbMask]
+													if t1.tag != addr1&^pageMask {
+														in = &w[1]
+														goto slow
+													}
+													p1 := unsafe.Add(t1.page, addr1&pageMask)
+													*(*byte)(p1) = byte(x[w[1].rs2])
+
+													x[w[2].rd] = x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+
+													x[w[3].rd] = x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
+
+													x[w[4].rd] = x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
+
+													x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+
+													x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+													x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+
+													v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+													x[w[8].rd] = v8
+
+													x[w[9].rd] = x[w[9].rs1] + v8 + uint64(w[9].imm)
+													in = &w[10]
+													continue
+												} else {
 													// sub sd:b1 sub srai:a1 and:a1 sum:a1 sd:b1 sum:b7 ifless:b1 ifless:b2
 
 													v0 := x[w[0].rs1] - x[w[0].rs2]
@@ -11532,8 +11550,10 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													}
 													in = &w[10]
 													continue
-												} else {
-													// sd ifless ifless sub srai:a1 and:b1 sum:a1 sub ifequal ifequal
+												}
+											} else {
+												if o < uint(opFused+251) {
+													// sd ifless ifless sub srai:a1 and:b1 sum:a1 sub ifequal
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &write[addr0>>pageShift&tlbMask]
 													if t0.tag != addr0&^(pageMask&^7) {
@@ -11567,15 +11587,9 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														in = &w[8]
 														goto taken
 													}
-													if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
-														in = &w[9]
-														goto taken
-													}
-													in = &w[10]
+													in = &w[9]
 													continue
-												}
-											} else {
-												if o < uint(opFused+247) {
+												} else {
 													// ld ld:a1 ld ld lbu ifequal:a4 sd:b5 ld:a4 ld:a5 ld:a8
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &read[addr0>>pageShift&tlbMask]
@@ -11674,7 +11688,11 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													x[w[9].rd] = q9
 													in = &w[10]
 													continue
-												} else {
+												}
+											}
+										} else {
+											if o < uint(opFused+254) {
+												if o < uint(opFused+253) {
 													// sb sum slli srli:a1 sum:a3:b1 ld:a1 sd:b1 sum ld:a3 ifequal:a1
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &write[addr0>>pageShift&tlbMask]
@@ -11734,17 +11752,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													}
 													in = &w[10]
 													continue
-												}
-											}
-										}
-									}
-								}
-							} else {
-								if o < uint(opFused+264) {
-									if o < uint(opFused+256) {
-										if o < uint(opFused+252) {
-											if o < uint(opFused+250) {
-												if o < uint(opFused+249) {
+												} else {
 													// ld mul:b1 ld sum:a2:b1 ld sum:a2 sum:b2 sum sum sb:a3
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &read[addr0>>pageShift&tlbMask]
@@ -11804,7 +11812,9 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													*(*byte)(p9) = byte(x[w[9].rs2])
 													in = &w[10]
 													continue
-												} else {
+												}
+											} else {
+												if o < uint(opFused+255) {
 													// lhu ifequal:a1 ld mul:b1 ld sum:a2 sum:a1:b2 sum sd:a2
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &read[addr0>>pageShift&tlbMask]
@@ -11864,81 +11874,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													put64(p8, x[w[8].rs2])
 													in = &w[9]
 													continue
-												}
-											} else {
-												if o < uint(opFused+251) {
-													// lbu sum ifless:b1 slli sum sum:a2:b1 lhu:a1
-													addr0 := x[w[0].rs1] + uint64(w[0].imm)
-													t0 := &read[addr0>>pageShift&tlbMask]
-													if t0.tag != addr0&^pageMask {
-														in = &w[0]
-														goto slow
-													}
-													p0 := unsafe.Add(t0.page, addr0&pageMask)
-													q0 := uint64(*(*byte)(p0))
-
-													x[w[0].rd] = q0
-
-													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-													x[w[1].rd] = v1
-													if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-														in = &w[2]
-														goto taken
-													}
-
-													v3 := x[w[3].rs1] << (uint64(w[3].imm) & 63)
-													x[w[3].rd] = v3
-
-													v4 := x[w[4].rs1] + x[w[4].rs2] + uint64(w[4].imm)
-													x[w[4].rd] = v4
-
-													v5 := v3 + v4 + uint64(w[5].imm)
-													x[w[5].rd] = v5
-													addr6 := v5 + uint64(w[6].imm)
-													t6 := &read[addr6>>pageShift&tlbMask]
-													if t6.tag != addr6&^(pageMask&^1) {
-														in = &w[6]
-														goto slow
-													}
-													p6 := unsafe.Add(t6.page, addr6&pageMask)
-													q6 := uint64(get16(p6))
-
-													x[w[6].rd] = q6
-													in = &w[7]
-													continue
 												} else {
-													// lw addi:a1 addi sw:b2
-													addr0 := x[w[0].rs1] + uint64(w[0].imm)
-													t0 := &read[addr0>>pageShift&tlbMask]
-													if t0.tag != addr0&^(pageMask&^3) {
-														in = &w[0]
-														goto slow
-													}
-													p0 := unsafe.Add(t0.page, addr0&pageMask)
-													q0 := word(uint64(get32(p0)))
-
-													v0 := q0
-													x[w[0].rd] = v0
-
-													v1 := v0 + uint64(w[1].imm)
-													x[w[1].rd] = v1
-
-													x[w[2].rd] = x[w[2].rs1] + uint64(w[2].imm)
-													addr3 := x[w[3].rs1] + uint64(w[3].imm)
-													t3 := &write[addr3>>pageShift&tlbMask]
-													if t3.tag != addr3&^(pageMask&^3) {
-														in = &w[3]
-														goto slow
-													}
-													p3 := unsafe.Add(t3.page, addr3&pageMask)
-													put32(p3, uint32(v1))
-													in = &w[4]
-													continue
-												}
-											}
-										} else {
-											if o < uint(opFused+254) {
-												if o < uint(opFused+253) {
 													// sd ld sum sh3add:a1:b2 ld:a1 ifequal:a1 sum ifequal:a1 sum sd:a6:b1
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &write[addr0>>pageShift&tlbMask]
@@ -12000,7 +11936,13 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													put64(p9, v8)
 													in = &w[10]
 													continue
-												} else {
+												}
+											}
+										}
+									} else {
+										if o < uint(opFused+260) {
+											if o < uint(opFused+258) {
+												if o < uint(opFused+257) {
 													// sd sum sd:a1 slli srli:a1 ld sum:a1:b2 ld sum ifless:a1:b2
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &write[addr0>>pageShift&tlbMask]
@@ -12060,9 +12002,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													}
 													in = &w[10]
 													continue
-												}
-											} else {
-												if o < uint(opFused+255) {
+												} else {
 													// lwu slli sum sum lwu sum sum srli sub sltiu
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &read[addr0>>pageShift&tlbMask]
@@ -12102,126 +12042,9 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													x[w[9].rd] = truth(x[w[9].rs1] < uint64(w[9].imm))
 													in = &w[10]
 													continue
-												} else {
-													// sub sum ifless:a1:b2 ifequal sd:b4 sb sb sd sd andi
-
-													v0 := x[w[0].rs1] - x[w[0].rs2]
-													x[w[0].rd] = v0
-
-													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-													x[w[1].rd] = v1
-													if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-														in = &w[2]
-														goto taken
-													}
-													if (x[w[3].rs1] == x[w[3].rs2]) != (w[3].rd != 0) {
-														in = &w[3]
-														goto taken
-													}
-													addr4 := x[w[4].rs1] + uint64(w[4].imm)
-													t4 := &write[addr4>>pageShift&tlbMask]
-													if t4.tag != addr4&^(pageMask&^7) {
-														in = &w[4]
-														goto slow
-													}
-													p4 := unsafe.Add(t4.page, addr4&pageMask)
-													put64(p4, v0)
-													addr5 := x[w[5].rs1] + uint64(w[5].imm)
-													t5 := &write[addr5>>pageShift&tlbMask]
-													if t5.tag != addr5&^pageMask {
-														in = &w[5]
-														goto slow
-													}
-													p5 := unsafe.Add(t5.page, addr5&pageMask)
-													*(*byte)(p5) = byte(x[w[5].rs2])
-													addr6 := x[w[6].rs1] + uint64(w[6].imm)
-													t6 := &write[addr6>>pageShift&tlbMask]
-													if t6.tag != addr6&^pageMask {
-														in = &w[6]
-														goto slow
-													}
-													p6 := unsafe.Add(t6.page, addr6&pageMask)
-													*(*byte)(p6) = byte(x[w[6].rs2])
-													addr7 := x[w[7].rs1] + uint64(w[7].imm)
-													t7 := &write[addr7>>pageShift&tlbMask]
-													if t7.tag != addr7&^(pageMask&^7) {
-														in = &w[7]
-														goto slow
-													}
-													p7 := unsafe.Add(t7.page, addr7&pageMask)
-													put64(p7, x[w[7].rs2])
-													addr8 := x[w[8].rs1] + uint64(w[8].imm)
-													t8 := &write[addr8>>pageShift&tlbMask]
-													if t8.tag != addr8&^(pageMask&^7) {
-														in = &w[8]
-														goto slow
-													}
-													p8 := unsafe.Add(t8.page, addr8&pageMask)
-													put64(p8, x[w[8].rs2])
-
-													x[w[9].rd] = x[w[9].rs1] & uint64(w[9].imm)
-													in = &w[10]
-													continue
 												}
-											}
-										}
-									} else {
-										if o < uint(opFused+260) {
-											if o < uint(opFused+258) {
-												if o < uint(opFused+257) {
-													// sd sum sd:a1 sum lbu:a1 ifequal:a1 sum srli sum ifless:a2:b1
-													addr0 := x[w[0].rs1] + uint64(w[0].imm)
-													t0 := &write[addr0>>pageShift&tlbMask]
-													if t0.tag != addr0&^(pageMask&^7) {
-														in = &w[0]
-														goto slow
-													}
-													p0 := unsafe.Add(t0.page, addr0&pageMask)
-													put64(p0, x[w[0].rs2])
-
-													v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-													x[w[1].rd] = v1
-													addr2 := v1 + uint64(w[2].imm)
-													t2 := &write[addr2>>pageShift&tlbMask]
-													if t2.tag != addr2&^(pageMask&^7) {
-														in = &w[2]
-														goto slow
-													}
-													p2 := unsafe.Add(t2.page, addr2&pageMask)
-													put64(p2, x[w[2].rs2])
-
-													v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-													x[w[3].rd] = v3
-													addr4 := v3 + uint64(w[4].imm)
-													t4 := &read[addr4>>pageShift&tlbMask]
-													if t4.tag != addr4&^pageMask {
-														in = &w[4]
-														goto slow
-													}
-													p4 := unsafe.Add(t4.page, addr4&pageMask)
-													q4 := uint64(*(*byte)(p4))
-
-													v4 := q4
-													x[w[4].rd] = v4
-													if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
-														in = &w[5]
-														goto taken
-													}
-
-													x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-
-													v7 := x[w[7].rs1] >> (uint64(w[7].imm) & 63)
-													x[w[7].rd] = v7
-
-													v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
-													x[w[8].rd] = v8
-													if (v7^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
-														in = &w[9]
-														goto taken
-													}
-													in = &w[10]
-													continue
-												} else {
+											} else {
+												if o < uint(opFused+259) {
 													// sum ld:a1 xor:b1 xor mulhu:a1:b2 mul:a2:b3 xor:a2:b1 mulhu:a1 mul:a2 xor:a1:b2
 
 													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -12262,9 +12085,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													x[w[9].rd] = v8 ^ v7
 													in = &w[10]
 													continue
-												}
-											} else {
-												if o < uint(opFused+259) {
+												} else {
 													// ld ld sum:b2 sum sum ld:a1 xor:a1 ifequal:a6 sum ifless:a8:b1
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &read[addr0>>pageShift&tlbMask]
@@ -12321,7 +12142,11 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													}
 													in = &w[10]
 													continue
-												} else {
+												}
+											}
+										} else {
+											if o < uint(opFused+262) {
+												if o < uint(opFused+261) {
 													// ld sum ld:a1 mul:a1 xor:a4:b1 sum ld:a1 sum:a3:b1 xnor:a8:b5 and:a1:b2
 													addr0 := x[w[0].rs1] + uint64(w[0].imm)
 													t0 := &read[addr0>>pageShift&tlbMask]
@@ -12376,58 +12201,6 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													x[w[8].rd] = v8
 
 													x[w[9].rd] = v8 & v7
-													in = &w[10]
-													continue
-												}
-											}
-										} else {
-											if o < uint(opFused+262) {
-												if o < uint(opFused+261) {
-													// sum sum sum ld:a1 and:a1 ifequal:a1 ld ctz:a3 srli:a1 mul:a3:b1
-
-													x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-
-													x[w[1].rd] = x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
-
-													v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-													x[w[2].rd] = v2
-													addr3 := v2 + uint64(w[3].imm)
-													t3 := &read[addr3>>pageShift&tlbMask]
-													if t3.tag != addr3&^(pageMask&^7) {
-														in = &w[3]
-														goto slow
-													}
-													p3 := unsafe.Add(t3.page, addr3&pageMask)
-													q3 := get64(p3)
-
-													v3 := q3
-													x[w[3].rd] = v3
-
-													v4 := v3 & x[w[4].rs2]
-													x[w[4].rd] = v4
-													if (v4 == x[w[5].rs2]) != (w[5].rd != 0) {
-														in = &w[5]
-														goto taken
-													}
-													addr6 := x[w[6].rs1] + uint64(w[6].imm)
-													t6 := &read[addr6>>pageShift&tlbMask]
-													if t6.tag != addr6&^(pageMask&^7) {
-														in = &w[6]
-														goto slow
-													}
-													p6 := unsafe.Add(t6.page, addr6&pageMask)
-													q6 := get64(p6)
-
-													v6 := q6
-													x[w[6].rd] = v6
-
-													v7 := uint64(bits.TrailingZeros64(v4))
-													x[w[7].rd] = v7
-
-													v8 := v7 >> (uint64(w[8].imm) & 63)
-													x[w[8].rd] = v8
-
-													x[w[9].rd] = v6 * v8
 													in = &w[10]
 													continue
 												} else {
@@ -12487,158 +12260,142 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 												}
 											} else {
 												if o < uint(opFused+263) {
-													// sum ifless:a1 slli:a2 sum:a1 lw:a1 ld sum:b2 ifless:a1 ld sum:a5:b1
+													// sum ifless:b1 slli sum sum:a2:b1 lhu:a1 sum sum lbu:a1 ifequal:a1
 
 													v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 													x[w[0].rd] = v0
-													if (v0^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+													if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
 														in = &w[1]
 														goto taken
 													}
 
-													v2 := v0 << (uint64(w[2].imm) & 63)
+													v2 := x[w[2].rs1] << (uint64(w[2].imm) & 63)
 													x[w[2].rd] = v2
 
-													v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
+													v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
 													x[w[3].rd] = v3
-													addr4 := v3 + uint64(w[4].imm)
-													t4 := &read[addr4>>pageShift&tlbMask]
-													if t4.tag != addr4&^(pageMask&^3) {
-														in = &w[4]
-														goto slow
-													}
-													p4 := unsafe.Add(t4.page, addr4&pageMask)
-													q4 := word(uint64(get32(p4)))
 
-													v4 := q4
+													v4 := v2 + v3 + uint64(w[4].imm)
 													x[w[4].rd] = v4
-													addr5 := x[w[5].rs1] + uint64(w[5].imm)
+													addr5 := v4 + uint64(w[5].imm)
 													t5 := &read[addr5>>pageShift&tlbMask]
-													if t5.tag != addr5&^(pageMask&^7) {
+													if t5.tag != addr5&^(pageMask&^1) {
 														in = &w[5]
 														goto slow
 													}
 													p5 := unsafe.Add(t5.page, addr5&pageMask)
-													q5 := get64(p5)
+													q5 := uint64(get16(p5))
 
 													x[w[5].rd] = q5
 
-													v6 := x[w[6].rs1] + v4 + uint64(w[6].imm)
-													x[w[6].rd] = v6
-													if (v6^uint64(w[7].rs3)<<56 < x[w[7].rs2]^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-														in = &w[7]
-														goto taken
-													}
-													addr8 := x[w[8].rs1] + uint64(w[8].imm)
+													x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+													v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+													x[w[7].rd] = v7
+													addr8 := v7 + uint64(w[8].imm)
 													t8 := &read[addr8>>pageShift&tlbMask]
-													if t8.tag != addr8&^(pageMask&^7) {
+													if t8.tag != addr8&^pageMask {
 														in = &w[8]
 														goto slow
 													}
 													p8 := unsafe.Add(t8.page, addr8&pageMask)
-													q8 := get64(p8)
+													q8 := uint64(*(*byte)(p8))
 
 													v8 := q8
 													x[w[8].rd] = v8
-
-													x[w[9].rd] = v4 + v8 + uint64(w[9].imm)
+													if (v8 == x[w[9].rs2]) != (w[9].rd != 0) {
+														in = &w[9]
+														goto taken
+													}
 													in = &w[10]
 													continue
 												} else {
-													// lb lb lb lb lb lb lb lb
-													addr0 := x[w[0].rs1] + uint64(w[0].imm)
-													t0 := &read[addr0>>pageShift&tlbMask]
-													if t0.tag != addr0&^pageMask {
-														in = &w[0]
-														goto slow
-													}
-													p0 := unsafe.Add(t0.page, addr0&pageMask)
-													q0 := uint64(int8(*(*byte)(p0)))
+													if o < uint(opFused+264) {
+														// lb lb lb lb lb lb lb lb
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &read[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^pageMask {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														q0 := uint64(int8(*(*byte)(p0)))
 
-													x[w[0].rd] = q0
-													addr1 := x[w[1].rs1] + uint64(w[1].imm)
-													t1 := &read[addr1>>pageShift&tlbMask]
-													if t1.tag != addr1&^pageMask {
-														in = &w[1]
-														goto slow
-													}
-													p1 := unsafe.Add(t1.page, addr1&pageMask)
-													q1 := uint64(int8(*(*byte)(p1)))
+														x[w[0].rd] = q0
+														addr1 := x[w[1].rs1] + uint64(w[1].imm)
+														t1 := &read[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^pageMask {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														q1 := uint64(int8(*(*byte)(p1)))
 
-													x[w[1].rd] = q1
-													addr2 := x[w[2].rs1] + uint64(w[2].imm)
-													t2 := &read[addr2>>pageShift&tlbMask]
-													if t2.tag != addr2&^pageMask {
-														in = &w[2]
-														goto slow
-													}
-													p2 := unsafe.Add(t2.page, addr2&pageMask)
-													q2 := uint64(int8(*(*byte)(p2)))
+														x[w[1].rd] = q1
+														addr2 := x[w[2].rs1] + uint64(w[2].imm)
+														t2 := &read[addr2>>pageShift&tlbMask]
+														if t2.tag != addr2&^pageMask {
+															in = &w[2]
+															goto slow
+														}
+														p2 := unsafe.Add(t2.page, addr2&pageMask)
+														q2 := uint64(int8(*(*byte)(p2)))
 
-													x[w[2].rd] = q2
-													addr3 := x[w[3].rs1] + uint64(w[3].imm)
-													t3 := &read[addr3>>pageShift&tlbMask]
-													if t3.tag != addr3&^pageMask {
-														in = &w[3]
-														goto slow
-													}
-													p3 := unsafe.Add(t3.page, addr3&pageMask)
-													q3 := uint64(int8(*(*byte)(p3)))
+														x[w[2].rd] = q2
+														addr3 := x[w[3].rs1] + uint64(w[3].imm)
+														t3 := &read[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^pageMask {
+															in = &w[3]
+															goto slow
+														}
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														q3 := uint64(int8(*(*byte)(p3)))
 
-													x[w[3].rd] = q3
-													addr4 := x[w[4].rs1] + uint64(w[4].imm)
-													t4 := &read[addr4>>pageShift&tlbMask]
-													if t4.tag != addr4&^pageMask {
-														in = &w[4]
-														goto slow
-													}
-													p4 := unsafe.Add(t4.page, addr4&pageMask)
-													q4 := uint64(int8(*(*byte)(p4)))
+														x[w[3].rd] = q3
+														addr4 := x[w[4].rs1] + uint64(w[4].imm)
+														t4 := &read[addr4>>pageShift&tlbMask]
+														if t4.tag != addr4&^pageMask {
+															in = &w[4]
+															goto slow
+														}
+														p4 := unsafe.Add(t4.page, addr4&pageMask)
+														q4 := uint64(int8(*(*byte)(p4)))
 
-													x[w[4].rd] = q4
-													addr5 := x[w[5].rs1] + uint64(w[5].imm)
-													t5 := &read[addr5>>pageShift&tlbMask]
-													if t5.tag != addr5&^pageMask {
-														in = &w[5]
-														goto slow
-													}
-													p5 := unsafe.Add(t5.page, addr5&pageMask)
-													q5 := uint64(int8(*(*byte)(p5)))
+														x[w[4].rd] = q4
+														addr5 := x[w[5].rs1] + uint64(w[5].imm)
+														t5 := &read[addr5>>pageShift&tlbMask]
+														if t5.tag != addr5&^pageMask {
+															in = &w[5]
+															goto slow
+														}
+														p5 := unsafe.Add(t5.page, addr5&pageMask)
+														q5 := uint64(int8(*(*byte)(p5)))
 
-													x[w[5].rd] = q5
-													addr6 := x[w[6].rs1] + uint64(w[6].imm)
-													t6 := &read[addr6>>pageShift&tlbMask]
-													if t6.tag != addr6&^pageMask {
-														in = &w[6]
-														goto slow
-													}
-													p6 := unsafe.Add(t6.page, addr6&pageMask)
-													q6 := uint64(int8(*(*byte)(p6)))
+														x[w[5].rd] = q5
+														addr6 := x[w[6].rs1] + uint64(w[6].imm)
+														t6 := &read[addr6>>pageShift&tlbMask]
+														if t6.tag != addr6&^pageMask {
+															in = &w[6]
+															goto slow
+														}
+														p6 := unsafe.Add(t6.page, addr6&pageMask)
+														q6 := uint64(int8(*(*byte)(p6)))
 
-													x[w[6].rd] = q6
-													addr7 := x[w[7].rs1] + uint64(w[7].imm)
-													t7 := &read[addr7>>pageShift&tlbMask]
-													if t7.tag != addr7&^pageMask {
-														in = &w[7]
-														goto slow
-													}
-													p7 := unsafe.Add(t7.page, addr7&pageMask)
-													q7 := uint64(int8(*(*byte)(p7)))
+														x[w[6].rd] = q6
+														addr7 := x[w[7].rs1] + uint64(w[7].imm)
+														t7 := &read[addr7>>pageShift&tlbMask]
+														if t7.tag != addr7&^pageMask {
+															in = &w[7]
+															goto slow
+														}
+														p7 := unsafe.Add(t7.page, addr7&pageMask)
+														q7 := uint64(int8(*(*byte)(p7)))
 
-													x[w[7].rd] = q7
-													in = &w[8]
-													continue
-												}
-											}
-										}
-									}
-								} else {
-									if o < uint(opFused+280) {
-										if o < uint(opFused+272) {
-											if o < uint(opFused+268) {
-												if o < uint(opFused+266) {
-													if o < uint(opFused+265) {
-														// ld lbu sum:a2 ifless:b1 sd sum andi:a1 sum ifequal:a1:b2 sum:a4
+														x[w[7].rd] = q7
+														in = &w[8]
+														continue
+													} else {
+														// ld ld:a1 sum:a1 sd:a3:b1 lbu ld ld ld lbu
 														addr0 := x[w[0].rs1] + uint64(w[0].imm)
 														t0 := &read[addr0>>pageShift&tlbMask]
 														if t0.tag != addr0&^(pageMask&^7) {
@@ -12650,47 +12407,155 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 
 														v0 := q0
 														x[w[0].rd] = v0
-														addr1 := x[w[1].rs1] + uint64(w[1].imm)
+														addr1 := v0 + uint64(w[1].imm)
 														t1 := &read[addr1>>pageShift&tlbMask]
-														if t1.tag != addr1&^pageMask {
+														if t1.tag != addr1&^(pageMask&^7) {
 															in = &w[1]
 															goto slow
 														}
 														p1 := unsafe.Add(t1.page, addr1&pageMask)
-														q1 := uint64(*(*byte)(p1))
+														q1 := get64(p1)
 
-														x[w[1].rd] = q1
+														v1 := q1
+														x[w[1].rd] = v1
 
-														v2 := v0 + x[w[2].rs2] + uint64(w[2].imm)
+														v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
 														x[w[2].rd] = v2
-														if (x[w[3].rs1]^uint64(w[3].rs3)<<56 < v2^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+														addr3 := v0 + uint64(w[3].imm)
+														t3 := &write[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^(pageMask&^7) {
 															in = &w[3]
-															goto taken
+															goto slow
 														}
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														put64(p3, v2)
 														addr4 := x[w[4].rs1] + uint64(w[4].imm)
-														t4 := &write[addr4>>pageShift&tlbMask]
-														if t4.tag != addr4&^(pageMask&^7) {
+														t4 := &read[addr4>>pageShift&tlbMask]
+														if t4.tag != addr4&^pageMask {
 															in = &w[4]
 															goto slow
 														}
 														p4 := unsafe.Add(t4.page, addr4&pageMask)
-														put64(p4, x[w[4].rs2])
+														q4 := uint64(*(*byte)(p4))
 
-														v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-														x[w[5].rd] = v5
+														x[w[4].rd] = q4
+														addr5 := x[w[5].rs1] + uint64(w[5].imm)
+														t5 := &read[addr5>>pageShift&tlbMask]
+														if t5.tag != addr5&^(pageMask&^7) {
+															in = &w[5]
+															goto slow
+														}
+														p5 := unsafe.Add(t5.page, addr5&pageMask)
+														q5 := get64(p5)
 
-														v6 := v5 & uint64(w[6].imm)
-														x[w[6].rd] = v6
+														x[w[5].rd] = q5
+														addr6 := x[w[6].rs1] + uint64(w[6].imm)
+														t6 := &read[addr6>>pageShift&tlbMask]
+														if t6.tag != addr6&^(pageMask&^7) {
+															in = &w[6]
+															goto slow
+														}
+														p6 := unsafe.Add(t6.page, addr6&pageMask)
+														q6 := get64(p6)
 
-														v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-														x[w[7].rd] = v7
-														if (v7 == v6) != (w[8].rd != 0) {
+														x[w[6].rd] = q6
+														addr7 := x[w[7].rs1] + uint64(w[7].imm)
+														t7 := &read[addr7>>pageShift&tlbMask]
+														if t7.tag != addr7&^(pageMask&^7) {
+															in = &w[7]
+															goto slow
+														}
+														p7 := unsafe.Add(t7.page, addr7&pageMask)
+														q7 := get64(p7)
+
+														x[w[7].rd] = q7
+														addr8 := x[w[8].rs1] + uint64(w[8].imm)
+														t8 := &read[addr8>>pageShift&tlbMask]
+														if t8.tag != addr8&^pageMask {
 															in = &w[8]
+															goto slow
+														}
+														p8 := unsafe.Add(t8.page, addr8&pageMask)
+														q8 := uint64(*(*byte)(p8))
+
+														x[w[8].rd] = q8
+														in = &w[9]
+														continue
+													}
+												}
+											}
+										}
+									}
+								} else {
+									if o < uint(opFused+281) {
+										if o < uint(opFused+273) {
+											if o < uint(opFused+269) {
+												if o < uint(opFused+267) {
+													if o < uint(opFused+266) {
+														// ld ld ld lbu sum:a2 ifless:b1 sd sum:b6 andi:a1
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &read[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^(pageMask&^7) {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														q0 := get64(p0)
+
+														x[w[0].rd] = q0
+														addr1 := x[w[1].rs1] + uint64(w[1].imm)
+														t1 := &read[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^(pageMask&^7) {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														q1 := get64(p1)
+
+														v1 := q1
+														x[w[1].rd] = v1
+														addr2 := x[w[2].rs1] + uint64(w[2].imm)
+														t2 := &read[addr2>>pageShift&tlbMask]
+														if t2.tag != addr2&^(pageMask&^7) {
+															in = &w[2]
+															goto slow
+														}
+														p2 := unsafe.Add(t2.page, addr2&pageMask)
+														q2 := get64(p2)
+
+														v2 := q2
+														x[w[2].rd] = v2
+														addr3 := x[w[3].rs1] + uint64(w[3].imm)
+														t3 := &read[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^pageMask {
+															in = &w[3]
+															goto slow
+														}
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														q3 := uint64(*(*byte)(p3))
+
+														x[w[3].rd] = q3
+
+														v4 := v2 + x[w[4].rs2] + uint64(w[4].imm)
+														x[w[4].rd] = v4
+														if (x[w[5].rs1]^uint64(w[5].rs3)<<56 < v4^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
+															in = &w[5]
 															goto taken
 														}
+														addr6 := x[w[6].rs1] + uint64(w[6].imm)
+														t6 := &write[addr6>>pageShift&tlbMask]
+														if t6.tag != addr6&^(pageMask&^7) {
+															in = &w[6]
+															goto slow
+														}
+														p6 := unsafe.Add(t6.page, addr6&pageMask)
+														put64(p6, x[w[6].rs2])
 
-														x[w[9].rd] = v5 + x[w[9].rs2] + uint64(w[9].imm)
-														in = &w[10]
+														v7 := x[w[7].rs1] + v1 + uint64(w[7].imm)
+														x[w[7].rd] = v7
+
+														x[w[8].rd] = v7 & uint64(w[8].imm)
+														in = &w[9]
 														continue
 													} else {
 														// ld ld:a1 ctz:a1 sum ifless:a2:b1 lhu:a5 sum:a1:b4 lhu:a7 zext.h:a2 ifless:a1:b2
@@ -12762,7 +12627,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														continue
 													}
 												} else {
-													if o < uint(opFused+267) {
+													if o < uint(opFused+268) {
 														// sum ld:a1 xori and:a2:b1 or:a1 sd:a5:b1 sum ld sum ret:a2
 
 														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -12820,6 +12685,43 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														in = (*inst)(unsafe.Add(base, j.at))
 														continue
 													} else {
+														// sub srai:a1 sum:a1 ifless:a1 slli:a2 sum:a1 lhu:a1
+
+														v0 := x[w[0].rs1] - x[w[0].rs2]
+														x[w[0].rd] = v0
+
+														v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+														x[w[1].rd] = v1
+
+														v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+														x[w[2].rd] = v2
+														if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+															in = &w[3]
+															goto taken
+														}
+
+														v4 := v2 << (uint64(w[4].imm) & 63)
+														x[w[4].rd] = v4
+
+														v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+														x[w[5].rd] = v5
+														addr6 := v5 + uint64(w[6].imm)
+														t6 := &read[addr6>>pageShift&tlbMask]
+														if t6.tag != addr6&^(pageMask&^1) {
+															in = &w[6]
+															goto slow
+														}
+														p6 := unsafe.Add(t6.page, addr6&pageMask)
+														q6 := uint64(get16(p6))
+
+														x[w[6].rd] = q6
+														in = &w[7]
+														continue
+													}
+												}
+											} else {
+												if o < uint(opFused+271) {
+													if o < uint(opFused+270) {
 														// srli sum ld:a1 lw:a1 sum:a1 sum sum sw:a5:b3 ld:a7 andi:a9
 
 														v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
@@ -12878,12 +12780,8 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														x[w[9].rd] = v0 & uint64(w[9].imm)
 														in = &w[10]
 														continue
-													}
-												}
-											} else {
-												if o < uint(opFused+270) {
-													if o < uint(opFused+269) {
-														// lw sum:a1 ld sum sum:b3 addiw:a1 sum ifless:a1:b2 sw:b4 sd:b6
+													} else {
+														// lw addi addiw:a1 blt:a1:b3 bge:b4
 														addr0 := x[w[0].rs1] + uint64(w[0].imm)
 														t0 := &read[addr0>>pageShift&tlbMask]
 														if t0.tag != addr0&^(pageMask&^3) {
@@ -12896,125 +12794,86 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														v0 := q0
 														x[w[0].rd] = v0
 
-														v1 := v0 + x[w[1].rs2] + uint64(w[1].imm)
+														v1 := x[w[1].rs1] + uint64(w[1].imm)
 														x[w[1].rd] = v1
-														addr2 := x[w[2].rs1] + uint64(w[2].imm)
-														t2 := &read[addr2>>pageShift&tlbMask]
-														if t2.tag != addr2&^(pageMask&^7) {
-															in = &w[2]
-															goto slow
-														}
-														p2 := unsafe.Add(t2.page, addr2&pageMask)
-														q2 := get64(p2)
 
-														x[w[2].rd] = q2
-
-														v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-														x[w[3].rd] = v3
-
-														v4 := x[w[4].rs1] + v1 + uint64(w[4].imm)
-														x[w[4].rd] = v4
-
-														v5 := word(v4 + uint64(w[5].imm))
-														x[w[5].rd] = v5
-
-														v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-														x[w[6].rd] = v6
-														if (v6^uint64(w[7].rs3)<<56 < v5^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-															in = &w[7]
+														v2 := word(v1 + uint64(w[2].imm))
+														x[w[2].rd] = v2
+														if int64(v2) < int64(v0) {
+															in = &w[3]
 															goto taken
 														}
-														addr8 := x[w[8].rs1] + uint64(w[8].imm)
-														t8 := &write[addr8>>pageShift&tlbMask]
-														if t8.tag != addr8&^(pageMask&^3) {
-															in = &w[8]
-															goto slow
+														if int64(x[w[4].rs1]) >= int64(v0) {
+															in = &w[4]
+															goto taken
 														}
-														p8 := unsafe.Add(t8.page, addr8&pageMask)
-														put32(p8, uint32(v4))
-														addr9 := x[w[9].rs1] + uint64(w[9].imm)
-														t9 := &write[addr9>>pageShift&tlbMask]
-														if t9.tag != addr9&^(pageMask&^7) {
-															in = &w[9]
-															goto slow
-														}
-														p9 := unsafe.Add(t9.page, addr9&pageMask)
-														put64(p9, v3)
-														in = &w[10]
+														in = &w[5]
 														continue
-													} else {
-														// sum ld:a1 sd:b1 sum slt:a1:b3 ifless:a2:b4 sd:b3 sb:b3 sd ld
+													}
+												} else {
+													if o < uint(opFused+272) {
+														// ld lw sum:a1 ld sum:b4 sum:b3 addiw:a1 sum ifless:a1:b2 sw:b4
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &read[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^(pageMask&^7) {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														q0 := get64(p0)
 
-														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
+														v0 := q0
 														x[w[0].rd] = v0
-														addr1 := v0 + uint64(w[1].imm)
+														addr1 := x[w[1].rs1] + uint64(w[1].imm)
 														t1 := &read[addr1>>pageShift&tlbMask]
-														if t1.tag != addr1&^(pageMask&^7) {
+														if t1.tag != addr1&^(pageMask&^3) {
 															in = &w[1]
 															goto slow
 														}
 														p1 := unsafe.Add(t1.page, addr1&pageMask)
-														q1 := get64(p1)
+														q1 := word(uint64(get32(p1)))
 
 														v1 := q1
 														x[w[1].rd] = v1
-														addr2 := x[w[2].rs1] + uint64(w[2].imm)
-														t2 := &write[addr2>>pageShift&tlbMask]
-														if t2.tag != addr2&^(pageMask&^7) {
-															in = &w[2]
+
+														v2 := v1 + x[w[2].rs2] + uint64(w[2].imm)
+														x[w[2].rd] = v2
+														addr3 := x[w[3].rs1] + uint64(w[3].imm)
+														t3 := &read[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^(pageMask&^7) {
+															in = &w[3]
 															goto slow
 														}
-														p2 := unsafe.Add(t2.page, addr2&pageMask)
-														put64(p2, v1)
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														q3 := get64(p3)
 
-														v3 := x[w[3].rs1] + x[w[3].rs2] + uint64(w[3].imm)
-														x[w[3].rd] = v3
+														x[w[3].rd] = q3
 
-														v4 := truth(int64(v3) < int64(v1))
-														x[w[4].rd] = v4
-														if (v3^uint64(w[5].rs3)<<56 < v1^uint64(w[5].rs3)<<56) != (w[5].rd != 0) {
-															in = &w[5]
+														x[w[4].rd] = x[w[4].rs1] + v0 + uint64(w[4].imm)
+
+														v5 := x[w[5].rs1] + v2 + uint64(w[5].imm)
+														x[w[5].rd] = v5
+
+														v6 := word(v5 + uint64(w[6].imm))
+														x[w[6].rd] = v6
+
+														v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
+														x[w[7].rd] = v7
+														if (v7^uint64(w[8].rs3)<<56 < v6^uint64(w[8].rs3)<<56) != (w[8].rd != 0) {
+															in = &w[8]
 															goto taken
 														}
-														addr6 := x[w[6].rs1] + uint64(w[6].imm)
-														t6 := &write[addr6>>pageShift&tlbMask]
-														if t6.tag != addr6&^(pageMask&^7) {
-															in = &w[6]
-															goto slow
-														}
-														p6 := unsafe.Add(t6.page, addr6&pageMask)
-														put64(p6, v3)
-														addr7 := x[w[7].rs1] + uint64(w[7].imm)
-														t7 := &write[addr7>>pageShift&tlbMask]
-														if t7.tag != addr7&^pageMask {
-															in = &w[7]
-															goto slow
-														}
-														p7 := unsafe.Add(t7.page, addr7&pageMask)
-														*(*byte)(p7) = byte(v4)
-														addr8 := x[w[8].rs1] + uint64(w[8].imm)
-														t8 := &write[addr8>>pageShift&tlbMask]
-														if t8.tag != addr8&^(pageMask&^7) {
-															in = &w[8]
-															goto slow
-														}
-														p8 := unsafe.Add(t8.page, addr8&pageMask)
-														put64(p8, x[w[8].rs2])
 														addr9 := x[w[9].rs1] + uint64(w[9].imm)
-														t9 := &read[addr9>>pageShift&tlbMask]
-														if t9.tag != addr9&^(pageMask&^7) {
+														t9 := &write[addr9>>pageShift&tlbMask]
+														if t9.tag != addr9&^(pageMask&^3) {
 															in = &w[9]
 															goto slow
 														}
 														p9 := unsafe.Add(t9.page, addr9&pageMask)
-														q9 := get64(p9)
-
-														x[w[9].rd] = q9
+														put32(p9, uint32(v5))
 														in = &w[10]
 														continue
-													}
-												} else {
-													if o < uint(opFused+271) {
+													} else {
 														// lw lwu sum:a2:b1 ld ld ld lwu addiw:a1 addiw:a6 ifless:a2:b1
 														addr0 := x[w[0].rs1] + uint64(w[0].imm)
 														t0 := &read[addr0>>pageShift&tlbMask]
@@ -13094,6 +12953,79 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														}
 														in = &w[10]
 														continue
+													}
+												}
+											}
+										} else {
+											if o < uint(opFused+277) {
+												if o < uint(opFused+275) {
+													if o < uint(opFused+274) {
+														// ifequal lw ld sd lw sum:a1 sum sw:b2 sum ifequal:a1:b5
+														if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
+															in = &w[0]
+															goto taken
+														}
+														addr1 := x[w[1].rs1] + uint64(w[1].imm)
+														t1 := &read[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^(pageMask&^3) {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														q1 := word(uint64(get32(p1)))
+
+														x[w[1].rd] = q1
+														addr2 := x[w[2].rs1] + uint64(w[2].imm)
+														t2 := &read[addr2>>pageShift&tlbMask]
+														if t2.tag != addr2&^(pageMask&^7) {
+															in = &w[2]
+															goto slow
+														}
+														p2 := unsafe.Add(t2.page, addr2&pageMask)
+														q2 := get64(p2)
+
+														x[w[2].rd] = q2
+														addr3 := x[w[3].rs1] + uint64(w[3].imm)
+														t3 := &write[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^(pageMask&^7) {
+															in = &w[3]
+															goto slow
+														}
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														put64(p3, x[w[3].rs2])
+														addr4 := x[w[4].rs1] + uint64(w[4].imm)
+														t4 := &read[addr4>>pageShift&tlbMask]
+														if t4.tag != addr4&^(pageMask&^3) {
+															in = &w[4]
+															goto slow
+														}
+														p4 := unsafe.Add(t4.page, addr4&pageMask)
+														q4 := word(uint64(get32(p4)))
+
+														v4 := q4
+														x[w[4].rd] = v4
+
+														v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+														x[w[5].rd] = v5
+
+														x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+														addr7 := x[w[7].rs1] + uint64(w[7].imm)
+														t7 := &write[addr7>>pageShift&tlbMask]
+														if t7.tag != addr7&^(pageMask&^3) {
+															in = &w[7]
+															goto slow
+														}
+														p7 := unsafe.Add(t7.page, addr7&pageMask)
+														put32(p7, uint32(v5))
+
+														v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
+														x[w[8].rd] = v8
+														if (v8 == v4) != (w[9].rd != 0) {
+															in = &w[9]
+															goto taken
+														}
+														in = &w[10]
+														continue
 													} else {
 														// lbu ld lbu ld sum ifless:a5:b1 sum sh1add:a7:b1 lhu:a1 sum
 														addr0 := x[w[0].rs1] + uint64(w[0].imm)
@@ -13165,89 +13097,8 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														in = &w[10]
 														continue
 													}
-												}
-											}
-										} else {
-											if o < uint(opFused+276) {
-												if o < uint(opFused+274) {
-													if o < uint(opFused+273) {
-														// ld ifequal:b1 ld sd:a1 ld sd:a3:b1 ld sum ret:a2
-														addr0 := x[w[0].rs1] + uint64(w[0].imm)
-														t0 := &read[addr0>>pageShift&tlbMask]
-														if t0.tag != addr0&^(pageMask&^7) {
-															in = &w[0]
-															goto slow
-														}
-														p0 := unsafe.Add(t0.page, addr0&pageMask)
-														q0 := get64(p0)
-
-														v0 := q0
-														x[w[0].rd] = v0
-														if (x[w[1].rs1] == v0) != (w[1].rd != 0) {
-															in = &w[1]
-															goto taken
-														}
-														addr2 := x[w[2].rs1] + uint64(w[2].imm)
-														t2 := &read[addr2>>pageShift&tlbMask]
-														if t2.tag != addr2&^(pageMask&^7) {
-															in = &w[2]
-															goto slow
-														}
-														p2 := unsafe.Add(t2.page, addr2&pageMask)
-														q2 := get64(p2)
-
-														v2 := q2
-														x[w[2].rd] = v2
-														addr3 := v2 + uint64(w[3].imm)
-														t3 := &write[addr3>>pageShift&tlbMask]
-														if t3.tag != addr3&^(pageMask&^7) {
-															in = &w[3]
-															goto slow
-														}
-														p3 := unsafe.Add(t3.page, addr3&pageMask)
-														put64(p3, x[w[3].rs2])
-														addr4 := x[w[4].rs1] + uint64(w[4].imm)
-														t4 := &read[addr4>>pageShift&tlbMask]
-														if t4.tag != addr4&^(pageMask&^7) {
-															in = &w[4]
-															goto slow
-														}
-														p4 := unsafe.Add(t4.page, addr4&pageMask)
-														q4 := get64(p4)
-
-														v4 := q4
-														x[w[4].rd] = v4
-														addr5 := v2 + uint64(w[5].imm)
-														t5 := &write[addr5>>pageShift&tlbMask]
-														if t5.tag != addr5&^(pageMask&^7) {
-															in = &w[5]
-															goto slow
-														}
-														p5 := unsafe.Add(t5.page, addr5&pageMask)
-														put64(p5, v4)
-														addr6 := x[w[6].rs1] + uint64(w[6].imm)
-														t6 := &read[addr6>>pageShift&tlbMask]
-														if t6.tag != addr6&^(pageMask&^7) {
-															in = &w[6]
-															goto slow
-														}
-														p6 := unsafe.Add(t6.page, addr6&pageMask)
-														q6 := get64(p6)
-
-														v6 := q6
-														x[w[6].rd] = v6
-
-														x[w[7].rd] = x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-														target := (v6 + uint64(w[8].imm>>48)) &^ 1
-														left -= uint64(w[8].n)
-														j := &e.jump[target>>1&jumpMask]
-														if j.pc != target || left < blockLength {
-															c.pc = target
-															return in, left, exitJump
-														}
-														in = (*inst)(unsafe.Add(base, j.at))
-														continue
-													} else {
+												} else {
+													if o < uint(opFused+276) {
 														// ld ifless:a1 ifless:a2 ld ld:a1 sum:b5 lbu:a1 sum:a7 sd:b1 sum
 														addr0 := x[w[0].rs1] + uint64(w[0].imm)
 														t0 := &read[addr0>>pageShift&tlbMask]
@@ -13317,56 +13168,6 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														x[w[9].rd] = x[w[9].rs1] + x[w[9].rs2] + uint64(w[9].imm)
 														in = &w[10]
 														continue
-													}
-												} else {
-													if o < uint(opFused+275) {
-														// sum sum:b1 lbu:a1 sum:a1 slli:a1 sum and sum:a3 ld:a1 ifequal
-
-														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-														x[w[0].rd] = v0
-
-														v1 := x[w[1].rs1] + v0 + uint64(w[1].imm)
-														x[w[1].rd] = v1
-														addr2 := v1 + uint64(w[2].imm)
-														t2 := &read[addr2>>pageShift&tlbMask]
-														if t2.tag != addr2&^pageMask {
-															in = &w[2]
-															goto slow
-														}
-														p2 := unsafe.Add(t2.page, addr2&pageMask)
-														q2 := uint64(*(*byte)(p2))
-
-														v2 := q2
-														x[w[2].rd] = v2
-
-														v3 := v2 + x[w[3].rs2] + uint64(w[3].imm)
-														x[w[3].rd] = v3
-
-														v4 := v3 << (uint64(w[4].imm) & 63)
-														x[w[4].rd] = v4
-
-														x[w[5].rd] = x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-
-														x[w[6].rd] = x[w[6].rs1] & x[w[6].rs2]
-
-														v7 := v4 + x[w[7].rs2] + uint64(w[7].imm)
-														x[w[7].rd] = v7
-														addr8 := v7 + uint64(w[8].imm)
-														t8 := &read[addr8>>pageShift&tlbMask]
-														if t8.tag != addr8&^(pageMask&^7) {
-															in = &w[8]
-															goto slow
-														}
-														p8 := unsafe.Add(t8.page, addr8&pageMask)
-														q8 := get64(p8)
-
-														x[w[8].rd] = q8
-														if (x[w[9].rs1] == x[w[9].rs2]) != (w[9].rd != 0) {
-															in = &w[9]
-															goto taken
-														}
-														in = &w[10]
-														continue
 													} else {
 														// sh3add ld:a1 andn:a1 or:a1 sum sd:a5:b2 sum ld sum ret:a2
 
@@ -13426,8 +13227,55 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													}
 												}
 											} else {
-												if o < uint(opFused+278) {
-													if o < uint(opFused+277) {
+												if o < uint(opFused+279) {
+													if o < uint(opFused+278) {
+														// andi sum sum:a2:b1 lbu:a1 sum:a1 slli:a1 sum and sum:a3 ld:a1
+
+														v0 := x[w[0].rs1] & uint64(w[0].imm)
+														x[w[0].rd] = v0
+
+														v1 := x[w[1].rs1] + x[w[1].rs2] + uint64(w[1].imm)
+														x[w[1].rd] = v1
+
+														v2 := v0 + v1 + uint64(w[2].imm)
+														x[w[2].rd] = v2
+														addr3 := v2 + uint64(w[3].imm)
+														t3 := &read[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^pageMask {
+															in = &w[3]
+															goto slow
+														}
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														q3 := uint64(*(*byte)(p3))
+
+														v3 := q3
+														x[w[3].rd] = v3
+
+														v4 := v3 + x[w[4].rs2] + uint64(w[4].imm)
+														x[w[4].rd] = v4
+
+														v5 := v4 << (uint64(w[5].imm) & 63)
+														x[w[5].rd] = v5
+
+														x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+														x[w[7].rd] = x[w[7].rs1] & x[w[7].rs2]
+
+														v8 := v5 + x[w[8].rs2] + uint64(w[8].imm)
+														x[w[8].rd] = v8
+														addr9 := v8 + uint64(w[9].imm)
+														t9 := &read[addr9>>pageShift&tlbMask]
+														if t9.tag != addr9&^(pageMask&^7) {
+															in = &w[9]
+															goto slow
+														}
+														p9 := unsafe.Add(t9.page, addr9&pageMask)
+														q9 := get64(p9)
+
+														x[w[9].rd] = q9
+														in = &w[10]
+														continue
+													} else {
 														// sum ld ifless:b1 sum ifless:b1 srl sum and:a2 and ifless:a9:b6
 
 														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -13469,7 +13317,9 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														}
 														in = &w[10]
 														continue
-													} else {
+													}
+												} else {
+													if o < uint(opFused+280) {
 														// lbu sum sum sb:a2:b1 sum mul:b1 sum:a6:b1 sum:a1 sum
 														addr0 := x[w[0].rs1] + uint64(w[0].imm)
 														t0 := &read[addr0>>pageShift&tlbMask]
@@ -13511,14 +13361,178 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														x[w[8].rd] = x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
 														in = &w[9]
 														continue
+													} else {
+														// lw andi sub:b1 srliw xor:a2:b1 sum:a1:b5 sw:b1
+														addr0 := x[w[0].rs1] + uint64(w[0].imm)
+														t0 := &read[addr0>>pageShift&tlbMask]
+														if t0.tag != addr0&^(pageMask&^3) {
+															in = &w[0]
+															goto slow
+														}
+														p0 := unsafe.Add(t0.page, addr0&pageMask)
+														q0 := word(uint64(get32(p0)))
+
+														v0 := q0
+														x[w[0].rd] = v0
+
+														v1 := x[w[1].rs1] & uint64(w[1].imm)
+														x[w[1].rd] = v1
+
+														v2 := x[w[2].rs1] - v1
+														x[w[2].rd] = v2
+
+														v3 := word(uint64(uint32(x[w[3].rs1]) >> (uint64(w[3].imm) & 31)))
+														x[w[3].rd] = v3
+
+														v4 := v2 ^ v3
+														x[w[4].rd] = v4
+
+														v5 := v4 + v0 + uint64(w[5].imm)
+														x[w[5].rd] = v5
+														addr6 := x[w[6].rs1] + uint64(w[6].imm)
+														t6 := &write[addr6>>pageShift&tlbMask]
+														if t6.tag != addr6&^(pageMask&^3) {
+															in = &w[6]
+															goto slow
+														}
+														p6 := unsafe.Add(t6.page, addr6&pageMask)
+														put32(p6, uint32(v5))
+														in = &w[7]
+														continue
+													}
+												}
+											}
+										}
+									} else {
+										if o < uint(opFused+289) {
+											if o < uint(opFused+285) {
+												if o < uint(opFused+283) {
+													if o < uint(opFused+282) {
+														// slli srli:a1 ifless:b1 sub:a2 srai:a1 and:a1:b4 sub:b5 sum:a2 sub:b7 ifequal:b8
+
+														v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+														x[w[0].rd] = v0
+
+														v1 := v0 >> (uint64(w[1].imm) & 63)
+														x[w[1].rd] = v1
+														if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+															in = &w[2]
+															goto taken
+														}
+
+														v3 := v1 - x[w[3].rs2]
+														x[w[3].rd] = v3
+
+														v4 := uint64(int64(v3) >> (uint64(w[4].imm) & 63))
+														x[w[4].rd] = v4
+
+														v5 := v4 & v1
+														x[w[5].rd] = v5
+
+														x[w[6].rd] = x[w[6].rs1] - v1
+
+														x[w[7].rd] = v5 + x[w[7].rs2] + uint64(w[7].imm)
+
+														x[w[8].rd] = x[w[8].rs1] - v1
+														if (x[w[9].rs1] == v1) != (w[9].rd != 0) {
+															in = &w[9]
+															goto taken
+														}
+														in = &w[10]
+														continue
+													} else {
+														// slli srli:a1 ifless:b1 sub:a2 sub:b3 sub:b4 srai:a3 and:a1:b6 sum:b1 ld
+
+														v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
+														x[w[0].rd] = v0
+
+														v1 := v0 >> (uint64(w[1].imm) & 63)
+														x[w[1].rd] = v1
+														if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
+															in = &w[2]
+															goto taken
+														}
+
+														v3 := v1 - x[w[3].rs2]
+														x[w[3].rd] = v3
+
+														x[w[4].rd] = x[w[4].rs1] - v1
+
+														x[w[5].rd] = x[w[5].rs1] - v1
+
+														v6 := uint64(int64(v3) >> (uint64(w[6].imm) & 63))
+														x[w[6].rd] = v6
+
+														v7 := v6 & v1
+														x[w[7].rd] = v7
+
+														x[w[8].rd] = x[w[8].rs1] + v7 + uint64(w[8].imm)
+														addr9 := x[w[9].rs1] + uint64(w[9].imm)
+														t9 := &read[addr9>>pageShift&tlbMask]
+														if t9.tag != addr9&^(pageMask&^7) {
+															in = &w[9]
+															goto slow
+														}
+														p9 := unsafe.Add(t9.page, addr9&pageMask)
+														q9 := get64(p9)
+
+														x[w[9].rd] = q9
+														in = &w[10]
+														continue
 													}
 												} else {
-													if o < uint(opFused+279) {
-														// sum ld slli:a2 srli:a1 ifless:a1:b3 ld slli:a6 srli:a1 sum:a1:b3 lwu:a1
+													if o < uint(opFused+284) {
+														// ifless ifless andi ifless:a1 slli:a2 sum:a1 lwu:a1 slli srli:a1 ifless:a1:b3
+														if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+															in = &w[0]
+															goto taken
+														}
+														if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
+															in = &w[1]
+															goto taken
+														}
+
+														v2 := x[w[2].rs1] & uint64(w[2].imm)
+														x[w[2].rd] = v2
+														if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
+															in = &w[3]
+															goto taken
+														}
+
+														v4 := v2 << (uint64(w[4].imm) & 63)
+														x[w[4].rd] = v4
+
+														v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
+														x[w[5].rd] = v5
+														addr6 := v5 + uint64(w[6].imm)
+														t6 := &read[addr6>>pageShift&tlbMask]
+														if t6.tag != addr6&^(pageMask&^3) {
+															in = &w[6]
+															goto slow
+														}
+														p6 := unsafe.Add(t6.page, addr6&pageMask)
+														q6 := uint64(get32(p6))
+
+														v6 := q6
+														x[w[6].rd] = v6
+
+														v7 := x[w[7].rs1] << (uint64(w[7].imm) & 63)
+														x[w[7].rd] = v7
+
+														v8 := v7 >> (uint64(w[8].imm) & 63)
+														x[w[8].rd] = v8
+														if (v8^uint64(w[9].rs3)<<56 < v6^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
+															in = &w[9]
+															goto taken
+														}
+														in = &w[10]
+														continue
+													} else {
+														// sum ld:a1 sum:b1 xor xori:a1 and:a1:b3 sum sum ld:a1
 
 														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
 														x[w[0].rd] = v0
-														addr1 := x[w[1].rs1] + uint64(w[1].imm)
+														addr1 := v0 + uint64(w[1].imm)
 														t1 := &read[addr1>>pageShift&tlbMask]
 														if t1.tag != addr1&^(pageMask&^7) {
 															in = &w[1]
@@ -13530,48 +13544,38 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														v1 := q1
 														x[w[1].rd] = v1
 
-														v2 := v0 << (uint64(w[2].imm) & 63)
+														v2 := x[w[2].rs1] + v1 + uint64(w[2].imm)
 														x[w[2].rd] = v2
 
-														v3 := v2 >> (uint64(w[3].imm) & 63)
+														v3 := x[w[3].rs1] ^ x[w[3].rs2]
 														x[w[3].rd] = v3
-														if (v3^uint64(w[4].rs3)<<56 < v1^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
-															in = &w[4]
-															goto taken
-														}
-														addr5 := x[w[5].rs1] + uint64(w[5].imm)
-														t5 := &read[addr5>>pageShift&tlbMask]
-														if t5.tag != addr5&^(pageMask&^7) {
-															in = &w[5]
-															goto slow
-														}
-														p5 := unsafe.Add(t5.page, addr5&pageMask)
-														q5 := get64(p5)
 
-														v5 := q5
-														x[w[5].rd] = v5
+														v4 := v3 ^ uint64(w[4].imm)
+														x[w[4].rd] = v4
 
-														v6 := v0 << (uint64(w[6].imm) & 63)
-														x[w[6].rd] = v6
+														x[w[5].rd] = v4 & v2
 
-														v7 := v6 >> (uint64(w[7].imm) & 63)
+														x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+
+														v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
 														x[w[7].rd] = v7
-
-														v8 := v7 + v5 + uint64(w[8].imm)
-														x[w[8].rd] = v8
-														addr9 := v8 + uint64(w[9].imm)
-														t9 := &read[addr9>>pageShift&tlbMask]
-														if t9.tag != addr9&^(pageMask&^3) {
-															in = &w[9]
+														addr8 := v7 + uint64(w[8].imm)
+														t8 := &read[addr8>>pageShift&tlbMask]
+														if t8.tag != addr8&^(pageMask&^7) {
+															in = &w[8]
 															goto slow
 														}
-														p9 := unsafe.Add(t9.page, addr9&pageMask)
-														q9 := uint64(get32(p9))
+														p8 := unsafe.Add(t8.page, addr8&pageMask)
+														q8 := get64(p8)
 
-														x[w[9].rd] = q9
-														in = &w[10]
+														x[w[8].rd] = q8
+														in = &w[9]
 														continue
-													} else {
+													}
+												}
+											} else {
+												if o < uint(opFused+287) {
+													if o < uint(opFused+286) {
 														// mulhu srli:a1 sum mul:a1:b2 sub:b1 fcvt.d.l:a1 sum fld:a1 fadd.d fsd
 														h0, _ := bits.Mul64(x[w[0].rs1], x[w[0].rs2])
 														v0 := h0
@@ -13622,15 +13626,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														put64(p9, f[w[9].rs2])
 														in = &w[10]
 														continue
-													}
-												}
-											}
-										}
-									} else {
-										if o < uint(opFused+288) {
-											if o < uint(opFused+284) {
-												if o < uint(opFused+282) {
-													if o < uint(opFused+281) {
+													} else {
 														// sum mul:a1 sum sum:b1 sum:a3:b1 sh3add:b1 sum sum:b1 sum:a7:b1 sh3add:b1
 
 														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -13662,7 +13658,9 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														x[w[9].rd] = v8 + x[w[9].rs1]<<3
 														in = &w[10]
 														continue
-													} else {
+													}
+												} else {
+													if o < uint(opFused+288) {
 														// sum fcvt.d.l:a1 sum fld:a1 fdiv.d fsd sum ifless:a1
 
 														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -13707,181 +13705,7 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														}
 														in = &w[8]
 														continue
-													}
-												} else {
-													if o < uint(opFused+283) {
-														// srli ifless:b1 sub:a2 srai:a1 and:a1:b4 sub:b5 sum:a2 sub:b7 ifequal:b8 lbu:a3
-
-														v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
-														x[w[0].rd] = v0
-														if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < v0^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-															in = &w[1]
-															goto taken
-														}
-
-														v2 := v0 - x[w[2].rs2]
-														x[w[2].rd] = v2
-
-														v3 := uint64(int64(v2) >> (uint64(w[3].imm) & 63))
-														x[w[3].rd] = v3
-
-														v4 := v3 & v0
-														x[w[4].rd] = v4
-
-														x[w[5].rd] = x[w[5].rs1] - v0
-
-														v6 := v4 + x[w[6].rs2] + uint64(w[6].imm)
-														x[w[6].rd] = v6
-
-														x[w[7].rd] = x[w[7].rs1] - v0
-														if (x[w[8].rs1] == v0) != (w[8].rd != 0) {
-															in = &w[8]
-															goto taken
-														}
-														addr9 := v6 + uint64(w[9].imm)
-														t9 := &read[addr9>>pageShift&tlbMask]
-														if t9.tag != addr9&^pageMask {
-															in = &w[9]
-															goto slow
-														}
-														p9 := unsafe.Add(t9.page, addr9&pageMask)
-														q9 := uint64(*(*byte)(p9))
-
-														x[w[9].rd] = q9
-														in = &w[10]
-														continue
 													} else {
-														// lw andi sub:b1 srliw xor:a2:b1 sum:a1:b5 sw:b1 slli
-														addr0 := x[w[0].rs1] + uint64(w[0].imm)
-														t0 := &read[addr0>>pageShift&tlbMask]
-														if t0.tag != addr0&^(pageMask&^3) {
-															in = &w[0]
-															goto slow
-														}
-														p0 := unsafe.Add(t0.page, addr0&pageMask)
-														q0 := word(uint64(get32(p0)))
-
-														v0 := q0
-														x[w[0].rd] = v0
-
-														v1 := x[w[1].rs1] & uint64(w[1].imm)
-														x[w[1].rd] = v1
-
-														v2 := x[w[2].rs1] - v1
-														x[w[2].rd] = v2
-
-														v3 := word(uint64(uint32(x[w[3].rs1]) >> (uint64(w[3].imm) & 31)))
-														x[w[3].rd] = v3
-
-														v4 := v2 ^ v3
-														x[w[4].rd] = v4
-
-														v5 := v4 + v0 + uint64(w[5].imm)
-														x[w[5].rd] = v5
-														addr6 := x[w[6].rs1] + uint64(w[6].imm)
-														t6 := &write[addr6>>pageShift&tlbMask]
-														if t6.tag != addr6&^(pageMask&^3) {
-															in = &w[6]
-															goto slow
-														}
-														p6 := unsafe.Add(t6.page, addr6&pageMask)
-														put32(p6, uint32(v5))
-
-														x[w[7].rd] = x[w[7].rs1] << (uint64(w[7].imm) & 63)
-														in = &w[8]
-														continue
-													}
-												}
-											} else {
-												if o < uint(opFused+286) {
-													if o < uint(opFused+285) {
-														// slli srli:a1 ifless:b1 sub:a2 sub:b3 sub:b4 srai:a3 and:a1:b6 sum:b1 ld
-
-														v0 := x[w[0].rs1] << (uint64(w[0].imm) & 63)
-														x[w[0].rd] = v0
-
-														v1 := v0 >> (uint64(w[1].imm) & 63)
-														x[w[1].rd] = v1
-														if (x[w[2].rs1]^uint64(w[2].rs3)<<56 < v1^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-															in = &w[2]
-															goto taken
-														}
-
-														v3 := v1 - x[w[3].rs2]
-														x[w[3].rd] = v3
-
-														x[w[4].rd] = x[w[4].rs1] - v1
-
-														x[w[5].rd] = x[w[5].rs1] - v1
-
-														v6 := uint64(int64(v3) >> (uint64(w[6].imm) & 63))
-														x[w[6].rd] = v6
-
-														v7 := v6 & v1
-														x[w[7].rd] = v7
-
-														x[w[8].rd] = x[w[8].rs1] + v7 + uint64(w[8].imm)
-														addr9 := x[w[9].rs1] + uint64(w[9].imm)
-														t9 := &read[addr9>>pageShift&tlbMask]
-														if t9.tag != addr9&^(pageMask&^7) {
-															in = &w[9]
-															goto slow
-														}
-														p9 := unsafe.Add(t9.page, addr9&pageMask)
-														q9 := get64(p9)
-
-														x[w[9].rd] = q9
-														in = &w[10]
-														continue
-													} else {
-														// ifless ifless andi ifless:a1 slli:a2 sum:a1 lwu:a1 slli srli:a1 ifless:a1:b3
-														if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
-															in = &w[0]
-															goto taken
-														}
-														if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-															in = &w[1]
-															goto taken
-														}
-
-														v2 := x[w[2].rs1] & uint64(w[2].imm)
-														x[w[2].rd] = v2
-														if (v2^uint64(w[3].rs3)<<56 < x[w[3].rs2]^uint64(w[3].rs3)<<56) != (w[3].rd != 0) {
-															in = &w[3]
-															goto taken
-														}
-
-														v4 := v2 << (uint64(w[4].imm) & 63)
-														x[w[4].rd] = v4
-
-														v5 := v4 + x[w[5].rs2] + uint64(w[5].imm)
-														x[w[5].rd] = v5
-														addr6 := v5 + uint64(w[6].imm)
-														t6 := &read[addr6>>pageShift&tlbMask]
-														if t6.tag != addr6&^(pageMask&^3) {
-															in = &w[6]
-															goto slow
-														}
-														p6 := unsafe.Add(t6.page, addr6&pageMask)
-														q6 := uint64(get32(p6))
-
-														v6 := q6
-														x[w[6].rd] = v6
-
-														v7 := x[w[7].rs1] << (uint64(w[7].imm) & 63)
-														x[w[7].rd] = v7
-
-														v8 := v7 >> (uint64(w[8].imm) & 63)
-														x[w[8].rd] = v8
-														if (v8^uint64(w[9].rs3)<<56 < v6^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
-															in = &w[9]
-															goto taken
-														}
-														in = &w[10]
-														continue
-													}
-												} else {
-													if o < uint(opFused+287) {
 														// sum mul:a1 sum sum:a2:b1 sh3add:b1 fsd:a1 sum ifless:a1 sum fmv.d.x
 
 														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -13918,57 +13742,44 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														f[w[9].rd] = x[w[9].rs1]
 														in = &w[10]
 														continue
-													} else {
-														// sum ld:a1 sum:b1 xor xori:a1 and:a1:b3 sum sum ld:a1
-
-														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-														x[w[0].rd] = v0
-														addr1 := v0 + uint64(w[1].imm)
-														t1 := &read[addr1>>pageShift&tlbMask]
-														if t1.tag != addr1&^(pageMask&^7) {
-															in = &w[1]
-															goto slow
-														}
-														p1 := unsafe.Add(t1.page, addr1&pageMask)
-														q1 := get64(p1)
-
-														v1 := q1
-														x[w[1].rd] = v1
-
-														v2 := x[w[2].rs1] + v1 + uint64(w[2].imm)
-														x[w[2].rd] = v2
-
-														v3 := x[w[3].rs1] ^ x[w[3].rs2]
-														x[w[3].rd] = v3
-
-														v4 := v3 ^ uint64(w[4].imm)
-														x[w[4].rd] = v4
-
-														x[w[5].rd] = v4 & v2
-
-														x[w[6].rd] = x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-
-														v7 := x[w[7].rs1] + x[w[7].rs2] + uint64(w[7].imm)
-														x[w[7].rd] = v7
-														addr8 := v7 + uint64(w[8].imm)
-														t8 := &read[addr8>>pageShift&tlbMask]
-														if t8.tag != addr8&^(pageMask&^7) {
-															in = &w[8]
-															goto slow
-														}
-														p8 := unsafe.Add(t8.page, addr8&pageMask)
-														q8 := get64(p8)
-
-														x[w[8].rd] = q8
-														in = &w[9]
-														continue
 													}
 												}
 											}
 										} else {
-											if o < uint(opFused+292) {
-												if o < uint(opFused+290) {
-													if o < uint(opFused+289) {
+											if o < uint(opFused+293) {
+												if o < uint(opFused+291) {
+													if o < uint(opFused+290) {
+														// sub srai:a1 srli:a1 sum:a1:b3 srai:a1 sum mul:a1:b2 sum:a3 sh1add:a4 sum:a3
+
+														v0 := x[w[0].rs1] - x[w[0].rs2]
+														x[w[0].rd] = v0
+
+														v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
+														x[w[1].rd] = v1
+
+														v2 := v1 >> (uint64(w[2].imm) & 63)
+														x[w[2].rd] = v2
+
+														v3 := v2 + v0 + uint64(w[3].imm)
+														x[w[3].rd] = v3
+
+														v4 := uint64(int64(v3) >> (uint64(w[4].imm) & 63))
+														x[w[4].rd] = v4
+
+														v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
+														x[w[5].rd] = v5
+
+														v6 := v5 * v4
+														x[w[6].rd] = v6
+
+														x[w[7].rd] = v4 + x[w[7].rs2] + uint64(w[7].imm)
+
+														x[w[8].rd] = x[w[8].rs2] + v4<<1
+
+														x[w[9].rd] = v6 + x[w[9].rs2] + uint64(w[9].imm)
+														in = &w[10]
+														continue
+													} else {
 														// sd sb ld srli:a1 ld sub:b1 ld sub:a1 ifless:a3:b1 slt:a4:b6
 														addr0 := x[w[0].rs1] + uint64(w[0].imm)
 														t0 := &write[addr0>>pageShift&tlbMask]
@@ -14036,40 +13847,72 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														x[w[9].rd] = truth(int64(v5) < int64(v3))
 														in = &w[10]
 														continue
-													} else {
-														// sub srai:a1 srli:a1 sum:a1:b3 srai:a1 sum mul:a1:b2 sum:a3 sh1add:a4 sum:a3
-
-														v0 := x[w[0].rs1] - x[w[0].rs2]
-														x[w[0].rd] = v0
-
-														v1 := uint64(int64(v0) >> (uint64(w[1].imm) & 63))
-														x[w[1].rd] = v1
-
-														v2 := v1 >> (uint64(w[2].imm) & 63)
-														x[w[2].rd] = v2
-
-														v3 := v2 + v0 + uint64(w[3].imm)
-														x[w[3].rd] = v3
-
-														v4 := uint64(int64(v3) >> (uint64(w[4].imm) & 63))
-														x[w[4].rd] = v4
-
-														v5 := x[w[5].rs1] + x[w[5].rs2] + uint64(w[5].imm)
-														x[w[5].rd] = v5
-
-														v6 := v5 * v4
-														x[w[6].rd] = v6
-
-														x[w[7].rd] = v4 + x[w[7].rs2] + uint64(w[7].imm)
-
-														x[w[8].rd] = x[w[8].rs2] + v4<<1
-
-														x[w[9].rd] = v6 + x[w[9].rs2] + uint64(w[9].imm)
-														in = &w[10]
-														continue
 													}
 												} else {
-													if o < uint(opFused+291) {
+													if o < uint(opFused+292) {
+														// ifequal sd sb sb sd sd andi sd:b1 ifequal:a2
+														if (x[w[0].rs1] == x[w[0].rs2]) != (w[0].rd != 0) {
+															in = &w[0]
+															goto taken
+														}
+														addr1 := x[w[1].rs1] + uint64(w[1].imm)
+														t1 := &write[addr1>>pageShift&tlbMask]
+														if t1.tag != addr1&^(pageMask&^7) {
+															in = &w[1]
+															goto slow
+														}
+														p1 := unsafe.Add(t1.page, addr1&pageMask)
+														put64(p1, x[w[1].rs2])
+														addr2 := x[w[2].rs1] + uint64(w[2].imm)
+														t2 := &write[addr2>>pageShift&tlbMask]
+														if t2.tag != addr2&^pageMask {
+															in = &w[2]
+															goto slow
+														}
+														p2 := unsafe.Add(t2.page, addr2&pageMask)
+														*(*byte)(p2) = byte(x[w[2].rs2])
+														addr3 := x[w[3].rs1] + uint64(w[3].imm)
+														t3 := &write[addr3>>pageShift&tlbMask]
+														if t3.tag != addr3&^pageMask {
+															in = &w[3]
+															goto slow
+														}
+														p3 := unsafe.Add(t3.page, addr3&pageMask)
+														*(*byte)(p3) = byte(x[w[3].rs2])
+														addr4 := x[w[4].rs1] + uint64(w[4].imm)
+														t4 := &write[addr4>>pageShift&tlbMask]
+														if t4.tag != addr4&^(pageMask&^7) {
+															in = &w[4]
+															goto slow
+														}
+														p4 := unsafe.Add(t4.page, addr4&pageMask)
+														put64(p4, x[w[4].rs2])
+														addr5 := x[w[5].rs1] + uint64(w[5].imm)
+														t5 := &write[addr5>>pageShift&tlbMask]
+														if t5.tag != addr5&^(pageMask&^7) {
+															in = &w[5]
+															goto slow
+														}
+														p5 := unsafe.Add(t5.page, addr5&pageMask)
+														put64(p5, x[w[5].rs2])
+
+														v6 := x[w[6].rs1] & uint64(w[6].imm)
+														x[w[6].rd] = v6
+														addr7 := x[w[7].rs1] + uint64(w[7].imm)
+														t7 := &write[addr7>>pageShift&tlbMask]
+														if t7.tag != addr7&^(pageMask&^7) {
+															in = &w[7]
+															goto slow
+														}
+														p7 := unsafe.Add(t7.page, addr7&pageMask)
+														put64(p7, v6)
+														if (v6 == x[w[8].rs2]) != (w[8].rd != 0) {
+															in = &w[8]
+															goto taken
+														}
+														in = &w[9]
+														continue
+													} else {
 														// sum ld ifless:a2:b1 ld sh3add:a4:b1 ifless:b4 ld ld:a1 lb:a1 sh3add:b6
 
 														v0 := x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
@@ -14142,80 +13985,11 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 														x[w[9].rd] = v3 + x[w[9].rs1]<<3
 														in = &w[10]
 														continue
-													} else {
-														// ld ld ifless:a1:b2 ld sum:a1:b3 lbu:a1 addiw:a1 ifequal:a1 sum ifless:a3:b1
-														addr0 := x[w[0].rs1] + uint64(w[0].imm)
-														t0 := &read[addr0>>pageShift&tlbMask]
-														if t0.tag != addr0&^(pageMask&^7) {
-															in = &w[0]
-															goto slow
-														}
-														p0 := unsafe.Add(t0.page, addr0&pageMask)
-														q0 := get64(p0)
-
-														v0 := q0
-														x[w[0].rd] = v0
-														addr1 := x[w[1].rs1] + uint64(w[1].imm)
-														t1 := &read[addr1>>pageShift&tlbMask]
-														if t1.tag != addr1&^(pageMask&^7) {
-															in = &w[1]
-															goto slow
-														}
-														p1 := unsafe.Add(t1.page, addr1&pageMask)
-														q1 := get64(p1)
-
-														v1 := q1
-														x[w[1].rd] = v1
-														if (v1^uint64(w[2].rs3)<<56 < v0^uint64(w[2].rs3)<<56) != (w[2].rd != 0) {
-															in = &w[2]
-															goto taken
-														}
-														addr3 := x[w[3].rs1] + uint64(w[3].imm)
-														t3 := &read[addr3>>pageShift&tlbMask]
-														if t3.tag != addr3&^(pageMask&^7) {
-															in = &w[3]
-															goto slow
-														}
-														p3 := unsafe.Add(t3.page, addr3&pageMask)
-														q3 := get64(p3)
-
-														v3 := q3
-														x[w[3].rd] = v3
-
-														v4 := v3 + v1 + uint64(w[4].imm)
-														x[w[4].rd] = v4
-														addr5 := v4 + uint64(w[5].imm)
-														t5 := &read[addr5>>pageShift&tlbMask]
-														if t5.tag != addr5&^pageMask {
-															in = &w[5]
-															goto slow
-														}
-														p5 := unsafe.Add(t5.page, addr5&pageMask)
-														q5 := uint64(*(*byte)(p5))
-
-														v5 := q5
-														x[w[5].rd] = v5
-
-														v6 := word(v5 + uint64(w[6].imm))
-														x[w[6].rd] = v6
-														if (v6 == x[w[7].rs2]) != (w[7].rd != 0) {
-															in = &w[7]
-															goto taken
-														}
-
-														v8 := x[w[8].rs1] + x[w[8].rs2] + uint64(w[8].imm)
-														x[w[8].rd] = v8
-														if (v6^uint64(w[9].rs3)<<56 < v8^uint64(w[9].rs3)<<56) != (w[9].rd != 0) {
-															in = &w[9]
-															goto taken
-														}
-														in = &w[10]
-														continue
 													}
 												}
 											} else {
-												if o < uint(opFused+294) {
-													if o < uint(opFused+293) {
+												if o < uint(opFused+295) {
+													if o < uint(opFused+294) {
 														// andi srli andi:a1 sum sll:a1:b2 sum sum:b1 sum:a1:b7 lbu:a1 and:a1:b5
 
 														v0 := x[w[0].rs1] & uint64(w[0].imm)
@@ -14289,55 +14063,55 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 													}
 												} else {
 													if o < uint(opFused+296) {
-														if o < uint(opFused+295) {
-															// sub srli:a1 sum and:a3:b1 srli:a1 ld sum mul:a6:b1 sum:a1:b3 lwu:a1
+														// sub srli:a1 sum and:a3:b1 srli:a1 ld sum mul:a6:b1 sum:a1:b3 lwu:a1
 
-															v0 := x[w[0].rs1] - x[w[0].rs2]
-															x[w[0].rd] = v0
+														v0 := x[w[0].rs1] - x[w[0].rs2]
+														x[w[0].rd] = v0
 
-															v1 := v0 >> (uint64(w[1].imm) & 63)
-															x[w[1].rd] = v1
+														v1 := v0 >> (uint64(w[1].imm) & 63)
+														x[w[1].rd] = v1
 
-															v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
-															x[w[2].rd] = v2
+														v2 := x[w[2].rs1] + x[w[2].rs2] + uint64(w[2].imm)
+														x[w[2].rd] = v2
 
-															v3 := v0 & v2
-															x[w[3].rd] = v3
+														v3 := v0 & v2
+														x[w[3].rd] = v3
 
-															x[w[4].rd] = v3 >> (uint64(w[4].imm) & 63)
-															addr5 := x[w[5].rs1] + uint64(w[5].imm)
-															t5 := &read[addr5>>pageShift&tlbMask]
-															if t5.tag != addr5&^(pageMask&^7) {
-																in = &w[5]
-																goto slow
-															}
-															p5 := unsafe.Add(t5.page, addr5&pageMask)
-															q5 := get64(p5)
+														x[w[4].rd] = v3 >> (uint64(w[4].imm) & 63)
+														addr5 := x[w[5].rs1] + uint64(w[5].imm)
+														t5 := &read[addr5>>pageShift&tlbMask]
+														if t5.tag != addr5&^(pageMask&^7) {
+															in = &w[5]
+															goto slow
+														}
+														p5 := unsafe.Add(t5.page, addr5&pageMask)
+														q5 := get64(p5)
 
-															v5 := q5
-															x[w[5].rd] = v5
+														v5 := q5
+														x[w[5].rd] = v5
 
-															v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
-															x[w[6].rd] = v6
+														v6 := x[w[6].rs1] + x[w[6].rs2] + uint64(w[6].imm)
+														x[w[6].rd] = v6
 
-															v7 := v1 * v6
-															x[w[7].rd] = v7
+														v7 := v1 * v6
+														x[w[7].rd] = v7
 
-															v8 := v7 + v5 + uint64(w[8].imm)
-															x[w[8].rd] = v8
-															addr9 := v8 + uint64(w[9].imm)
-															t9 := &read[addr9>>pageShift&tlbMask]
-															if t9.tag != addr9&^(pageMask&^3) {
-																in = &w[9]
-																goto slow
-															}
-															p9 := unsafe.Add(t9.page, addr9&pageMask)
-															q9 := uint64(get32(p9))
+														v8 := v7 + v5 + uint64(w[8].imm)
+														x[w[8].rd] = v8
+														addr9 := v8 + uint64(w[9].imm)
+														t9 := &read[addr9>>pageShift&tlbMask]
+														if t9.tag != addr9&^(pageMask&^3) {
+															in = &w[9]
+															goto slow
+														}
+														p9 := unsafe.Add(t9.page, addr9&pageMask)
+														q9 := uint64(get32(p9))
 
-															x[w[9].rd] = q9
-															in = &w[10]
-															continue
-														} else {
+														x[w[9].rd] = q9
+														in = &w[10]
+														continue
+													} else {
+														if o < uint(opFused+297) {
 															// srli sum:a1 lbu:a1 slli:a1 or:a1 sum sum:a1 lbu:a1 slli:a1 or:a1:b5
 
 															v0 := x[w[0].rs1] >> (uint64(w[0].imm) & 63)
@@ -14386,80 +14160,60 @@ func (e *blocks) executeByTree(c *cpu, in *inst, left uint64) (*inst, uint64, ex
 															x[w[9].rd] = v8 | v4
 															in = &w[10]
 															continue
-														}
-													} else {
-														if o < uint(opFused+297) {
-															// and sd ifequal:a2 lw:a3 ifless:b1 lw:a5 sum:b1 ifless:b1 sd:b8 addiw
-
-															v0 := x[w[0].rs1] & x[w[0].rs2]
-															x[w[0].rd] = v0
-															addr1 := x[w[1].rs1] + uint64(w[1].imm)
-															t1 := &write[addr1>>pageShift&tlbMask]
-															if t1.tag != addr1&^(pageMask&^7) {
-																in = &w[1]
-																goto slow
-															}
-															p1 := unsafe.Add(t1.page, addr1&pageMask)
-															put64(p1, x[w[1].rs2])
-															if (v0 == x[w[2].rs2]) != (w[2].rd != 0) {
-																in = &w[2]
-																goto taken
-															}
-															addr3 := v0 + uint64(w[3].imm)
-															t3 := &read[addr3>>pageShift&tlbMask]
-															if t3.tag != addr3&^(pageMask&^3) {
-																in = &w[3]
-																goto slow
-															}
-															p3 := unsafe.Add(t3.page, addr3&pageMask)
-															q3 := word(uint64(get32(p3)))
-
-															v3 := q3
-															x[w[3].rd] = v3
-															if (x[w[4].rs1]^uint64(w[4].rs3)<<56 < v3^uint64(w[4].rs3)<<56) != (w[4].rd != 0) {
-																in = &w[4]
-																goto taken
-															}
-															addr5 := v0 + uint64(w[5].imm)
-															t5 := &read[addr5>>pageShift&tlbMask]
-															if t5.tag != addr5&^(pageMask&^3) {
-																in = &w[5]
-																goto slow
-															}
-															p5 := unsafe.Add(t5.page, addr5&pageMask)
-															q5 := word(uint64(get32(p5)))
-
-															v5 := q5
-															x[w[5].rd] = v5
-
-															v6 := x[w[6].rs1] + v5 + uint64(w[6].imm)
-															x[w[6].rd] = v6
-															if (x[w[7].rs1]^uint64(w[7].rs3)<<56 < v6^uint64(w[7].rs3)<<56) != (w[7].rd != 0) {
-																in = &w[7]
-																goto taken
-															}
-															addr8 := x[w[8].rs1] + uint64(w[8].imm)
-															t8 := &write[addr8>>pageShift&tlbMask]
-															if t8.tag != addr8&^(pageMask&^7) {
-																in = &w[8]
-																goto slow
-															}
-															p8 := unsafe.Add(t8.page, addr8&pageMask)
-															put64(p8, v0)
-
-															x[w[9].rd] = word(x[w[9].rs1] + uint64(w[9].imm))
-															in = &w[10]
-															continue
 														} else {
 															if o < uint(opFused+298) {
-																// sum ifless
-
-																x[w[0].rd] = x[w[0].rs1] + x[w[0].rs2] + uint64(w[0].imm)
-																if (x[w[1].rs1]^uint64(w[1].rs3)<<56 < x[w[1].rs2]^uint64(w[1].rs3)<<56) != (w[1].rd != 0) {
-																	in = &w[1]
+																// ifless ld lb sh3add ld ld ifless
+																if (x[w[0].rs1]^uint64(w[0].rs3)<<56 < x[w[0].rs2]^uint64(w[0].rs3)<<56) != (w[0].rd != 0) {
+																	in = &w[0]
 																	goto taken
 																}
-																in = &w[2]
+																addr1 := x[w[1].rs1] + uint64(w[1].imm)
+																t1 := &read[addr1>>pageShift&tlbMask]
+																if t1.tag != addr1&^(pageMask&^7) {
+																	in = &w[1]
+																	goto slow
+																}
+																p1 := unsafe.Add(t1.page, addr1&pageMask)
+																q1 := get64(p1)
+
+																x[w[1].rd] = q1
+																addr2 := x[w[2].rs1] + uint64(w[2].imm)
+																t2 := &read[addr2>>pageShift&tlbMask]
+																if t2.tag != addr2&^pageMask {
+																	in = &w[2]
+																	goto slow
+																}
+																p2 := unsafe.Add(t2.page, addr2&pageMask)
+																q2 := uint64(int8(*(*byte)(p2)))
+
+																x[w[2].rd] = q2
+
+																x[w[3].rd] = x[w[3].rs2] + x[w[3].rs1]<<3
+																addr4 := x[w[4].rs1] + uint64(w[4].imm)
+																t4 := &read[addr4>>pageShift&tlbMask]
+																if t4.tag != addr4&^(pageMask&^7) {
+																	in = &w[4]
+																	goto slow
+																}
+																p4 := unsafe.Add(t4.page, addr4&pageMask)
+																q4 := get64(p4)
+
+																x[w[4].rd] = q4
+																addr5 := x[w[5].rs1] + uint64(w[5].imm)
+																t5 := &read[addr5>>pageShift&tlbMask]
+																if t5.tag != addr5&^(pageMask&^7) {
+																	in = &w[5]
+																	goto slow
+																}
+																p5 := unsafe.Add(t5.page, addr5&pageMask)
+																q5 := get64(p5)
+
+																x[w[5].rd] = q5
+																if (x[w[6].rs1]^uint64(w[6].rs3)<<56 < x[w[6].rs2]^uint64(w[6].rs3)<<56) != (w[6].rd != 0) {
+																	in = &w[6]
+																	goto taken
+																}
+																in = &w[7]
 																continue
 															} else {
 																if o < uint(opFused+299) {
