@@ -9,9 +9,9 @@ package rv64
 // register. The instructions stay in the block as they are, except that the first has
 // the operation of the sequence: if it is left at one of them, it goes on with the next.
 //
-// What a part is, may be one of several that differ in what they are given alone: see
-// several. So there are fewer operations for more of the code, which matters because hosts
-// predict a limited number of jumps, and keep a limited amount of their own code at hand.
+// A part may stand for several instructions, which operands in the block tell apart: see
+// covers. So fewer operations do for more of the code. That matters because a host predicts
+// a limited number of jumps, and keeps a limited amount of its own code at hand.
 
 // A sequence is what is fused.
 type sequence []element
