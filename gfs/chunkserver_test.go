@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"testing/synctest"
 )
 
 func TestChunkserverWrites(t *testing.T) {
@@ -34,6 +35,7 @@ func TestChunkserverWrites(t *testing.T) {
 		_, err := rigCall[writeResp](r, r.at[0], methodSync, &replicaReq{handle: 1, version: 1})
 		storeMust(t, err)
 		r.wantAll(1, model)
+		synctest.Wait() // who has just passed data on lets go of it after the answer
 		for i, s := range r.servers {
 			if st := s.Status(); st.Buffered != 0 || st.Waiting != 0 {
 				t.Errorf("server %d still has %d bytes of %d pushed data", i+1, st.Buffered, st.Waiting)
