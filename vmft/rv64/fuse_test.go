@@ -127,7 +127,10 @@ func tile(t *testing.T, e *blocks, number int) {
 // in common, and faults and branches anywhere.
 func TestFusedSequences(t *testing.T) {
 	rng := rand.New(rand.NewPCG(21, 22))
-	const rounds = 12
+	rounds := 12
+	if testing.Short() {
+		rounds = 3
+	}
 	faults, inner, whole := 0, 0, 0
 	a, b := newRig(nil, 0, stepEngine), newRig(nil, 0, blockEngine)
 	for number, s := range sequences {
@@ -159,7 +162,7 @@ func TestFusedSequences(t *testing.T) {
 			}
 		}
 	}
-	if faults < 3*len(sequences) || inner < len(sequences)/2 || whole < 3*len(sequences) {
+	if n := rounds * len(sequences); faults < n/4 || inner < n/24 || whole < n/4 {
 		t.Errorf("%d faults, %d of them inside, %d went through", faults, inner, whole)
 	}
 }
