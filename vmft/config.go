@@ -120,8 +120,9 @@ type Config struct {
 	// MaxStep is the most that the time of the machine advances from one entry to the next.
 	// Default: 1 minute.
 	MaxStep time.Duration
-	// CheckEvery is how often both nodes hash their states, and compare. A hash is that of
-	// an image. Default: 1 minute; negative: never.
+	// CheckEvery is how long after one comparison of both nodes' states the next begins, for
+	// which both hash theirs: an image of it, or what a Processor takes for its Hash. Default:
+	// 1 minute; negative: never.
 	CheckEvery time.Duration
 
 	// MaxPending is how many proposals may be in progress at a time; further ones wait.

@@ -23,8 +23,6 @@ type flight struct {
 	sent   time.Time // when everything was
 	stood  uint64    // the count that the log had told of then
 
-	looks map[uint64]uint64 // the counts at positions where states are compared; guarded by l.mu
-
 	// Guarded by l.mu.
 	held     gate[Output] // that have left the processor
 	out      []Output     // that may leave the node
@@ -60,7 +58,7 @@ func newFlight(l *leader) *flight {
 	if r == nil {
 		return nil
 	}
-	f := &flight{l: l, r: r, pilot: newPilot(r.p, l.n.cfg.MaxStep), news: make(chan struct{}, 1), looks: make(map[uint64]uint64), position: r.told}
+	f := &flight{l: l, r: r, pilot: newPilot(r.p, l.n.cfg.MaxStep), news: make(chan struct{}, 1), position: r.told}
 	for _, o := range r.pending() {
 		f.held.push(l.host.position, o)
 	}
@@ -249,24 +247,12 @@ func (f *flight) leave(o Output) {
 	}
 }
 
-// checks takes note of where the processor stands at a position where states are compared.
-// It is called on the applier's goroutine.
-func (f *flight) checks(position uint64) {
-	if f == nil {
-		return
-	}
-	f.l.mu.Lock()
-	defer f.l.mu.Unlock()
-	f.looks[position] = f.r.told
-}
-
-// checked returns where it stood there, and forgets it. l.mu is held.
-func (f *flight) checked(position uint64) uint64 {
+// stands returns the count that the log has told of. It is called on the applier's goroutine.
+func (f *flight) stands() uint64 {
 	if f == nil {
 		return 0
 	}
-	defer delete(f.looks, position)
-	return f.looks[position]
+	return f.r.told
 }
 
 // lag returns how far a follower that has applied up to a position is behind, as a time that

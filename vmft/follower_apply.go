@@ -62,15 +62,19 @@ func (f *follower) check() {
 	sum, err := f.host.hash(f.ctx, &f.work)
 	if err != nil {
 		f.n.cfg.Logger.Warn("the state could not be hashed", "error", err)
-		return
 	}
 	f.work.Go(func() {
-		h, ok := <-sum
+		var frame []byte // empty: there is none
+		if err == nil {
+			if h, ok := <-sum; ok {
+				frame = le.AppendUint64(le.AppendUint64(nil, position), h)
+			}
+		}
 		f.mu.Lock()
 		st := f.st
 		f.mu.Unlock()
-		if ok && st != nil {
-			_, _ = st.Write(appendFrame(nil, frameHash, le.AppendUint64(le.AppendUint64(nil, position), h))) // or the next one counts
+		if st != nil {
+			_, _ = st.Write(appendFrame(nil, frameHash, frame)) // or the next one counts
 		}
 	})
 }

@@ -1,10 +1,10 @@
 package vmft
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"io"
 	"slices"
 	"time"
@@ -341,11 +341,10 @@ func (r *runner) Restore(in io.Reader) error {
 
 // sum is a hash of the state.
 func (r *runner) sum() uint64 {
-	h := r.p.Hash()
-	return crc64.Update(crc64.Checksum(h[:], sumTable), sumTable, r.head(nil))
+	of := r.p.Hash()
+	sum := sha256.Sum256(r.head(of[:]))
+	return le.Uint64(sum[:])
 }
-
-var sumTable = crc64.MakeTable(crc64.ECMA)
 
 // check returns what is wrong with the state.
 func (r *runner) check() error {

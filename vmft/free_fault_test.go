@@ -219,6 +219,42 @@ func TestFreeDivergence(t *testing.T) {
 	})
 }
 
+// hashingToy takes longer to hash its state than there is between two comparisons.
+type hashingToy struct{ *toy.Toy }
+
+func (h hashingToy) Hash() [32]byte {
+	time.Sleep(300 * time.Millisecond)
+	return h.Toy.Hash()
+}
+
+// A processor whose hash takes longer than CheckEvery still gets on: the comparisons do not
+// pile up, and between two it runs.
+func TestFreeSlowHash(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		const every = 50 * time.Millisecond
+		g := newToys(t, 2, func(_ int, cfg *vmft.Config) {
+			cfg.Processor, cfg.CheckEvery = hashingToy{toy.New(toy.Server())}, every
+		})
+		defer g.close()
+		primary, _ := g.settle()
+		before, began := g.nodes[primary].Status(), time.Now()
+		for range 5 {
+			last := g.nodes[primary].Status()
+			if s := g.compared(); s.Diverged != 0 || s.Instructions <= last.Instructions {
+				t.Errorf("diverged at %d; %d instructions were executed", s.Diverged, s.Instructions-last.Instructions)
+			}
+		}
+		checks := g.nodes[primary].Status().Checks - before.Checks
+		if took := time.Since(began) / time.Duration(checks); took < 300*time.Millisecond+every || took > 500*time.Millisecond {
+			t.Errorf("%d comparisons, one in %v", checks, took)
+		}
+		g.w.stop()
+		if g.w.end(); g.w.failure != nil {
+			t.Error(g.w.failure)
+		}
+	})
+}
+
 // slowToy takes time for its instructions, as if it had a slow computer.
 type slowToy struct {
 	*toy.Toy

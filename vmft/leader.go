@@ -56,14 +56,13 @@ type leader struct {
 	cloning  bool     // a clone is being made, and kept begins with what its image lacks
 	session  *session // the stream to the follower
 	pace     pace
-	applied  uint64            // by the follower
-	lag      time.Duration     // of the follower's execution
-	looked   time.Time         // when the lag was looked at
-	checked  time.Time         // when states were last compared
-	hashes   map[uint64]uint64 // of the state, at positions that are being compared
-	theirs   map[uint64]uint64
+	applied  uint64        // by the follower
+	lag      time.Duration // of the follower's execution
+	looked   time.Time     // when the lag was looked at
 	applier  applier
 	pool     sync.Pool // of *proposal
+
+	comparison comparison
 }
 
 // proposal is a command on its way.

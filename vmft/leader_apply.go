@@ -1,9 +1,6 @@
 package vmft
 
 import (
-	"context"
-	"hash/crc64"
-	"io"
 	"math"
 	"runtime"
 	"slices"
@@ -410,88 +407,4 @@ func (l *leader) syncAll() bool {
 			})
 		}
 	}
-}
-
-// check has both sides hash their states. It runs on the applier.
-func (l *leader) check() {
-	l.mu.Lock()
-	closed := !l.core.heir.IsZero() || l.over() != nil
-	full := l.keptSize+batchHead+entryOverhead > l.n.cfg.BufferBytes
-	l.mu.Unlock()
-	if closed || full { // the log has ended; or another time
-		return
-	}
-	l.flight.stamp()
-	l.note(kindCheck, nil)
-	position := l.host.position
-	l.flight.checks(position)
-	sum, err := l.host.hash(l.term, &l.work)
-	if err != nil {
-		l.n.cfg.Logger.Warn("the state could not be hashed", "error", err)
-		return
-	}
-	l.work.Go(func() {
-		if h, ok := <-sum; ok {
-			l.compare(position, h, l.hashes)
-		}
-	})
-}
-
-// compare takes note of the hash that one side has.
-func (l *leader) compare(position, hash uint64, side map[uint64]uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	side[position] = hash
-	a, ours := l.hashes[position]
-	b, known := l.theirs[position]
-	if !ours || !known {
-		return
-	}
-	delete(l.hashes, position)
-	delete(l.theirs, position)
-	l.n.stats.checks.Add(1)
-	instructions := l.flight.checked(position)
-	if a != b {
-		l.n.diverged(position, instructions)
-		l.session.close() // the backup is made anew, from an image
-		l.core.lose()
-		poke(l.chain)
-	}
-}
-
-var crcTable = crc64.MakeTable(crc64.ECMA)
-
-// hash freezes the state, and returns where the hash of the image will come.
-func (h *host) hash(ctx context.Context, work interface{ Go(func()) }) (<-chan uint64, error) {
-	if h.free != nil { // it knows its own, for the cost of what has changed
-		sum := make(chan uint64, 1)
-		sum <- h.free.sum()
-		return sum, nil
-	}
-	image, err := h.sessions.Freeze()
-	if err != nil {
-		return nil, err
-	}
-	sum := make(chan uint64, 1)
-	work.Go(func() {
-		defer close(sum)
-		w := crc64.New(crcTable)
-		if _, err := image.WriteTo(whileTerm{ctx, w}); err == nil {
-			sum <- w.Sum64()
-		}
-	})
-	return sum, nil
-}
-
-// whileTerm writes while a term lasts.
-type whileTerm struct {
-	ctx context.Context
-	to  io.Writer
-}
-
-func (w whileTerm) Write(p []byte) (int, error) {
-	if w.ctx.Err() != nil {
-		return 0, context.Cause(w.ctx)
-	}
-	return w.to.Write(p)
 }

@@ -435,10 +435,9 @@ func (s *session) receive(in *frames) error {
 		case frameBeat:
 			l.n.detector.heard(s.id)
 		case frameHash:
-			if len(payload) != 16 {
-				return errFormat
+			if err := l.theirs(payload); err != nil {
+				return err
 			}
-			l.compare(le.Uint64(payload), le.Uint64(payload[8:]), l.theirs)
 		default:
 			return fmt.Errorf("%w: a frame of kind %d from a follower", errFormat, kind)
 		}

@@ -159,7 +159,7 @@ func (n *Node) lead(record Record) (passed Record) {
 	l := &leader{
 		n: n, host: n.host, store: n.store, epoch: record.Epoch,
 		kick: make(chan struct{}, 1), chain: make(chan struct{}, 1),
-		hashes: make(map[uint64]uint64), theirs: make(map[uint64]uint64), pace: pace{bound: n.cfg.MaxLag},
+		pace: pace{bound: n.cfg.MaxLag},
 	}
 	l.term, l.end = context.WithCancelCause(context.Background())
 	l.core = newPrimary(record.Primary, record, n.host.position)

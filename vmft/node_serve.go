@@ -221,10 +221,7 @@ func (n *Node) tick(now time.Time) {
 		l.lag = l.pace.lag(l.applied, now)
 		l.pace.look(max(l.lag, l.flight.lag(l.applied)))
 	}
-	due := paired && n.cfg.CheckEvery > 0 && now.Sub(l.checked) >= n.cfg.CheckEvery
-	if due || l.checked.IsZero() {
-		l.checked = now
-	}
+	due := paired && n.cfg.CheckEvery > 0 && l.comparison.due(l.session, now, n.cfg.CheckEvery)
 	l.mu.Unlock()
 	if due {
 		l.do(l.check)

@@ -28,6 +28,7 @@ type counter struct {
 	version string
 	stuck   chan struct{} // if not nil, Apply waits for it
 	flawed  uint64        // if not zero, what it counts by: another machine than it says
+	frozen  error         // if not nil, why it cannot be frozen
 }
 
 func newCounter() *counter { return &counter{values: make(map[string]uint64), version: "counter/1"} }
@@ -58,6 +59,9 @@ func (c *counter) Query(query, dst []byte) ([]byte, error) {
 func (c *counter) Freeze() (io.WriterTo, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
+	if c.frozen != nil {
+		return nil, c.frozen
+	}
 	var names []string
 	for name := range c.values {
 		names = append(names, name)
@@ -714,4 +718,38 @@ func TestDivergence(t *testing.T) {
 			t.Errorf("divergence at %d is noticed at %d", position, got)
 		}
 	})
+}
+
+// States are compared again when there was a time in which one could not be hashed.
+func TestUnhashed(t *testing.T) {
+	for _, who := range []string{"primary", "backup"} {
+		t.Run(who, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
+				g := newGroup(t, 2, func(_ int, cfg *vmft.Config) { cfg.CheckEvery = 200 * time.Millisecond })
+				defer g.close()
+				primary, backup := g.settle()
+				g.compared()
+				book := g.books[primary]
+				if who == "backup" {
+					book = g.books[backup]
+				}
+				set := func(err error) {
+					book.mu.Lock()
+					defer book.mu.Unlock()
+					book.frozen = err
+				}
+				set(errors.New("no memory"))
+				time.Sleep(time.Second)
+				before := g.nodes[primary].Status()
+				time.Sleep(10 * time.Second)
+				if s := g.nodes[primary].Status(); s.Checks != before.Checks || s.Role != vmft.RolePrimary {
+					t.Errorf("%d comparisons by a %s, without hashes", s.Checks-before.Checks, s.Role)
+				}
+				set(nil)
+				if s := g.compared(); s.Diverged != 0 {
+					t.Errorf("diverged at %d", s.Diverged)
+				}
+			})
+		})
+	}
 }
