@@ -33,8 +33,10 @@ type mux struct {
 	log    hclog.Logger
 	budget *connBudget // of a server's connection; nil on a client
 
-	pair   [2][]byte   // what the writer hands to the transport at once
-	vector net.Buffers // of pair; a field because WriteTo makes it escape
+	pieces [6][]byte   // what the writer hands to the transport at once
+	vector net.Buffers // of pieces; a field because WriteTo makes it escape
+	heads  [2][16]byte // of chunks among them that are not the first
+	swift  bool        // the last write of chunks was quick
 
 	mu       busyMutex  // guards everything below, and the side's calls
 	err      error      // why the connection ended, once it has

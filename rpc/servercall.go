@@ -37,6 +37,10 @@ type serverCall struct {
 	answer *Body   // of the response
 	held   int64   // of the connection's budget
 
+	// Of a response that goes in chunks; guarded by the mux's lock.
+	sent    bool // it has left, or never will
+	watched bool // who has begun to send it looks for that
+
 	refusal error // why it is not executed
 }
 
@@ -234,27 +238,27 @@ func (sc *serverCall) respond(inline bool, spare *spareCalls) {
 		} else {
 			c.unlockAndWrite(workerRounds)
 		}
-		sc.dropAnswer()
-		sc.recycle(spare)
-		c.s.finish()
+		sc.leave(spare)
 		return
 	}
-	sc.state = callSending
+	sc.state, sc.sent, sc.watched = callSending, false, true
 	done := func(error) { // the lock is held
 		if c.find(sc.id) == sc {
 			c.free(sc)
 		}
+		if sc.sent = true; sc.watched {
+			return
+		}
 		c.s.workers.wg.Go(func() {
-			sc.dropAnswer()
 			var spare spareCalls
-			sc.recycle(&spare)
+			sc.leave(&spare)
 			spare.share()
-			c.s.finish()
 		})
 	}
 	if c.err != nil {
 		done(c.err)
 		c.mu.Unlock()
+		sc.leave(spare)
 		return
 	}
 	var sizes [2 * binary.MaxVarintLen64]byte
@@ -264,4 +268,20 @@ func (sc *serverCall) respond(inline bool, spare *spareCalls) {
 	sc.out = outflow{kind: kindChunk, id: sc.id, rest: [2][]byte{sc.fields, body}, last: last, done: done}
 	c.pushBulk(&sc.out)
 	c.unlockAndWrite(workerRounds)
+	c.mu.Lock()
+	sent := sc.sent
+	sc.watched = false
+	c.mu.Unlock()
+	if sent {
+		sc.leave(spare)
+	}
+}
+
+// leave is the last that is done with a call whose response has been handed to the
+// transport, or never will be.
+func (sc *serverCall) leave(spare *spareCalls) {
+	c := sc.c
+	sc.dropAnswer()
+	sc.recycle(spare)
+	c.s.finish()
 }

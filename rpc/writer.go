@@ -34,7 +34,9 @@ func (o *outflow) size() int {
 	return n
 }
 
-func (o *outflow) take(n int) []byte {
+// next takes the next chunk, which is then in a write.
+func (o *outflow) next() []byte {
+	n := o.size()
 	i := 0
 	if len(o.rest[0]) == 0 {
 		i = 1
@@ -43,6 +45,10 @@ func (o *outflow) take(n int) []byte {
 	o.rest[i] = o.rest[i][n:]
 	if o.stream != nil {
 		o.stream.credit -= int64(n)
+	}
+	o.busy += n
+	if o.last != nil && o.empty() {
+		o.last()
 	}
 	return chunk
 }
@@ -180,8 +186,12 @@ func (m *mux) write(rounds int) {
 		m.stirRoom()
 		m.usual = max(min(len(out.b), maxUsual), m.usual-m.usual/8)
 		o, chunk := m.nextChunk(out)
+		if chunk != nil {
+			m.vector = append(m.pieces[:0], out.b, chunk)
+			m.moreChunks(o)
+		}
 		m.mu.Unlock()
-		err := m.send(out.b, chunk)
+		err := m.send(out.b, chunk != nil)
 		m.mu.Lock()
 		m.recycle(out)
 		if o != nil {
@@ -238,12 +248,9 @@ func (m *mux) nextChunk(out *buffer) (*outflow, []byte) {
 	}
 	o := m.bulk[0]
 	m.bulk = slices.Delete(m.bulk, 0, 1)
-	n := o.size()
-	o.queued, o.busy = false, n
-	chunk := o.take(n)
-	if o.last != nil && o.empty() {
-		o.last()
-	}
+	o.queued = false
+	chunk := o.next()
+	n := len(chunk)
 	out.b = appendHead(out.b, o.kind, o.id, n)
 	if n <= copiedChunk {
 		out.b = append(out.b, chunk...)
@@ -252,6 +259,23 @@ func (m *mux) nextChunk(out *buffer) (*outflow, []byte) {
 	}
 	return o, chunk
 }
+
+// moreChunks adds chunks of a flow that is all there is to be sent to a write, as long as
+// the transport takes them so quickly that nobody waits for that. A peer falls asleep when
+// it has read what there was, and to wake it takes about as long as to copy a chunk: of
+// few large writes more is on its way when it looks. The lock is held.
+func (m *mux) moreChunks(o *outflow) {
+	for i := range m.heads {
+		if !m.swift || len(m.bulk) > 0 || m.pending > 1 || o.size() <= copiedChunk {
+			return
+		}
+		chunk := o.next()
+		m.vector = append(m.vector, appendHead(m.heads[i][:0], o.kind, o.id, len(chunk)), chunk)
+	}
+}
+
+// swiftWrite is how long a write of chunks takes at most on a connection that is swift.
+const swiftWrite = 2 * time.Millisecond
 
 // copiedChunk is the size up to which a chunk is copied beside the frames that wait.
 const copiedChunk = 4 << 10
@@ -285,24 +309,26 @@ func (m *mux) recycle(out *buffer) {
 	}
 }
 
-// send hands frames and a chunk to the transport.
-func (m *mux) send(frames, chunk []byte) error {
-	m.ctr.bytesOut.Add(int64(len(frames) + len(chunk)))
-	if len(chunk) == 0 {
-		_, err := m.nc.Write(frames)
+// send hands frames to the transport, or the vector that they are the first piece of.
+func (m *mux) send(frames []byte, vector bool) (err error) {
+	if !vector {
+		m.ctr.bytesOut.Add(int64(len(frames)))
+		_, err = m.nc.Write(frames)
 		return err
 	}
+	for _, piece := range m.vector {
+		m.ctr.bytesOut.Add(int64(len(piece)))
+	}
+	began := time.Now()
 	if m.tcp != nil {
-		m.pair = [2][]byte{frames, chunk}
-		m.vector = m.pair[:]
-		_, err := m.vector.WriteTo(m.tcp)
-		m.pair = [2][]byte{}
-		return err
+		_, err = m.vector.WriteTo(m.tcp)
+	} else {
+		for i := 0; i < len(m.vector) && err == nil; i++ {
+			_, err = m.nc.Write(m.vector[i])
+		}
 	}
-	if _, err := m.nc.Write(frames); err != nil {
-		return err
-	}
-	_, err := m.nc.Write(chunk)
+	m.swift = time.Since(began) < swiftWrite
+	m.pieces = [len(m.pieces)][]byte{}
 	return err
 }
 
