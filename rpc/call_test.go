@@ -18,7 +18,7 @@ func TestCall(t *testing.T) {
 		})
 		for _, method := range []string{"Echo", "EchoInline"} {
 			for _, size := range []int{0, 1, 100, maxInline - 10, maxInline + 1, maxChunk, maxChunk + 1} {
-				for _, body := range []int{0, 1, maxChunk, 2*maxChunk + 1} {
+				for _, body := range []int{0, 1, maxChunk, 2*maxChunk + 1, 5*maxChunk + 3} {
 					req := &note{N: uint64(size), Text: string(pattern(size, 1))}
 					req.Data = pattern(body, 2)
 					resp, err := Call[note](t.Context(), p.c, method, req)

@@ -360,3 +360,34 @@ func moveBulk(c *Client, up, asStream bool, bulk []byte) error {
 	}
 	return err
 }
+
+// Several chunks leave in one write only if nobody has to wait for it.
+func TestMoreChunks(t *testing.T) {
+	for name, c := range map[string]struct {
+		mux  *mux
+		rest int
+		want int
+	}{
+		"alone":             {&mux{swift: true}, 9 * maxChunk, 2},
+		"one more is left":  {&mux{swift: true}, maxChunk, 1},
+		"little is left":    {&mux{swift: true}, copiedChunk, 0},
+		"other bodies wait": {&mux{swift: true, bulk: []*outflow{{}}}, 9 * maxChunk, 0},
+		"other calls run":   {&mux{swift: true, pending: 2}, 9 * maxChunk, 0},
+		"a slow network":    {&mux{}, 9 * maxChunk, 0},
+	} {
+		m, body := c.mux, pattern(c.rest, 1)
+		o := &outflow{kind: kindChunk, id: 1 << 40, rest: [2][]byte{nil, body}}
+		m.moreChunks(o)
+		if got := len(m.vector) / 2; got != c.want || o.busy != min(c.want*maxChunk, c.rest) {
+			t.Errorf("%s: %d more chunks of %d bytes", name, got, o.busy)
+			continue
+		}
+		for i := range c.want {
+			h, n, err := parseHead(m.vector[2*i])
+			if err != nil || n != len(m.vector[2*i]) || h.kind != kindChunk || h.id != o.id || h.size != maxChunk {
+				t.Errorf("%s: the head %+v of %d bytes, %v", name, h, n, err)
+			}
+			mustEqual(t, "chunk", m.vector[2*i+1], body[i*maxChunk:(i+1)*maxChunk])
+		}
+	}
+}

@@ -25,8 +25,8 @@ import (
 // in one write: as little work as there can be.
 //
 // For one bulk call at a time it is not the fastest there is: a bare exchange with
-// one goroutine at each end, where the caller itself reads, moves up to twice as
-// much. The ends then take turns on one core, and the bytes stay in its cache. With
+// one goroutine at each end, where the caller itself reads, moves up to half as
+// much again. The ends then take turns on one core, and the bytes stay in its cache. With
 // a reader that many callers share, the copies in and out go on at once, on two.
 
 const (
