@@ -2,4 +2,7 @@
 
 package testutil
 
-const raceEnabled = false
+const (
+	raceEnabled = false
+	patience    = 1
+)

@@ -19,9 +19,11 @@ const (
 // the timeout has passed.
 //
 // The timeout bounds a broken test, it does not measure: choose it far above what
-// a loaded machine needs.
+// a loaded machine needs. Under the race detector, where a virtual machine is 50 times
+// slower, it is five times as long.
 func Eventually(t testing.TB, timeout time.Duration, cond func() bool, message string) {
 	t.Helper()
+	timeout *= patience
 	deadline := time.Now().Add(timeout)
 	for pause := minPause; !cond(); pause = min(2*pause, maxPause) {
 		left := time.Until(deadline)

@@ -2,4 +2,7 @@
 
 package testutil
 
-const raceEnabled = true
+const (
+	raceEnabled = true
+	patience    = 5
+)
