@@ -75,7 +75,7 @@
 //
 // Bodies, long messages and streams leave in chunks of at most 256 KiB, taken in
 // turn, between which all waiting small frames go first: bulk delays a small call
-// by one chunk at most. (Only where the transport has just taken a chunk within 2 ms, and
+// by one chunk at most. (Only where the transport takes its chunks within 2 ms, and
 // there is nothing else to be sent, do up to three leave in one write: a peer that is
 // woken less often is quicker.) A body is received into its final place: memory of the
 // caller's own, if it lent any.

@@ -368,12 +368,12 @@ func TestMoreChunks(t *testing.T) {
 		rest int
 		want int
 	}{
-		"alone":             {&mux{swift: true}, 9 * maxChunk, 2},
-		"one more is left":  {&mux{swift: true}, maxChunk, 1},
-		"little is left":    {&mux{swift: true}, copiedChunk, 0},
-		"other bodies wait": {&mux{swift: true, bulk: []*outflow{{}}}, 9 * maxChunk, 0},
-		"other calls run":   {&mux{swift: true, pending: 2}, 9 * maxChunk, 0},
-		"a slow network":    {&mux{}, 9 * maxChunk, 0},
+		"alone":             {&mux{swift: 2}, 9 * maxChunk, 2},
+		"one more is left":  {&mux{swift: 2}, maxChunk, 1},
+		"little is left":    {&mux{swift: 2}, copiedChunk, 0},
+		"other bodies wait": {&mux{swift: 2, bulk: []*outflow{{}}}, 9 * maxChunk, 0},
+		"other calls run":   {&mux{swift: 2, pending: 2}, 9 * maxChunk, 0},
+		"a slow network":    {&mux{swift: 1}, 9 * maxChunk, 0},
 	} {
 		m, body := c.mux, pattern(c.rest, 1)
 		o := &outflow{kind: kindChunk, id: 1 << 40, rest: [2][]byte{nil, body}}

@@ -36,7 +36,7 @@ type mux struct {
 	pieces [6][]byte   // what the writer hands to the transport at once
 	vector net.Buffers // of pieces; a field because WriteTo makes it escape
 	heads  [2][16]byte // of chunks among them that are not the first
-	swift  bool        // the last write of chunks was quick
+	swift  int         // writes of chunks that were quick, in a row; a socket's buffer takes one of any network
 
 	mu       busyMutex  // guards everything below, and the side's calls
 	err      error      // why the connection ended, once it has

@@ -241,8 +241,8 @@ func (sc *serverCall) respond(inline bool, spare *spareCalls) {
 		sc.leave(spare)
 		return
 	}
-	sc.state, sc.sent, sc.watched = callSending, false, true
-	done := func(error) { // the lock is held
+	sc.state, sc.sent, sc.watched = callSending, false, !inline // the reader has other things to do
+	done := func(error) {                                       // the lock is held
 		if c.find(sc.id) == sc {
 			c.free(sc)
 		}
@@ -256,6 +256,7 @@ func (sc *serverCall) respond(inline bool, spare *spareCalls) {
 		})
 	}
 	if c.err != nil {
+		sc.watched = true
 		done(c.err)
 		c.mu.Unlock()
 		sc.leave(spare)
@@ -268,6 +269,9 @@ func (sc *serverCall) respond(inline bool, spare *spareCalls) {
 	sc.out = outflow{kind: kindChunk, id: sc.id, rest: [2][]byte{sc.fields, body}, last: last, done: done}
 	c.pushBulk(&sc.out)
 	c.unlockAndWrite(workerRounds)
+	if inline {
+		return // and sc may be another call by now
+	}
 	c.mu.Lock()
 	sent := sc.sent
 	sc.watched = false

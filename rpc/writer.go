@@ -266,7 +266,7 @@ func (m *mux) nextChunk(out *buffer) (*outflow, []byte) {
 // few large writes more is on its way when it looks. The lock is held.
 func (m *mux) moreChunks(o *outflow) {
 	for i := range m.heads {
-		if !m.swift || len(m.bulk) > 0 || m.pending > 1 || o.size() <= copiedChunk {
+		if m.swift < 2 || len(m.bulk) > 0 || m.pending > 1 || o.size() <= copiedChunk {
 			return
 		}
 		chunk := o.next()
@@ -327,7 +327,9 @@ func (m *mux) send(frames []byte, vector bool) (err error) {
 			_, err = m.nc.Write(m.vector[i])
 		}
 	}
-	m.swift = time.Since(began) < swiftWrite
+	if m.swift++; time.Since(began) > swiftWrite {
+		m.swift = 0
+	}
 	m.pieces = [len(m.pieces)][]byte{}
 	return err
 }

@@ -2,6 +2,7 @@ package vmft
 
 import (
 	"context"
+	"errors"
 	"hash/crc64"
 	"io"
 	"time"
@@ -54,19 +55,23 @@ func (l *leader) check() {
 	l.work.Go(func() {
 		h, ok := <-sum
 		if !ok {
-			l.unhashed(context.Cause(l.term))
+			l.unhashed(errUnhashed)
 			return
 		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.comparison.ours, l.comparison.instructions = stateSum{position, h}, instructions
-		l.compare()
+		if c := &l.comparison; position > c.ours.position { // or it was given up
+			c.ours, c.instructions = stateSum{position, h}, instructions
+			l.compare()
+		}
 	})
 }
 
+var errUnhashed = errors.New("the image cannot be made")
+
 // unhashed gives the comparison up.
 func (l *leader) unhashed(err error) {
-	if err != nil {
+	if err != nil && l.term.Err() == nil {
 		l.n.cfg.Logger.Warn("the state could not be hashed", "error", err)
 	}
 	l.mu.Lock()
@@ -74,18 +79,23 @@ func (l *leader) unhashed(err error) {
 	l.comparison.with = nil
 }
 
-// theirs takes note of the hash that a follower has, or that it has none.
-func (l *leader) theirs(payload []byte) error {
+// theirs takes note of the hash that the follower of a session has, or that it has none.
+func (l *leader) theirs(s *session, payload []byte) error {
+	if len(payload) != 0 && len(payload) != 16 {
+		return errFormat
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch len(payload) {
-	case 0:
-		l.comparison.with = nil
-	case 16:
-		l.comparison.theirs = stateSum{le.Uint64(payload), le.Uint64(payload[8:])}
-		l.compare()
+	c := &l.comparison
+	switch {
+	case c.with != s: // one before, which was given up
+	case len(payload) == 0:
+		c.with = nil
 	default:
-		return errFormat
+		if sum := (stateSum{le.Uint64(payload), le.Uint64(payload[8:])}); sum.position > c.theirs.position {
+			c.theirs = sum
+			l.compare()
+		}
 	}
 	return nil
 }
@@ -99,9 +109,11 @@ func (l *leader) compare() {
 	l.n.stats.checks.Add(1)
 	if c.ours.hash != c.theirs.hash {
 		l.n.diverged(c.ours.position, c.instructions)
-		l.session.close() // the backup is made anew, from an image
-		l.core.lose()
-		poke(l.chain)
+		if c.with == l.session { // or it has gone already
+			l.session.close() // the backup is made anew, from an image
+			l.core.lose()
+			poke(l.chain)
+		}
 	}
 	c.with = nil
 }

@@ -435,7 +435,7 @@ func (s *session) receive(in *frames) error {
 		case frameBeat:
 			l.n.detector.heard(s.id)
 		case frameHash:
-			if err := l.theirs(payload); err != nil {
+			if err := l.theirs(s, payload); err != nil {
 				return err
 			}
 		default:

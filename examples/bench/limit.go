@@ -162,6 +162,9 @@ func serveLimit(conn net.Conn, handle func(req []byte) []byte) {
 				return
 			}
 			out = out[:0]
+			if first == len(resp) {
+				continue
+			}
 			if _, err := conn.Write(resp[first:]); err != nil {
 				return
 			}
