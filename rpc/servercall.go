@@ -241,8 +241,9 @@ func (sc *serverCall) respond(inline bool, spare *spareCalls) {
 		sc.leave(spare)
 		return
 	}
-	sc.state, sc.sent, sc.watched = callSending, false, !inline // the reader has other things to do
-	done := func(error) {                                       // the lock is held
+	// The reader has other things to do than to look for that.
+	sc.state, sc.sent, sc.watched = callSending, false, !inline
+	done := func(error) { // the lock is held
 		if c.find(sc.id) == sc {
 			c.free(sc)
 		}
