@@ -241,7 +241,8 @@ func (sc *serverCall) respond(inline bool, spare *spareCalls) {
 		sc.leave(spare)
 		return
 	}
-	// The reader has other things to do than to look for that.
+	// Who sends the response itself also ends the call; the connection's reader, which has
+	// other things to do, and whoever sends for another, leave that to a goroutine.
 	sc.state, sc.sent, sc.watched = callSending, false, !inline
 	done := func(error) { // the lock is held
 		if c.find(sc.id) == sc {
