@@ -36,7 +36,7 @@ func TestFindsLines(t *testing.T) {
 		}
 	}
 	out := filepath.Join(dir, "out")
-	if status, stdout, stderr := invoke(t, "-reduces", "2", "-output", out, "rose", dir); status != 0 || stdout != "" {
+	if status, stdout, stderr := invoke(t, "-reduce", "2", "-output", out, "rose", dir); status != 0 || stdout != "" {
 		t.Errorf("with -output: status %d, %q, %s", status, stdout, stderr)
 	}
 	if parts, err := filepath.Glob(filepath.Join(out, "part-*")); err != nil || len(parts) != 2 {
@@ -60,7 +60,7 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		{"rose /no/such/file", 1, "/no/such/file"},
 		{"rose /no/such/*.txt", 1, "matches no file"},
 		{"-frobnicate", 2, "frobnicate"},
-		{"-reduces 0 x .", 2, "-reduces is 0, not 1 to 65536"},
+		{"-reduce 0 x .", 2, "-reduce is 0, not 1 to 65536"},
 		{"-split -1 x .", 2, "-split is -1"},
 		{"-attempts 61 x .", 2, "-attempts is 61, not 1 to 60"},
 		{"-skip 1001 x .", 2, "-skip is 1001, not 0 to 1000"},

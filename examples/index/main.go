@@ -1,7 +1,7 @@
 // Index prints the inverted index of files, with MapReduce: for each word the files in
 // which it occurs, as the paper's section 2.3 has it:
 //
-//	go run ./examples/index -reduces 4 -output /tmp/index transport rpc
+//	go run ./examples/index -reduce 4 -output /tmp/index transport rpc
 //
 // Files, directories and patterns name the input. Map emits ⟨word, file⟩ for each word;
 // a word's files come to Reduce in the order of the input, so that repetitions are

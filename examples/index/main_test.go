@@ -30,7 +30,7 @@ func TestListsFiles(t *testing.T) {
 }
 
 func TestSaysWhatIsWrong(t *testing.T) {
-	for args, says := range map[string]string{"": "the files are missing", "-reduces 0 .": "-reduces is 0", "-x": "-x"} {
+	for args, says := range map[string]string{"": "the files are missing", "-reduce 0 .": "-reduce is 0", "-x": "-x"} {
 		var stdout, stderr bytes.Buffer
 		if status := run(t.Context(), strings.Fields(args), &stdout, &stderr); status != 2 || !strings.Contains(stderr.String(), says) || stdout.Len() > 0 {
 			t.Errorf("index %s: status %d, %q, %q", args, status, &stdout, &stderr)

@@ -19,7 +19,7 @@ func main() { os.Exit(run(local.Context(), os.Args[1:], os.Stdout, os.Stderr)) }
 type options struct {
 	size    uint64 // MB
 	seed    uint64
-	reduces int
+	reduce  local.ReduceFlag
 	workers int
 	memory  int64 // MiB
 	output  string
@@ -29,7 +29,7 @@ type options struct {
 func (o *options) define(f *flag.FlagSet) {
 	f.Uint64Var(&o.size, "size", 64, "generate so many `MB` of records")
 	f.Uint64Var(&o.seed, "seed", 1, "generate them from this `number`")
-	f.IntVar(&o.reduces, "reduces", 4, "sort into so many `files`")
+	o.reduce.Define(f, 4, "sort into so many `files`")
 	f.IntVar(&o.workers, "workers", 0, "sort with so many `workers` (default: one, with a slot for each processor)")
 	f.Int64Var(&o.memory, "memory", mapreduce.DefaultMemory>>20, "sort with so many `MiB`, all workers together; then go to disk")
 	f.StringVar(&o.output, "output", "", "sort: the `directory` of the sorted files, which must be empty or not exist")
@@ -41,14 +41,12 @@ func (o *options) check() error {
 	switch {
 	case o.size > 1<<24:
 		return local.BadUsage("-size is %d MB, more than %d", o.size, 1<<24)
-	case o.reduces < 1 || o.reduces > 1<<16:
-		return local.BadUsage("-reduces is %d, not 1 to %d", o.reduces, 1<<16)
 	case o.workers < 0 || o.workers > 1024:
 		return local.BadUsage("-workers is %d, not 1 to 1024", o.workers)
 	case o.memory < 1 || o.memory > 1<<30:
 		return local.BadUsage("-memory is %d MiB, not 1 to %d", o.memory, 1<<30)
 	}
-	return nil
+	return o.reduce.Check()
 }
 
 // run is the program. It returns the exit status.
@@ -133,7 +131,7 @@ func (o *options) sortFiles(ctx context.Context, names []string, stdout io.Write
 	if err := local.CheckEmpty(output); err != nil {
 		return nil, err
 	}
-	spec := mapreduce.Spec{Input: input, Output: local.Rooted(output), Reduces: o.reduces}
+	spec := mapreduce.Spec{Input: input, Output: local.Rooted(output), Reduces: o.reduce.N()}
 	defer local.LimitMemory(o.memory << 20)()
 	begin := time.Now()
 	result, err := sortRecords(ctx, spec, mapreduce.RunConfig{

@@ -22,7 +22,7 @@ func invoke(t *testing.T, args ...string) (status int, stdout, stderr string) {
 }
 
 func TestGeneratesSortsAndValidates(t *testing.T) {
-	status, stdout, stderr := invoke(t, "-size", "3", "-reduces", "5", "-workers", "2")
+	status, stdout, stderr := invoke(t, "-size", "3", "-reduce", "5", "-workers", "2")
 	if status != 0 || !strings.HasPrefix(stdout, "generated: 30000 records") || !strings.Contains(stdout, "\nvalid: 30000 records") {
 		t.Errorf("status %d: %s%s", status, stdout, stderr)
 	}
@@ -43,7 +43,7 @@ func TestValidatorFindsFaults(t *testing.T) {
 	if status, _, stderr := invoke(t, "generate", "-size", "1", "-seed", "7", records); status != 0 {
 		t.Fatal(stderr)
 	}
-	if status, _, stderr := invoke(t, "sort", "-output", sorted, "-reduces", "3", records); status != 0 {
+	if status, _, stderr := invoke(t, "sort", "-output", sorted, "-reduce", "3", records); status != 0 {
 		t.Fatal(stderr)
 	}
 	parts, err := filepath.Glob(filepath.Join(sorted, "part-*"))
@@ -104,7 +104,7 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		says   string
 	}{
 		{"-frobnicate", local.ExitUsage, "frobnicate"},
-		{"-reduces 0", local.ExitUsage, "-reduces is 0"},
+		{"-reduce 0", local.ExitUsage, "-reduce is 0"},
 		{"-memory 0", local.ExitUsage, "-memory is 0"},
 		{"-memory 1 -size 1", local.ExitFailed, "Memory"},
 		{"records", local.ExitUsage, `unexpected argument "records"`},

@@ -246,7 +246,7 @@ func TestAllAndItsFiles(t *testing.T) {
 		apart := start(t, "coordinator", "-listen", "127.0.0.1:0", "-gfs", cluster.addr)
 		start(t, "worker", "-coordinator", apart.addr, "-gfs", cluster.addr, "-scratch", t.TempDir())
 		for _, c := range []struct{ job, coordinator string }{{"wordcount", coordinator}, {"index", apart.addr}} {
-			status, stdout, stderr := invoke(t, "submit", "-coordinator", c.coordinator, "-output", "out/"+c.job, "-reduces", "2", c.job, "texts")
+			status, stdout, stderr := invoke(t, "submit", "-coordinator", c.coordinator, "-output", "out/"+c.job, "-reduce", "2", c.job, "texts")
 			if status != 0 {
 				t.Fatalf("submit %s: status %d, %s%s", c.job, status, stdout, stderr)
 			}

@@ -152,7 +152,7 @@ func TestSubmitsProgramsAndSorts(t *testing.T) {
 	if status, stderr := submit("streaming", "-output", "none", "-attempts", "1", "-mapper", `sh -c "echo alas >&2; exit 3"`, "-reducer", "NONE", "in"); status != local.ExitFailed || !strings.Contains(stderr, "alas") {
 		t.Errorf("a program that fails: status %d, %s", status, stderr)
 	}
-	if status, stderr := submit("terasort", "-output", "sorted", "-root", root, "-reduces", "3", "records"); status != 0 {
+	if status, stderr := submit("terasort", "-output", "sorted", "-root", root, "-reduce", "3", "records"); status != 0 {
 		t.Fatal(stderr)
 	}
 	last := ""

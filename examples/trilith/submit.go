@@ -25,7 +25,7 @@ func submitRole() role {
 		}
 		switch {
 		case e.Sorts:
-			list.WriteString("; samples the input below -root if there are several -reduces")
+			list.WriteString("; samples the input below -root if there are several -reduce")
 		case e.Name == jobs.Streaming.Name:
 			list.WriteString("; needs -mapper, -reducer, and processes with -programs")
 		}

@@ -74,7 +74,7 @@ func TestChaos(t *testing.T) {
 	dir := t.TempDir()
 	input, chaos, oracle := filepath.Join(dir, "in"), filepath.Join(dir, "chaos"), filepath.Join(dir, "oracle")
 	writeWords(t, input, 40)
-	status, stdout, stderr := invoke(t, "-chaos", "-input", input, "-output", chaos, "-split", "1", "-reduces", "5")
+	status, stdout, stderr := invoke(t, "-chaos", "-input", input, "-output", chaos, "-split", "1", "-reduce", "5")
 	if status != 0 {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
@@ -89,7 +89,7 @@ func TestChaos(t *testing.T) {
 	if n := strings.Count(stdout, "its claim was won"); n < 2+4 {
 		t.Errorf("claims were won %d times, want 6 or more:\n%s", n, stdout)
 	}
-	if status, _, stderr := invoke(t, "-sequential", "-input", input, "-output", oracle, "-reduces", "5"); status != 0 {
+	if status, _, stderr := invoke(t, "-sequential", "-input", input, "-output", oracle, "-reduce", "5"); status != 0 {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
 	if got, want := parts(t, chaos), parts(t, oracle); len(got) != 5 || !slices.Equal(got, want) {

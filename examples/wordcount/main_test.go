@@ -59,7 +59,7 @@ func TestCountsWords(t *testing.T) {
 		}
 	}
 	cluster, oracle, plain := filepath.Join(dir, "cluster"), filepath.Join(dir, "oracle"), filepath.Join(dir, "plain")
-	status, stdout, stderr := invoke(t, "-input", input, "-output", cluster, "-reduces", "3", "-workers", "2", "-top", "3")
+	status, stdout, stderr := invoke(t, "-input", input, "-output", cluster, "-reduce", "3", "-workers", "2", "-top", "3")
 	if status != 0 {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
@@ -71,10 +71,10 @@ func TestCountsWords(t *testing.T) {
 			t.Errorf("printed %q, want the counter %q in it", stdout, want)
 		}
 	}
-	if status, stdout, stderr := invoke(t, "-fs", "dir", "-input", input, "-output", plain, "-reduces", "3"); status != 0 || strings.Contains(stdout, "map.bytes.local") {
+	if status, stdout, stderr := invoke(t, "-fs", "dir", "-input", input, "-output", plain, "-reduce", "3"); status != 0 || strings.Contains(stdout, "map.bytes.local") {
 		t.Errorf("without gfs: status %d, %s%s", status, stdout, stderr)
 	}
-	if status, _, stderr := invoke(t, "-input", input, "-output", oracle, "-reduces", "3", "-sequential"); status != 0 {
+	if status, _, stderr := invoke(t, "-input", input, "-output", oracle, "-reduce", "3", "-sequential"); status != 0 {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
 	got, want := parts(t, cluster), parts(t, oracle)
@@ -104,14 +104,14 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		{"-fs dir -input /no/such/*.txt", local.ExitFailed, "matches no file"},
 		{"-input /no/such/dir", local.ExitFailed, "/no/such/dir"},
 		{"-input /no/such/*.txt", local.ExitFailed, "matches no file"},
-		{"-reduces 0", local.ExitUsage, "-reduces is 0"},
+		{"-reduce 0", local.ExitUsage, "-reduce is 0"},
 		{"-workers -3", local.ExitUsage, "-workers is -3"},
 		{"-skip -1", local.ExitUsage, "-skip is -1"},
 		{"-attempts 0", local.ExitUsage, "-attempts is 0"},
 		{"-worker localhost:1 -split 1", local.ExitUsage, "-split does not go with -worker"},
 		{"-top -1", local.ExitUsage, "-top is -1"},
 		{"-top many", local.ExitUsage, "-top"},
-		{"-reduces 0 -listen x", local.ExitUsage, "-reduces is 0"},
+		{"-reduce 0 -listen x", local.ExitUsage, "-reduce is 0"},
 		{"-frobnicate", local.ExitUsage, "frobnicate"},
 		{"words.txt", local.ExitUsage, "words.txt"},
 		{"-sequential -worker localhost:1", local.ExitUsage, "only one of"},

@@ -9,7 +9,7 @@ import (
 
 // SpecFlags are the flags that say how a job is run, whatever it is.
 type SpecFlags struct {
-	reduces     int
+	reduce      ReduceFlag
 	splitMiB    int64
 	attempts    int
 	skip        int
@@ -20,7 +20,7 @@ type SpecFlags struct {
 
 // Define defines the flags. reduces is the default of that one.
 func (s *SpecFlags) Define(f *flag.FlagSet, reduces int) {
-	f.IntVar(&s.reduces, "reduces", reduces, "divide the keys into so many `partitions`, each with an output file")
+	s.reduce.Define(f, reduces, "divide the keys into so many `partitions`, each with an output file")
 	f.Int64Var(&s.splitMiB, "split", 0, "give each map task about so many `MiB` of input (default: 1/64 of it, between 16 and 64)")
 	f.IntVar(&s.attempts, "attempts", mapreduce.DefaultMaxAttempts, "give the job up when a task has failed so many `times`")
 	f.IntVar(&s.skip, "skip", 0, "leave out up to so many `records` on which the job's code fails more than once")
@@ -40,10 +40,11 @@ var SpecFlagNames = func() (names []string) {
 
 // Check finds what is wrong with the flags.
 func (s *SpecFlags) Check() error {
-	const most, maxAttempts, maxSkips, maxMiB = 1 << 16, 60, 1000, 1 << 30
+	const maxAttempts, maxSkips, maxMiB = 60, 1000, 1 << 30
+	if err := s.reduce.Check(); err != nil {
+		return err
+	}
 	switch {
-	case s.reduces < 1 || s.reduces > most:
-		return BadUsage("-reduces is %d, not 1 to %d", s.reduces, most)
 	case s.splitMiB < 0 || s.splitMiB > maxMiB:
 		return BadUsage("-split is %d, not 0 to %d", s.splitMiB, maxMiB)
 	case s.attempts < 1 || s.attempts > maxAttempts:
@@ -61,7 +62,7 @@ func (s *SpecFlags) Check() error {
 // Spec returns what the flags say, without input and output.
 func (s *SpecFlags) Spec() mapreduce.Spec {
 	return mapreduce.Spec{
-		Reduces: s.reduces, SplitBytes: s.splitMiB << 20, MaxAttempts: s.attempts, SkipBadRecords: s.skip,
+		Reduces: s.reduce.N(), SplitBytes: s.splitMiB << 20, MaxAttempts: s.attempts, SkipBadRecords: s.skip,
 		NoBackups: s.noBackups, ReduceAfter: s.reduceAfter, TaskTimeout: s.taskTimeout,
 	}
 }
