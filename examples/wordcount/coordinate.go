@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -18,11 +19,12 @@ import (
 )
 
 // coordinate runs the job on workers in other processes, and dismisses them when
-// it is done. One that stands by does the same when it comes to lead.
-func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *local.Progress, page *statusPage, stderr io.Writer) (result *mapreduce.Result, err error) {
+// it is done. One that stands by does the same when it comes to lead. It returns how long
+// the job took too, without the time when no coordinator was there.
+func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *local.Progress, page *statusPage, stderr io.Writer) (result *mapreduce.Result, took time.Duration, err error) {
 	registry, err := mapreduce.NewRegistry(jobs.WordCount)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	cfg := mapreduce.CoordinatorConfig{
 		Transport: &transport.TCP{}, Addr: o.coordinator, Jobs: registry, FileSystem: local.Files, Dir: o.journal, WorkerTimeout: o.timeout,
@@ -33,32 +35,36 @@ func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *local.
 	}
 	c, err := mapreduce.StartCoordinator(ctx, cfg)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	page.show(c)
 	client, err := mapreduce.NewClient(mapreduce.ClientConfig{Transport: &transport.TCP{}, Coordinators: []string{c.Addr()}})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer client.Close()
-	id, ended, err := begin(ctx, client, spec, o.standby.On())
+	id, ended, err := o.begin(ctx, client, spec, stderr)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if result, err = await(ctx, client, id, p); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	if ended { // by another, which has told the workers, if it has not died of that
-		told, cancel := context.WithTimeout(ctx, farewell)
-		defer cancel()
-		_ = c.Dismiss(told)
-		return result, nil
+	status, err := client.Status(ctx, id)
+	if err != nil {
+		return nil, 0, err
 	}
-	// A worker that is not told now notices that nobody answers.
-	told, cancel := context.WithTimeout(ctx, o.timeout)
+	patience := o.timeout // a worker that is not told now notices that nobody answers
+	if ended {            // another has told the workers, if it has not died of that
+		patience = min(patience, farewell)
+	}
+	told, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return result, c.Dismiss(told)
+	if err = c.Dismiss(told); ended {
+		err = nil
+	}
+	return result, status.Ended.Sub(status.Submitted), err
 }
 
 // farewell is how long a coordinator that finds its job done waits for workers that were
@@ -86,17 +92,36 @@ func (o *options) replicate(ctx context.Context, cfg *mapreduce.CoordinatorConfi
 	}
 }
 
-// begin submits the job, or finds it in the log of a coordinator that did not live to see
-// its end. One that has taken over from another may find that it has ended.
-func begin(ctx context.Context, client *mapreduce.Client, spec mapreduce.Spec, takesOver bool) (id mapreduce.JobID, ended bool, err error) {
+// begin submits the job, or finds it in the log of a coordinator that did not live to print
+// what comes out. It may have ended: then what it has written is there.
+func (o *options) begin(ctx context.Context, client *mapreduce.Client, spec mapreduce.Spec, stderr io.Writer) (id mapreduce.JobID, ended bool, err error) {
 	known, err := client.Jobs(ctx)
 	if err != nil {
 		return 0, false, err
 	}
+	used := local.CheckEmpty(local.Names([]string{spec.Output})[0])
+	var last *mapreduce.JobStatus // of those with this output: no other can be meant
 	for _, j := range known {
-		if j.Output == spec.Output && (takesOver || !j.State.Ended()) {
-			return j.ID, j.State.Ended(), nil
+		if j.Output == spec.Output {
+			last = &j
 		}
+	}
+	switch {
+	case last == nil:
+	case o.standby.On(): // it is the job of all of them
+		return last.ID, last.State.Ended(), nil
+	case !last.State.Ended():
+		fmt.Fprintf(stderr, "goes on with job %d, which is in the journal\n", last.ID)
+		return last.ID, false, nil
+	case last.State == mapreduce.JobSucceeded && used != nil:
+		fmt.Fprintf(stderr, "job %d, which is in the journal, has ended before: this is its result\n", last.ID)
+		return last.ID, true, nil
+	}
+	if used != nil && o.journal != "" {
+		used = fmt.Errorf("%w; no job in the journal %s writes there", used, o.journal)
+	}
+	if used != nil {
+		return 0, false, used
 	}
 	id, err = client.Submit(ctx, jobs.WordCount.Name, spec)
 	return id, false, err

@@ -71,12 +71,10 @@ func (o *options) do(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	}
 	spec := o.spec.Spec()
 	spec.Input, spec.Output = o.patterns, local.Rooted(output)
-	begin := time.Now()
-	result, err := o.count(ctx, spec, files, local.NewProgress(stderr), page, stderr)
+	result, took, err := o.count(ctx, spec, files, local.NewProgress(stderr), page, stderr)
 	if err != nil {
 		return err
 	}
-	took := time.Since(begin)
 	if in != nil {
 		if err := in.fetch(ctx, result.Files); err != nil {
 			return err
@@ -113,14 +111,16 @@ func (o *options) print(stdout io.Writer, result *mapreduce.Result, took time.Du
 	return nil
 }
 
-// count runs the job.
-func (o *options) count(ctx context.Context, spec mapreduce.Spec, files mapreduce.FileSystem, p *local.Progress, page *statusPage, stderr io.Writer) (*mapreduce.Result, error) {
-	cfg := mapreduce.RunConfig{FileSystem: files, Workers: o.workers, Progress: p.Show, Started: page.show}
-	switch {
-	case o.sequential:
-		return mapreduce.RunSequential(ctx, jobs.WordCount, spec, cfg)
-	case o.coordinator != "":
+// count runs the job, and returns how long that took.
+func (o *options) count(ctx context.Context, spec mapreduce.Spec, files mapreduce.FileSystem, p *local.Progress, page *statusPage, stderr io.Writer) (result *mapreduce.Result, took time.Duration, err error) {
+	if o.coordinator != "" {
 		return o.coordinate(ctx, spec, p, page, stderr)
 	}
-	return mapreduce.Run(ctx, jobs.WordCount, spec, cfg)
+	run := mapreduce.Run
+	if o.sequential {
+		run = mapreduce.RunSequential
+	}
+	begin := time.Now()
+	result, err = run(ctx, jobs.WordCount, spec, mapreduce.RunConfig{FileSystem: files, Workers: o.workers, Progress: p.Show, Started: page.show})
+	return result, time.Since(begin), err
 }

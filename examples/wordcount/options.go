@@ -136,5 +136,12 @@ func (o *options) resolve() error {
 		return err
 	}
 	o.output = abs
-	return local.CheckEmpty(abs)
+	// A coordinator that is started again finds there what its job has written: begin
+	// looks, when it knows whether there is a job.
+	if o.coordinator == "" {
+		if err := local.CheckEmpty(abs); err != nil {
+			return err
+		}
+	}
+	return local.MakeOutput(abs)
 }

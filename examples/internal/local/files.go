@@ -84,6 +84,22 @@ func CheckEmpty(dir string) error {
 	return nil
 }
 
+// MakeOutput makes a directory for output, and finds out whether files can be made in it:
+// when the work is done it is late to learn that.
+func MakeOutput(dir string) error {
+	err := os.MkdirAll(dir, 0o777)
+	if err == nil {
+		var probe string
+		if probe, err = os.MkdirTemp(dir, ".probe-"); err == nil {
+			err = os.Remove(probe)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("-output: %w", err)
+	}
+	return nil
+}
+
 // Copy copies files to w, one after the other.
 func Copy(w io.Writer, names []string) error {
 	for _, name := range names {
