@@ -124,11 +124,8 @@ func (o *options) sortFiles(ctx context.Context, names []string, stdout io.Write
 	if err != nil {
 		return nil, err
 	}
-	output, err := filepath.Abs(o.output)
+	output, err := local.NewOutput(o.output)
 	if err != nil {
-		return nil, err
-	}
-	if err := local.CheckEmpty(output); err != nil {
 		return nil, err
 	}
 	spec := mapreduce.Spec{Input: input, Output: local.Rooted(output), Reduces: o.reduce.N()}

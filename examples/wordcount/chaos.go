@@ -88,7 +88,7 @@ func (o *options) runChaos(ctx context.Context, output string, stdout, stderr io
 	if err = errors.Join(err, c.strikes.wait()); err != nil {
 		return err
 	}
-	if err := in.fetch(ctx, result.Files); err != nil {
+	if err := o.fetch(ctx, in, result); err != nil {
 		return err
 	}
 	c.timeline(stdout)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/trilith-go/trilith/examples/internal/jobs"
 	"github.com/trilith-go/trilith/examples/internal/local"
+	"github.com/trilith-go/trilith/internal/vfs"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -76,7 +77,7 @@ func (o *options) do(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		return err
 	}
 	if in != nil {
-		if err := in.fetch(ctx, result.Files); err != nil {
+		if err := o.fetch(ctx, in, result); err != nil {
 			return err
 		}
 	}
@@ -87,6 +88,15 @@ func (o *options) do(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		fmt.Fprintln(stdout, in.loaded)
 	}
 	return page.linger(ctx)
+}
+
+// fetch copies what came out to where it is wanted.
+func (o *options) fetch(ctx context.Context, in *store, result *mapreduce.Result) error {
+	err := in.fetch(ctx, vfs.OS(), result.Files)
+	if err != nil && o.output != "" {
+		return fmt.Errorf("-output: %w", err)
+	}
+	return err
 }
 
 // print prints what came out.

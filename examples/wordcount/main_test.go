@@ -137,6 +137,20 @@ func TestSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+// An output that cannot be written is found before the input is looked at.
+func TestLooksAtOutputFirst(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink(filepath.Join(dir, "missing", "dir"), filepath.Join(dir, "out")); err != nil {
+		t.Skip(err)
+	}
+	for _, mode := range []string{"-fs=gfs", "-fs=dir", "-chaos", "-sequential", "-coordinator=127.0.0.1:0"} {
+		status, _, stderr := invoke(t, mode, "-input", filepath.Join(dir, "*.txt"), "-output", filepath.Join(dir, "out"))
+		if status != local.ExitFailed || !strings.HasPrefix(stderr, "wordcount: -output: ") {
+			t.Errorf("%s: status %d, %s", mode, status, stderr)
+		}
+	}
+}
+
 // The same over TCP, as processes would do it: the workers end when the
 // coordinator has dismissed them.
 func TestCoordinatorAndWorkers(t *testing.T) {

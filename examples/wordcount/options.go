@@ -131,17 +131,15 @@ func (o *options) resolve() error {
 	if o.output == "" {
 		return nil
 	}
-	abs, err := filepath.Abs(o.output)
-	if err != nil {
+	var err error
+	if o.coordinator == "" {
+		o.output, err = local.NewOutput(o.output)
 		return err
 	}
-	o.output = abs
 	// A coordinator that is started again finds there what its job has written: begin
 	// looks, when it knows whether there is a job.
-	if o.coordinator == "" {
-		if err := local.CheckEmpty(abs); err != nil {
-			return err
-		}
+	if o.output, err = filepath.Abs(o.output); err != nil {
+		return err
 	}
-	return local.MakeOutput(abs)
+	return local.MakeOutput(o.output)
 }

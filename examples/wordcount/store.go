@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -12,6 +15,7 @@ import (
 
 	"github.com/trilith-go/trilith/examples/internal/local"
 	"github.com/trilith-go/trilith/gfs"
+	"github.com/trilith-go/trilith/internal/vfs"
 	"github.com/trilith-go/trilith/mapreduce"
 )
 
@@ -126,24 +130,57 @@ func (s *store) load(ctx context.Context, names []string, stderr io.Writer) erro
 	return group.Wait()
 }
 
-// fetch copies files out of the store, to where their names say.
-func (s *store) fetch(ctx context.Context, names []string) error {
-	for i, host := range local.Names(names) {
-		if err := os.MkdirAll(filepath.Dir(host), 0o777); err != nil {
-			return err
-		}
-		src, err := s.client.Open(ctx, names[i])
-		if err != nil {
-			return err
-		}
-		dst, err := os.OpenFile(host, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+// fetch copies files out of the store, to where their names say. They get these names when
+// all of them are whole and on the disk; after an error none is there.
+func (s *store) fetch(ctx context.Context, disk vfs.FS, names []string) (err error) {
+	token := rand.Text()
+	var made []string // what is to be removed after an error
+	defer func() {
 		if err == nil {
-			_, err = io.Copy(dst, src)
-			err = errors.Join(err, dst.Close())
+			return
 		}
-		if err = errors.Join(err, src.Close()); err != nil {
+		for _, name := range made {
+			_ = disk.Remove(name) // the first error is the one that counts
+		}
+	}()
+	hidden := func(name string) string {
+		return filepath.Join(filepath.Dir(name), "."+token+"-"+filepath.Base(name))
+	}
+	finals := local.Names(names)
+	for i, final := range finals {
+		made = append(made, hidden(final))
+		if err := s.fetchFile(ctx, disk, names[i], hidden(final)); err != nil {
 			return err
 		}
 	}
-	return nil
+	for _, final := range finals {
+		if _, err := disk.Stat(final); !errors.Is(err, fs.ErrNotExist) {
+			return cmp.Or(err, fmt.Errorf("%s: %w", final, fs.ErrExist))
+		}
+		if err := disk.Rename(hidden(final), final); err != nil {
+			return err
+		}
+		made = append(made, final)
+	}
+	if len(finals) == 0 {
+		return nil
+	}
+	return disk.SyncDir(filepath.Dir(finals[0])) // which all are in
+}
+
+// fetchFile copies a file out of the store.
+func (s *store) fetchFile(ctx context.Context, disk vfs.FS, from, to string) error {
+	src, err := s.client.Open(ctx, from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := vfs.CreateNew(disk, to)
+	if err != nil {
+		return err
+	}
+	if _, err = io.Copy(dst, src); err == nil {
+		err = dst.Sync()
+	}
+	return errors.Join(err, dst.Close())
 }

@@ -84,6 +84,18 @@ func CheckEmpty(dir string) error {
 	return nil
 }
 
+// NewOutput makes a directory for output in which there may be nothing, and returns its
+// absolute name.
+func NewOutput(dir string) (abs string, err error) {
+	if abs, err = filepath.Abs(dir); err != nil {
+		return "", err
+	}
+	if err := CheckEmpty(abs); err != nil {
+		return "", err
+	}
+	return abs, MakeOutput(abs)
+}
+
 // MakeOutput makes a directory for output, and finds out whether files can be made in it:
 // when the work is done it is late to learn that.
 func MakeOutput(dir string) error {

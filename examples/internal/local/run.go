@@ -5,7 +5,6 @@ import (
 	"flag"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/trilith-go/trilith/mapreduce"
 )
@@ -50,10 +49,7 @@ func (l *Flags) Run(ctx context.Context, job mapreduce.Definition, args map[stri
 			return err
 		}
 		defer os.RemoveAll(dir)
-	} else if dir, err = filepath.Abs(dir); err != nil {
-		return err
-	}
-	if err := CheckEmpty(dir); err != nil {
+	} else if dir, err = NewOutput(dir); err != nil {
 		return err
 	}
 	spec.Output = Rooted(dir)
