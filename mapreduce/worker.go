@@ -155,6 +155,8 @@ type Worker struct {
 	err    error         // why the worker ended by itself; set before done is closed
 	tasks  sync.WaitGroup
 
+	unanswered unanswered
+
 	mu      sync.Mutex // guards what follows
 	id      workerID
 	running map[Attempt]*execution
@@ -164,7 +166,7 @@ type Worker struct {
 }
 
 // StartWorker starts a worker. It registers with the coordinator as soon as it can
-// reach it; that it is refused shows in Wait. ctx bounds the start only.
+// reach it, and warns its Logger while it cannot; that it is refused shows in Wait. ctx bounds the start only.
 func StartWorker(ctx context.Context, cfg WorkerConfig) (*Worker, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -212,6 +214,7 @@ func (w *Worker) start(ctx context.Context) (err error) {
 	}
 	w.client, err = rpc.NewClient(rpc.ClientConfig{
 		Transport: cfg.Transport, Addrs: cfg.Coordinators, Cluster: cfg.Cluster, Secret: cfg.Secret, Logger: cfg.Logger,
+		Interceptors: []rpc.ClientInterceptor{w.watchRegister},
 	})
 	return err
 }
@@ -351,9 +354,11 @@ func (w *Worker) poll(session *registerResp) error {
 			continue
 		case err != nil:
 			w.cfg.Logger.Debug("poll", "error", err)
+			w.answer(err)
 			pause.Reset(session.hold / 10)
 			continue
 		}
+		w.answer(nil)
 		for _, a := range resp.stop {
 			w.stop(a)
 		}
