@@ -21,7 +21,7 @@ const (
 type unanswered struct {
 	since time.Time // zero: it has answered
 	told  time.Time
-	what  string
+	what  string // without digits
 }
 
 // watchRegister is an interceptor that sees each attempt to register, of which there are as
@@ -50,11 +50,19 @@ func (w *Worker) answer(err error) {
 	case u.since.IsZero():
 		u.since = now
 	}
-	what := err.Error()
+	what := strings.Map(noDigit, err.Error()) // each connection has another port
 	// A reason that alternates with another, as with several addresses, is not told each time.
 	if now.Sub(u.since) < unansweredGrace || now.Sub(u.told) < unansweredGrace || what == u.what && now.Sub(u.told) < unansweredAgain {
 		return
 	}
 	u.told, u.what = now, what
 	w.cfg.Logger.Warn("waiting for the coordinator at "+strings.Join(w.cfg.Coordinators, ", "), "error", err)
+}
+
+// noDigit leaves digits out.
+func noDigit(r rune) rune {
+	if '0' <= r && r <= '9' {
+		return -1
+	}
+	return r
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,7 +36,7 @@ func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *local.
 	}
 	c, err := mapreduce.StartCoordinator(ctx, cfg)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, fmt.Errorf("-coordinator: %w", err)
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	page.show(c)
@@ -149,14 +150,20 @@ func await(ctx context.Context, client *mapreduce.Client, id mapreduce.JobID, p 
 	}
 }
 
-// work runs a worker until the coordinator dismisses it.
-func (o *options) work(ctx context.Context) error {
+// work runs a worker until the coordinator dismisses it. It says on stderr what an operator
+// wants to know: above all, that it waits for a coordinator, and why.
+func (o *options) work(ctx context.Context, stderr io.Writer) error {
 	registry, err := mapreduce.NewRegistry(jobs.WordCount)
 	if err != nil {
 		return err
 	}
+	logger := hclog.New(&hclog.LoggerOptions{Name: "wordcount", Level: hclog.Warn, Output: stderr})
+	coordinators := strings.Split(o.worker, ",")
+	if !local.Reachable(o.listen) && slices.ContainsFunc(coordinators, local.Reachable) {
+		logger.Warn("workers on other machines cannot fetch from this one at " + o.listen + "; if there are any, name this machine's address with -listen")
+	}
 	w, err := mapreduce.StartWorker(ctx, mapreduce.WorkerConfig{
-		Transport: &transport.TCP{}, Addr: o.listen, Coordinators: strings.Split(o.worker, ","), Jobs: registry, FileSystem: local.Files,
+		Transport: &transport.TCP{}, Addr: o.listen, Coordinators: coordinators, Jobs: registry, FileSystem: local.Files, Logger: logger,
 	})
 	if err != nil {
 		return err

@@ -16,8 +16,15 @@
 //	wordcount -worker 127.0.0.1:7000 &
 //	wordcount -worker 127.0.0.1:7000 &
 //
-// Kill a worker, and the others do its work again; kill the coordinator, and start
-// it again with the same arguments: it goes on where it was.
+// On machines of their own the coordinator has an address that the others can dial, and so
+// has each worker, at which the others fetch; by default that is on the loopback interface:
+//
+//	wordcount -worker 192.0.2.1:7000 -listen 192.0.2.2:0
+//
+// A worker that reaches no coordinator says so, and goes on trying. Kill a worker, and the
+// others do its work again; kill the coordinator, and start it again with the same
+// arguments: it goes on where it was, also where it had begun to give files their names, and
+// if the job has ended it prints the result.
 //
 // It also goes on by itself, if there are two of which one leads and the other stands by:
 // both run the job, and print what comes out.

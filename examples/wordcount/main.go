@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // do does what the options say.
 func (o *options) do(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	if o.worker != "" {
-		return o.work(ctx)
+		return o.work(ctx, stderr)
 	}
 	if err := o.resolve(); err != nil {
 		return err

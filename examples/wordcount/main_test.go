@@ -119,6 +119,20 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		{"-sequential -status localhost:0", local.ExitUsage, "-status does not go with -sequential"},
 		{"-status nonsense", local.ExitFailed, "-status: "},
 		{"-worker localhost:1 -input x", local.ExitUsage, "-input does not go with -worker"},
+		{"-worker=", local.ExitUsage, "-worker is empty"},
+		{"-coordinator= -output x", local.ExitUsage, "-coordinator is empty"},
+		{"-input=", local.ExitUsage, "-input is empty"},
+		{"-output=", local.ExitUsage, "-output is empty"},
+		{"-worker nonsense", local.ExitUsage, "-worker is \"nonsense\""},
+		{"-worker a:1,,", local.ExitUsage, "-worker is \"a:1,,\""},
+		{"-worker :1", local.ExitUsage, "-worker is \":1\""},
+		{"-worker a:1 -listen nonsense", local.ExitUsage, "-listen is \"nonsense\""},
+		{"-coordinator nonsense", local.ExitUsage, "-coordinator is \"nonsense\""},
+		{"-coordinator a:65536", local.ExitUsage, "-coordinator is \"a:65536\""},
+		{"-coordinator 192.0.2.1:1 -input main.go", local.ExitFailed, "wordcount: -coordinator: "}, // no address of this machine
+		{"-coordinator a:1 -journal j", local.ExitUsage, "-journal needs -output"},
+		{"-coordinator a:1 -node a:2 -standby b:2 -lock l", local.ExitUsage, "-standby needs -output"},
+		{"-reduce 3 -reduces 4", local.ExitUsage, "-reduce is 3 and -reduces, its older name, 4"},
 		{"-chaos -sequential", local.ExitUsage, "-chaos does not go with"},
 		{"-chaos -fs dir", local.ExitUsage, "-fs does not go with -chaos"},
 		{"-standby a:1", local.ExitUsage, "-standby goes with -coordinator"},
@@ -221,5 +235,34 @@ func TestStatusPage(t *testing.T) {
 	interrupt()
 	if status := <-done; status != 0 {
 		t.Errorf("status %d", status)
+	}
+}
+
+// A worker that reaches no coordinator says why, and on which addresses others cannot fetch
+// from it.
+func TestWorkerSaysThatItWaits(t *testing.T) {
+	for coordinator, says := range map[string][]string{
+		testutil.FreeAddrs(t, 1)[0]: {"waiting for the coordinator at %s: error="},
+		"192.0.2.1:1":               {"cannot fetch from this one at 127.0.0.1:0; if there are any, name this machine's address with -listen"},
+	} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		said, stderr := io.Pipe()
+		done := make(chan int, 1)
+		go func() {
+			done <- run(ctx, []string{"-worker", coordinator}, io.Discard, stderr)
+			_ = stderr.Close()
+		}()
+		lines := bufio.NewScanner(said)
+		for _, want := range says {
+			if want = strings.ReplaceAll(want, "%s", coordinator); !lines.Scan() || !strings.Contains(lines.Text(), want) {
+				t.Errorf("said %q, want %q", lines.Text(), want)
+			}
+		}
+		interrupt()
+		for lines.Scan() { // its end
+		}
+		if status := <-done; status != local.ExitFailed {
+			t.Errorf("status %d", status)
+		}
 	}
 }

@@ -36,7 +36,7 @@ type options struct {
 
 func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.input, "input", "", "count the words of this file, of the files in this `directory`, or of those that match a pattern (default: the Go source of the Go distribution)")
-	f.StringVar(&o.output, "output", "", "write a file for each partition into this `directory`, which must be empty or not exist")
+	f.StringVar(&o.output, "output", "", "write a file for each partition into this `directory`, which must be empty or not exist, unless -coordinator goes on with the job that writes there")
 	f.IntVar(&o.workers, "workers", 0, "run so many `workers` in this process (default: one, with a slot for each processor)")
 	o.spec.Define(f, 4)
 	f.IntVar(&o.top, "top", 10, "print so many of the most frequent `words`")
@@ -45,8 +45,8 @@ func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.worker, "worker", "", "work for the coordinator at this `address`; several, separated by commas, if any of them may lead")
 	o.standby.Define(f, "coordinator")
 	f.BoolVar(&o.chaos, "chaos", false, "run two masters of gfs and two coordinators, and crash the ones that lead while the job runs")
-	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "with -worker: the `address` at which other workers fetch")
-	f.StringVar(&o.journal, "journal", "", "with -coordinator: keep the job's state in this `directory`, to go on after a crash")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "with -worker: the `address` at which other workers fetch; if they are on other machines, one that these can dial")
+	f.StringVar(&o.journal, "journal", "", "with -coordinator: keep the job's state in this `directory`, to go on after a crash; needs -output")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "with -coordinator: how long a worker may be silent before it counts as dead")
 	f.StringVar(&o.fs, "fs", "", "where the job finds its input: in `gfs`, a replicated file system in this process into which it is copied first, or in dir, where it is (default: gfs; dir with -sequential, -coordinator and -worker)")
 	f.StringVar(&o.status, "status", "", "serve the status page at this `address`, as localhost:8080, until interrupted")
@@ -110,7 +110,27 @@ func (o *options) check(rest []string, set map[string]bool) error {
 	}
 	return cmp.Or(o.spec.Check(), only("worker", "listen"), only("coordinator", append([]string{"journal", "timeout"}, standby.Names...)...), o.standby.Check(),
 		without("chaos", "fs", "status"), without("sequential", "workers"), without("coordinator", "workers"),
-		without("sequential", "status"), without("worker", append([]string{"workers", "input", "output", "top", "status"}, local.SpecFlagNames...)...))
+		without("sequential", "status"), without("worker", append([]string{"workers", "input", "output", "top", "status"}, local.SpecFlagNames...)...),
+		o.checkCluster())
+}
+
+// checkCluster finds what cannot be meant of several processes.
+func (o *options) checkCluster() error {
+	switch {
+	case o.coordinator != "" && !local.Listenable(o.coordinator):
+		return local.BadUsage("-coordinator is %q, not host:port", o.coordinator)
+	case o.worker != "" && !local.NamedAll(o.worker):
+		return local.BadUsage("-worker is %q, not host:port, or several, separated by commas", o.worker)
+	case !local.Listenable(o.listen):
+		return local.BadUsage("-listen is %q, not host:port", o.listen)
+	case o.output != "":
+		return nil
+	case o.journal != "":
+		return local.BadUsage("-journal needs -output: a job goes on where its output is, and without the flag that is another place each time")
+	case o.standby.On():
+		return local.BadUsage("-standby needs -output: all coordinators run the job that writes there")
+	}
+	return nil
 }
 
 // resolve finds the input, and makes the output absolute.

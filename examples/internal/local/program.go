@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -66,6 +67,37 @@ func Parse(f *flag.FlagSet, args []string) error {
 	return err
 }
 
+// refuseEmpty refuses flags that are given nothing, as by a variable of the shell that is not
+// set: a flag that is empty counts as one that is not given, and the program would do
+// something else.
+func refuseEmpty(f *flag.FlagSet) (err error) {
+	f.Visit(func(f *flag.Flag) {
+		if err == nil && f.Value.String() == "" {
+			err = BadUsage("-%s is empty; leave it out, or give it a value", f.Name)
+		}
+	})
+	return err
+}
+
+// NamedAll reports whether addresses, separated by commas, are all Named.
+func NamedAll(addrs string) bool {
+	for addr := range strings.SplitSeq(addrs, ",") {
+		if !Named(addr) {
+			return false
+		}
+	}
+	return true
+}
+
+// Reachable reports whether an address to listen on can be one that other machines dial.
+func Reachable(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); ip != nil {
+		return !ip.IsLoopback() && !ip.IsUnspecified()
+	}
+	return err == nil && host != "" && host != "localhost"
+}
+
 // Status returns the exit status of a program that ends with err. An error is one line
 // on stderr; if the command line is wrong another says which command gives help.
 func Status(name, help string, err error, stderr io.Writer) int {
@@ -98,6 +130,9 @@ func (p Program) Run(args []string, stderr io.Writer) int {
 		f.SetOutput(stderr)
 		f.PrintDefaults()
 		return 0
+	}
+	if err == nil {
+		err = refuseEmpty(f)
 	}
 	if err == nil {
 		err = do(f.Args())

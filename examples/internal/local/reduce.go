@@ -55,12 +55,7 @@ type number struct {
 }
 
 // String implements flag.Value.
-func (v *number) String() string {
-	if v.n == 0 {
-		return "" // which the help does not show as a default
-	}
-	return strconv.Itoa(v.n)
-}
+func (v *number) String() string { return strconv.Itoa(v.n) }
 
 // Set implements flag.Value.
 func (v *number) Set(s string) error {
