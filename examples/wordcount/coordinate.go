@@ -111,12 +111,16 @@ func (o *options) begin(ctx context.Context, client *mapreduce.Client, spec mapr
 	case last == nil:
 	case o.standby.On(): // it is the job of all of them
 		return last.ID, last.State.Ended(), nil
-	case !last.State.Ended():
-		fmt.Fprintf(stderr, "goes on with job %d, which is in the journal\n", last.ID)
-		return last.ID, false, nil
-	case last.State == mapreduce.JobSucceeded && used != nil:
-		fmt.Fprintf(stderr, "job %d, which is in the journal, has ended before: this is its result\n", last.ID)
-		return last.ID, true, nil
+	case !last.State.Ended(), last.State == mapreduce.JobSucceeded && used != nil:
+		if err := sameJob(ctx, last, spec); err != nil {
+			return 0, false, err
+		}
+		if last.State.Ended() {
+			fmt.Fprintf(stderr, "job %d, which is in the journal, has ended before: this is its result\n", last.ID)
+		} else {
+			fmt.Fprintf(stderr, "goes on with job %d, which is in the journal\n", last.ID)
+		}
+		return last.ID, last.State.Ended(), nil
 	}
 	if used != nil && o.journal != "" {
 		used = fmt.Errorf("%w; no job in the journal %s writes there", used, o.journal)
@@ -126,6 +130,20 @@ func (o *options) begin(ctx context.Context, client *mapreduce.Client, spec mapr
 	}
 	id, err = client.Submit(ctx, jobs.WordCount.Name, spec)
 	return id, false, err
+}
+
+// sameJob reports that a job with the output of spec was started with other arguments, as far
+// as can be seen.
+func sameJob(ctx context.Context, j *mapreduce.JobStatus, spec mapreduce.Spec) error {
+	_, size, err := matches(ctx, spec.Input)
+	if err != nil {
+		return err
+	}
+	if size != j.InputBytes || spec.Reduces != j.Reduces.Total {
+		return fmt.Errorf("job %d, which is in the journal, writes to this -output from %d bytes of input to %d partitions; these arguments have %d bytes and %d: choose another -output",
+			j.ID, j.InputBytes, j.Reduces.Total, size, spec.Reduces)
+	}
+	return nil
 }
 
 // await waits for the job and shows how it gets on.

@@ -177,6 +177,11 @@ func TestCoordinatorKilledInCommit(t *testing.T) {
 	if status, again, stderr := startProcess(t, nil, args...).result(t); status != 0 || again != first || !strings.Contains(stderr, "has ended before") {
 		t.Errorf("started once more: status %d, %s%s, want\n%s", status, again, stderr, first)
 	}
+	other := slices.Clone(args)
+	other[5] = filepath.Join(input, "*0*")
+	if status, stdout, stderr := startProcess(t, nil, other...).result(t); status != local.ExitFailed || !strings.Contains(stderr, "choose another -output") {
+		t.Errorf("with other input: status %d, %s%s", status, stdout, stderr)
+	}
 	args[3] = filepath.Join(dir, "another")
 	if status, stdout, stderr := startProcess(t, nil, args...).result(t); status != local.ExitFailed || !strings.Contains(stderr, "is not empty") {
 		t.Errorf("with another journal: status %d, %s%s", status, stdout, stderr)

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -89,6 +90,8 @@ func matches(ctx context.Context, patterns []string) (names []string, size int64
 		}
 		names = append(names, found...)
 	}
+	slices.Sort(names)
+	names = slices.Compact(names) // a file may match several patterns
 	for _, name := range local.Names(names) {
 		info, err := os.Stat(name)
 		if err != nil {
