@@ -21,6 +21,7 @@ var Checks = []Check{
 	{"packages", packages},
 	{"documentation", documentation},
 	{"examples", examples},
+	{"fuzzing", fuzzing},
 	{"sleeps", sleeps},
 	{"sizes", sizes},
 	{"conduct", conduct},

@@ -29,6 +29,10 @@ type Rules struct {
 	// has an example. A method is written Type_Method, as godoc wants it.
 	Verbs map[string][]string
 
+	// Strangers is the one function, by directory and name, that returns the seeds that
+	// all fuzz targets have in common.
+	Strangers string
+
 	// Sleeper is the one file that waits for the wall clock.
 	Sleeper string
 	// Bubble is the one function, by directory and name, that makes synctest bubbles.
@@ -221,6 +225,8 @@ var Trilith = Rules{
 		"vmft/shareddisk":         {"Open"},
 		"vmft/vmfttest":           {"CheckMachine", "CheckProcessor", "CheckTransferable"},
 	},
+
+	Strangers: "internal/testutil/Strangers",
 
 	Sleeper: "internal/testutil/poll.go",
 	Bubble:  "internal/testutil/Bubble",
