@@ -25,6 +25,7 @@ var Checks = []Check{
 	{"sleeps", sleeps},
 	{"sizes", sizes},
 	{"conduct", conduct},
+	{"exceptions", exceptions},
 	{"unfinished", unfinished},
 }
 
