@@ -35,6 +35,9 @@ type Rules struct {
 
 	// Sleeper is the one file that waits for the wall clock.
 	Sleeper string
+	// Pauses are the functions (by path:name) that sleep all the same, each with the
+	// reason.
+	Pauses map[string]string
 	// Bubble is the one function, by directory and name, that makes synctest bubbles.
 	Bubble string
 
@@ -219,7 +222,16 @@ var Trilith = Rules{
 	Strangers: "internal/testutil/Strangers",
 
 	Sleeper: "internal/testutil/poll.go",
-	Bubble:  "internal/testutil/Bubble",
+	Pauses: map[string]string{
+		"examples/terasort/process_test.go:torment":     "kills processes at the pace that a flag says",
+		"examples/trilith/gfs_kill_test.go:storm":       "kills processes at a pace, for as long as a flag says",
+		"mapreduce/worker.go:poll":                      "the call that it repeats ends with the worker; the pause is a tenth of that call's hold at most",
+		"transport/transporttest/planted_test.go":       "bugs that are planted, in bubbles",
+		"transport/transporttest/streams.go:giveItTime": "waits for what must not happen, and so cannot tell when it has not; in a bubble it costs nothing",
+		"vmft/example_test.go:ExampleStart":             "shows how to wait with public packages alone",
+		"vmft/rv64/nodes_test.go:Run":                   "is a processor, which takes its time for what it does",
+	},
+	Bubble: "internal/testutil/Bubble",
 
 	FileLines:     600,
 	TestFileLines: 900,
