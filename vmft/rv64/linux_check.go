@@ -10,7 +10,6 @@ import (
 func (k *kernel) check() error {
 	bad := func(what string, n int) error { return fmt.Errorf("%w: %s %d", wire.ErrCorrupt, what, n) }
 	isFile := func(id int) bool { return id >= 0 && id < len(k.files) && k.files[id] != nil }
-	isSocket := func(id int) bool { return id >= 0 && id < len(k.sockets) && k.sockets[id] != nil }
 	isInode := func(id int) bool { return k.disk.inode(id) != nil }
 	if len(k.threads) == 0 || k.set.tick == 0 || k.set.quantum == 0 {
 		return bad("threads", len(k.threads))
@@ -33,39 +32,8 @@ func (k *kernel) check() error {
 			return bad("waiter", w.thread)
 		}
 	}
-	for id, f := range k.files {
-		switch {
-		case f == nil:
-			continue
-		case f.id != id,
-			f.kind == kindPipe && (f.pipe < 0 || f.pipe >= len(k.pipes) || k.pipes[f.pipe] == nil),
-			f.kind == kindSocket && !isSocket(f.socket),
-			(f.kind == kindRegular || f.kind == kindDir) && !isInode(f.inode):
-			return bad("file", id)
-		}
-		for _, in := range f.interests {
-			if !isFile(in.file) {
-				return bad("interest", in.file)
-			}
-		}
-	}
-	for id, p := range k.pipes {
-		if p != nil && p.id != id {
-			return bad("pipe", id)
-		}
-	}
-	for id, s := range k.sockets {
-		if s == nil {
-			continue
-		}
-		if s.id != id || s.file >= 0 && !isFile(s.file) || s.mate >= 0 && !isSocket(s.mate) {
-			return bad("socket", id)
-		}
-		for _, b := range s.backlog {
-			if !isSocket(b) {
-				return bad("backlog", b)
-			}
-		}
+	if err := k.checkFiles(isFile, isInode); err != nil {
+		return err
 	}
 	for _, id := range k.memoryFiles {
 		if !isInode(id) {
@@ -113,6 +81,47 @@ func (k *kernel) checkProcesses(isFile, isInode func(int) bool) error {
 		}
 		if t.opening != 0 && (!isFile(t.opening-1) || k.files[t.opening-1].kind != kindPipe) {
 			return bad("file of thread", i)
+		}
+	}
+	return nil
+}
+
+// checkFiles looks at what descriptors lead to.
+func (k *kernel) checkFiles(isFile, isInode func(int) bool) error {
+	bad := func(what string, n int) error { return fmt.Errorf("%w: %s %d", wire.ErrCorrupt, what, n) }
+	isSocket := func(id int) bool { return id >= 0 && id < len(k.sockets) && k.sockets[id] != nil }
+	for id, f := range k.files {
+		switch {
+		case f == nil:
+			continue
+		case f.id != id,
+			f.kind == kindPipe && (f.pipe < 0 || f.pipe >= len(k.pipes) || k.pipes[f.pipe] == nil),
+			f.kind == kindSocket && !isSocket(f.socket),
+			(f.kind == kindRegular || f.kind == kindDir) && !isInode(f.inode):
+			return bad("file", id)
+		}
+		for _, in := range f.interests {
+			if !isFile(in.file) {
+				return bad("interest", in.file)
+			}
+		}
+	}
+	for id, p := range k.pipes {
+		if p != nil && p.id != id {
+			return bad("pipe", id)
+		}
+	}
+	for id, s := range k.sockets {
+		if s == nil {
+			continue
+		}
+		if s.id != id || s.file >= 0 && !isFile(s.file) || s.mate >= 0 && !isSocket(s.mate) {
+			return bad("socket", id)
+		}
+		for _, b := range s.backlog {
+			if !isSocket(b) {
+				return bad("backlog", b)
+			}
 		}
 	}
 	return nil
