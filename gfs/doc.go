@@ -137,8 +137,8 @@
 //     collect.go, permissions.go, policy.go), the chunks (chunks.go, state_chunks.go), and
 //     an image of it all (state_image.go, state_restore.go). state.go puts a lock around
 //     (crowdlock.go).
-//   - What is known from reports: fleet.go, with servers (fleet_servers.go), replicas
-//     (replicas.go), leases (lease.go), where new replicas go (placement.go, distance.go),
+//   - What is known from reports: fleet.go, with servers (fleet_servers.go), timers
+//     (fleet_timers.go), replicas (replicas.go), leases (lease.go), where new replicas go (placement.go, distance.go),
 //     what is copied (repair*.go), moved (balance.go) and deleted (garbage.go).
 //   - grant.go is how a lease is granted, step by step; compare.go what is done with
 //     replicas that were interrupted.

@@ -10,12 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"testing"
 	"time"
 
 	"github.com/trilith-go/trilith/gfs"
 	"github.com/trilith-go/trilith/gfs/gfstest"
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/rpc"
 )
 
@@ -71,15 +73,13 @@ func undisturbed(t *testing.T, strangers func(r *rig)) {
 // Whoever does not speak the protocol is hung up on, and costs one connection.
 func TestGarbageOnEveryPort(t *testing.T) {
 	undisturbed(t, func(r *rig) {
-		for name, garbage := range map[string][]byte{
-			"HTTP":   []byte("GET /status.json HTTP/1.1\r\nHost: master\r\n\r\n"),
-			"SSH":    []byte("SSH-2.0-OpenSSH_9.6\r\n"),
-			"TLS":    {22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3},
+		all := map[string][]byte{
 			"noise":  random(61, 64<<10),
-			"zeros":  make([]byte, 4096),
 			"almost": append([]byte("trilith\x00"), bytes.Repeat([]byte{255}, 2000)...),
 			"silent": nil,
-		} {
+		}
+		maps.Insert(all, testutil.Greetings())
+		for name, garbage := range all {
 			for _, addr := range []string{"master:1", "chunk0:1", "chunk1:1", "chunk2:1"} {
 				conn, err := r.c.Network().Host("stranger").Dial(r.ctx, addr)
 				r.must(err)

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 // A wireMessage travels.
@@ -92,8 +94,10 @@ func FuzzMessages(f *testing.F) {
 		f.Add(i, bytes.Repeat([]byte{0xff}, 11))                                   // a number without an end
 		f.Add(i, []byte("\x01\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))       // a count of 2⁶⁴-1
 		f.Add(i, append([]byte{1, 1, 1}, bytes.Repeat([]byte{0xff, 0xff}, 50)...)) // lists of lists
+		for _, b := range testutil.Strangers() {
+			f.Add(i, b)
+		}
 	}
-	f.Add(0, []byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, which int, src []byte) {
 		all := wireMessages()
 		like := all[uint(which)%uint(len(all))]

@@ -317,7 +317,7 @@ func TestSecondaryOrders(t *testing.T) {
 // answered with success is on every member of the grant, in the same order.
 func TestPrimarySimulation(t *testing.T) {
 	t.Parallel()
-	seeds := uint64(3000)
+	seeds := uint64(10_000)
 	if testing.Short() {
 		seeds = 300
 	}

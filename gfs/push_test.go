@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/transport"
 )
 
@@ -219,8 +220,11 @@ func TestPushBufferWaits(t *testing.T) {
 
 func FuzzPushFrame(f *testing.F) {
 	f.Add((&pushFrame{id: dataID{1, 2}, n: 3, sums: []uint32{4}}).append(nil))
-	f.Add([]byte("GET / HTTP/1.1\r\nHost: example\r\n\r\n"))
 	f.Add(make([]byte, pushHead))
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+		f.Add(append(b, make([]byte, pushHead)...)) // long enough to be looked at
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) < pushHead {
 			return
@@ -244,6 +248,12 @@ func FuzzPushFrame(f *testing.F) {
 func FuzzChunkHead(f *testing.F) {
 	f.Add((&chunkHead{handle: 1, version: 2, dirty: 3, length: 4}).encode())
 	f.Add([]byte(chunkMagic))
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+	}
+	for _, b := range testutil.Lengths([]byte(chunkMagic)...) {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var h chunkHead
 		if h.decode(b) == nil && (h.length < 0 || h.length > MaxChunkSize) {

@@ -234,6 +234,12 @@ func FuzzRecordReader(f *testing.F) {
 	f.Add(append(whole, whole...))
 	f.Add(whole[:len(whole)-1])
 	f.Add([]byte(recordMagic + recordMagic))
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+	}
+	for _, b := range testutil.Lengths([]byte(recordMagic)...) {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r := NewRecordReader(bytes.NewReader(data), RecordReaderConfig{MaxRecord: 1 << 16})
 		at := int64(0)

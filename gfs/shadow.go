@@ -103,7 +103,7 @@ func (m *Master) tail(ctx context.Context, req *tailReq, st *rpc.Stream) error {
 	}
 	beat := time.NewTicker(tailBeats)
 	defer beat.Stop()
-	var frame, payload []byte
+	var frame []byte
 	for {
 		level := true
 		commands, more, err := m.tap.after(at)
@@ -130,17 +130,8 @@ func (m *Master) tail(ctx context.Context, req *tailReq, st *rpc.Stream) error {
 			if _, err := m.log.Confirm(ctx); err != nil { // a shadow never shows what a crash takes back
 				return err
 			}
-			frame = frame[:0]
 			last := commands[len(commands)-1].index
-			for _, c := range commands {
-				payload = binary.AppendUvarint(payload[:0], c.index)
-				payload = binary.AppendVarint(payload, c.at.UnixNano())
-				frame = appendTail(frame, tailCommand, append(payload, c.cmd...))
-				at.index = c.index
-				if len(frame) > tailPart {
-					break
-				}
-			}
+			frame, at.index = appendTailCommands(frame[:0], commands)
 			if level = at.index == last; level { // where commands never cease there is no other beat
 				frame = appendTail(frame, tailBeat, nil)
 			}
@@ -153,6 +144,22 @@ func (m *Master) tail(ctx context.Context, req *tailReq, st *rpc.Stream) error {
 		}
 		follower.sent(level, at.index)
 	}
+}
+
+// appendTailCommands appends as many of the commands as go into a part, and returns the
+// index of the last of those.
+func appendTailCommands(dst []byte, commands []tapped) (_ []byte, last uint64) {
+	var payload []byte
+	for _, c := range commands {
+		payload = binary.AppendUvarint(payload[:0], c.index)
+		payload = binary.AppendVarint(payload, c.at.UnixNano())
+		dst = appendTail(dst, tailCommand, append(payload, c.cmd...))
+		last = c.index
+		if len(dst) > tailPart {
+			break
+		}
+	}
+	return dst, last
 }
 
 // A tailWriter writes an image in parts.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/wire"
 )
 
@@ -152,6 +153,10 @@ func FuzzStateImage(f *testing.F) {
 	image := richState(f).image()
 	f.Add(image)
 	f.Add(stateImage(f, newState()))
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+		f.Add(imageOf([][]byte{b}))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		_ = tryImage(t, data)
 		// Past the checksums.
@@ -183,6 +188,14 @@ func FuzzStateCommand(f *testing.F) {
 	} {
 		f.Add(cmd, cmd)
 	}
+	for _, b := range testutil.Strangers() {
+		f.Add(b, b)
+	}
+	for kind := range commandForget + 1 { // a kind, an epoch, a length
+		for _, b := range testutil.Lengths(byte(kind), 1) {
+			f.Add(b, b)
+		}
+	}
 	image := richState(f).image()
 	f.Fuzz(func(t *testing.T, one, two []byte) {
 		s := newState()
@@ -209,6 +222,9 @@ func FuzzStateCommand(f *testing.F) {
 
 func FuzzStateOutcome(f *testing.F) {
 	f.Add([]byte{0, 1, 2})
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+	}
 	f.Add(appendOutcome(nil, 0, refuse(outcomeQuota, "a", "why")))
 	f.Fuzz(func(t *testing.T, out []byte) {
 		if _, err := decodeOutcome(out); err != nil {

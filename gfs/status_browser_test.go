@@ -1,6 +1,7 @@
 package gfs_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -37,12 +38,12 @@ func TestStatusPageInABrowser(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/" && pages.Add(1) >= 2 {
 			kill()
-			for end := time.Now().Add(time.Minute); time.Now().Before(end) && r.Context().Err() == nil; {
-				if s := reportOf(t, h); s.ServersAlive == 3 && s.Short > 0 && !s.Surveying {
-					break
-				}
-				<-time.After(50 * time.Millisecond)
-			}
+			ctx, cancel := context.WithTimeout(r.Context(), time.Minute)
+			defer cancel()
+			testutil.Until(ctx, func() bool {
+				s := reportOf(t, h)
+				return s.ServersAlive == 3 && s.Short > 0 && !s.Surveying
+			})
 		}
 		h.ServeHTTP(w, r)
 	}))

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 type word string
@@ -86,6 +88,9 @@ func TestCodecsOfTypesThatEncodeThemselves(t *testing.T) {
 func FuzzCodecs(f *testing.F) {
 	for _, seed := range []string{"", "\x81\x00", "\x7e\xff", "\x82\x01\x00", "\x88\x80\x00\x00\x00\x00\x00\x00\x00", "\x77\xff\xff\xff\xff\xff\xff\xff\xff\xff"} {
 		f.Add([]byte(seed))
+	}
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
 		checkCanonical[int](t, src)

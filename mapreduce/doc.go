@@ -214,7 +214,7 @@
 // # Reading the source
 //
 // The pure core, which decides: tasks.go (the task table, a deterministic machine;
-// its commands in tasks_commands.go, its image in tasks_image.go, its invariants in
+// its commands in tasks_commands.go, how attempts end in tasks_outcomes.go, its image in tasks_image.go, its invariants in
 // tasks_check.go, the sums of counters in tasks_counters.go, bad records in
 // tasks_skip.go, files besides the output in tasks_files.go, workers in
 // tasks_workers.go, jobs that end with their coordinator in tasks_abort.go), schedule.go (who is dead,
@@ -226,7 +226,7 @@
 //
 // The shells, which act: coordinator.go and coordinator_serve.go on ledger.go, the
 // table as a machine in a log; commit.go; worker.go, drain.go, execution.go, store.go
-// (map output and who fetches it), shuffle.go (fetching it). The status page is made in
+// (map output and who fetches it), shuffle.go (fetching it) and shuffle_merge.go. The status page is made in
 // status_page.go and status_chart.go of a status_report.go, from the table and from
 // history.go, what it shows beyond that, which history_store.go keeps on disk. What has
 // types is in job.go, maponly.go, compiled.go (Map), reduce.go, group.go, combine.go,
@@ -241,7 +241,7 @@
 // What callers begin with: client.go and status.go, run.go (a cluster in this process),
 // sequential.go (the oracle), registry.go (jobs by name, and fingerprints), log.go (what
 // a coordinator needs of a log), errors.go. Between coordinator, workers and clients go
-// messages.go; peers.go are a worker's connections to others. view.go has two
+// messages.go and messages_jobs.go; peers.go are a worker's connections to others. view.go has two
 // conversions without a copy.
 //
 // Programs: streaming.go (what a Command is), streaming_tasks.go (its tasks),

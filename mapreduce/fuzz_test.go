@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 // busyTable returns a table in which much is going on, and the commands that made
@@ -55,7 +57,14 @@ func FuzzCommand(f *testing.F) {
 	f.Add(commandDead(1, 1, []mark{{Attempt{1, 3}, span{5, 1}}}))
 	f.Add(commandYield(1, Attempt{1, 3}))
 	f.Add(commandAssign(1, []assignment{{taskRef{1, ReduceTask, 0}, 2, false}})) // a worker that takes no reduces
-	f.Add([]byte{})
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+	}
+	for c := range cmdYield + 1 { // a kind, an epoch, a length
+		for _, b := range testutil.Lengths(byte(c), 1) {
+			f.Add(b)
+		}
+	}
 	f.Add([]byte("\x04\x01\xff\xff\xff\xff\xff\xff\xff\xff\x7f"))
 	f.Fuzz(func(t *testing.T, cmd []byte) {
 		table, _ := busyTable(t)
@@ -95,7 +104,9 @@ func FuzzImage(f *testing.F) {
 	}
 	f.Add(image.Bytes())
 	f.Add(abortedImage(f))
-	f.Add([]byte{})
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, src []byte) {
 		table := newTasks()
 		if err := table.restore(bytes.NewReader(src)); err != nil {
@@ -162,9 +173,10 @@ func FuzzMessages(f *testing.F) {
 	for i, m := range testMessages() {
 		b, _ := m.AppendBinary(nil)
 		f.Add(i, b)
+		for _, b := range testutil.Strangers() {
+			f.Add(i, b)
+		}
 	}
-	f.Add(3, []byte("\xff\xff\xff\xff\xff\xff\xff\xff\x7f"))
-	f.Add(0, []byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, which int, src []byte) {
 		messages := testMessages()
 		typ := reflect.TypeOf(messages[uint(which)%uint(len(messages))]).Elem()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -53,15 +54,13 @@ func TestGarbageOnEveryPort(t *testing.T) {
 	rng := rand.NewChaCha8([32]byte{61})
 	_, _ = rng.Read(noise)
 	undisturbed(t, func(t *testing.T, c *testCluster, _ JobID) {
-		for name, garbage := range map[string][]byte{
-			"HTTP":   []byte("GET /status.json HTTP/1.1\r\nHost: coordinator\r\n\r\n"),
-			"SSH":    []byte("SSH-2.0-OpenSSH_9.6\r\n"),
-			"TLS":    {22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3},
+		all := map[string][]byte{
 			"noise":  noise,
-			"zeros":  make([]byte, 4096),
 			"almost": append([]byte("trilith\x00"), bytes.Repeat([]byte{255}, 2000)...),
 			"silent": nil,
-		} {
+		}
+		maps.Insert(all, testutil.Greetings())
+		for name, garbage := range all {
 			for _, addr := range []string{"coordinator:1", "worker0:1", "worker1:1"} {
 				conn, err := c.network.Host("stranger").Dial(t.Context(), addr)
 				if err != nil {

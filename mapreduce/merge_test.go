@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 )
 
@@ -262,9 +263,9 @@ func TestMergeFolds(t *testing.T) {
 
 func FuzzRegion(f *testing.F) {
 	f.Add(regionOf(f, [][2]string{{"key", "value"}, {"other", ""}}))
-	f.Add([]byte{})
-	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff"))
-	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, src []byte) {
 		for _, blocks := range []blockReader{inMemory(src), inStream(src)} {
 			for {

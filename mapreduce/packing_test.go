@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 // payloads returns all that a region holds.
@@ -109,7 +111,9 @@ func TestPackedBlocksThatLie(t *testing.T) {
 
 func FuzzPackedBlock(f *testing.F) {
 	f.Add(new(packer).deflate(bytes.Repeat([]byte("payload "), 100))[blockHeader:])
-	f.Add([]byte{})
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+	}
 	f.Add([]byte("\x80\x80\x80\x80\x01\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		var u unpacker

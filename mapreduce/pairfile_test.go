@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 type filePair struct {
@@ -242,6 +244,12 @@ func FuzzPairFile(f *testing.F) {
 	f.Add(good[:len(good)-1])
 	f.Add([]byte(pairMagic + pairMagic))
 	f.Add(pairFileBytes(f, PairFile[string, []int]{}, nil))
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+	}
+	for _, b := range testutil.Lengths([]byte(pairMagic)...) {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		// What is checked by sums is given the right ones, so that what is behind them
 		// is tried too.

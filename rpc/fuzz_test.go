@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"reflect"
 	"slices"
@@ -14,24 +15,23 @@ import (
 	"testing"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/wire"
 	"github.com/trilith-go/trilith/transport"
 	"github.com/trilith-go/trilith/transport/transporttest"
 )
 
-// disasters are what every decoder is shown first.
+// disasters are what every decoder is shown first, in the same order each time.
 func disasters(f *testing.F, add func(b []byte)) {
 	f.Helper()
-	for _, b := range garbage() {
+	for _, b := range testutil.Strangers() {
 		add(b)
 	}
-	for _, b := range violations() {
-		add(b[:min(len(b), 4096)])
+	for _, all := range []map[string][]byte{garbage(), violations()} {
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			add(all[name][:min(len(all[name]), 4096)])
+		}
 	}
-	add(binary.AppendUvarint(nil, 1<<31))
-	add(binary.AppendUvarint(nil, 1<<63))
-	add(binary.LittleEndian.AppendUint64(nil, 1<<63))
-	add(binary.BigEndian.AppendUint32(nil, 1<<31))
 }
 
 // maxHead bounds a frame's bytes before its payload.

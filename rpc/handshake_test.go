@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -281,13 +282,8 @@ func TestHandshakeTLS(t *testing.T) {
 // garbage is what strangers say to a port, and nothing that they say is a
 // handshake.
 func garbage() map[string][]byte {
-	return map[string][]byte{
-		"HTTP":            []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-		"SSH":             []byte("SSH-2.0-OpenSSH_9.6\r\n"),
-		"TLS":             clientHello(),
+	all := map[string][]byte{
 		"random":          pattern(4096, 0x99),
-		"zeros":           make([]byte, 4096),
-		"ones":            bytes.Repeat([]byte{0xff}, 4096),
 		"magic, no hello": append([]byte(magic), 0, 0),
 		"a huge hello":    append([]byte(magic), 0xff, 0xff, 1, 2, 3),
 		"a bad hello":     appendBlock([]byte(magic), bytes.Repeat([]byte{0x80}, 200)),
@@ -295,17 +291,8 @@ func garbage() map[string][]byte {
 		"half a hello":    greeting(nil)[:20],
 		"nothing":         nil,
 	}
-}
-
-// clientHello returns what a TLS client says first.
-func clientHello() []byte {
-	near, far := net.Pipe()
-	defer near.Close()
-	go tls.Client(far, &tls.Config{ServerName: "localhost"}).Handshake()
-	b := make([]byte, 16<<10)
-	n, _ := near.Read(b)
-	far.Close()
-	return b[:n]
+	maps.Insert(all, testutil.Greetings())
+	return all
 }
 
 // TestGarbageOnThePort: whatever a stranger says costs one connection and nothing

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 // rich returns a table with something of everything.
@@ -148,11 +150,8 @@ func TestSessionsRestoreRefuses(t *testing.T) {
 		flipped[n] ^= 0x10
 		refuse("a flipped bit", flipped)
 	}
-	for _, disaster := range []string{
-		"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", "SSH-2.0-OpenSSH_9.6\r\n",
-		"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "\xff\xff\xff\x7f\x00\x00\x00\x00", "\xff\xff\xff\xff\xff\xff\xff\xff",
-	} {
-		refuse("no image", []byte(disaster))
+	for name, b := range testutil.Strangers() {
+		refuse("no image, but "+name, b)
 	}
 	broken := errors.New("broken")
 	if err := s.Restore(iotest.ErrReader(broken)); !errors.Is(err, broken) || errors.Is(err, ErrSessionImage) {
@@ -187,7 +186,12 @@ func FuzzSessionsRestore(f *testing.F) {
 	small.Acknowledge(id, 2, sessionEpoch)
 	f.Add(small.image()[8:])
 	f.Add(image[8 : 8+200])
-	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+	}
+	for _, b := range testutil.Lengths([]byte(sessionsImageMagic + "\x01")...) {
+		f.Add(b)
+	}
 	f.Add([]byte(sessionsImageMagic + "\x01"))
 	f.Add(append([]byte(sessionsImageMagic+"\x01"), bytes.Repeat([]byte{0xff}, 60)...))
 	f.Fuzz(func(t *testing.T, payload []byte) {
@@ -244,6 +248,15 @@ func FuzzSessionsRecord(f *testing.F) {
 		all = append(append(all, byte(len(r))), r...)
 	}
 	f.Add(all)
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+		f.Add(counted(b))
+	}
+	for _, kind := range []byte("towbcax") { // each kind of record
+		for _, b := range testutil.Lengths(kind) {
+			f.Add(append(bytes.Clone(all), counted(b)...))
+		}
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := newTestSessions(t, SessionsConfig{})
 		for len(data) > 0 {

@@ -7,6 +7,8 @@ import (
 	"io"
 	"testing"
 	"time"
+
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 // adder is a machine that adds up the numbers it is sent.
@@ -165,6 +167,12 @@ func TestSessionMachineFingerprint(t *testing.T) {
 	}
 }
 
+// counted returns what there is room for, behind a byte that says how much it is.
+func counted(b []byte) []byte {
+	b = b[:min(len(b), 255)]
+	return append([]byte{byte(len(b))}, b...)
+}
+
 // FuzzSessionMachine applies commands, a length before each: whatever they are,
 // the machine goes on, and its image is one.
 func FuzzSessionMachine(f *testing.F) {
@@ -176,10 +184,18 @@ func FuzzSessionMachine(f *testing.F) {
 		AppendSessionCall(nil, SessionCall{ID: id, Seq: 9, Watermark: 3}, []byte{1}),
 		AppendSessionPlain(nil, []byte{3}), AppendSessionAcknowledge(nil, id, 2), AppendSessionExpire(nil), AppendSessionClose(nil, id),
 	} {
-		good = append(append(good, byte(len(cmd))), cmd...)
+		good = append(good, counted(cmd)...)
 	}
 	f.Add(good)
-	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+		f.Add(counted(b))
+	}
+	for _, kind := range []byte("ocaxep") { // each kind of command
+		for _, b := range testutil.Lengths(kind) {
+			f.Add(append(bytes.Clone(good), counted(b)...))
+		}
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r := newReplica(t, SessionsConfig{})
 		for len(data) > 0 {

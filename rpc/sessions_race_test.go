@@ -3,5 +3,5 @@
 package rpc
 
 // The cores run on one goroutine, where the race detector finds nothing and
-// costs much: it sees a tenth of the seeds.
+// costs much: it sees fewer seeds.
 const sessionsRace = true

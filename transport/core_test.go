@@ -9,6 +9,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 func TestVerdictsFollowFromSeedLinkAndIndex(t *testing.T) {
@@ -317,6 +319,9 @@ func TestChunksAreAQueue(t *testing.T) {
 func FuzzParseAddr(f *testing.F) {
 	for _, s := range []string{"a:1", ":0", "[::1]:65535", "a:65536", "a", "", "a:b:1", "a:-1", "a:+1", "a: 1", "[a:1", "a b:1", "ä:1", "a:007", "a:000001", "[]:1"} {
 		f.Add(s)
+	}
+	for _, b := range testutil.Strangers() {
+		f.Add(string(b))
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		host, port, err := parseAddr(s)

@@ -26,6 +26,8 @@ func packets(t *testing.T, n *transport.Network, from, to string) (a, b net.Pack
 
 // sendNumbers sends numbered packets, one a millisecond, and returns the numbers
 // in the order of their arrival.
+//
+//lint:bubble
 func sendNumbers(t *testing.T, from, to net.PacketConn, packets int) (arrived []uint32) {
 	go func() {
 		for i := range packets {

@@ -313,8 +313,8 @@
 // processor with such a table), stream_desk.go (what a live node keeps), stream_entry.go and
 // stream_talk.go (what is in the log, and between a client and a node).
 //
-// The shells: node.go and node_serve.go, leader.go and leader_*.go, follower.go and
-// follower_apply.go, flight.go, flight_transfer.go, port.go and fetch.go; client.go, stream.go,
+// The shells: node.go and node_*.go, leader.go and leader_*.go, follower.go and
+// follower_*.go, flight.go, flight_transfer.go, port.go and fetch.go; client.go, stream.go,
 // stream_dial.go, stream_serve.go and forward.go. What a node says about itself: status.go, and
 // status_page.go for people.
 package vmft

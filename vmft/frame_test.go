@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"testing"
 	"testing/iotest"
+
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 func sampleBatch() []byte {
@@ -66,9 +68,17 @@ func FuzzChannel(f *testing.F) {
 	request, _ := (&followReq{Member: alpha, Upgrades: []string{"kv/1"}}).AppendBinary(nil)
 	for _, seed := range [][]byte{
 		nil, sampleBatch(), accept.append(nil), request, formatRecord(accept.record), appendFrame(nil, frameBatch, sampleBatch()),
-		[]byte("GET / HTTP/1.1\r\n\r\n"), bytes.Repeat([]byte{0xff}, 64), make([]byte, 64),
+		bytes.Repeat([]byte{0xff}, 64), make([]byte, 64),
 	} {
 		f.Add(seed)
+	}
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+	}
+	for kind := range byte(frameBeat + 1) { // in a frame of a kind
+		for _, b := range testutil.Strangers() {
+			f.Add(appendFrame(nil, kind, b))
+		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if b, err := parseBatch(data); err == nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/vmft/vmfttest/toy"
 )
 
@@ -242,6 +243,12 @@ func FuzzFree(f *testing.F) {
 	f.Add(byte(kindCompletion), append([]byte{200, 1, 3, 1, 2, 1}, toy.AnswerEvent(1, 7)...), b.Bytes()[:b.Len()/2])
 	f.Add(byte(kindProgress), []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, []byte{})
 	f.Add(byte(kindCompletion), []byte{1, 0xff, 0xff, 3}, []byte{1, 0, 0, 0, 0, 0, 0, 0, 0})
+	for kind := range byte(18) { // those there are, and some that are none
+		for _, s := range testutil.Strangers() {
+			f.Add(kind, s, s)
+			f.Add(kind, append([]byte{100}, s...), b.Bytes()) // behind a position
+		}
+	}
 	f.Fuzz(func(t *testing.T, kind byte, data, image []byte) {
 		r := newRunner(toy.New(freeProgram))
 		for range 2 {

@@ -31,12 +31,9 @@ func TestStatusPageInABrowser(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/" && pages.Add(1) >= 2 { // by then the primary is dead
 			kill()
-			for end := time.Now().Add(time.Minute); time.Now().Before(end) && r.Context().Err() == nil; {
-				if vmftReport(t, h).Role == vmft.RolePrimary {
-					break
-				}
-				<-time.After(20 * time.Millisecond)
-			}
+			ctx, cancel := context.WithTimeout(r.Context(), time.Minute)
+			defer cancel()
+			testutil.Until(ctx, func() bool { return vmftReport(t, h).Role == vmft.RolePrimary })
 		}
 		h.ServeHTTP(w, r)
 	}))

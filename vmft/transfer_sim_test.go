@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/trilith-go/trilith/internal/sim"
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/vmft/vmfttest/toy"
 )
 
@@ -187,6 +188,10 @@ func FuzzDelta(f *testing.F) {
 	deltaEntries(second, 64, func(data []byte) { f.Add(data, slices.Clone(second)) })
 	f.Add([]byte{partFirst | partLast, 0, 0, 0, 0}, first)
 	f.Add([]byte{partLast, 1}, []byte{})
+	for _, b := range testutil.Strangers() {
+		f.Add(b, b)
+		f.Add(append([]byte{partFirst | partLast}, b...), first)
+	}
 	f.Fuzz(func(t *testing.T, part, whole []byte) {
 		r := newRunner(toy.New(freeProgram))
 		r.transfers()

@@ -7,25 +7,23 @@ import (
 	"io"
 	"testing"
 
+	"github.com/trilith-go/trilith/internal/testutil"
 	"github.com/trilith-go/trilith/internal/vfs"
 )
 
-// strangers are bytes that others send to whatever accepts them.
-func strangers() [][]byte {
-	hello := []byte{0x16, 0x03, 0x01, 0x00, 0xc4, 0x01, 0x00, 0x00, 0xc0, 0x03, 0x03} // TLS ClientHello
-	return [][]byte{
-		nil,
-		[]byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-		[]byte("SSH-2.0-OpenSSH_9.6\r\n"),
-		append(hello, bytes.Repeat([]byte{0xa5}, 64)...),
+// disasters are what each reader is shown first.
+func disasters() [][]byte {
+	all := [][]byte{
 		recordOf(kindData, 1<<31, 1),
 		recordOf(kindData, 1<<31-1, 1),
 		recordOf(kindData, MaxRecord, 1),
 		recordOf(kindData, 8, 1<<63),
 		recordOf(kindMark, 0, 1<<63),
-		bytes.Repeat([]byte{0}, 1000),
-		bytes.Repeat([]byte{0xff}, 1000),
 	}
+	for _, b := range testutil.Strangers() {
+		all = append(all, b)
+	}
+	return all
 }
 
 func crc(sum uint32, b []byte) uint32 { return crc32.Update(sum, castagnoli, b) }
@@ -64,7 +62,7 @@ func segmentOf(records int) (data []byte, unmarked int) {
 // FuzzReader gives arbitrary bytes to the reader of segments. It must end, in
 // little memory, with records that were written by this journal.
 func FuzzReader(f *testing.F) {
-	for _, b := range strangers() {
+	for _, b := range disasters() {
 		f.Add(b)
 	}
 	whole, _ := segmentOf(8)
@@ -101,7 +99,7 @@ func FuzzReader(f *testing.F) {
 // unless the last mark itself is gone.
 func FuzzOpen(f *testing.F) {
 	whole, unmarked := segmentOf(8)
-	for _, b := range strangers() {
+	for _, b := range disasters() {
 		f.Add(uint16(unmarked), b)
 		f.Add(uint16(len(whole)), b)
 		f.Add(uint16(fileHeaderSize), b)
@@ -140,7 +138,7 @@ func FuzzOpen(f *testing.F) {
 
 // FuzzCheckpoint gives arbitrary bytes to the reader of checkpoints.
 func FuzzCheckpoint(f *testing.F) {
-	for _, b := range strangers() {
+	for _, b := range disasters() {
 		f.Add(b)
 	}
 	h := fileHeader{magic: checkpointMagic, id: fuzzID, sequence: 7}

@@ -21,9 +21,11 @@ var Checks = []Check{
 	{"packages", packages},
 	{"documentation", documentation},
 	{"examples", examples},
+	{"fuzzing", fuzzing},
 	{"sleeps", sleeps},
 	{"sizes", sizes},
 	{"conduct", conduct},
+	{"exceptions", exceptions},
 	{"unfinished", unfinished},
 }
 

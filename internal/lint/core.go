@@ -42,14 +42,32 @@ func cores(t *Tree, r *Rules) []Finding {
 	for i := range r.Cores {
 		core := &r.Cores[i]
 		matched := false
+		except := make(map[string]bool) // those of its exceptions that are needed
+		var twice *Core                 // an entry before this one with one of its files
 		for _, f := range t.Files {
-			if !f.Test() && core.covers(f.Path) {
-				seen[f.Path] = core
-				matched = true
+			if f.Test() || !core.matches(f.Path) {
+				continue
 			}
+			if slices.Contains(core.Except, f.Path) {
+				except[f.Path] = true
+				continue
+			}
+			if twice == nil {
+				twice = seen[f.Path]
+			}
+			seen[f.Path] = core
+			matched = true
 		}
 		if !matched {
 			found = append(found, Finding{core.Files, 1, "no such file among the cores; correct Rules.Cores"})
+		}
+		if twice != nil {
+			found = append(found, Finding{core.Files, 1, "a file of these is in the entry " + twice.Files + " too; strike one from Rules.Cores"})
+		}
+		for _, p := range core.Except {
+			if !except[p] {
+				found = append(found, Finding{p, 1, "there is no such file in " + core.Files + " to except; correct Rules.Cores"})
+			}
 		}
 	}
 	for _, f := range t.Files {
@@ -61,10 +79,10 @@ func cores(t *Tree, r *Rules) []Finding {
 	return found
 }
 
-// covers reports whether a file belongs to the entry.
-func (c *Core) covers(p string) bool {
+// matches reports whether a file has a name of the entry's.
+func (c *Core) matches(p string) bool {
 	ok, err := path.Match(c.Files, p)
-	return ok && err == nil && !slices.Contains(c.Except, p)
+	return ok && err == nil
 }
 
 // coreCheck is the check of one core file.

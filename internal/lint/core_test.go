@@ -3,10 +3,11 @@ package lint
 import "testing"
 
 func TestCores(t *testing.T) {
-	rules := Rules{Cores: []Core{{Files: "p/core*.go", Except: []string{"p/core_shell.go"}}}}
-	whole := Rules{Cores: []Core{{Files: "p/core*.go"}, {Files: "q/*.go", Except: []string{"q/doc.go"}}}}
+	rules := Rules{Cores: []Core{{Files: "p/core*.go"}}}
+	parted := Rules{Cores: []Core{{Files: "p/core*.go", Except: []string{"p/core_shell.go"}}}}
+	whole := Rules{Cores: []Core{{Files: "p/core*.go"}, {Files: "q/*.go"}}}
 	play(t, cores, []scene{
-		{name: "a pure core", rules: rules, files: map[string]string{
+		{name: "a pure core", rules: parted, files: map[string]string{
 			"p/core.go": `package p
 
 import (
@@ -127,7 +128,9 @@ func now() {}
 func (c *conn) write() {}
 `,
 		}},
-		{name: "packages that are cores as a whole", rules: whole, files: map[string]string{
+		{name: "packages that are cores as a whole", rules: Rules{
+			Cores: []Core{{Files: "p/core*.go"}, {Files: "q/*.go", Except: []string{"q/doc.go"}}},
+		}, files: map[string]string{
 			"p/core.go": "package p\n\nimport _ \"example.org/m/q\"",
 			"q/doc.go":  "package q",
 			"q/a.go":    "package q",
@@ -159,6 +162,15 @@ var r = rand.New(rand.NewPCG(1, 2))
 var n = rand.N(7) // want §rand/v2.N§
 `,
 		}},
-		{name: "no such file", rules: rules, also: []string{`^p/core\*.go:1: no such file`}},
+		{name: "no such file", rules: parted, also: []string{`^p/core\*.go:1: no such file`, `^p/core_shell.go:1: there is no such file in p/core`}},
+		{name: "listed twice", rules: Rules{Cores: []Core{{Files: "p/a.go"}, {Files: "p/b*.go"}, {Files: "p/*.go"}, {Files: "p/a.go"}}}, files: map[string]string{
+			"p/a.go": "package p",
+			"p/b.go": "package p",
+		}, also: []string{`^p/\*.go:1: .* in the entry p/a.go too`, `^p/a.go:1: .* in the entry p/\*.go too`}},
+		{name: "an exception that is a test, or elsewhere", rules: Rules{Cores: []Core{{Files: "p/*.go", Except: []string{"p/b_test.go", "q/q.go"}}}}, files: map[string]string{
+			"p/a.go":      "package p",
+			"p/b_test.go": "package p",
+			"q/q.go":      "package q",
+		}, also: []string{`^p/b_test.go:1: there is no such file`, `^q/q.go:1: there is no such file`}},
 	})
 }

@@ -13,8 +13,10 @@
 //     name has a comment.
 //   - examples.go: every package has an example that runs, and so has each of
 //     its main verbs ([Rules.Verbs]).
+//   - fuzzing.go: every fuzz target has the seeds that all have in common.
 //   - sleeps.go: no test waits for the wall clock.
 //   - sizes.go: files and functions that can be read in one go.
+//   - exceptions.go: the rules name nothing twice, and nothing that is not there.
 //   - conduct.go: libraries neither panic, exit nor print; nothing is left to be
 //     done later.
 //

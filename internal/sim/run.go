@@ -5,8 +5,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -42,13 +45,41 @@ func Run[M any](t testing.TB, seeds int, cfg Config, build func(w *World[M])) St
 	}
 	failure, stats := Search(seeds, cfg, build)
 	if failure != nil {
-		t.Fatalf("%v\n%s\nrepeat it with: go test -v -run '^%s$' -sim.seed=%d -sim.trace=%d",
-			failure, story(failure, cfg, build), t.Name(), failure.Seed, back(failure.Step))
+		t.Fatalf("%v\n%s\nrepeat it with: %s",
+			failure, story(failure, cfg, build), command(t.Name(), failure.Seed, back(failure.Step)))
 	}
 	return stats
 }
 
 func back(step uint64) uint64 { return max(step, tail) - tail }
+
+// command is what runs a seed of a test again, from the root of the module.
+func command(test string, seed, from uint64) string {
+	var names []string // of subtests each by itself, as -run has it
+	for name := range strings.SplitSeq(test, "/") {
+		names = append(names, "^"+regexp.QuoteMeta(name)+"$")
+	}
+	return fmt.Sprintf("go test %s -v -run '%s' -sim.seed=%d -sim.trace=%d", here(), strings.Join(names, "/"), seed, from)
+}
+
+// here is the package under test, which go test runs in its directory, as the go command
+// names it at the root of the module.
+func here() string {
+	dir, err := os.Getwd()
+	for root := dir; err == nil; root = filepath.Dir(root) {
+		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+			rel, err := filepath.Rel(root, dir)
+			if err != nil {
+				break
+			}
+			return strings.TrimSuffix("./"+filepath.ToSlash(rel), "/.")
+		}
+		if root == filepath.Dir(root) {
+			break
+		}
+	}
+	return "." // a binary that was taken elsewhere
+}
 
 // runOne traces one seed.
 func runOne[M any](t testing.TB, seed uint64, cfg Config, build func(w *World[M])) {

@@ -502,3 +502,13 @@ func BenchmarkStep(b *testing.B) {
 		}
 	}
 }
+
+// TestCommand: what repeats a failure does so from the root of the module.
+func TestCommand(t *testing.T) {
+	t.Run("of part (a)", func(t *testing.T) {
+		want := `go test ./internal/sim -v -run '^TestCommand$/^of_part_\(a\)$' -sim.seed=4711 -sim.trace=12`
+		if got := command(t.Name(), 4711, 12); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	})
+}

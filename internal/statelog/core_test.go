@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 // check returns what is wrong with a gate.
@@ -136,12 +138,9 @@ func TestImageHeader(t *testing.T) {
 }
 
 func FuzzRecord(f *testing.F) {
-	f.Add([]byte{})
-	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
-	f.Add([]byte("SSH-2.0-OpenSSH_9.6\r\n"))
-	f.Add([]byte{0x16, 0x03, 0x01, 0x00, 0xc4, 0x01, 0x00, 0x00, 0xc0, 0x03, 0x03}) // TLS ClientHello
-	f.Add(le.AppendUint32(nil, 1<<31))                                              // as the length of a fingerprint
-	f.Add(le.AppendUint64(nil, 1<<63))
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+	}
 	var header [recordOverhead]byte
 	putRecordHeader(&header, kindEpoch, 5)
 	f.Add(append(header[:], encodeEpoch(3, "machine/1")...))

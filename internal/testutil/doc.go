@@ -3,6 +3,8 @@
 //
 // Tests do not sleep. In a bubble ([Bubble], of testing/synctest) time is virtual and
 // synctest.Wait says when everything has come to rest. Outside one, where other
-// processes, the kernel or a disk are part of the test, [Eventually] is the one
-// place that polls; the lint refuses time.Sleep everywhere else.
+// processes, the kernel or a disk are part of the test, [Eventually] and
+// [Until] are the one place that polls; the lint refuses to sleep everywhere else.
+//
+// Fuzz targets have some seeds in common ([Strangers]), which the lint looks after too.
 package testutil

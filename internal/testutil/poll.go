@@ -1,6 +1,7 @@
 package testutil
 
 import (
+	"context"
 	"testing"
 	"time"
 )
@@ -33,4 +34,17 @@ func Eventually(t testing.TB, timeout time.Duration, cond func() bool, message s
 		}
 		time.Sleep(min(pause, left))
 	}
+}
+
+// Until is Eventually for other goroutines than the test's own: it waits until cond
+// returns true, for as long as ctx lasts, and reports whether it has.
+func Until(ctx context.Context, cond func() bool) bool {
+	for pause := minPause; !cond(); pause = min(2*pause, maxPause) {
+		select {
+		case <-ctx.Done():
+			return cond()
+		case <-time.After(pause):
+		}
+	}
+	return true
 }

@@ -1,6 +1,7 @@
 package testutil_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -55,4 +56,22 @@ func TestEventuallyFailsAtItsTimeout(t *testing.T) {
 			t.Errorf("failure %q does not name the timeout and what was waited for", r.failure)
 		}
 	})
+}
+
+func TestUntil(t *testing.T) {
+	n := 0
+	if !testutil.Until(t.Context(), func() bool { n++; return n == 5 }) || n != 5 {
+		t.Errorf("asked %d times, want 5", n)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	n = 0
+	ended := testutil.Until(ctx, func() bool {
+		if n++; n == 3 {
+			cancel()
+		}
+		return false
+	})
+	if ended || n < 3 {
+		t.Errorf("true after the end: %t; asked %d times", ended, n)
+	}
 }

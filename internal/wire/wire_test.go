@@ -6,6 +6,8 @@ import (
 	"math"
 	"testing"
 	"time"
+
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 func TestRoundTrip(t *testing.T) {
@@ -99,13 +101,14 @@ func TestDecoderRefuses(t *testing.T) {
 // FuzzDecoder takes values as the input itself has it: a byte chooses what comes
 // next. Nothing may be longer than the input, and an error is for good.
 func FuzzDecoder(f *testing.F) {
-	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
-	f.Add([]byte("SSH-2.0-OpenSSH_9.6\r\n"))
-	f.Add([]byte{0x16, 0x03, 0x01, 0x00, 0xc4, 0x01, 0x00, 0x00, 0xc0, 0x03, 0x03}) // TLS ClientHello
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+	}
 	const kinds = 11
 	for kind := range byte(kinds) {
-		for _, length := range []uint64{0, 3, 1 << 31, 1 << 63, math.MaxUint64} {
-			f.Add(append(binary.AppendUvarint([]byte{kind}, length), "abcdefgh"...))
+		f.Add(append([]byte{kind, 3}, "abcdefgh"...))
+		for _, b := range testutil.Lengths(kind) {
+			f.Add(append(b, "abcdefgh"...))
 		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 // sampleCatalog has a directory with two files in its first frame, and two frames of changes.
@@ -78,7 +80,9 @@ func FuzzCatalog(f *testing.F) {
 	b, ends := sampleCatalog()
 	f.Add(b)
 	f.Add(b[:ends[0]])
-	f.Add([]byte{})
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := readCatalog(b)
 		if err != nil {
@@ -101,6 +105,12 @@ func FuzzDiskRequest(f *testing.F) {
 	r := DiskRequest{ID: 7, Kind: DiskWrite, Object: 1<<32 | 2, Generation: 1, Offset: 4096, Data: []byte("data")}
 	f.Add(r.Append(nil))
 	f.Add([]byte{byte(DiskRead), 1, 1, 0, 1, 200, 1})
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+	}
+	for _, b := range testutil.Lengths(byte(DiskWrite), 1, 1, 0, 1) {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := ParseDiskRequest(b)
 		if err != nil {

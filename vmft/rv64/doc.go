@@ -90,8 +90,8 @@
 // # Reading the source
 //
 //   - ops.go, decode.go, compressed.go: words to instructions. step.go: what
-//     each does. float.go: arithmetic with every rounding mode and flag.
-//   - memory.go, areas.go: sparse pages, permissions, what is dirty, frozen copies.
+//     each does. float*.go: arithmetic with every rounding mode and flag.
+//   - memory*.go, areas.go: sparse pages, permissions, what is dirty, frozen copies.
 //   - engine.go, block.go, fuse.go, pacer.go, run_*.go, quick.go, order_*.go: the fast engine.
 //   - linux_*.go: the kernel that programs see, one file a theme; linux.go is the
 //     table of calls.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/trilith-go/trilith/internal/testutil"
 )
 
 // bare makes a machine of code at testCode and data at testData.
@@ -177,7 +179,9 @@ func TestRandomCalls(t *testing.T) {
 }
 
 func FuzzCalls(f *testing.F) {
-	f.Add(uint64(1), []byte{})
+	for _, b := range testutil.Strangers() {
+		f.Add(uint64(1), b)
+	}
 	f.Fuzz(func(t *testing.T, seed uint64, patch []byte) {
 		data := randomCalls(rand.New(rand.NewPCG(seed, 9)), 2300)
 		copy(data, patch)
@@ -189,6 +193,9 @@ func FuzzCode(f *testing.F) {
 	words := examples(f)
 	for seed := range uint64(4) {
 		f.Add(randomProgram(rand.New(rand.NewPCG(seed, 5)), words, 500))
+	}
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, code []byte) {
 		code = code[:min(len(code), 8*pageSize)]
@@ -222,6 +229,14 @@ func FuzzInject(f *testing.F) {
 	f.Add(ConnectEvent(1<<33, 80, [16]byte{10: 0xff, 11: 0xff, 12: 1}, 9), DataEvent(1<<33, []byte("y")))
 	f.Add(PacketEvent(1, [16]byte{}, 2, nil), SignalEvent(2))
 	f.Add(TakenEvent(1<<33, 1), DialedEvent(17, 111))
+	for _, b := range testutil.Strangers() {
+		f.Add(b, b)
+	}
+	for kind := range byte(eventDiskCatalog + 1) {
+		for _, b := range testutil.Lengths(kind) {
+			f.Add(b, b)
+		}
+	}
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		m := bare(t, callLoop, randomCalls(rand.New(rand.NewPCG(1, 9)), 2300), false)
 		m.Run(3000)
@@ -256,6 +271,9 @@ func FuzzApplyDelta(f *testing.F) {
 	f.Add(first)
 	f.Add(second)
 	f.Add(second[:len(second)/2])
+	for _, b := range testutil.Strangers() {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m := bare(t, callLoop, data, false)
 		if err := m.ApplyDelta(first); err != nil {

@@ -142,7 +142,7 @@ const (
 
 // newProcess makes a child of the process of t, with a thread that goes on where t is.
 func (k *kernel) newProcess(t *thread, a *[6]uint64) int64 {
-	flags, stack, parentTID, tls, childTID := a[0], a[1], a[2], a[3], a[4]
+	flags, parentTID, childTID := a[0], a[2], a[4]
 	switch {
 	case flags&cloneThread != 0, flags&cloneUnknown != 0:
 		return -eINVAL
@@ -180,23 +180,7 @@ func (k *kernel) newProcess(t *thread, a *[6]uint64) int64 {
 	if flags&cloneVM == 0 {
 		p.mem = k.mem.fork()
 	}
-	child := &thread{
-		id: p.id, process: p.id, x: t.x, f: t.f, pc: t.pc, fcsr: t.fcsr, mask: t.mask, name: t.name,
-		altSP: t.altSP, altSize: t.altSize, altFlags: t.altFlags,
-	}
-	if flags&(cloneVM|cloneVfork) == cloneVM {
-		child.altSP, child.altSize, child.altFlags = 0, 0, ssDisable
-	}
-	if flags&cloneChildCleartid != 0 {
-		child.clearTID = childTID
-	}
-	if flags&cloneSettls != 0 {
-		child.x[4] = tls
-	}
-	if stack != 0 {
-		child.x[2] = stack
-	}
-	child.x[10] = 0
+	child := firstThread(p.id, t, a)
 	k.nextID++
 	k.procs = append(k.procs, &p)
 	k.threads = append(k.threads, child)
@@ -213,6 +197,29 @@ func (k *kernel) newProcess(t *thread, a *[6]uint64) int64 {
 		return k.wait(t, waitVfork, 0)
 	}
 	return int64(p.id)
+}
+
+// firstThread makes the only thread of a new process, which goes on where t is.
+func firstThread(id int, t *thread, a *[6]uint64) *thread {
+	flags, stack, tls, childTID := a[0], a[1], a[3], a[4]
+	child := &thread{
+		id: id, process: id, x: t.x, f: t.f, pc: t.pc, fcsr: t.fcsr, mask: t.mask, name: t.name,
+		altSP: t.altSP, altSize: t.altSize, altFlags: t.altFlags,
+	}
+	if flags&(cloneVM|cloneVfork) == cloneVM {
+		child.altSP, child.altSize, child.altFlags = 0, 0, ssDisable
+	}
+	if flags&cloneChildCleartid != 0 {
+		child.clearTID = childTID
+	}
+	if flags&cloneSettls != 0 {
+		child.x[4] = tls
+	}
+	if stack != 0 {
+		child.x[2] = stack
+	}
+	child.x[10] = 0
+	return child
 }
 
 // releaseVfork lets the thread go on that waits for a process to leave its memory.

@@ -55,6 +55,7 @@
 // # Reading the source
 //
 // The deterministic cores: version.go (names and versions), order.go (what may be done at the
-// same time). The shells: store.go (objects on files), disk.go, server.go (requests), and
+// same time). The shells: store.go (objects on files) with store_chunks.go and
+// store_term.go, disk.go, server.go (requests), host.go (those of a machine without a log), and
 // files.go (what it all stands on).
 package shareddisk

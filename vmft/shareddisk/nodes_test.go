@@ -158,9 +158,7 @@ func (g *group) attend(n *vmft.Node, d *Disk) {
 			return
 		}
 		s := d.Serve(port, g.byBackup)
-		for lonely(port, n) {
-			<-time.After(time.Millisecond)
-		}
+		testutil.Until(context.Background(), func() bool { return !lonely(port, n) })
 		for done := int64(0); ; {
 			o, err := port.Next(context.Background())
 			if err != nil {
