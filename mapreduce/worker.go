@@ -333,7 +333,11 @@ func (w *Worker) poll(session *registerResp) error {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
-		<-pause.C
+		select {
+		case <-pause.C:
+		case <-w.ctx.Done():
+			return context.Cause(w.ctx)
+		}
 		req := &pollReq{id: session.id, epoch: session.epoch, jobs: w.store.jobs()}
 		ctx, cancel := context.WithTimeout(w.ctx, session.hold+pollPatience)
 		var draining bool

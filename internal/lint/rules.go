@@ -230,7 +230,6 @@ var Trilith = Rules{
 	Pauses: map[string]string{
 		"examples/terasort/process_test.go:torment":     "kills processes at the pace that a flag says",
 		"examples/trilith/gfs_kill_test.go:storm":       "kills processes at a pace, for as long as a flag says",
-		"mapreduce/worker.go:poll":                      "the call that it repeats ends with the worker; the pause is a tenth of that call's hold at most",
 		"transport/transporttest/planted_test.go":       "bugs that are planted, in bubbles",
 		"transport/transporttest/streams.go:giveItTime": "waits for what must not happen, and so cannot tell when it has not; in a bubble it costs nothing",
 		"vmft/example_test.go:ExampleStart":             "shows how to wait with public packages alone",
