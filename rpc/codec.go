@@ -29,7 +29,7 @@ func (*Empty) UnmarshalBinary(b []byte) error {
 //		rpc.Body
 //	}
 //
-// A message with a Body encodes only its other fields in AppendBinary.
+// A message with a Body encodes only its other fields in AppendBinary, or as JSON.
 type Body struct {
 	// Data is the bytes. A client lends the Data of a request until its call
 	// returns, a handler that of its response until Release is called.
@@ -84,6 +84,9 @@ func decodeMessage(src []byte, m any) error {
 	case encoding.BinaryUnmarshaler:
 		return m.UnmarshalBinary(src)
 	default:
+		if len(src) == 0 { // a handler's response of nil
+			return nil
+		}
 		return json.Unmarshal(src, m)
 	}
 }

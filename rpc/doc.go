@@ -19,8 +19,11 @@
 //     request was certainly not executed (ErrNotExecuted) or may have been
 //     (ErrOutcomeUnknown). This is what Go's net/rpc gives, less the first case.
 //   - At least once: Call(ctx, client.AtLeastOnce(), …). Tried again, with
-//     growing random pauses, until there is an answer or ctx ends. For handlers
-//     that may run twice without harm.
+//     growing random pauses, until there is an answer, ctx ends or the client is
+//     closed. An error that the next attempt would meet too ends the call at once:
+//     ErrNoMethod, ErrMessage, ErrTooLarge; of a handshake ErrSecret, ErrCluster,
+//     ErrVersion and ErrNode, if every address answers so. For handlers that may run
+//     twice without harm.
 //   - Exactly once: Call(ctx, client.ExactlyOnce(), …). Tried again likewise, but
 //     each request carries ⟨client id, sequence⟩, and the server's duplicate
 //     table answers a repetition with the first execution's result. It also
@@ -47,6 +50,38 @@
 // ErrOutcomeUnknown and never runs the call again. So such a table promises: at
 // most once always, exactly once without a crash in the middle of the handler,
 // and it tells which.
+//
+// # Messages
+//
+// Requests and responses are pointers to structs. If the pointer type implements
+// both encoding.BinaryAppender and encoding.BinaryUnmarshaler, a message is what
+// these append and take; otherwise it is the JSON of the exported fields, by package
+// encoding/json: less to write, and slower. Only one of the two is a mistake, half a
+// codec: Server.Listen reports it for the types of the handlers, and at a client the
+// call fails. Methods that a struct has from a field embedded in it count as its own.
+// Both ends must use the same encoding, for nothing on the wire names it. Empty is the
+// message without fields.
+//
+//	type Req struct{ Key string }
+//
+//	func (r *Req) AppendBinary(b []byte) ([]byte, error) { return append(b, r.Key...), nil }
+//	func (r *Req) UnmarshalBinary(b []byte) error        { r.Key = string(b); return nil }
+//
+// AppendBinary appends to a buffer of the connection's, and may be called again for
+// another attempt. What UnmarshalBinary is given is borrowed, from a buffer that is
+// used again: it must copy what it keeps. It is given no bytes for a response of nil,
+// which JSON takes as the zero value.
+//
+// A struct that embeds Body carries raw bytes beside its fields, with either
+// encoding, which must leave them out (JSON does). They reach the other end without
+// being encoded, in chunks; who owns them when is said at Body. A struct that embeds
+// none ignores those that arrive.
+//
+// The fields of a message are bounded by the Limits.MaxMessageBytes of both ends, and
+// a body by MaxBodyBytes: beyond, the call fails with ErrTooLarge. The request that
+// opens a stream has 16 KiB at most and no body. A message that cannot be encoded or
+// decoded fails its call with ErrMessage: a request before it is executed, a response
+// afterwards.
 //
 // # Errors
 //
