@@ -35,7 +35,8 @@ type Body struct {
 	// returns, a handler that of its response until Release is called.
 	//
 	// A client receives into Data[:0] of the response message that it passes to
-	// CallInto if the capacity suffices, and into new memory otherwise. A
+	// CallInto if the capacity suffices, and into new memory otherwise: of the body's
+	// size up to 1 MiB; for a longer one it grows as bytes arrive, and moves them. A
 	// handler may use the Data that it received until it returns, and longer if
 	// it calls Keep. It may lend it on as the Data of its response without that.
 	Data []byte `json:"-"`
