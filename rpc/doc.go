@@ -109,11 +109,14 @@
 //     many for that, the reader wakes one and each the next, before it decodes.
 //
 // Bodies, long messages and streams leave in chunks of at most 256 KiB, taken in
-// turn, between which all waiting small frames go first: bulk delays a small call
-// by one chunk at most. (Only where the transport takes its chunks within 2 ms, and
-// there is nothing else to be sent, do up to three leave in one write: a peer that is
-// woken less often is quicker.) A body is received into its final place: memory of the
-// caller's own, if it lent any.
+// turn, between which all waiting small frames go first. So bulk delays a small call by
+// what is in the write that is under way: one chunk. Of the message or body of a call
+// that is the only one in progress, with nothing else to be sent, up to three chunks are
+// in a write, if each of the last two writes with chunks took the transport 2 ms at
+// most: a peer that is woken less often is quicker. A call that comes in the middle of
+// such a write, on a connection that has just ceased to be so quick, waits for as much.
+// A stream never has more than one chunk in a write. A body is received into its final
+// place: memory of the caller's own, if it lent any.
 //
 // Which tool of Go is used where, and why: mutexes guard tables, and are never
 // held across I/O. Those that all calls pass are tried for a moment before they
@@ -135,10 +138,9 @@
 // arrived, with never more than 1 MiB on a peer's word, and that on its budget;
 // what comes beyond is refused with an error that says so. An idle connection costs
 // each side one goroutine and less than 16 KiB, its stack included; over TLS, what
-// crypto/tls keeps comes on top: about 8 KiB, and a read buffer as large as the
-// largest record that has come, 17 KiB at most. Garbage on
-// the port costs one connection. Confidentiality and integrity are the
-// transport's: use transport.TLS.
+// crypto/tls keeps comes on top: about 8 KiB, and a read buffer that grows with the
+// longest record that has come, to some 35 KiB at most. Garbage on the port costs one
+// connection. Confidentiality and integrity are the transport's: use transport.TLS.
 //
 // # Protocol, version 1
 //

@@ -260,11 +260,17 @@ func (m *mux) nextChunk(out *buffer) (*outflow, []byte) {
 	return o, chunk
 }
 
-// moreChunks adds chunks of a flow that is all there is to be sent to a write, as long as
-// the transport takes them so quickly that nobody waits for that. A peer falls asleep when
-// it has read what there was, and to wake it takes about as long as to copy a chunk: of
-// few large writes more is on its way when it looks. The lock is held.
+// moreChunks adds chunks of the only call's message or body to a write, if that is all
+// there is to be sent, as long as the transport takes them so quickly that nobody waits
+// for that. A peer falls asleep when it has read what there was, and to wake it takes
+// about as long as to copy a chunk: of few large writes more is on its way when it looks.
+// If the connection becomes slow in the middle of such a write, a call that comes then
+// waits for all of it. A stream, beside which calls come all the time, adds nothing. The
+// lock is held.
 func (m *mux) moreChunks(o *outflow) {
+	if o.stream != nil {
+		return
+	}
 	for i := range m.heads {
 		if m.swift < 2 || len(m.bulk) > 0 || m.pending > 1 || o.size() <= copiedChunk {
 			return
