@@ -140,7 +140,9 @@
 // each side one goroutine and less than 16 KiB, its stack included; over TLS, what
 // crypto/tls keeps comes on top: about 8 KiB, and a read buffer that grows with the
 // longest record that has come, to some 35 KiB at most. Garbage on the port costs one
-// connection. Confidentiality and integrity are the transport's: use transport.TLS.
+// connection, and so does a panic in its Read, its Write or the parsing of a frame: the
+// stack is in the log. Confidentiality and integrity are the transport's: use
+// transport.TLS.
 //
 // # Protocol, version 1
 //
@@ -179,5 +181,5 @@
 // servicelog.go a log that has several leaders in turn. stream.go is what users see
 // of a stream, streamflow.go how bytes come in, streamopen.go how it begins.
 // client.go connects, server.go listens, handshake.go and limits.go keep strangers
-// in check.
+// in check, and rescue.go says which panics cost only a connection.
 package rpc

@@ -319,8 +319,7 @@ func (m *mux) recycle(out *buffer) {
 func (m *mux) send(frames []byte, vector bool) (err error) {
 	if !vector {
 		m.ctr.bytesOut.Add(int64(len(frames)))
-		_, err = m.nc.Write(frames)
-		return err
+		return m.put(frames)
 	}
 	for _, piece := range m.vector {
 		m.ctr.bytesOut.Add(int64(len(piece)))
@@ -330,7 +329,7 @@ func (m *mux) send(frames []byte, vector bool) (err error) {
 		_, err = m.vector.WriteTo(m.tcp)
 	} else {
 		for i := 0; i < len(m.vector) && err == nil; i++ {
-			_, err = m.nc.Write(m.vector[i])
+			err = m.put(m.vector[i])
 		}
 	}
 	if m.swift++; time.Since(began) > swiftWrite {
