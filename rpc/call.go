@@ -18,11 +18,15 @@ const (
 	// AtMostOnce: one try. An error's Outcome says whether the request was
 	// certainly not executed or may have been.
 	AtMostOnce Semantics = iota
-	// AtLeastOnce: tried until there is an answer or the context ends. For
-	// handlers that may run twice without harm.
+	// AtLeastOnce: tried until there is an answer, or the context or the client
+	// ends, or an error says that another attempt makes no sense: ErrNoMethod,
+	// ErrMessage, ErrTooLarge, or at all addresses ErrSecret, ErrCluster, ErrVersion
+	// or ErrNode. For handlers that may run twice without harm.
 	AtLeastOnce
-	// ExactlyOnce: tried until there is an answer or the context ends; the
-	// server's duplicate table answers repeats. It needs a server with a table.
+	// ExactlyOnce: tried likewise; the server's duplicate table answers repeats. It
+	// needs a server with a table, else ErrNoSessions ends the call, and so do the
+	// table's ErrOutcomeUnknown, ErrSessionExpired, ErrSessionStale,
+	// ErrSessionMismatch and ErrSessionResultTooLarge.
 	ExactlyOnce
 )
 
@@ -57,7 +61,8 @@ type view struct {
 func (v *view) caller() (*Client, Semantics)   { return v.c, v.sem }
 func (c *Client) caller() (*Client, Semantics) { return c, AtMostOnce }
 
-// AtLeastOnce returns a view of the client whose calls are retried.
+// AtLeastOnce returns a view of the client whose calls are retried, but for errors
+// that another attempt would meet too.
 func (c *Client) AtLeastOnce() Caller { return &c.alo }
 
 // ExactlyOnce returns a view of the client whose calls are retried and, by the
@@ -486,14 +491,4 @@ func callError(method, addr string, outcome Outcome, err error) error {
 		addr, err = e.Addr, e.Err // of the dial
 	}
 	return &Error{Op: "call", Method: method, Addr: addr, Outcome: outcome, Err: err}
-}
-
-// ctxError says why ctx has ended: what ctx.Err returns, and the cause beside
-// it if there is one.
-func ctxError(ctx context.Context) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
-	if cause == nil || errors.Is(cause, err) {
-		return cause
-	}
-	return fmt.Errorf("%w: %w", err, cause)
 }

@@ -108,21 +108,28 @@ func TestRelease(t *testing.T) {
 type jsonMessage struct {
 	Name  string
 	Words map[string]int
+	Body
 }
 
 func TestFallbackCodec(t *testing.T) {
 	p := newRig(t, "Network").start(t, ServerConfig{}, ClientConfig{}, func(s *Server) {
 		Handle(s, "Count", func(_ context.Context, m *jsonMessage) (*jsonMessage, error) {
-			resp := &jsonMessage{Name: m.Name, Words: map[string]int{}}
+			resp := &jsonMessage{Name: m.Name, Words: map[string]int{}, Body: Body{Data: m.Data}}
 			for _, w := range strings.Fields(m.Name) {
 				resp.Words[w]++
 			}
 			return resp, nil
 		})
+		Handle(s, "Nil", func(context.Context, *jsonMessage) (*jsonMessage, error) { return nil, nil })
 	})
-	resp, err := Call[jsonMessage](t.Context(), p.c, "Count", &jsonMessage{Name: "to be or not to be"})
+	body := pattern(1000, 1)
+	resp, err := Call[jsonMessage](t.Context(), p.c, "Count", &jsonMessage{Name: "to be or not to be", Body: Body{Data: body}})
 	if err != nil || resp.Words["be"] != 2 {
-		t.Errorf("got %+v, error %v", resp, err)
+		t.Fatalf("got %+v, error %v", resp, err)
+	}
+	mustEqual(t, "body", resp.Data, body)
+	if resp, err := Call[jsonMessage](t.Context(), p.c, "Nil", &jsonMessage{}); err != nil || resp.Words != nil {
+		t.Errorf("a response of nil: %+v, error %v", resp, err)
 	}
 }
 

@@ -56,7 +56,8 @@ type ClientConfig struct {
 	SessionWindow int
 	// Interceptors wrap every attempt of every call, the first outermost.
 	Interceptors []ClientInterceptor
-	// Logger receives connects and losses; nil is silence.
+	// Logger receives violations of the protocol and panics of connections; nil is
+	// silence.
 	Logger hclog.Logger
 }
 
@@ -187,7 +188,7 @@ func (c *Client) Stats() ClientStats {
 		Calls: c.ctr.calls.Load(), Failures: c.ctr.failures.Load(),
 		Retries: c.ctr.retries.Load(), Redirects: c.ctr.redirects.Load(),
 		Streams: c.ctr.streams.Load(), Conns: c.ctr.conns.Load(), OpenConns: c.ctr.openConns.Load(),
-		BytesIn: c.ctr.bytesIn.Load(), BytesOut: c.ctr.bytesOut.Load(),
+		Panics: c.ctr.panics.Load(), BytesIn: c.ctr.bytesIn.Load(), BytesOut: c.ctr.bytesOut.Load(),
 	}
 }
 
@@ -343,7 +344,7 @@ func (c *Client) dialOne(ctx context.Context, addr string) (*clientConn, net.Con
 		c.redirected(cc, addrs)
 	}
 	cc.nc = nc
-	cc.remote, cc.peer, err = c.handshake.client(ctx, nc)
+	cc.remote, cc.peer, err = c.shake(ctx, nc)
 	if err != nil {
 		nc.Close()
 		return nil, nil, &Error{Op: "handshake", Addr: addr, Outcome: NotExecuted, Err: err}

@@ -29,13 +29,14 @@ func (*Empty) UnmarshalBinary(b []byte) error {
 //		rpc.Body
 //	}
 //
-// A message with a Body encodes only its other fields in AppendBinary.
+// A message with a Body encodes only its other fields in AppendBinary, or as JSON.
 type Body struct {
 	// Data is the bytes. A client lends the Data of a request until its call
 	// returns, a handler that of its response until Release is called.
 	//
 	// A client receives into Data[:0] of the response message that it passes to
-	// CallInto if the capacity suffices, and into new memory otherwise. A
+	// CallInto if the capacity suffices, and into new memory otherwise: of the body's
+	// size up to 1 MiB; for a longer one it grows as bytes arrive, and moves them. A
 	// handler may use the Data that it received until it returns, and longer if
 	// it calls Keep. It may lend it on as the Data of its response without that.
 	Data []byte `json:"-"`
@@ -84,6 +85,9 @@ func decodeMessage(src []byte, m any) error {
 	case encoding.BinaryUnmarshaler:
 		return m.UnmarshalBinary(src)
 	default:
+		if len(src) == 0 { // a handler's response of nil
+			return nil
+		}
 		return json.Unmarshal(src, m)
 	}
 }

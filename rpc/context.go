@@ -2,6 +2,8 @@ package rpc
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -230,4 +232,14 @@ func (m *contextMore) end() {
 		go f()
 	}
 	m.after = nil
+}
+
+// ctxError says why ctx has ended: what ctx.Err returns, and the cause beside
+// it if there is one.
+func ctxError(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == nil || errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
 }

@@ -19,8 +19,11 @@
 //     request was certainly not executed (ErrNotExecuted) or may have been
 //     (ErrOutcomeUnknown). This is what Go's net/rpc gives, less the first case.
 //   - At least once: Call(ctx, client.AtLeastOnce(), …). Tried again, with
-//     growing random pauses, until there is an answer or ctx ends. For handlers
-//     that may run twice without harm.
+//     growing random pauses, until there is an answer, ctx ends or the client is
+//     closed. An error that the next attempt would meet too ends the call at once:
+//     ErrNoMethod, ErrMessage, ErrTooLarge; of a handshake ErrSecret, ErrCluster,
+//     ErrVersion and ErrNode, if every address answers so. For handlers that may run
+//     twice without harm.
 //   - Exactly once: Call(ctx, client.ExactlyOnce(), …). Tried again likewise, but
 //     each request carries ⟨client id, sequence⟩, and the server's duplicate
 //     table answers a repetition with the first execution's result. It also
@@ -48,6 +51,38 @@
 // most once always, exactly once without a crash in the middle of the handler,
 // and it tells which.
 //
+// # Messages
+//
+// Requests and responses are pointers to structs. If the pointer type implements
+// both encoding.BinaryAppender and encoding.BinaryUnmarshaler, a message is what
+// these append and take; otherwise it is the JSON of the exported fields, by package
+// encoding/json: less to write, and slower. Only one of the two is a mistake, half a
+// codec: Server.Listen reports it for the types of the handlers, and at a client the
+// call fails. Methods that a struct has from a field embedded in it count as its own.
+// Both ends must use the same encoding, for nothing on the wire names it. Empty is the
+// message without fields.
+//
+//	type Req struct{ Key string }
+//
+//	func (r *Req) AppendBinary(b []byte) ([]byte, error) { return append(b, r.Key...), nil }
+//	func (r *Req) UnmarshalBinary(b []byte) error        { r.Key = string(b); return nil }
+//
+// AppendBinary appends to a buffer of the connection's, and may be called again for
+// another attempt. What UnmarshalBinary is given is borrowed, from a buffer that is
+// used again: it must copy what it keeps. It is given no bytes for a response of nil,
+// which JSON takes as the zero value.
+//
+// A struct that embeds Body carries raw bytes beside its fields, with either
+// encoding, which must leave them out (JSON does). They reach the other end without
+// being encoded, in chunks; who owns them when is said at Body. A struct that embeds
+// none ignores those that arrive.
+//
+// The fields of a message are bounded by the Limits.MaxMessageBytes of both ends, and
+// a body by MaxBodyBytes: beyond, the call fails with ErrTooLarge. The request that
+// opens a stream has 16 KiB at most and no body. A message that cannot be encoded or
+// decoded fails its call with ErrMessage: a request before it is executed, a response
+// afterwards.
+//
 // # Errors
 //
 // Every failed call returns an *Error, whose Outcome says what is known of the
@@ -74,11 +109,14 @@
 //     many for that, the reader wakes one and each the next, before it decodes.
 //
 // Bodies, long messages and streams leave in chunks of at most 256 KiB, taken in
-// turn, between which all waiting small frames go first: bulk delays a small call
-// by one chunk at most. (Only where the transport takes its chunks within 2 ms, and
-// there is nothing else to be sent, do up to three leave in one write: a peer that is
-// woken less often is quicker.) A body is received into its final place: memory of the
-// caller's own, if it lent any.
+// turn, between which all waiting small frames go first. So bulk delays a small call by
+// what is in the write that is under way: one chunk. Of the message or body of a call
+// that is the only one in progress, with nothing else to be sent, up to three chunks are
+// in a write, if each of the last two writes with chunks took the transport 2 ms at
+// most: a peer that is woken less often is quicker. A call that comes in the middle of
+// such a write, on a connection that has just ceased to be so quick, waits for as much.
+// A stream never has more than one chunk in a write. A body is received into its final
+// place: memory of the caller's own, if it lent any.
 //
 // Which tool of Go is used where, and why: mutexes guard tables, and are never
 // held across I/O. Those that all calls pass are tried for a moment before they
@@ -98,9 +136,13 @@
 // nothing but the limits stands between a client and a server. Every queue, table
 // and message is bounded, by Limits or by a constant; memory follows what has
 // arrived, with never more than 1 MiB on a peer's word, and that on its budget;
-// what comes beyond is refused with an error that says so. Garbage on
-// the port costs one connection. Confidentiality and integrity are the
-// transport's: use transport.TLS.
+// what comes beyond is refused with an error that says so. An idle connection costs
+// each side one goroutine and less than 16 KiB, its stack included; over TLS, what
+// crypto/tls keeps comes on top: about 8 KiB, and a read buffer that grows with the
+// longest record that has come, to some 35 KiB at most. Garbage on the port costs one
+// connection, and so does a panic in its Read, its Write or the parsing of a frame: the
+// stack is in the log. Confidentiality and integrity are the transport's: use
+// transport.TLS.
 //
 // # Protocol, version 1
 //
@@ -139,5 +181,5 @@
 // servicelog.go a log that has several leaders in turn. stream.go is what users see
 // of a stream, streamflow.go how bytes come in, streamopen.go how it begins.
 // client.go connects, server.go listens, handshake.go and limits.go keep strangers
-// in check.
+// in check, and rescue.go says which panics cost only a connection.
 package rpc

@@ -9,11 +9,8 @@ import (
 	"log"
 	"os"
 	"strings"
-	"sync/atomic"
 	"time"
 
-	"github.com/trilith-go/trilith/internal/statelog"
-	"github.com/trilith-go/trilith/internal/wire"
 	"github.com/trilith-go/trilith/rpc"
 	"github.com/trilith-go/trilith/transport"
 )
@@ -44,9 +41,11 @@ func (b *Block) AppendBinary(dst []byte) ([]byte, error) {
 
 // UnmarshalBinary takes the field.
 func (b *Block) UnmarshalBinary(src []byte) error {
-	d := wire.NewDecoder(src)
-	b.Version = d.Uvarint()
-	return d.Finish()
+	var n int
+	if b.Version, n = binary.Uvarint(src); n <= 0 || n < len(src) {
+		return errors.New("not a version")
+	}
+	return nil
 }
 
 // newNetwork, serve and dial shorten the examples: a network in memory, a server
@@ -166,41 +165,6 @@ func ExampleClient_AtLeastOnce() {
 	// Output: at last <nil>
 }
 
-// A call that must not be executed twice is repeated as well, and the server's
-// table tells the repetition: here the reply to every first attempt is lost.
-func ExampleClient_ExactlyOnce() {
-	n := newNetwork()
-	defer n.Close()
-	table, err := rpc.NewSessionTable(rpc.SessionTableConfig{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	var balance atomic.Int64
-	defer serve(n, "server", rpc.ServerConfig{Sessions: table}, func(s *rpc.Server) {
-		rpc.Handle(s, "Deposit", func(context.Context, *rpc.Empty) (*rpc.Empty, error) {
-			balance.Add(100)
-			return nil, nil
-		})
-	}).Close()
-	lossy := func(ctx context.Context, inv *rpc.Invocation, next func(context.Context) error) error {
-		err := next(ctx)
-		if inv.Method == "Deposit" && inv.Attempt == 1 {
-			return errors.New("the reply is lost")
-		}
-		return err
-	}
-	c := dial(n, rpc.ClientConfig{Addrs: []string{"server:7101"}, Interceptors: []rpc.ClientInterceptor{lossy}})
-	defer c.Close()
-
-	for range 3 {
-		if _, err := rpc.Call[rpc.Empty](context.Background(), c.ExactlyOnce(), "Deposit", &rpc.Empty{}); err != nil {
-			log.Fatal(err)
-		}
-	}
-	fmt.Println("balance:", balance.Load(), "retries:", c.Stats().Retries)
-	// Output: balance: 300 retries: 3
-}
-
 // A table with a directory knows, when the process is started again, what was
 // executed before: a client goes on in the same session.
 func ExampleNewSessionTable() {
@@ -240,40 +204,6 @@ func ExampleNewSessionTable() {
 	// Output:
 	// call 1 of 1 session
 	// call 2 of 1 session
-}
-
-// A Guard is for handlers whose effect is a command in a log: there the table is
-// a part of the machine that the log drives.
-func ExampleGuard() {
-	machine, err := rpc.NewSessionMachine(&ledger{make(map[uint64]int)}, rpc.SessionsConfig{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	journal, err := statelog.Open(statelog.Config{Machine: machine}) // in memory; any rpc.Log will do
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer journal.Close()
-	guard := rpc.NewGuard(journal)
-	n := newNetwork()
-	defer n.Close()
-	defer serve(n, "server", rpc.ServerConfig{Sessions: guard}, func(s *rpc.Server) {
-		rpc.Handle(s, "Count", func(ctx context.Context, req *request) (*request, error) {
-			_, out, err := guard.Propose(ctx, binary.LittleEndian.AppendUint64(nil, req.ID))
-			if err != nil {
-				return nil, err
-			}
-			return &request{binary.LittleEndian.Uint64(out)}, nil
-		})
-	}).Close()
-	c := dial(n, rpc.ClientConfig{Addrs: []string{"server:7101"}})
-	defer c.Close()
-	resp, err := rpc.Call[request](context.Background(), c.ExactlyOnce(), "Count", &request{42})
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println("applied:", resp.ID)
-	// Output: applied: 42
 }
 
 // A body is received into memory of the caller's, if that is large enough.

@@ -27,14 +27,10 @@ var kinds = []struct {
 	{rpc.ExactlyOnce, inMemory}, {rpc.ExactlyOnce, onDisk}, {rpc.ExactlyOnce, inLog},
 }
 
-// total adds up reports.
+// add adds up reports.
 func (r *report) add(o report) {
 	r.struck += o.struck
-	r.injected.Attempts += o.injected.Attempts
-	r.injected.DroppedRequests += o.injected.DroppedRequests
-	r.injected.DroppedReplies += o.injected.DroppedReplies
-	r.injected.Duplicates += o.injected.Duplicates
-	r.injected.Delays += o.injected.Delays
+	addCounts(&r.injected, o.injected)
 	if r.outcomes == nil {
 		r.outcomes = make(map[rpc.Outcome]int)
 	}
@@ -50,9 +46,18 @@ func (r *report) add(o report) {
 	r.redialed += o.redialed
 }
 
-// TestSemanticsUnderFaults: every fault of single calls, together with every
+func addCounts(c *rpctest.Counts, o rpctest.Counts) {
+	c.Attempts += o.Attempts
+	c.DroppedRequests += o.DroppedRequests
+	c.DroppedReplies += o.DroppedReplies
+	c.Duplicates += o.Duplicates
+	c.Delays += o.Delays
+}
+
+// TestSemanticsUnderFaults: every fault of single calls, at random, together with every
 // strike at every point of a call, for each promise: the count of executions and
-// what the caller is told agree with it.
+// what the caller is told agree with it. TestSemanticsUnderSubsets has the faults
+// together.
 func TestSemanticsUnderFaults(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(kind.sem.String()+" "+kind.keeper.String(), func(t *testing.T) {

@@ -6,8 +6,11 @@ import (
 	"errors"
 )
 
-// Log is the log that a Guard proposes to: that of a single process with a
-// journal, or of a replicated group.
+// Log is the log that a Guard proposes to, of a machine that a process runs alone or a
+// group of processes replicates. A *vmft.Node is one (package vmft of this module):
+// with Peers that of a group, without that of one process, kept in a directory if its
+// Config names one. Any other type with these methods will do; the example of Guard has
+// a small one in memory.
 type Log interface {
 	// Lead blocks until this process may serve in a new epoch; term ends when it
 	// no longer may.
@@ -32,6 +35,9 @@ type Log interface {
 // it once: it runs again when a request is repeated, and the machine tells the
 // repetition. A Guard is the SessionHost of the server whose handlers use it. It
 // may be used concurrently.
+//
+// With package vmft, the SessionMachine is the Machine of a vmft.Config and the Guard is
+// NewGuard(node), of the *vmft.Node that vmft.Start returns.
 type Guard struct{ log Log }
 
 var _ SessionHost = (*Guard)(nil)

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-
+	"errors"
 	"io"
 	"math"
 	"net"
@@ -314,13 +314,19 @@ func TestFloods(t *testing.T) {
 
 // TestHostileClaims: a thousand connections that each claim as much as the
 // protocol lets them, in calls, streams and frames, and send next to nothing. The
-// memory that they get stays within the budgets, and a good client works.
+// memory that they get stays within the budgets: that of each connection, and that of
+// all together if it is less. A good client works in the first case, and in the second
+// it is told that the server is overloaded, until they have gone.
 func TestHostileClaims(t *testing.T) {
+	t.Run("of each", func(t *testing.T) { hostileClaims(t, 128<<10, 160<<20, false) })
+	t.Run("of all", func(t *testing.T) { hostileClaims(t, 128<<10, 32<<20, true) })
+}
+
+func hostileClaims(t *testing.T, connBudget, budget int64, binds bool) {
 	const (
-		conns      = 1000
-		connBudget = 128 << 10
-		budget     = 160 << 20
-		perConn    = 96 << 10 // on top: a read buffer, two goroutines, what both ends keep
+		conns   = 1000
+		perConn = 96 << 10 // on top: a read buffer, two goroutines, what both ends keep
+		claimed = 64 << 10 // the memory for the one claim that a connection's budget has room for
 	)
 	s, addr := serveAt(t, transport.TCP{}, "127.0.0.1:0", ServerConfig{Limits: Limits{
 		ConnBudgetBytes: connBudget, BudgetBytes: budget,
@@ -329,11 +335,59 @@ func TestHostileClaims(t *testing.T) {
 	if _, err := Call[note](t.Context(), good, "Echo", &note{}); err != nil {
 		t.Fatal(err)
 	}
+	said, lasts := claims()
+	before := heap()
+	intruders := make([]*intruder, conns)
+	for i := range intruders {
+		intruders[i] = intrude(t, transport.TCP{}, addr)
+		intruders[i].say(said, lasts[i%len(lasts)], []byte("x"))
+	}
+	eventually(t, "all has been read", func() bool { return s.Stats().BytesIn >= int64(conns*len(said)) })
+	least := int64(conns * claimed)
+	if binds {
+		least = budget - claimed // the next claim does not fit
+	}
+	eventually(t, "what is claimed is held", func() bool { return s.Stats().HeldBytes >= least })
+	held := s.Stats().HeldBytes
+	if held > budget || held > conns*connBudget {
+		t.Errorf("%d bytes held; the budgets allow %d and %d", held, conns*connBudget, budget)
+	}
+	grown := heap() - before
+	if most := min(conns*connBudget, budget) + conns*perConn; grown > most {
+		t.Errorf("the heap has grown by %d MiB, want at most %d", grown>>20, most>>20)
+	}
+	t.Logf("%d connections hold %d KiB each, the heap has grown by %d KiB each", conns, held/conns>>10, grown/conns>>10)
+	req := &note{Body: Body{Data: pattern(50<<10, 1)}}
+	resp, err := Call[note](t.Context(), good, "Echo", req)
+	if binds && (!errors.Is(err, ErrOverloaded) || !errors.Is(err, ErrNotExecuted)) {
+		t.Errorf("a good client is told: %v", err)
+	}
+	if !binds && err != nil {
+		t.Errorf("a good client is harmed: %v", err)
+	}
+	for _, i := range intruders {
+		i.nc.Close()
+	}
+	if binds {
+		resp, err = Call[note](t.Context(), good.AtLeastOnce(), "Echo", req)
+	}
+	if err != nil {
+		t.Fatalf("a good client, in the end: %v", err)
+	}
+	mustEqual(t, "echo", resp.Data, req.Data)
+	idle(t, s)
+	eventually(t, "the intruders are gone", func() bool { return s.Stats().OpenConns == 1 })
+	if good.Stats().Conns != 1 {
+		t.Error("the good client lost its connection")
+	}
+}
+
+// claims are what a connection claims, and a last frame that does not come.
+func claims() (said []byte, lasts [][]byte) {
 	claim := func(fields, body int) []byte {
 		return requestOf("Echo", func(h *requestHead) { h.flags, h.fields, h.body = flagChunked, fields, body })
 	}
 	one := []byte("x")
-	var said []byte
 	said = append(said, frame(kindRequest, callID(1, 0), claim(16<<20, 256<<20))...)
 	said = append(said, frame(kindChunk, callID(1, 0), one)...)
 	said = append(said, frame(kindRequest, callID(2, 1), claim(0, 40<<10+1))...)
@@ -341,38 +395,12 @@ func TestHostileClaims(t *testing.T) {
 	said = append(said, frame(kindRequest, callID(3, 2), claim(0, 256<<20))...)
 	said = append(said, frame(kindChunk, callID(3, 2), one)...)
 	said = append(said, frame(kindOpen, 1, requestOf("Mute", nil))...)
-	lasts := [][]byte{ // and in the end, a frame that does not come
+	return said, [][]byte{
 		frameHeadOf(kindRequest, callID(4, 3), maxWhole),
 		frameHeadOf(kindData, 1, maxChunk),
 		frameHeadOf(kindData, 9, maxChunk),
 		frameHeadOf(kindChunk, callID(2, 1), maxChunk),
 	}
-	before := heap()
-	intruders := make([]*intruder, conns)
-	for i := range intruders {
-		intruders[i] = intrude(t, transport.TCP{}, addr)
-		intruders[i].say(said, lasts[i%len(lasts)], one)
-	}
-	eventually(t, "all has been read", func() bool { return s.Stats().BytesIn >= int64(conns*len(said)) })
-	if held := s.Stats().HeldBytes; held < conns*40<<10 || held > budget || held > conns*connBudget {
-		t.Errorf("%d bytes held; the budgets allow %d", held, conns*connBudget)
-	}
-	grown := heap() - before
-	if most := int64(conns * (connBudget + perConn)); grown > most {
-		t.Errorf("the heap has grown by %d MiB, want at most %d", grown>>20, most>>20)
-	}
-	t.Logf("%d connections hold %d KiB each, the heap has grown by %d KiB each", conns, s.Stats().HeldBytes/conns>>10, grown/conns>>10)
-	data := pattern(50<<10, 1)
-	if resp, err := Call[note](t.Context(), good, "Echo", &note{Body: Body{Data: data}}); err != nil {
-		t.Errorf("a good client is harmed: %v", err)
-	} else {
-		mustEqual(t, "echo", resp.Data, data)
-	}
-	for _, i := range intruders {
-		i.nc.Close()
-	}
-	idle(t, s)
-	eventually(t, "the intruders are gone", func() bool { return s.Stats().OpenConns == 1 })
 }
 
 // heap returns how many bytes of the heap and of stacks are in use.

@@ -46,8 +46,8 @@ type Limits struct {
 const (
 	// maxFrame bounds the length of a frame as it is written before its kind.
 	maxFrame = 1<<18 + 64
-	// maxChunk bounds the bytes of a body or stream in one frame: what a small
-	// call can be made to wait for on a busy connection.
+	// maxChunk bounds the bytes of a body or stream in one frame: what a small call
+	// can be made to wait for on a busy connection, or a third of it (see moreChunks).
 	maxChunk = 1 << 18
 	// maxInline bounds the message fields that travel inside a request or
 	// response frame; longer ones follow in chunks.

@@ -280,23 +280,7 @@ func TestBulkDelaysLittle(t *testing.T) {
 					})
 					const size = 20 << 20
 					bulk := make([]byte, size)
-					serveAt(t, n.Host("server"), ":1", ServerConfig{}, func(s *Server) {
-						Handle(s, "Echo", echo)
-						Handle(s, "Bulk", func(_ context.Context, req *note) (*note, error) {
-							if req.Data == nil {
-								return &note{Body: Body{Data: bulk}}, nil
-							}
-							return &note{}, nil
-						})
-						HandleStream(s, "Bulk stream", func(_ context.Context, _ *Empty, st *Stream) error {
-							if up {
-								_, err := io.Copy(io.Discard, st)
-								return err
-							}
-							_, err := st.Write(bulk)
-							return err
-						})
-					})
+					serveAt(t, n.Host("server"), ":1", ServerConfig{}, func(s *Server) { bulkServer(s, up, bulk) })
 					c := dialFrom(t, n.Host("client"), ClientConfig{Addrs: []string{"server:1"}})
 					if _, err := Call[note](t.Context(), c, "Echo", &note{}); err != nil {
 						t.Fatal(err)
@@ -328,6 +312,25 @@ func TestBulkDelaysLittle(t *testing.T) {
 			})
 		}
 	}
+}
+
+// bulkServer has the methods that moveBulk calls, and a small one.
+func bulkServer(s *Server, up bool, bulk []byte) {
+	Handle(s, "Echo", echo)
+	Handle(s, "Bulk", func(_ context.Context, req *note) (*note, error) {
+		if req.Data == nil {
+			return &note{Body: Body{Data: bulk}}, nil
+		}
+		return &note{}, nil
+	})
+	HandleStream(s, "Bulk stream", func(_ context.Context, _ *Empty, st *Stream) error {
+		if up {
+			_, err := io.Copy(io.Discard, st)
+			return err
+		}
+		_, err := st.Write(bulk)
+		return err
+	})
 }
 
 // moveBulk moves bytes up or down.
@@ -364,19 +367,21 @@ func moveBulk(c *Client, up, asStream bool, bulk []byte) error {
 // Several chunks leave in one write only if nobody has to wait for it.
 func TestMoreChunks(t *testing.T) {
 	for name, c := range map[string]struct {
-		mux  *mux
-		rest int
-		want int
+		mux    *mux
+		rest   int
+		want   int
+		stream *Stream
 	}{
-		"alone":             {&mux{swift: 2}, 9 * maxChunk, 2},
-		"one more is left":  {&mux{swift: 2}, maxChunk, 1},
-		"little is left":    {&mux{swift: 2}, copiedChunk, 0},
-		"other bodies wait": {&mux{swift: 2, bulk: []*outflow{{}}}, 9 * maxChunk, 0},
-		"other calls run":   {&mux{swift: 2, pending: 2}, 9 * maxChunk, 0},
-		"a slow network":    {&mux{swift: 1}, 9 * maxChunk, 0},
+		"alone":             {mux: &mux{swift: 2}, rest: 9 * maxChunk, want: 2},
+		"one more is left":  {mux: &mux{swift: 2}, rest: maxChunk, want: 1},
+		"little is left":    {mux: &mux{swift: 2}, rest: copiedChunk},
+		"other bodies wait": {mux: &mux{swift: 2, bulk: []*outflow{{}}}, rest: 9 * maxChunk},
+		"other calls run":   {mux: &mux{swift: 2, pending: 2}, rest: 9 * maxChunk},
+		"a slow network":    {mux: &mux{swift: 1}, rest: 9 * maxChunk},
+		"a stream":          {mux: &mux{swift: 2}, rest: 9 * maxChunk, stream: &Stream{credit: 9 * maxChunk}},
 	} {
 		m, body := c.mux, pattern(c.rest, 1)
-		o := &outflow{kind: kindChunk, id: 1 << 40, rest: [2][]byte{nil, body}}
+		o := &outflow{kind: kindChunk, id: 1 << 40, rest: [2][]byte{nil, body}, stream: c.stream}
 		m.moreChunks(o)
 		if got := len(m.vector) / 2; got != c.want || o.busy != min(c.want*maxChunk, c.rest) {
 			t.Errorf("%s: %d more chunks of %d bytes", name, got, o.busy)

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-
-	"github.com/trilith-go/trilith/internal/wire"
 )
 
 // A mux is one connection after its handshake, as both ends need it: frames go
@@ -96,6 +94,7 @@ func (m *mux) run(s side, lim Limits, ctr *counters, log hclog.Logger) {
 	m.side, m.lim, m.ctr, m.log = s, lim, ctr, log
 	m.tcp, _ = m.nc.(*net.TCPConn)
 	m.in.nc, m.in.block, m.in.total = m.nc, s.settle, &ctr.bytesIn
+	m.in.panicked = func(r any) error { return rescued(ctr, log, m.peer.Addr, r) }
 	m.ended, m.over = make(chan struct{}), make(chan struct{})
 	m.streams = make(map[uint64]*Stream)
 	if m.every == 0 {
@@ -248,16 +247,8 @@ func isTimeout(err error) bool {
 
 // streamFrame handles the small frames of streams.
 func (m *mux) streamFrame(h frameHead, payload []byte) error {
-	d := wire.NewDecoder(payload)
-	var credit uint64
-	var end streamEnd
-	switch h.kind {
-	case kindCredit:
-		credit = d.Uvarint()
-	case kindReset:
-		end.outcome, end.err = decodeError(&d)
-	}
-	if err := d.Finish(); err != nil {
+	credit, end, err := m.parseStreamFrame(h.kind, payload)
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
 	if h.kind == kindReset {

@@ -30,6 +30,9 @@ type frameReader struct {
 	large  atomic.Bool // buf is large
 	nudged atomic.Bool // the read deadline was moved so that buf be let go of
 
+	panicked func(r any) error // notes a panic of nc or a parser, and says why the connection ends
+	broken   error             // what it has said
+
 	block func() error  // called before a read that may block, or moves what has been lent
 	heard atomic.Int64  // bytes read
 	total *atomic.Int64 // the same, over all connections
@@ -43,7 +46,7 @@ func (f *frameReader) next() (frameHead, []byte, error) {
 		if f.buf != nil {
 			pending = f.buf.b[f.r:f.w]
 		}
-		h, n, err := parseHead(pending)
+		h, n, err := f.parse(pending)
 		if err != nil {
 			return h, nil, err
 		}
@@ -163,7 +166,7 @@ func (f *frameReader) nudge() {
 
 // receive reads from the connection. It may return nothing, and no error.
 func (f *frameReader) receive(dst []byte) (int, error) {
-	n, err := f.nc.Read(dst)
+	n, err := f.get(dst)
 	if n == 0 && isTimeout(err) && f.nudged.CompareAndSwap(true, false) {
 		f.nc.SetReadDeadline(time.Time{})
 		err = nil

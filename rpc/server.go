@@ -122,7 +122,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 // again). req is the handler's to keep, but for its Body, if it has one. An error is the caller's,
 // whole but for its type: errors.Is finds the codes and standard sentinels in
 // it. A response of nil is an empty one. A mistake (an empty or repeated name,
-// a nil handler, half a codec, too late) is reported by Listen.
+// a nil handler, a message with only one of the two methods of a codec, too late) is
+// reported by Listen. The package's comment says what can be a message.
 func Handle[Req, Resp any](s *Server, name string, h func(ctx context.Context, req *Req) (*Resp, error)) {
 	handle(s, name, false, h)
 }

@@ -58,7 +58,7 @@ func (s *Server) serve(nc net.Conn) {
 	c.fresh, c.ready = c.freshRoom[:0], c.readyRoom[:0]
 	c.nc = nc
 	var err error
-	c.remote, c.peer, err = s.handshake.server(s.ctx, nc, s.admit)
+	c.remote, c.peer, err = s.shake(nc)
 	if err == nil {
 		err = s.join(c)
 	}
@@ -154,8 +154,7 @@ func (c *serverConn) request(id uint64, payload []byte) error {
 	sc := c.recycled.take()
 	sc.c, sc.id = c, id
 	d := wire.NewDecoder(payload)
-	sc.head.parse(&d, &c.lim)
-	if err := d.Err(); err != nil {
+	if err := c.parseRequest(&sc.head, &d); err != nil {
 		return fmt.Errorf("%w: request: %w", ErrProtocol, err)
 	}
 	if sc.m = c.latest; sc.m == nil || sc.m.name != string(sc.head.name) {

@@ -260,11 +260,17 @@ func (m *mux) nextChunk(out *buffer) (*outflow, []byte) {
 	return o, chunk
 }
 
-// moreChunks adds chunks of a flow that is all there is to be sent to a write, as long as
-// the transport takes them so quickly that nobody waits for that. A peer falls asleep when
-// it has read what there was, and to wake it takes about as long as to copy a chunk: of
-// few large writes more is on its way when it looks. The lock is held.
+// moreChunks adds chunks of the only call's message or body to a write, if that is all
+// there is to be sent, as long as the transport takes them so quickly that nobody waits
+// for that. A peer falls asleep when it has read what there was, and to wake it takes
+// about as long as to copy a chunk: of few large writes more is on its way when it looks.
+// If the connection becomes slow in the middle of such a write, a call that comes then
+// waits for all of it. A stream, beside which calls come all the time, adds nothing. The
+// lock is held.
 func (m *mux) moreChunks(o *outflow) {
+	if o.stream != nil {
+		return
+	}
 	for i := range m.heads {
 		if m.swift < 2 || len(m.bulk) > 0 || m.pending > 1 || o.size() <= copiedChunk {
 			return
@@ -313,8 +319,7 @@ func (m *mux) recycle(out *buffer) {
 func (m *mux) send(frames []byte, vector bool) (err error) {
 	if !vector {
 		m.ctr.bytesOut.Add(int64(len(frames)))
-		_, err = m.nc.Write(frames)
-		return err
+		return m.put(frames)
 	}
 	for _, piece := range m.vector {
 		m.ctr.bytesOut.Add(int64(len(piece)))
@@ -324,7 +329,7 @@ func (m *mux) send(frames []byte, vector bool) (err error) {
 		_, err = m.vector.WriteTo(m.tcp)
 	} else {
 		for i := 0; i < len(m.vector) && err == nil; i++ {
-			_, err = m.nc.Write(m.vector[i])
+			err = m.put(m.vector[i])
 		}
 	}
 	if m.swift++; time.Since(began) > swiftWrite {

@@ -4,13 +4,16 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
+	"testing"
 	"time"
 
 	"github.com/trilith-go/trilith/transport"
+	"github.com/trilith-go/trilith/transport/transporttest"
 )
 
 // greet serves one line to each of the next connections of l.
@@ -142,3 +145,17 @@ func ExampleTLS() {
 	// this is 127.0.0.1
 	// hello, alice
 }
+
+// exampleConfigs makes the certificates of ExampleTLS.
+func exampleConfigs() (server, client *tls.Config) {
+	t := &exampleTB{}
+	ca := transporttest.NewCA(t)
+	return ca.Config(t, "127.0.0.1"), ca.Config(t, "alice")
+}
+
+// exampleTB lets an example use a test kit.
+type exampleTB struct{ testing.TB }
+
+func (*exampleTB) Helper() {}
+
+func (*exampleTB) Fatal(args ...any) { log.Fatal(errors.New(fmt.Sprint(args...))) }

@@ -47,7 +47,8 @@ func (n *Network) Heal() {
 }
 
 // Hold keeps what from sends to to on its way, bytes and packets, until Release
-// or Heal; then it arrives in order. Dial between the two waits.
+// or Heal; then it arrives in order. Dial between the two waits. A stream's writer
+// waits when its buffer is full; of packets a link keeps 4,096, and more are lost.
 func (n *Network) Hold(from, to string) error {
 	return n.change("hold", [][]string{{from, to}}, Fault{Kind: FaultHold, From: from, To: to}, func() error {
 		n.matrix.hold(from, to)

@@ -6,13 +6,7 @@ import (
 	"github.com/trilith-go/trilith/transport/transporttest"
 )
 
-// The suite is run on a Transport by
-//
-//	transporttest.Test(t, func(t *testing.T) transporttest.Pair {
-//		return transporttest.Pair{Server: mine, Client: mine, Addr: func() string { return "127.0.0.1:0" }}
-//	})
-//
-// or case by case:
+// The cases can be run one by one, as each by itself in a synctest bubble.
 func ExampleCases() {
 	for _, c := range transporttest.Cases()[:3] {
 		fmt.Println(c.Name)
