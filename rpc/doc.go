@@ -174,12 +174,12 @@
 // The deterministic core is sessions*.go, the duplicate table and all that
 // belongs to it. Pure too, though they name errors and types of the outside: the
 // codecs frame.go, remote.go and codec.go. Shells: mux.go is one connection,
-// reader.go its incoming and writer.go its outgoing side; clientconn.go and
-// serverconn.go are what only one end has. A call's way: call.go has the attempts
-// of a call and session.go its session; servercall.go and workers.go run it;
-// table.go, tablelog.go and guard.go put the duplicate table to work, and
-// servicelog.go a log that has several leaders in turn. stream.go is what users see
-// of a stream, streamflow.go how bytes come in, streamopen.go how it begins.
+// reader.go its incoming and writer.go its outgoing side; clientconn.go with
+// clientcall.go, and serverconn.go, are what only one end has. A call's way: call.go
+// has the attempts of a call and session.go its session; servercall.go and workers.go
+// run it; table.go, tablelog.go and guard.go put the duplicate table to work, and
+// servicelog.go a log that has several leaders in turn. stream.go is what users see of
+// a stream, streamflow.go how bytes come in, streamopen.go how it begins.
 // client.go connects, server.go listens, handshake.go and limits.go keep strangers
 // in check, and rescue.go says which panics cost only a connection.
 package rpc

@@ -54,6 +54,7 @@ type fadingConn struct {
 	fade *fade
 }
 
+//lint:bubble
 func (c fadingConn) Write(p []byte) (int, error) {
 	f := c.fade
 	f.mu.Lock()

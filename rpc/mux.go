@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/trilith-go/trilith/internal/wire"
 )
 
 // A mux is one connection after its handshake, as both ends need it: frames go
@@ -247,8 +249,16 @@ func isTimeout(err error) bool {
 
 // streamFrame handles the small frames of streams.
 func (m *mux) streamFrame(h frameHead, payload []byte) error {
-	credit, end, err := m.parseStreamFrame(h.kind, payload)
-	if err != nil {
+	d := wire.NewDecoder(payload)
+	var credit uint64
+	var end streamEnd
+	switch h.kind {
+	case kindCredit:
+		credit = d.Uvarint()
+	case kindReset:
+		end.outcome, end.err = decodeError(&d)
+	}
+	if err := d.Finish(); err != nil {
 		return fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
 	if h.kind == kindReset {

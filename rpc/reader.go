@@ -30,7 +30,7 @@ type frameReader struct {
 	large  atomic.Bool // buf is large
 	nudged atomic.Bool // the read deadline was moved so that buf be let go of
 
-	panicked func(r any) error // notes a panic of nc or a parser, and says why the connection ends
+	panicked func(r any) error // notes a panic of nc, and says why the connection ends
 	broken   error             // what it has said
 
 	block func() error  // called before a read that may block, or moves what has been lent
@@ -46,7 +46,7 @@ func (f *frameReader) next() (frameHead, []byte, error) {
 		if f.buf != nil {
 			pending = f.buf.b[f.r:f.w]
 		}
-		h, n, err := f.parse(pending)
+		h, n, err := parseHead(pending)
 		if err != nil {
 			return h, nil, err
 		}

@@ -7,16 +7,14 @@ import (
 	"runtime/debug"
 
 	"github.com/hashicorp/go-hclog"
-
-	"github.com/trilith-go/trilith/internal/wire"
 )
 
-// A connection's own goroutines run code that can panic by a mistake that is not the
-// process's: the Read and Write of a transport's connection, which may be a user's, and
-// the parsers of what a peer sends. That costs the connection alone, as a handler's panic
-// costs its call.
+// A connection's own goroutines run code that may be a user's: the Read and Write of a
+// transport's connection, and the handshake around them. A panic there costs the
+// connection alone, as a handler's panic costs its call.
 //
 // They are rescued one by one, where no lock is held, and not all that the goroutines do.
+// What parses frames is shown everything by the fuzz tests, and runs for every frame.
 // A panic between a Lock and its Unlock leaves what the lock guards half changed: calls,
 // streams and budgets of which nobody knows whether they are still counted. To let go of
 // the lock would be to go on with that, and to keep it would be to hang whoever comes
@@ -43,26 +41,6 @@ func (m *mux) put(b []byte) (err error) {
 	return err
 }
 
-// parseRequest takes the head of a request, or of an open, from d.
-func (m *mux) parseRequest(h *requestHead, d *wire.Decoder) (err error) {
-	defer m.rescue(&err)
-	h.parse(d, &m.lim)
-	return d.Err()
-}
-
-// parseStreamFrame takes what a small frame of a stream says.
-func (m *mux) parseStreamFrame(kind frameKind, payload []byte) (credit uint64, end streamEnd, err error) {
-	defer m.rescue(&err)
-	d := wire.NewDecoder(payload)
-	switch kind {
-	case kindCredit:
-		credit = d.Uvarint()
-	case kindReset:
-		end.outcome, end.err = decodeError(&d)
-	}
-	return credit, end, d.Finish()
-}
-
 // rescue is deferred where no lock is held. A reader without a connection's panicked
 // rescues nothing.
 func (f *frameReader) rescue(err *error) {
@@ -83,12 +61,6 @@ func (f *frameReader) get(dst []byte) (n int, err error) {
 	}
 	defer f.rescue(&err)
 	return f.nc.Read(dst)
-}
-
-// parse is parseHead.
-func (f *frameReader) parse(b []byte) (h frameHead, n int, err error) {
-	defer f.rescue(&err)
-	return parseHead(b)
 }
 
 // shake performs the server's part of the handshake.

@@ -154,7 +154,8 @@ func (c *serverConn) request(id uint64, payload []byte) error {
 	sc := c.recycled.take()
 	sc.c, sc.id = c, id
 	d := wire.NewDecoder(payload)
-	if err := c.parseRequest(&sc.head, &d); err != nil {
+	sc.head.parse(&d, &c.lim)
+	if err := d.Err(); err != nil {
 		return fmt.Errorf("%w: request: %w", ErrProtocol, err)
 	}
 	if sc.m = c.latest; sc.m == nil || sc.m.name != string(sc.head.name) {

@@ -139,11 +139,11 @@ func (c *clientConn) mayOpen(ctx context.Context) error {
 func (c *serverConn) open(id uint64, payload []byte) error {
 	var head requestHead
 	d := wire.NewDecoder(payload)
-	err := c.parseRequest(&head, &d)
-	if err == nil && head.flags != 0 {
-		err = fmt.Errorf("unknown flags of a stream %#x", head.flags)
+	head.parse(&d, &c.lim)
+	if head.flags != 0 {
+		d.Fail("unknown flags of a stream %#x", head.flags)
 	}
-	if err != nil {
+	if err := d.Err(); err != nil {
 		return fmt.Errorf("%w: stream: %w", ErrProtocol, err)
 	}
 	meth := c.s.methods[string(head.name)]

@@ -218,7 +218,7 @@ var Trilith = Rules{
 		"rpc/rpctest":             {"New"},
 		"vmft/rv64":               {"Drive", "Load", "Machine_Freeze", "NewReplayer"},
 		"transport":               {"Host_Crash", "Network", "PacketTransport", "TCP", "TLS", "Transport"},
-		"transport/transporttest": {"Cases"},
+		"transport/transporttest": {"Cases", "Test"},
 		"vmft":                    {"Node_Port", "Record", "Start"},
 		"vmft/shareddisk":         {"Open"},
 		"vmft/vmfttest":           {"CheckMachine", "CheckProcessor", "CheckTransferable"},
