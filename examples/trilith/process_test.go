@@ -172,7 +172,7 @@ func TestSubmitsProgramsAndSorts(t *testing.T) {
 
 	careful := start(t, "coordinator", "-listen", "127.0.0.1:0", "-root", root)
 	at = []string{"-coordinator", careful.addr}
-	if status, stderr := submit("streaming", "-output", "none", "-mapper", "cat", "-reducer", "NONE", "in"); status != local.ExitFailed || !strings.Contains(stderr, `"streaming"`) {
+	if status, stderr := submit("streaming", "-output", "none", "-mapper", "cat", "-reducer", "NONE", "in"); status != local.ExitFailed || !strings.Contains(stderr, `"streaming"`) || !strings.Contains(stderr, "with -programs") {
 		t.Errorf("programs are not allowed: status %d, %s", status, stderr)
 	}
 }

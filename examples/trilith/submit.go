@@ -149,6 +149,9 @@ func (s *submitFlags) submit(ctx context.Context, name string, patterns []string
 	}
 	begin := time.Now()
 	id, err := client.Submit(ctx, name, spec)
+	if errors.Is(err, mapreduce.ErrUnknownJob) && name == jobs.Streaming.Name {
+		err = fmt.Errorf("%w; start the coordinator and the workers with -programs", err)
+	}
 	if err != nil {
 		return err
 	}
