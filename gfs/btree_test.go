@@ -78,7 +78,11 @@ func btreeKey(rng *rand.Rand, space int) string {
 
 // TestBtreeModel compares trees with maps, and frozen trees with the map as it was.
 func TestBtreeModel(t *testing.T) {
-	for seed := range uint64(20) {
+	seeds := uint64(20)
+	if testing.Short() {
+		seeds = 5
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 0))
 			space := 10 << rng.IntN(10)

@@ -102,7 +102,11 @@ func overlay(model []byte, off int, p []byte) []byte {
 // TestStoreAgainstModel writes, pads and reads at random, and compares with a slice; the
 // store is closed and opened in between, and has fewer files open than replicas.
 func TestStoreAgainstModel(t *testing.T) {
-	for seed := range uint64(20) {
+	seeds := uint64(20)
+	if testing.Short() {
+		seeds = 5
+	}
+	for seed := range seeds {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		disk := vfs.NewMemory(seed)
 		s := openTestStore(t, disk, 1)

@@ -219,7 +219,7 @@ func TestFleetSimulation(t *testing.T) {
 	}
 	seeds := *fleetSeeds
 	if testing.Short() {
-		seeds = min(seeds, 100)
+		seeds = min(seeds, 40)
 	}
 	for seed := uint64(1); seed <= uint64(seeds); seed++ {
 		if err := simulateFleet(seed, modelBugs{}, nil, counts); err != nil {

@@ -181,7 +181,7 @@ func (k *simCluster) each(path string, index uint64, must bool, f func(data []by
 func TestClusterSimulation(t *testing.T) {
 	seeds := 10_000
 	if testing.Short() {
-		seeds = 500
+		seeds = 200
 	}
 	stats := sim.Run(t, seeds, simConfig, func(w *sim.World[*simMessage]) { buildSimCluster(w, new(simBugs)) })
 	t.Logf("%+v", stats)
