@@ -457,7 +457,7 @@ func (c *Client) finish(cc *clientConn, cl *call, method string, resp any, err e
 		c.recycle(cl)
 		return callError(method, cc.addr, outcome, err)
 	}
-	if err = decodeMessage(fields, resp); err != nil {
+	if err = decodeResponse(fields, resp); err != nil {
 		err = callError(method, cc.addr, Executed, malformed(resp, err))
 	} else if body := bodyOf(resp); body != nil {
 		body.Data = cl.large().in.body

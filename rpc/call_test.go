@@ -131,6 +131,13 @@ func TestFallbackCodec(t *testing.T) {
 	if resp, err := Call[jsonMessage](t.Context(), p.c, "Nil", &jsonMessage{}); err != nil || resp.Words != nil {
 		t.Errorf("a response of nil: %+v, error %v", resp, err)
 	}
+	used := &jsonMessage{Name: "used", Words: map[string]int{"x": 1}, Body: Body{Data: make([]byte, 5, 10)}}
+	if err := CallInto(t.Context(), p.c, "Nil", &jsonMessage{}, used); err != nil || used.Name != "" || used.Words != nil || len(used.Data) != 0 {
+		t.Errorf("a response of nil into one that was used: %+v, error %v", used, err)
+	}
+	if _, err := Call[jsonMessage](t.Context(), p.c, "Nil", &Empty{}); !errors.Is(err, ErrMessage) {
+		t.Errorf("a request of another encoding: %v", err)
+	}
 }
 
 const errCustom = Code("test: custom")

@@ -251,7 +251,7 @@ func (c *Client) dial(d *dialing, addrs []string) {
 			case results <- result{cc, nc, err}:
 			case <-ctx.Done():
 				if nc != nil {
-					nc.Close()
+					shut(&c.ctr, c.cfg.Logger, cc.peer.Addr, nc)
 				}
 			}
 		})
@@ -284,7 +284,7 @@ func (c *Client) dial(d *dialing, addrs []string) {
 	switch {
 	case c.closed:
 		if d.conn != nil {
-			d.conn.nc.Close()
+			shut(&c.ctr, c.cfg.Logger, d.conn.peer.Addr, d.conn.nc)
 		}
 		d.conn, d.err = nil, ErrClosed
 	case d.conn != nil:
@@ -346,7 +346,7 @@ func (c *Client) dialOne(ctx context.Context, addr string) (*clientConn, net.Con
 	cc.nc = nc
 	cc.remote, cc.peer, err = c.shake(ctx, nc)
 	if err != nil {
-		nc.Close()
+		shut(&c.ctr, c.cfg.Logger, cc.peer.Addr, nc)
 		return nil, nil, &Error{Op: "handshake", Addr: addr, Outcome: NotExecuted, Err: err}
 	}
 	return cc, nc, nil

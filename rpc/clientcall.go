@@ -2,7 +2,9 @@ package rpc
 
 import (
 	"context"
+	"encoding"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -303,4 +305,26 @@ func (c *clientConn) leave(cl *call) bool {
 		<-letGo
 	}
 	return true
+}
+
+// decodeResponse fills m, a pointer to a response, from its fields: decodeMessage, but that
+// JSON has nothing for a handler's response of nil, and whoever passes m may have used it
+// before.
+func decodeResponse(src []byte, m any) error {
+	if len(src) > 0 {
+		return decodeMessage(src, m)
+	}
+	if own, ok := m.(encoding.BinaryUnmarshaler); ok {
+		return own.UnmarshalBinary(nil)
+	}
+	body := bodyOf(m)
+	var kept Body
+	if body != nil {
+		kept = *body
+	}
+	reflect.ValueOf(m).Elem().SetZero()
+	if body = bodyOf(m); body != nil {
+		*body = kept
+	}
+	return nil
 }

@@ -85,9 +85,6 @@ func decodeMessage(src []byte, m any) error {
 	case encoding.BinaryUnmarshaler:
 		return m.UnmarshalBinary(src)
 	default:
-		if len(src) == 0 { // a handler's response of nil
-			return nil
-		}
 		return json.Unmarshal(src, m)
 	}
 }

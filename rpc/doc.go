@@ -69,8 +69,8 @@
 //
 // AppendBinary appends to a buffer of the connection's, and may be called again for
 // another attempt. What UnmarshalBinary is given is borrowed, from a buffer that is
-// used again: it must copy what it keeps. It is given no bytes for a response of nil,
-// which JSON takes as the zero value.
+// used again: it must copy what it keeps. It is given no bytes for a response of nil;
+// with JSON that is the zero value.
 //
 // A struct that embeds Body carries raw bytes beside its fields, with either
 // encoding, which must leave them out (JSON does). They reach the other end without
@@ -140,9 +140,9 @@
 // each side one goroutine and less than 16 KiB, its stack included; over TLS, what
 // crypto/tls keeps comes on top: about 8 KiB, and a read buffer that grows with the
 // longest record that has come, to some 35 KiB at most. Garbage on the port costs one
-// connection, and so does a panic in its Read, its Write or the parsing of a frame: the
-// stack is in the log. Confidentiality and integrity are the transport's: use
-// transport.TLS.
+// connection, and so does a panic in its Read, its Write, its Close or its handshake: the
+// stack is in the log. A panic elsewhere in the package ends the process; rescue.go says
+// why. Confidentiality and integrity are the transport's: use transport.TLS.
 //
 // # Protocol, version 1
 //

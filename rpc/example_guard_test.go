@@ -121,6 +121,6 @@ func ExampleGuard() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("votes:", votes.N, "requests:", server.Stats().Calls > 1)
-	// Output: votes: 1 requests: true
+	fmt.Println("votes:", votes.N, "retries:", client.Stats().Retries)
+	// Output: votes: 1 retries: 1
 }

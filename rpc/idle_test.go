@@ -17,7 +17,7 @@ import (
 
 // The bounds of an idle connection, on each side.
 const (
-	idleGoroutines = 2
+	idleGoroutines = 1
 	idleBytes      = 16 << 10
 )
 

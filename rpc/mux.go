@@ -131,7 +131,7 @@ func (m *mux) failLocked(err error) {
 		st.endLocked(streamEnd{err: err, lost: true})
 	}
 	go func() { // closing can block, and lost takes other locks
-		m.nc.Close()
+		shut(m.ctr, m.log, m.peer.Addr, m.nc)
 		m.side.lost(err)
 		m.awaitSilence()
 		close(m.over)

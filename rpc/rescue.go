@@ -10,7 +10,7 @@ import (
 )
 
 // A connection's own goroutines run code that may be a user's: the Read and Write of a
-// transport's connection, and the handshake around them. A panic there costs the
+// transport's connection, its Close, and the handshake. A panic there costs the
 // connection alone, as a handler's panic costs its call.
 //
 // They are rescued one by one, where no lock is held, and not all that the goroutines do.
@@ -61,6 +61,20 @@ func (f *frameReader) get(dst []byte) (n int, err error) {
 	}
 	defer f.rescue(&err)
 	return f.nc.Read(dst)
+}
+
+// shut closes a connection. That of TLS writes first, and if that panics the connection
+// below it is closed.
+func shut(ctr *counters, log hclog.Logger, peer net.Addr, nc net.Conn) {
+	defer func() {
+		if r := recover(); r != nil {
+			_ = rescued(ctr, log, peer, r)
+			if tls, ok := nc.(interface{ NetConn() net.Conn }); ok {
+				shut(ctr, log, peer, tls.NetConn())
+			}
+		}
+	}()
+	nc.Close()
 }
 
 // shake performs the server's part of the handshake.

@@ -10,16 +10,20 @@ import (
 	"testing"
 
 	"github.com/trilith-go/trilith/transport"
+	"github.com/trilith-go/trilith/transport/transporttest"
 )
 
 // A trap makes the next Read or Write of a connection panic that has so many bytes, or
 // room for them; 0 is none.
-type trap struct{ read, write atomic.Int64 }
+type trap struct {
+	read, write atomic.Int64
+	stays       atomic.Bool // it is not used up
+}
 
 // springs reports whether a use of n bytes goes into the trap, which is then used up.
-func springs(armed *atomic.Int64, n int) bool {
+func (t *trap) springs(armed *atomic.Int64, n int) bool {
 	least := armed.Load()
-	return least > 0 && int64(n) >= least && armed.CompareAndSwap(least, 0)
+	return least > 0 && int64(n) >= least && (t.stays.Load() || armed.CompareAndSwap(least, 0))
 }
 
 // trapped is a transport whose connections share a trap.
@@ -62,14 +66,14 @@ type trappedConn struct {
 // Read panics with what it has read, so that it can be sprung while it waits.
 func (c trappedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if springs(&c.trap.read, len(p)) {
+	if c.trap.springs(&c.trap.read, len(p)) {
 		panic("the read is trapped")
 	}
 	return n, err
 }
 
 func (c trappedConn) Write(p []byte) (int, error) {
-	if springs(&c.trap.write, len(p)) {
+	if c.trap.springs(&c.trap.write, len(p)) {
 		panic("the write is trapped")
 	}
 	return c.Conn.Write(p)
@@ -185,4 +189,43 @@ func useStream(c *Client, data []byte) error {
 	go st.Write(data)
 	_, err = io.ReadFull(st, make([]byte, len(data)))
 	return err
+}
+
+// TestPanicsBelowTLS: a connection that panics at each Write panics once more when it is
+// closed, for then TLS writes. It is closed all the same.
+func TestPanicsBelowTLS(t *testing.T) {
+	for _, server := range []bool{true, false} {
+		t.Run(map[bool]string{true: "server", false: "client"}[server], func(t *testing.T) {
+			n, ca, tr := transporttest.NewNetwork(t, transport.NetworkConfig{Seed: 1}), transporttest.NewCA(t), new(trap)
+			below := [2]transport.Transport{n.Host("server"), n.Host("client")}
+			if server {
+				below[0] = trapped{below[0], tr}
+			} else {
+				below[1] = trapped{below[1], tr}
+			}
+			r := rig{
+				name: "TLS over Network", addr: ":1", node: "client",
+				server: transport.TLS(below[0], ca.Config(t, "server", "127.0.0.1")), client: transport.TLS(below[1], ca.Config(t, "client")),
+			}
+			p := r.start(t, ServerConfig{}, ClientConfig{}, echoServer)
+			call := func() error {
+				_, err := Call[note](t.Context(), p.c, "Echo", &note{})
+				return err
+			}
+			if err := call(); err != nil {
+				t.Fatal(err)
+			}
+			tr.stays.Store(true)
+			tr.write.Store(1)
+			if err := call(); !errors.Is(err, ErrConnLost) {
+				t.Errorf("a call on it: %v", err)
+			}
+			eventually(t, "both panics are counted", func() bool { return p.s.Stats().Panics+p.c.Stats().Panics >= 2 })
+			eventually(t, "the connection is closed at both ends", func() bool { return p.s.Stats().OpenConns+p.c.Stats().OpenConns == 0 })
+			tr.write.Store(0)
+			if err := call(); err != nil {
+				t.Errorf("a call afterwards: %v", err)
+			}
+		})
+	}
 }

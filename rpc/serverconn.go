@@ -38,7 +38,7 @@ func (s *Server) accept(l net.Listener) {
 		s.mu.Unlock()
 		if !ok {
 			s.ctr.rejected.Add(1)
-			nc.Close()
+			shut(&s.ctr, s.cfg.Logger, nil, nc)
 		}
 	}
 	l.Close()
@@ -64,8 +64,8 @@ func (s *Server) serve(nc net.Conn) {
 	}
 	if err != nil {
 		s.ctr.rejected.Add(1)
-		s.cfg.Logger.Debug("refused a connection", "peer", nc.RemoteAddr(), "error", err)
-		nc.Close()
+		s.cfg.Logger.Debug("refused a connection", "peer", c.peer.Addr, "error", err)
+		shut(&s.ctr, s.cfg.Logger, c.peer.Addr, nc)
 		return
 	}
 	c.read()

@@ -35,8 +35,8 @@ type Rules struct {
 
 	// Sleeper is the one file that waits for the wall clock.
 	Sleeper string
-	// Pauses are the functions (by path:name) that sleep all the same, each with the
-	// reason.
+	// Pauses are the functions (by path:name; the path alone means the file's variables)
+	// that sleep all the same, each with the reason.
 	Pauses map[string]string
 	// Bubble is the one function, by directory and name, that makes synctest bubbles.
 	Bubble string

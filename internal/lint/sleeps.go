@@ -107,20 +107,33 @@ func (s *sleepCheck) outside(n ast.Node) bool {
 	return true
 }
 
+// receivedBy returns what a clause of a select receives, or nil.
+func receivedBy(clause *ast.CommClause) ast.Expr {
+	switch comm := clause.Comm.(type) {
+	case *ast.ExprStmt:
+		return ast.Unparen(comm.X)
+	case *ast.AssignStmt:
+		return ast.Unparen(comm.Rhs[0])
+	}
+	return nil
+}
+
 // look reports a node that sleeps.
 func (s *sleepCheck) look(n ast.Node) {
 	switch n := n.(type) {
 	case *ast.SelectStmt:
-		if len(n.Body.List) < 2 {
-			break
-		}
+		received := make([]ast.Expr, 0, len(n.Body.List))
+		others := false // something that is not a clock ends it too
 		for _, clause := range n.Body.List {
-			switch comm := clause.(*ast.CommClause).Comm.(type) {
-			case *ast.ExprStmt:
-				s.timeouts[ast.Unparen(comm.X)] = true
-			case *ast.AssignStmt:
-				s.timeouts[ast.Unparen(comm.Rhs[0])] = true
+			x := receivedBy(clause.(*ast.CommClause))
+			if arrow, ok := x.(*ast.UnaryExpr); ok && s.isClock(arrow.X) {
+				received = append(received, x)
+			} else {
+				others = true
 			}
+		}
+		for _, x := range received {
+			s.timeouts[x] = others
 		}
 	case *ast.SelectorExpr:
 		if pkg, name := s.file.selected(n); pkg == "time" && name == "Sleep" {
@@ -173,10 +186,17 @@ func (f *File) makesClock(x ast.Expr) bool {
 func (f *File) clocks(decl ast.Decl) map[string]bool {
 	names := make(map[string]bool)
 	ast.Inspect(decl, func(n ast.Node) bool {
-		if n, ok := n.(*ast.AssignStmt); ok && len(n.Lhs) == len(n.Rhs) {
+		switch n := n.(type) {
+		case *ast.AssignStmt:
 			for i, x := range n.Rhs {
 				if id, ok := n.Lhs[i].(*ast.Ident); ok && f.makesClock(x) {
 					names[id.Name] = true
+				}
+			}
+		case *ast.ValueSpec:
+			for i, x := range n.Values {
+				if f.makesClock(x) {
+					names[n.Names[i].Name] = true
 				}
 			}
 		}

@@ -101,6 +101,11 @@ func TestA(t *testing.T) {
 		<-time.After(1) // want §a timer alone§
 	case <-time.After(1):
 	}
+	var late = time.After(1)
+	select {
+	case <-late: // want §a timer alone§
+	case <-time.After(2): // want §a timer alone§
+	}
 	kit.Bubble(t, func(t *testing.T) { <-time.After(1) })
 }
 
