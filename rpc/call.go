@@ -82,7 +82,7 @@ func Call[Resp, Req any](ctx context.Context, c Caller, method string, req *Req)
 
 // CallInto is Call into a response of the caller's, which is valid only if the
 // error is nil. If it embeds a Body, the body is received into its Data when
-// that has the capacity.
+// that has the capacity. JSON leaves what it does not name as it was, and adds to maps.
 func CallInto[Resp, Req any](ctx context.Context, c Caller, method string, req *Req, resp *Resp) error {
 	client, sem := c.caller()
 	return client.do(ctx, sem, method, req, resp)
