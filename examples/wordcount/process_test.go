@@ -188,6 +188,34 @@ func TestCoordinatorKilledInCommit(t *testing.T) {
 	}
 }
 
+// A worker is killed when its work is done and the job commits: it is never told that the job
+// has ended, and what comes out is printed.
+func TestWorkerKilledInCommit(t *testing.T) {
+	dir, addr := t.TempDir(), testutil.FreeAddrs(t, 1)[0]
+	input, killed := filepath.Join(dir, "in"), filepath.Join(dir, "killed")
+	writeWords(t, input, 4)
+	coordinator := startProcess(t, []string{commitEnv + "=" + killed}, "-coordinator", addr, "-timeout", "2s", "-input", input)
+	worker := startProcess(t, nil, "-worker", addr)
+	client, err := mapreduce.NewClient(mapreduce.ClientConfig{Transport: &transport.TCP{}, Coordinators: []string{addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	testutil.Eventually(t, time.Minute, func() bool {
+		s, err := client.Status(t.Context(), 1)
+		return err == nil && s.State == mapreduce.JobCommitting
+	}, "the job commits")
+	if err := worker.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(killed, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if status, stdout, stderr := coordinator.result(t); status != 0 || !strings.Contains(stdout, "72000 words, 9 different ones") {
+		t.Errorf("status %d, %s%s", status, stdout, stderr)
+	}
+}
+
 // epochs returns how often it has been decided who leads.
 func epochs(lock string) int {
 	records, _ := filepath.Glob(filepath.Join(lock, "coordinator", "epoch-*")) // it is no bad pattern
