@@ -15,7 +15,7 @@ import (
 )
 
 // What is fetched has its names when all of it is there. When anything fails, as on a disk
-// that is full, nothing is left.
+// that is full, nothing is left, and the next time nothing is of a process that was killed.
 func TestFetch(t *testing.T) {
 	dir := t.TempDir()
 	input, output := filepath.Join(dir, "in"), filepath.Join(dir, "out")
@@ -59,6 +59,18 @@ func TestFetch(t *testing.T) {
 		if left := parts(t, output); len(left) > 0 {
 			t.Errorf("when %v fails there is left: %q", op, left)
 		}
+	}
+	killed := vfs.Inject(vfs.OS(), func(c vfs.Call) vfs.Fault {
+		if c.Op == vfs.OpRename || c.Op == vfs.OpRemove {
+			return vfs.Fault{Err: syscall.EIO}
+		}
+		return vfs.Fault{}
+	})
+	if err := s.fetch(t.Context(), killed, names); !errors.Is(err, syscall.EIO) {
+		t.Errorf("without renaming: %v", err)
+	}
+	if left := parts(t, output); len(left) != len(names) {
+		t.Errorf("when nothing can be removed there is left: %q", left)
 	}
 	if err := s.fetch(t.Context(), vfs.OS(), names); err != nil {
 		t.Fatal(err)
