@@ -112,7 +112,7 @@ func (o *options) begin(ctx context.Context, client *mapreduce.Client, spec mapr
 	case o.standby.On(): // it is the job of all of them
 		return last.ID, last.State.Ended(), nil
 	case !last.State.Ended(), last.State == mapreduce.JobSucceeded && used != nil:
-		if err := sameJob(ctx, last, spec); err != nil {
+		if err := sameJob(ctx, client, last.ID, spec); err != nil {
 			return 0, false, err
 		}
 		if last.State.Ended() {
@@ -132,18 +132,28 @@ func (o *options) begin(ctx context.Context, client *mapreduce.Client, spec mapr
 	return id, false, err
 }
 
-// sameJob reports that a job with the output of spec was started with other arguments, as far
-// as can be seen.
-func sameJob(ctx context.Context, j *mapreduce.JobStatus, spec mapreduce.Spec) error {
-	_, size, err := matches(ctx, spec.Input)
+// sameJob returns an error if a job with the output of spec was asked to do something else, as
+// far as can be seen. What its input has become since does not count.
+func sameJob(ctx context.Context, client *mapreduce.Client, id mapreduce.JobID, spec mapreduce.Spec) error {
+	j, err := client.Status(ctx, id) // with the patterns
 	if err != nil {
 		return err
 	}
-	if size != j.InputBytes || spec.Reduces != j.Reduces.Total {
-		return fmt.Errorf("job %d, which is in the journal, writes to this -output from %d bytes of input to %d partitions; these arguments have %d bytes and %d: choose another -output",
-			j.ID, j.InputBytes, j.Reduces.Total, size, spec.Reduces)
+	if !slices.Equal(j.Input, spec.Input) || j.Reduces.Total != spec.Reduces {
+		return fmt.Errorf("job %d, which is in the journal, writes to this -output from %s to %d partitions; these arguments say %s and %d: choose another -output",
+			id, patternList(j.Input), j.Reduces.Total, patternList(spec.Input), spec.Reduces)
 	}
 	return nil
+}
+
+// patternList names the first few of patterns.
+func patternList(patterns []string) string {
+	const few = 3
+	list := strings.Join(local.Names(patterns[:min(few, len(patterns))]), ", ")
+	if len(patterns) > few {
+		list += fmt.Sprintf(" and %d more", len(patterns)-few)
+	}
+	return list
 }
 
 // await waits for the job and shows how it gets on.

@@ -177,10 +177,22 @@ func TestCoordinatorKilledInCommit(t *testing.T) {
 	if status, again, stderr := startProcess(t, nil, args...).result(t); status != 0 || again != first || !strings.Contains(stderr, "has ended before") {
 		t.Errorf("started once more: status %d, %s%s, want\n%s", status, again, stderr, first)
 	}
-	other := slices.Clone(args)
-	other[5] = filepath.Join(input, "*0*")
-	if status, stdout, stderr := startProcess(t, nil, other...).result(t); status != local.ExitFailed || !strings.Contains(stderr, "choose another -output") {
-		t.Errorf("with other input: status %d, %s%s", status, stdout, stderr)
+	if err := os.WriteFile(filepath.Join(input, "0"), []byte("one more\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(input, "1")); err != nil {
+		t.Fatal(err)
+	}
+	if status, again, stderr := startProcess(t, nil, args...).result(t); status != 0 || again != first {
+		t.Errorf("with input that has changed: status %d, %s%s, want\n%s", status, again, stderr, first)
+	}
+	for flag, value := range map[string]string{"-input": filepath.Join(input, "*0*"), "-reduce": "23"} {
+		other := slices.Clone(args)
+		other[slices.Index(args, flag)+1] = value
+		status, stdout, stderr := startProcess(t, nil, other...).result(t)
+		if status != local.ExitFailed || !strings.Contains(stderr, "from "+filepath.Join(input, "**")+" to 24 partitions; these arguments say ") || !strings.Contains(stderr, value) {
+			t.Errorf("with %s %s: status %d, %s%s", flag, value, status, stdout, stderr)
+		}
 	}
 	args[3] = filepath.Join(dir, "another")
 	if status, stdout, stderr := startProcess(t, nil, args...).result(t); status != local.ExitFailed || !strings.Contains(stderr, "is not empty") {
