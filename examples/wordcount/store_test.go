@@ -60,17 +60,9 @@ func TestFetch(t *testing.T) {
 			t.Errorf("when %v fails there is left: %q", op, left)
 		}
 	}
-	killed := vfs.Inject(vfs.OS(), func(c vfs.Call) vfs.Fault {
-		if c.Op == vfs.OpRename || c.Op == vfs.OpRemove {
-			return vfs.Fault{Err: syscall.EIO}
-		}
-		return vfs.Fault{}
-	})
-	if err := s.fetch(t.Context(), killed, names); !errors.Is(err, syscall.EIO) {
-		t.Errorf("without renaming: %v", err)
-	}
+	fetchKilled(t, s, names)
 	if left := parts(t, output); len(left) != len(names) {
-		t.Errorf("when nothing can be removed there is left: %q", left)
+		t.Errorf("a process that was killed left: %q", left)
 	}
 	if err := s.fetch(t.Context(), vfs.OS(), names); err != nil {
 		t.Fatal(err)
@@ -84,5 +76,19 @@ func TestFetch(t *testing.T) {
 	}
 	if got := parts(t, output); !slices.Equal(got, want) {
 		t.Errorf("fetched in vain, there is %q, want %q", got, want)
+	}
+}
+
+// fetchKilled leaves what a process does that is killed when it has copied all files.
+func fetchKilled(t *testing.T, s *store, names []string) {
+	t.Helper()
+	disk := vfs.Inject(vfs.OS(), func(c vfs.Call) vfs.Fault {
+		if c.Op == vfs.OpRename || c.Op == vfs.OpRemove {
+			return vfs.Fault{Err: syscall.EIO}
+		}
+		return vfs.Fault{}
+	})
+	if err := s.fetch(t.Context(), disk, names); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
 	}
 }
