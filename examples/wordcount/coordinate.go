@@ -122,10 +122,13 @@ func (o *options) begin(ctx context.Context, client *mapreduce.Client, spec mapr
 		}
 		return last.ID, last.State.Ended(), nil
 	}
-	if used != nil && o.journal != "" {
-		used = fmt.Errorf("%w; no job in the journal %s writes there", used, o.journal)
-	}
-	if used != nil {
+	switch {
+	case used == nil:
+	case last != nil: // it has failed, perhaps while it committed
+		return 0, false, fmt.Errorf("%w; job %d in the journal, which wrote there, has ended as %v", used, last.ID, last.State)
+	case o.journal != "":
+		return 0, false, fmt.Errorf("%w; no job in the journal %s writes there", used, o.journal)
+	default:
 		return 0, false, used
 	}
 	id, err = client.Submit(ctx, jobs.WordCount.Name, spec)

@@ -200,14 +200,33 @@ func TestCoordinatorKilledInCommit(t *testing.T) {
 	}
 }
 
-// A worker is killed when its work is done and the job commits: it is never told that the job
-// has ended. What comes out is printed when nobody waits for that any more.
-func TestWorkerKilledInCommit(t *testing.T) {
+// A job fails while it commits: the next coordinator says whose the output is that is there.
+func TestSaysWhichJobFailedInCommit(t *testing.T) {
 	dir, addr := t.TempDir(), testutil.FreeAddrs(t, 1)[0]
-	input, killed := filepath.Join(dir, "in"), filepath.Join(dir, "killed")
-	writeWords(t, input, 4)
-	coordinator := startProcess(t, []string{commitEnv + "=" + killed}, "-coordinator", addr, "-timeout", "1m", "-input", input)
-	worker := startProcess(t, nil, "-worker", addr)
+	input, output, spoiled := filepath.Join(dir, "in"), filepath.Join(dir, "out"), filepath.Join(dir, "spoiled")
+	writeWords(t, input, 1)
+	args := []string{"-coordinator", addr, "-journal", filepath.Join(dir, "journal"), "-input", input, "-output", output}
+	first := startProcess(t, []string{commitEnv + "=" + spoiled}, args...)
+	startProcess(t, nil, "-worker", addr)
+	awaitCommit(t, addr)
+	if err := os.MkdirAll(filepath.Join(output, "part-00002", "in the way"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(spoiled, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if status, stdout, stderr := first.result(t); status != local.ExitFailed {
+		t.Fatalf("status %d, %s%s", status, stdout, stderr)
+	}
+	const want = "is not empty; choose another directory, or remove what is in it; job 1 in the journal, which wrote there, has ended as failed\n"
+	if status, stdout, stderr := startProcess(t, nil, args...).result(t); status != local.ExitFailed || !strings.HasSuffix(stderr, want) {
+		t.Errorf("started again: status %d, %s%s, want %q", status, stdout, stderr, want)
+	}
+}
+
+// awaitCommit waits until the first job of a coordinator commits.
+func awaitCommit(t *testing.T, addr string) {
+	t.Helper()
 	client, err := mapreduce.NewClient(mapreduce.ClientConfig{Transport: &transport.TCP{}, Coordinators: []string{addr}})
 	if err != nil {
 		t.Fatal(err)
@@ -217,6 +236,17 @@ func TestWorkerKilledInCommit(t *testing.T) {
 		s, err := client.Status(t.Context(), 1)
 		return err == nil && s.State == mapreduce.JobCommitting
 	}, "the job commits")
+}
+
+// A worker is killed when its work is done and the job commits: it is never told that the job
+// has ended. What comes out is printed when nobody waits for that any more.
+func TestWorkerKilledInCommit(t *testing.T) {
+	dir, addr := t.TempDir(), testutil.FreeAddrs(t, 1)[0]
+	input, killed := filepath.Join(dir, "in"), filepath.Join(dir, "killed")
+	writeWords(t, input, 4)
+	coordinator := startProcess(t, []string{commitEnv + "=" + killed}, "-coordinator", addr, "-timeout", "1m", "-input", input)
+	worker := startProcess(t, nil, "-worker", addr)
+	awaitCommit(t, addr)
 	if err := worker.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
