@@ -36,7 +36,7 @@ func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *local.
 	}
 	c, err := mapreduce.StartCoordinator(ctx, cfg)
 	if err != nil {
-		return nil, 0, fmt.Errorf("-coordinator: %w", err)
+		return nil, 0, o.blame(err)
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	page.show(c)
@@ -66,6 +66,17 @@ func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *local.
 		fmt.Fprintf(stderr, "wordcount: %v\n", err) // the job is done all the same
 	}
 	return result, status.Ended.Sub(status.Submitted), nil
+}
+
+// blame says which flag is wrong if a coordinator cannot be started.
+func (o *options) blame(err error) error {
+	switch at, ok := errors.AsType[*transport.Error](err); {
+	case ok && at.Addr == o.coordinator:
+		return fmt.Errorf("-coordinator: %w", err)
+	case !ok && o.journal != "" && !o.standby.On(): // a node has more that can be wrong
+		return fmt.Errorf("-journal: %w", err)
+	}
+	return err
 }
 
 // farewell is how long a coordinator that finds its job done waits for workers that were
