@@ -281,7 +281,9 @@ func (c *Coordinator) jobs(ctx context.Context, _ *rpc.Empty) (*jobsResp, error)
 	resp := &jobsResp{}
 	err := c.leading(func(s *schedule) {
 		for _, id := range s.tasks.order {
-			resp.jobs = append(resp.jobs, *s.status(id))
+			st := s.status(id)
+			st.Input = nil // those of all jobs may be more than a message holds
+			resp.jobs = append(resp.jobs, *st)
 		}
 	})
 	if err != nil {

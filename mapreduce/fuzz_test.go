@@ -147,7 +147,7 @@ func testMessages() []message {
 		&submitReq{"token", "name", spec},
 		&submitResp{5},
 		&statusReq{5, time.Minute},
-		&statusResp{JobStatus{ID: 1, Name: "n", Output: "o", State: JobFailed, Failure: "f", Waiting: "w", Resubmits: 3, Successor: 4, Maps: TaskProgress{3, 2, 1}, InputBytes: 9, SideFiles: 4, Submitted: time.Unix(5, 0).UTC(), Counters: map[string]int64{"a": 1, "b": -2}, Skipped: []SkippedRecord{{ReduceTask, 1, 2, "why"}}}},
+		&statusResp{JobStatus{ID: 1, Name: "n", Input: []string{"a", "b*"}, Output: "o", State: JobFailed, Failure: "f", Waiting: "w", Resubmits: 3, Successor: 4, Maps: TaskProgress{3, 2, 1}, InputBytes: 9, SideFiles: 4, Submitted: time.Unix(5, 0).UTC(), Counters: map[string]int64{"a": 1, "b": -2}, Skipped: []SkippedRecord{{ReduceTask, 1, 2, "why"}}}},
 		&jobsResp{[]JobStatus{{ID: 1}, {ID: 2}}},
 		&cancelReq{5, "why"},
 		&fetchReq{3, []Attempt{a, b}},

@@ -91,7 +91,7 @@ func (m *jobsResp) AppendBinary(dst []byte) ([]byte, error) {
 
 func (m *jobsResp) UnmarshalBinary(src []byte) error {
 	d := wire.NewDecoder(src)
-	m.jobs = make([]JobStatus, min(d.Count(18), maxJobsRunning+maxJobsKept))
+	m.jobs = make([]JobStatus, min(d.Count(19), maxJobsRunning+maxJobsKept))
 	for i := range m.jobs {
 		m.jobs[i].decode(&d)
 	}
@@ -107,7 +107,10 @@ func (s *JobStatus) append(dst []byte) []byte {
 	dst = appendUvarints(dst, uint64(s.InputBytes), uint64(s.InputDone), uint64(s.SideFiles))
 	dst = appendCounters(wire.AppendTime(wire.AppendTime(dst, s.Submitted), s.Ended), s.Counters)
 	dst = appendUvarints(dst, uint64(s.Backups.Started), uint64(s.Backups.Won))
-	dst = appendUvarints(dst, uint64(s.Resubmits), uint64(s.Successor))
+	dst = appendUvarints(dst, uint64(s.Resubmits), uint64(s.Successor), uint64(len(s.Input)))
+	for _, pattern := range s.Input {
+		dst = wire.AppendString(dst, pattern)
+	}
 	return appendSkipped(dst, s.Skipped)
 }
 
@@ -122,6 +125,12 @@ func (s *JobStatus) decode(d *wire.Decoder) {
 	s.Counters = decodeCounters(d)
 	s.Backups = Backups{d.Int(maxInt), d.Int(maxInt)}
 	s.Resubmits, s.Successor = d.Int(maxResubmits), JobID(d.Uvarint())
+	if n := min(d.Count(1), maxPatterns); n > 0 {
+		s.Input = make([]string, n)
+	}
+	for i := range s.Input {
+		s.Input[i] = d.String()
+	}
 	s.Skipped = decodeSkipped(d)
 }
 

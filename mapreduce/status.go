@@ -9,7 +9,8 @@ import (
 type JobStatus struct {
 	ID        JobID
 	Name      string
-	Output    string // its directory
+	Input     []string // Spec.Input: the patterns; Client.Jobs leaves them out
+	Output    string   // its directory
 	State     JobState
 	Failure   string // why it failed, was cancelled or aborted
 	Waiting   string // why no worker there is can run the tasks that are left, if so
@@ -86,7 +87,7 @@ func (t *tasks) status(id JobID) *JobStatus {
 		return nil
 	}
 	s := &JobStatus{
-		ID: id, Name: j.name, Output: j.spec.Output, State: j.state, Failure: j.err, Submitted: j.submitted, Ended: j.ended,
+		ID: id, Name: j.name, Input: j.spec.Input, Output: j.spec.Output, State: j.state, Failure: j.err, Submitted: j.submitted, Ended: j.ended,
 		Maps:     TaskProgress{Total: len(j.splits), Completed: j.completed[MapTask]},
 		Reduces:  TaskProgress{Total: j.spec.Reduces, Completed: j.completed[ReduceTask]},
 		Counters: j.tally.values(), Skipped: j.skipped(), Backups: j.backups, SideFiles: len(j.claims),

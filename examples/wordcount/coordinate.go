@@ -36,7 +36,7 @@ func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *local.
 	}
 	c, err := mapreduce.StartCoordinator(ctx, cfg)
 	if err != nil {
-		return nil, 0, fmt.Errorf("-coordinator: %w", err)
+		return nil, 0, o.blame(err)
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	page.show(c)
@@ -62,10 +62,21 @@ func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *local.
 	}
 	told, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err = c.Dismiss(told); ended {
-		err = nil
+	if err := c.Dismiss(told); err != nil && !ended {
+		fmt.Fprintf(stderr, "wordcount: %v\n", err) // the job is done all the same
 	}
-	return result, status.Ended.Sub(status.Submitted), err
+	return result, status.Ended.Sub(status.Submitted), nil
+}
+
+// blame says which flag is wrong if a coordinator cannot be started.
+func (o *options) blame(err error) error {
+	switch at, ok := errors.AsType[*transport.Error](err); {
+	case ok && at.Addr == o.coordinator:
+		return fmt.Errorf("-coordinator: %w", err)
+	case !ok && o.journal != "" && !o.standby.On(): // a node has more that can be wrong
+		return fmt.Errorf("-journal: %w", err)
+	}
+	return err
 }
 
 // farewell is how long a coordinator that finds its job done waits for workers that were
@@ -112,7 +123,7 @@ func (o *options) begin(ctx context.Context, client *mapreduce.Client, spec mapr
 	case o.standby.On(): // it is the job of all of them
 		return last.ID, last.State.Ended(), nil
 	case !last.State.Ended(), last.State == mapreduce.JobSucceeded && used != nil:
-		if err := sameJob(ctx, last, spec); err != nil {
+		if err := sameJob(ctx, client, last.ID, spec); err != nil {
 			return 0, false, err
 		}
 		if last.State.Ended() {
@@ -122,28 +133,41 @@ func (o *options) begin(ctx context.Context, client *mapreduce.Client, spec mapr
 		}
 		return last.ID, last.State.Ended(), nil
 	}
-	if used != nil && o.journal != "" {
-		used = fmt.Errorf("%w; no job in the journal %s writes there", used, o.journal)
-	}
-	if used != nil {
+	switch {
+	case used == nil:
+	case last != nil: // it has failed, perhaps while it committed
+		return 0, false, fmt.Errorf("%w; job %d in the journal, which wrote there, has ended as %v", used, last.ID, last.State)
+	case o.journal != "":
+		return 0, false, fmt.Errorf("%w; no job in the journal %s writes there", used, o.journal)
+	default:
 		return 0, false, used
 	}
 	id, err = client.Submit(ctx, jobs.WordCount.Name, spec)
 	return id, false, err
 }
 
-// sameJob reports that a job with the output of spec was started with other arguments, as far
-// as can be seen.
-func sameJob(ctx context.Context, j *mapreduce.JobStatus, spec mapreduce.Spec) error {
-	_, size, err := matches(ctx, spec.Input)
+// sameJob returns an error if a job with the output of spec was asked to do something else, as
+// far as can be seen. What its input has become since does not count.
+func sameJob(ctx context.Context, client *mapreduce.Client, id mapreduce.JobID, spec mapreduce.Spec) error {
+	j, err := client.Status(ctx, id) // with the patterns
 	if err != nil {
 		return err
 	}
-	if size != j.InputBytes || spec.Reduces != j.Reduces.Total {
-		return fmt.Errorf("job %d, which is in the journal, writes to this -output from %d bytes of input to %d partitions; these arguments have %d bytes and %d: choose another -output",
-			j.ID, j.InputBytes, j.Reduces.Total, size, spec.Reduces)
+	if !slices.Equal(j.Input, spec.Input) || j.Reduces.Total != spec.Reduces {
+		return fmt.Errorf("job %d, which is in the journal, writes to this -output from %s to %d partitions; these arguments say %s and %d: choose another -output",
+			id, patternList(j.Input), j.Reduces.Total, patternList(spec.Input), spec.Reduces)
 	}
 	return nil
+}
+
+// patternList names the first few of patterns.
+func patternList(patterns []string) string {
+	const few = 3
+	list := strings.Join(local.Names(patterns[:min(few, len(patterns))]), ", ")
+	if len(patterns) > few {
+		list += fmt.Sprintf(" and %d more", len(patterns)-few)
+	}
+	return list
 }
 
 // await waits for the job and shows how it gets on.

@@ -93,6 +93,7 @@ func TestCountsWords(t *testing.T) {
 }
 
 func TestSaysWhatIsWrong(t *testing.T) {
+	output := " -input main.go -output " + t.TempDir()
 	for _, c := range []struct {
 		args   string
 		status int
@@ -130,6 +131,8 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		{"-coordinator nonsense", local.ExitUsage, "-coordinator is \"nonsense\""},
 		{"-coordinator a:65536", local.ExitUsage, "-coordinator is \"a:65536\""},
 		{"-coordinator 192.0.2.1:1 -input main.go", local.ExitFailed, "wordcount: -coordinator: "}, // no address of this machine
+		{"-coordinator 192.0.2.1:1 -journal " + t.TempDir() + output, local.ExitFailed, "wordcount: -coordinator: "},
+		{"-coordinator 127.0.0.1:0 -journal main.go" + output, local.ExitFailed, "wordcount: -journal: "}, // it is a file
 		{"-coordinator a:1 -journal j", local.ExitUsage, "-journal needs -output"},
 		{"-coordinator a:1 -node a:2 -standby b:2 -lock l", local.ExitUsage, "-standby needs -output"},
 		{"-reduce 3 -reduces 4", local.ExitUsage, "-reduce is 3 and -reduces, its older name, 4"},

@@ -177,14 +177,91 @@ func TestCoordinatorKilledInCommit(t *testing.T) {
 	if status, again, stderr := startProcess(t, nil, args...).result(t); status != 0 || again != first || !strings.Contains(stderr, "has ended before") {
 		t.Errorf("started once more: status %d, %s%s, want\n%s", status, again, stderr, first)
 	}
-	other := slices.Clone(args)
-	other[5] = filepath.Join(input, "*0*")
-	if status, stdout, stderr := startProcess(t, nil, other...).result(t); status != local.ExitFailed || !strings.Contains(stderr, "choose another -output") {
-		t.Errorf("with other input: status %d, %s%s", status, stdout, stderr)
+	if err := os.WriteFile(filepath.Join(input, "0"), []byte("one more\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(input, "1")); err != nil {
+		t.Fatal(err)
+	}
+	if status, again, stderr := startProcess(t, nil, args...).result(t); status != 0 || again != first {
+		t.Errorf("with input that has changed: status %d, %s%s, want\n%s", status, again, stderr, first)
+	}
+	for flag, value := range map[string]string{"-input": filepath.Join(input, "*0*"), "-reduce": "23"} {
+		other := slices.Clone(args)
+		other[slices.Index(args, flag)+1] = value
+		status, stdout, stderr := startProcess(t, nil, other...).result(t)
+		if status != local.ExitFailed || !strings.Contains(stderr, "from "+filepath.Join(input, "**")+" to 24 partitions; these arguments say ") || !strings.Contains(stderr, value) {
+			t.Errorf("with %s %s: status %d, %s%s", flag, value, status, stdout, stderr)
+		}
 	}
 	args[3] = filepath.Join(dir, "another")
 	if status, stdout, stderr := startProcess(t, nil, args...).result(t); status != local.ExitFailed || !strings.Contains(stderr, "is not empty") {
 		t.Errorf("with another journal: status %d, %s%s", status, stdout, stderr)
+	}
+}
+
+// A job fails while it commits: the next coordinator says whose the output is that is there.
+func TestSaysWhichJobFailedInCommit(t *testing.T) {
+	dir, addr := t.TempDir(), testutil.FreeAddrs(t, 1)[0]
+	input, output, spoiled := filepath.Join(dir, "in"), filepath.Join(dir, "out"), filepath.Join(dir, "spoiled")
+	writeWords(t, input, 1)
+	args := []string{"-coordinator", addr, "-journal", filepath.Join(dir, "journal"), "-input", input, "-output", output}
+	first := startProcess(t, []string{commitEnv + "=" + spoiled}, args...)
+	startProcess(t, nil, "-worker", addr)
+	awaitCommit(t, addr)
+	if err := os.MkdirAll(filepath.Join(output, "part-00002", "in the way"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(spoiled, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if status, stdout, stderr := first.result(t); status != local.ExitFailed {
+		t.Fatalf("status %d, %s%s", status, stdout, stderr)
+	}
+	const want = "is not empty; choose another directory, or remove what is in it; job 1 in the journal, which wrote there, has ended as failed\n"
+	if status, stdout, stderr := startProcess(t, nil, args...).result(t); status != local.ExitFailed || !strings.HasSuffix(stderr, want) {
+		t.Errorf("started again: status %d, %s%s, want %q", status, stdout, stderr, want)
+	}
+}
+
+// awaitCommit waits until the first job of a coordinator commits.
+func awaitCommit(t *testing.T, addr string) {
+	t.Helper()
+	client, err := mapreduce.NewClient(mapreduce.ClientConfig{Transport: &transport.TCP{}, Coordinators: []string{addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	testutil.Eventually(t, time.Minute, func() bool {
+		s, err := client.Status(t.Context(), 1)
+		return err == nil && s.State == mapreduce.JobCommitting
+	}, "the job commits")
+}
+
+// A worker is killed when its work is done and the job commits: it is never told that the job
+// has ended. What comes out is printed when nobody waits for that any more.
+func TestWorkerKilledInCommit(t *testing.T) {
+	dir, addr := t.TempDir(), testutil.FreeAddrs(t, 1)[0]
+	input, killed := filepath.Join(dir, "in"), filepath.Join(dir, "killed")
+	writeWords(t, input, 4)
+	coordinator := startProcess(t, []string{commitEnv + "=" + killed}, "-coordinator", addr, "-timeout", "1m", "-input", input)
+	worker := startProcess(t, nil, "-worker", addr)
+	awaitCommit(t, addr)
+	if err := worker.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(killed, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if status, stdout, stderr := startProcess(t, nil, "-worker", addr).result(t); status != 0 { // it is told
+		t.Fatalf("another worker: status %d, %s%s", status, stdout, stderr)
+	}
+	if err := coordinator.Process.Signal(os.Interrupt); err != nil {
+		t.Skip(err) // as on Windows
+	}
+	status, stdout, stderr := coordinator.result(t)
+	if status != 0 || !strings.Contains(stdout, "72000 words, 9 different ones") || !strings.Contains(stderr, "workers were not told") {
+		t.Errorf("status %d, %s%s", status, stdout, stderr)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -133,9 +134,20 @@ func (s *store) load(ctx context.Context, names []string, stderr io.Writer) erro
 	return group.Wait()
 }
 
-// fetch copies files out of the store, to where their names say. They get these names when
-// all of them are whole and on the disk; after an error none is there.
+// fetching begins the names of files that are not whole yet.
+const fetching = ".fetch-"
+
+// fetch copies files out of the store, to where their names say, which is one directory. They
+// get these names when all of them are whole and on the disk; after an error none is there.
 func (s *store) fetch(ctx context.Context, disk vfs.FS, names []string) (err error) {
+	finals := local.Names(names)
+	if len(finals) == 0 {
+		return nil
+	}
+	dir := filepath.Dir(finals[0])
+	if err := clearFetched(disk, dir); err != nil {
+		return err
+	}
 	token := rand.Text()
 	var made []string // what is to be removed after an error
 	defer func() {
@@ -147,9 +159,8 @@ func (s *store) fetch(ctx context.Context, disk vfs.FS, names []string) (err err
 		}
 	}()
 	hidden := func(name string) string {
-		return filepath.Join(filepath.Dir(name), "."+token+"-"+filepath.Base(name))
+		return filepath.Join(dir, fetching+token+"-"+filepath.Base(name))
 	}
-	finals := local.Names(names)
 	for i, final := range finals {
 		made = append(made, hidden(final))
 		if err := s.fetchFile(ctx, disk, names[i], hidden(final)); err != nil {
@@ -165,10 +176,23 @@ func (s *store) fetch(ctx context.Context, disk vfs.FS, names []string) (err err
 		}
 		made = append(made, final)
 	}
-	if len(finals) == 0 {
-		return nil
+	return disk.SyncDir(dir)
+}
+
+// clearFetched removes what a process has left that was killed while it fetched.
+func clearFetched(disk vfs.FS, dir string) error {
+	entries, err := disk.ReadDir(dir)
+	if err != nil {
+		return err
 	}
-	return disk.SyncDir(filepath.Dir(finals[0])) // which all are in
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), fetching) {
+			if err := disk.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // fetchFile copies a file out of the store.

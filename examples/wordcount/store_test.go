@@ -15,7 +15,7 @@ import (
 )
 
 // What is fetched has its names when all of it is there. When anything fails, as on a disk
-// that is full, nothing is left.
+// that is full, nothing is left, and the next time nothing is of a process that was killed.
 func TestFetch(t *testing.T) {
 	dir := t.TempDir()
 	input, output := filepath.Join(dir, "in"), filepath.Join(dir, "out")
@@ -60,6 +60,10 @@ func TestFetch(t *testing.T) {
 			t.Errorf("when %v fails there is left: %q", op, left)
 		}
 	}
+	fetchKilled(t, s, names)
+	if left := parts(t, output); len(left) != len(names) {
+		t.Errorf("a process that was killed left: %q", left)
+	}
 	if err := s.fetch(t.Context(), vfs.OS(), names); err != nil {
 		t.Fatal(err)
 	}
@@ -72,5 +76,19 @@ func TestFetch(t *testing.T) {
 	}
 	if got := parts(t, output); !slices.Equal(got, want) {
 		t.Errorf("fetched in vain, there is %q, want %q", got, want)
+	}
+}
+
+// fetchKilled leaves what a process does that is killed when it has copied all files.
+func fetchKilled(t *testing.T, s *store, names []string) {
+	t.Helper()
+	disk := vfs.Inject(vfs.OS(), func(c vfs.Call) vfs.Fault {
+		if c.Op == vfs.OpRename || c.Op == vfs.OpRemove {
+			return vfs.Fault{Err: syscall.EIO}
+		}
+		return vfs.Fault{}
+	})
+	if err := s.fetch(t.Context(), disk, names); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
 	}
 }

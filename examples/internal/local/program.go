@@ -39,10 +39,11 @@ func BadUsage(format string, args ...any) error { return usageError{fmt.Sprintf(
 // Named reports whether an address names a host and a port that others can dial.
 func Named(addr string) bool {
 	host, port, err := net.SplitHostPort(addr)
-	if ip := net.ParseIP(host); err != nil || host == "" || port == "" || port == "0" || ip != nil && ip.IsUnspecified() {
+	if ip := net.ParseIP(host); err != nil || host == "" || ip != nil && ip.IsUnspecified() {
 		return false
 	}
-	return true
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n != 0
 }
 
 // Listenable reports whether an address names a port to listen on; without a host, or with

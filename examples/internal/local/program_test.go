@@ -38,6 +38,10 @@ func TestAddresses(t *testing.T) {
 		{"localhost:7000", true, true, false},
 		{":7000", false, true, false},
 		{"0.0.0.0:7000", false, true, false},
+		{"host:", false, false, true},
+		{"host:65535", true, true, true},
+		{"host:65536", false, false, true},
+		{"host:http", false, false, true},
 		{"host", false, false, false},
 		{"", false, false, false},
 	} {
