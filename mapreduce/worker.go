@@ -166,7 +166,8 @@ type Worker struct {
 }
 
 // StartWorker starts a worker. It registers with the coordinator as soon as it can
-// reach it, and warns its Logger while it cannot; that it is refused shows in Wait. ctx bounds the start only.
+// reach it, and warns its Logger while it cannot; that it is refused shows in Wait. ctx
+// bounds the start only.
 func StartWorker(ctx context.Context, cfg WorkerConfig) (*Worker, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

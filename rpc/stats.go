@@ -37,7 +37,7 @@ type ClientStats struct {
 	Streams   int64  // streams opened
 	Conns     int64  // connections made
 	OpenConns int64  // connections open now
-	Panics    int64  // connections that panicked in their Read, Write or handshake
+	Panics    int64  // panics of connections, in their Read, Write, Close or handshake
 	BytesIn   int64  // bytes read from connections
 	BytesOut  int64  // bytes handed to connections
 }
@@ -46,7 +46,7 @@ type ClientStats struct {
 type ServerStats struct {
 	Calls     uint64 // requests that reached a handler
 	Failures  uint64 // requests answered with an error
-	Panics    int64  // handlers that panicked, and connections in their Read, Write or handshake
+	Panics    int64  // panics of handlers, and of connections in their Read, Write, Close or handshake
 	Overloads int64  // requests refused by a limit or budget
 	Streams   int64  // streams accepted
 	Conns     int64  // connections accepted

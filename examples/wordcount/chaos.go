@@ -219,7 +219,8 @@ func (c *chaos) count(ctx context.Context, spec mapreduce.Spec, p *local.Progres
 	if err != nil {
 		return nil, err
 	}
-	return await(ctx, client, id, p)
+	result, _, err := await(ctx, client, id, p)
+	return result, err
 }
 
 // timeline prints what has happened to those of which one leads.

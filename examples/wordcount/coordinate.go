@@ -49,11 +49,7 @@ func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *local.
 	if err != nil {
 		return nil, 0, err
 	}
-	if result, err = await(ctx, client, id, p); err != nil {
-		return nil, 0, err
-	}
-	status, err := client.Status(ctx, id)
-	if err != nil {
+	if result, took, err = await(ctx, client, id, p); err != nil {
 		return nil, 0, err
 	}
 	patience := o.timeout // a worker that is not told now notices that nobody answers
@@ -65,7 +61,7 @@ func (o *options) coordinate(ctx context.Context, spec mapreduce.Spec, p *local.
 	if err := c.Dismiss(told); err != nil && !ended {
 		fmt.Fprintf(stderr, "wordcount: %v\n", err) // the job is done all the same
 	}
-	return result, status.Ended.Sub(status.Submitted), nil
+	return result, took, nil
 }
 
 // blame says which flag is wrong if a coordinator cannot be started.
@@ -170,24 +166,25 @@ func patternList(patterns []string) string {
 	return list
 }
 
-// await waits for the job and shows how it gets on.
-func await(ctx context.Context, client *mapreduce.Client, id mapreduce.JobID, p *local.Progress) (*mapreduce.Result, error) {
+// await waits for the job and shows how it gets on. It returns how long the job took too.
+func await(ctx context.Context, client *mapreduce.Client, id mapreduce.JobID, p *local.Progress) (*mapreduce.Result, time.Duration, error) {
 	const often = 200 * time.Millisecond
 	tick := time.NewTicker(often)
 	defer tick.Stop()
 	for {
 		s, err := client.Status(ctx, id)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		p.Show(*s)
 		if s.State.Ended() {
-			return client.Wait(ctx, id)
+			result, err := client.Wait(ctx, id)
+			return result, s.Ended.Sub(s.Submitted), err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, 0, context.Cause(ctx)
 		}
 	}
 }

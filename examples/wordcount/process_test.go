@@ -55,17 +55,15 @@ func holding(count mapFunc, name string) mapFunc {
 
 // awaitFile waits until there is a file.
 func awaitFile(ctx context.Context, name string, progress func()) error {
-	for {
-		if _, err := os.Stat(name); err == nil {
-			return nil
-		}
-		progress()
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	if !testutil.Until(ctx, func() bool { progress(); return exists(name) }) {
+		return context.Cause(ctx)
 	}
+	return nil
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
 }
 
 const (
